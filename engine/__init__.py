@@ -1,0 +1,1 @@
+"""What every mode needs: errors, files, checkpoints, runs and the fit loop."""

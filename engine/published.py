@@ -1,0 +1,48 @@
+"""Reading the parameter names of the authors' checkpoints."""
+
+import torch
+import torch.nn as nn
+
+from engine.errors import UserError
+
+
+def published_name(name: str, renames: dict[str, str]) -> str:
+    """The authors' name of our parameter `name`; `renames` maps our prefixes to theirs."""
+    for ours, theirs in renames.items():
+        if name.startswith(ours):
+            return theirs + name[len(ours) :]
+    return name
+
+
+def load_published(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], renames: dict[str, str], unused: tuple[str, ...]
+) -> list[str]:
+    """Copy the authors' `state_dict` into `model`.
+
+    Args:
+        renames: our prefixes -> theirs.
+        unused: prefixes of the parameters that never receive a gradient in the published model. They are
+            skipped, and nothing else is.
+
+    Returns:
+        The skipped names, sorted.
+
+    Raises:
+        UserError: a parameter is missing, unknown or of another shape.
+    """
+    wanted = {published_name(name, renames): parameter for name, parameter in model.state_dict().items()}
+    extra = sorted(set(state_dict) - set(wanted))
+    skipped = [name for name in extra if name.startswith(unused)]
+    problems = [f"unknown {name}" for name in extra if name not in skipped]
+    problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
+    problems += [
+        f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(parameter.shape)}"
+        for name, parameter in wanted.items()
+        if name in state_dict and state_dict[name].shape != parameter.shape
+    ]
+    if problems:
+        raise UserError(f"Not a published checkpoint of this {type(model).__name__}: " + "; ".join(problems[:4]))
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            parameter.copy_(state_dict[name])
+    return skipped

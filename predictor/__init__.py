@@ -1,0 +1,1 @@
+"""Dataset and architecture to predicted accuracy."""

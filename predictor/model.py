@@ -1,0 +1,81 @@
+"""The meta-performance predictor (MetaD2A section 3.2).
+
+Dimensions: B pairs of dataset and graph, C classes, S images of a class, D feature width, H hidden, Z latent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+
+from engine.config import ModelConfig
+from engine.published import load_published
+from graphs.batch import GraphBatch
+from graphs.encoder import GraphEncoder
+from set_encoder.encoder import DatasetEncoder
+
+PUBLISHED_NAMES = {
+    "dataset_encoder.": "",
+    "graph_encoder.forward_pass.gru.": "grue_forward.",
+    "graph_encoder.forward_pass.message.gate.": "gate_forward.0.",
+    "graph_encoder.forward_pass.message.mapper.": "mapper_forward.0.",
+    "graph_encoder.backward_pass.gru.": "grue_backward.",
+    "graph_encoder.backward_pass.message.gate.": "gate_backward.0.",
+    "graph_encoder.backward_pass.message.mapper.": "mapper_backward.0.",
+    "graph_encoder.unify.": "hg_unify.0.",
+    "graph_vector.": "fc1.",
+    "score.": "pred_fc.",
+}
+PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
+
+
+@dataclass(frozen=True)
+class PredictorConfig(ModelConfig):
+    """Sizes of a predictor (published: hs 512, nz 56)."""
+
+
+class PredictorModel(nn.Module):
+    """score = Linear(tanh(Linear([set vector; graph vector])))."""
+
+    def __init__(self, config: PredictorConfig):
+        super().__init__()
+        self.config = config
+        self.dataset_encoder = DatasetEncoder(config.feature_dim, config.nz)
+        self.graph_encoder = GraphEncoder(config.max_n, config.num_vertex_type, config.hs)
+        self.graph_vector = nn.Linear(config.hs, config.nz)
+        self.score = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
+
+    def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
+        """Load the authors' parameters; returns the names skipped because they are never used.
+
+        Raises:
+            UserError: names or shapes do not fit this configuration.
+        """
+        return load_published(self, state_dict, PUBLISHED_NAMES, PUBLISHED_UNUSED)
+
+    def encode_set(self, x: torch.Tensor) -> torch.Tensor:
+        """Draws `x` (B, C, S, D) to set vectors (B, Z)."""
+        return self.dataset_encoder(x)
+
+    def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """`encode_set(images[index])` for images (M, D) and index (B, C, S), each image projected once."""
+        return self.dataset_encoder.encode_draws(images, index)
+
+    def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
+        """Graphs to graph vectors (B, Z); `share_states` as in `GraphEncoder.forward`."""
+        return self.graph_vector(self.graph_encoder(graphs, share_states))
+
+    def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """Scores (B,) of pairs: set vectors (B, Z) and graph vectors (B, Z)."""
+        return self.score(torch.cat([set_vec, graph_vec], dim=-1)).squeeze(-1)
+
+    def predict_all(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """Scores (R, B) of R set vectors (R, Z) with each of B graph vectors (B, Z).
+
+        Equal to `predict` on every pair; the first layer is linear, so its two halves are computed once.
+        """
+        first = self.score[0]
+        set_half, graph_half = first.weight.split(self.config.nz, dim=1)  # (H, Z) each
+        from_set = nn.functional.linear(set_vec, set_half, first.bias)  # (R, H)
+        from_graph = nn.functional.linear(graph_vec, graph_half)  # (B, H)
+        return torch.stack([self.score[1:](row + from_graph).squeeze(-1) for row in from_set])

@@ -1,0 +1,26 @@
+"""Architecture search spaces: data and pure conversions. `get(name)` is the only door."""
+
+from functools import cache
+
+from engine.errors import UserError
+from search_spaces.base import SearchSpace
+
+NAMES = ("nasbench201", "ofa_mbv3")
+
+
+@cache
+def get(name: str) -> SearchSpace:
+    """The search space called `name`, one of `NAMES`.
+
+    Raises:
+        UserError: there is no such space.
+    """
+    if name == "nasbench201":
+        from search_spaces.nasbench201 import NASBench201
+
+        return NASBench201()
+    if name == "ofa_mbv3":
+        from search_spaces.ofa_mbv3 import OFAMobileNetV3
+
+        return OFAMobileNetV3()
+    raise UserError(f"Unknown search space {name!r}: choose one of {', '.join(NAMES)}.")

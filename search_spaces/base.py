@@ -1,0 +1,56 @@
+"""What every search space offers."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+
+from graphs.batch import GraphBatch
+
+
+class SearchSpace(ABC):
+    """A set of architectures and its translation to graphs and text. `Arch` is a string or a dict.
+
+    Attributes:
+        name: as given to `--search-space`.
+        max_n: N, vertices of a graph.
+        num_vertex_type: T, vertex types.
+        size: number of encodings.
+    """
+
+    name: str
+    max_n: int
+    num_vertex_type: int
+    size: int
+
+    @abstractmethod
+    def encode(self, archs: list[Any]) -> GraphBatch:
+        """Architectures to graphs, in their canonical form.
+
+        Raises:
+            UserError: an architecture is not of this space.
+        """
+
+    @abstractmethod
+    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+        """(B,) bool: which graphs are architectures of this space."""
+
+    @abstractmethod
+    def decode(self, graphs: GraphBatch) -> list[Any]:
+        """Graphs to architectures, None where invalid."""
+
+    @abstractmethod
+    def sample(self, n: int, rng: torch.Generator) -> list[Any]:
+        """`n` architectures drawn independently and evenly."""
+
+    @abstractmethod
+    def to_text(self, arch: Any) -> str:
+        """One line that `from_text` reads back; equal for encodings of the same network."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> Any:
+        """The architecture that a line of text describes.
+
+        Raises:
+            UserError: the line is not an architecture of this space.
+        """

@@ -1,0 +1,101 @@
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): cells of four nodes, one of five operations on each edge.
+
+An architecture is its string, for example
+`|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|`.
+Its graph puts the operations on vertices 1..6, in the order of the string, between an input and an output.
+"""
+
+import re
+from functools import cached_property
+
+import torch
+
+from engine.errors import UserError
+from graphs.batch import GraphBatch, is_single_path_dag
+from search_spaces.base import SearchSpace
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+# The published graphs' edge set: a cell edge's vertex leads to the next vertex and to the consumers of its node.
+GRAPH_EDGES = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (4, 5), (5, 6), (6, 7))
+CELL_EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
+FIRST_OPERATION_TYPE = 2
+TEMPLATE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
+
+
+class NASBench201(SearchSpace):
+    name = "nasbench201"
+    max_n = 8
+    num_vertex_type = FIRST_OPERATION_TYPE + len(OPERATIONS)
+    size = len(OPERATIONS) ** len(CELL_EDGES)
+
+    def encode(self, archs: list[str]) -> GraphBatch:
+        return self._graphs(torch.tensor([self.operations(a) for a in archs], dtype=torch.long).view(-1, 6))
+
+    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+        operations = graphs.types[:, 1:-1] >= FIRST_OPERATION_TYPE
+        return is_single_path_dag(graphs) & (graphs.num_vertices == self.max_n) & operations.all(dim=1)
+
+    def decode(self, graphs: GraphBatch) -> list[str | None]:
+        rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
+        return [self.string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
+
+    def sample(self, n: int, rng: torch.Generator) -> list[str]:
+        return [self.architectures[i] for i in torch.randint(self.size, (n,), generator=rng).tolist()]
+
+    def to_text(self, arch: str) -> str:
+        return self.string(self.operations(arch))
+
+    def from_text(self, text: str) -> str:
+        return self.to_text(text.strip())
+
+    @cached_property
+    def architectures(self) -> list[str]:
+        """All 15,625 strings; number i has the operations of i's base-5 digits, first edge first."""
+        return [self.string(row) for row in self._all_operations().tolist()]
+
+    def encode_all(self) -> GraphBatch:
+        """`encode(architectures)`."""
+        return self._graphs(self._all_operations())
+
+    def index(self, arch: str) -> int:
+        """Position of `arch` in `architectures`."""
+        number = 0
+        for op in self.operations(arch):
+            number = number * len(OPERATIONS) + op
+        return number
+
+    @staticmethod
+    def operations(arch: str) -> list[int]:
+        """Numbers of the six operations of an architecture string.
+
+        Raises:
+            UserError: the string is malformed or names an unknown operation.
+        """
+        match = PATTERN.fullmatch(arch)
+        if match is None:
+            raise UserError(f"Not a NAS-Bench-201 architecture: {arch!r}. It has the form {TEMPLATE.format(*'abcdef')}")
+        unknown = [op for op in match.groups() if op not in OPERATIONS]
+        if unknown:
+            raise UserError(f"Unknown operation {unknown[0]!r} in {arch!r}: choose among {', '.join(OPERATIONS)}.")
+        return [OPERATIONS.index(op) for op in match.groups()]
+
+    @staticmethod
+    def string(operations: list[int]) -> str:
+        """Architecture string of six operation numbers."""
+        return TEMPLATE.format(*(OPERATIONS[op] for op in operations))
+
+    @staticmethod
+    def _all_operations() -> torch.Tensor:
+        digits = torch.arange(len(OPERATIONS))
+        return torch.cartesian_prod(*[digits] * len(CELL_EDGES))  # (15625, 6)
+
+    def _graphs(self, operations: torch.Tensor) -> GraphBatch:
+        B = len(operations)
+        types = torch.zeros(B, self.max_n, dtype=torch.long)
+        types[:, 1:-1] = operations + FIRST_OPERATION_TYPE
+        types[:, -1] = 1
+        adj = torch.zeros(self.max_n, self.max_n, dtype=torch.bool)
+        u, v = torch.tensor(GRAPH_EDGES).T
+        adj[u, v] = True
+        return GraphBatch(types, adj.expand(B, -1, -1), torch.full((B,), self.max_n))

@@ -1,0 +1,100 @@
+"""Once-for-All MobileNetV3 (Cai et al., ICLR 2020): 5 stages of 2 to 4 layers, kernel 3/5/7, expansion 3/4/6.
+
+An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers,
+depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are one network; the
+canonical form gives inactive layers the smallest kernel and expansion.
+"""
+
+import ast
+from typing import Any
+
+import torch
+
+from engine.errors import UserError
+from graphs.batch import GraphBatch, is_single_path_dag
+from search_spaces.base import SearchSpace
+
+KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
+NUM_STAGES, MAX_DEPTH = 5, 4
+NUM_LAYERS = NUM_STAGES * MAX_DEPTH
+FIRST_OPERATION_TYPE = 2
+
+Arch = dict[str, list[int]]
+
+
+class OFAMobileNetV3(SearchSpace):
+    name = "ofa_mbv3"
+    max_n = NUM_LAYERS + 2
+    num_vertex_type = FIRST_OPERATION_TYPE + len(DEPTHS) * len(KERNELS) * len(EXPANSIONS)
+    size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
+
+    def encode(self, archs: list[Arch]) -> GraphBatch:
+        rows = [self._check(a) for a in archs]
+        kernel = torch.tensor([[KERNELS.index(k) for k in a["ks"]] for a in rows]).view(-1, NUM_LAYERS)
+        expand = torch.tensor([[EXPANSIONS.index(e) for e in a["e"]] for a in rows]).view(-1, NUM_LAYERS)
+        depth = torch.tensor([[d - DEPTHS[0] for d in a["d"]] for a in rows]).view(-1, NUM_STAGES)
+        types = torch.zeros(len(rows), self.max_n, dtype=torch.long)
+        types[:, 1:-1] = FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand
+        types[:, -1] = 1
+        chain = torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
+        return GraphBatch(types, chain.expand(len(rows), -1, -1), torch.full((len(rows),), self.max_n))
+
+    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+        operations = graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE  # (B, 20)
+        depth = operations.div(9, rounding_mode="floor").unflatten(1, (NUM_STAGES, MAX_DEPTH))
+        agree = (depth == depth[:, :, :1]).flatten(1).all(dim=1)
+        whole = (graphs.num_vertices == self.max_n) & (operations >= 0).all(dim=1)
+        return is_single_path_dag(graphs) & whole & agree
+
+    def decode(self, graphs: GraphBatch) -> list[Arch | None]:
+        rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
+        return [
+            {
+                "ks": [KERNELS[op // 3 % 3] for op in row],
+                "e": [EXPANSIONS[op % 3] for op in row],
+                "d": [DEPTHS[op // 9] for op in row[::MAX_DEPTH]],
+            }
+            if ok
+            else None
+            for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)
+        ]
+
+    def sample(self, n: int, rng: torch.Generator) -> list[Arch]:
+        kernel = torch.randint(len(KERNELS), (n, NUM_LAYERS), generator=rng)
+        expand = torch.randint(len(EXPANSIONS), (n, NUM_LAYERS), generator=rng)
+        depth = torch.randint(len(DEPTHS), (n, NUM_STAGES), generator=rng)
+        return [
+            {"ks": [KERNELS[i] for i in k], "e": [EXPANSIONS[i] for i in e], "d": [DEPTHS[i] for i in d]}
+            for k, e, d in zip(kernel.tolist(), expand.tolist(), depth.tolist(), strict=True)
+        ]
+
+    def canonical(self, arch: Arch) -> Arch:
+        """The same network with inactive layers at the smallest kernel and expansion."""
+        arch = self._check(arch)
+        active = [layer < depth for depth in arch["d"] for layer in range(MAX_DEPTH)]
+        return {
+            "ks": [k if on else KERNELS[0] for k, on in zip(arch["ks"], active, strict=True)],
+            "e": [e if on else EXPANSIONS[0] for e, on in zip(arch["e"], active, strict=True)],
+            "d": list(arch["d"]),
+        }
+
+    def to_text(self, arch: Arch) -> str:
+        return str(self.canonical(arch))
+
+    def from_text(self, text: str) -> Arch:
+        try:
+            arch = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError) as error:
+            raise UserError(f"Not an OFA MobileNetV3 architecture: {text!r}.") from error
+        return self._check(arch)
+
+    @staticmethod
+    def _check(arch: Any) -> Arch:
+        expected = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
+        for key, (choices, length) in expected.items():
+            values = arch.get(key) if isinstance(arch, dict) else None
+            if not isinstance(values, list) or len(values) != length or not set(values) <= set(choices):
+                raise UserError(
+                    f"Not an OFA MobileNetV3 architecture: {arch!r}. '{key}' must be {length} numbers among {choices}."
+                )
+        return arch

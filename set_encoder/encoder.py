@@ -1,0 +1,38 @@
+"""The dataset encoder: images to class prototypes to one vector a dataset (MetaD2A section 3.1).
+
+Dimensions: B draws of a dataset, C classes, S images of a class, D feature width, Z latent, M images in all.
+"""
+
+import torch
+import torch.nn as nn
+
+from set_encoder.modules import SetPool
+
+
+class DatasetEncoder(nn.Module):
+    """`intra_setpool` pools the images of each class to a prototype, `inter_setpool` the prototypes."""
+
+    def __init__(self, feature_dim: int, nz: int):
+        super().__init__()
+        self.intra_setpool = SetPool(feature_dim, nz)
+        self.inter_setpool = SetPool(nz, nz)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Encode draws `x` (B, C, S, D); returns dataset vectors (B, Z)."""
+        return self._pool(self.intra_setpool.project(x))
+
+    def encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Encode many draws of the same images, each image projected once; equal to `forward(images[index])`.
+
+        Args:
+            images: (M, D) features.
+            index: (B, C, S) long, the rows of `images` that each draw takes.
+
+        Returns:
+            Dataset vectors (B, Z).
+        """
+        return self._pool(self.intra_setpool.project(images)[index])
+
+    def _pool(self, qkv: torch.Tensor) -> torch.Tensor:
+        prototypes = self.intra_setpool.forward_projected(qkv.flatten(0, 1))  # (B * C, Z)
+        return self.inter_setpool(prototypes.unflatten(0, qkv.shape[:2]))  # (B, Z)

@@ -1,0 +1,116 @@
+"""Set Transformer blocks with the paper's names (Lee et al., ICML 2019; MetaD2A section 3.1).
+
+Dimensions: B sets, n elements of a set, m queries, d width, h heads.
+
+Attention is scaled by the full width d and not by the width of a head, there is no layer norm, and the
+residual is taken from the projected query. All three follow the published model.
+"""
+
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+NUM_HEADS = 4
+
+
+def joint_linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
+    """Several linear layers of one input in one product: (..., dim) -> (..., sum of their widths)."""
+    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+    return F.linear(x, weight, bias)
+
+
+class MAB(nn.Module):
+    """Multihead attention block: O = q + Att(q, k, v), then O + relu(fc_o(O)).
+
+    Args:
+        dim_q: width of the queries.
+        dim_k: width of the keys and values.
+        d: width of the output, a multiple of the number of heads.
+    """
+
+    def __init__(self, dim_q: int, dim_k: int, d: int, num_heads: int = NUM_HEADS):
+        super().__init__()
+        self.d = d
+        self.num_heads = num_heads
+        self.fc_q = nn.Linear(dim_q, d)
+        self.fc_k = nn.Linear(dim_k, d)
+        self.fc_v = nn.Linear(dim_k, d)
+        self.fc_o = nn.Linear(d, d)
+
+    def forward(self, q_in: torch.Tensor, k_in: torch.Tensor) -> torch.Tensor:
+        """Attend from `q_in` (B, m, dim_q) to `k_in` (B, n, dim_k); returns (B, m, d)."""
+        (q,) = self._heads(self.fc_q(q_in))
+        k, v = self._heads(joint_linear(k_in, self.fc_k, self.fc_v))
+        return self._attend(q, k, v)
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Query, key and value of `x` (..., dim) in one product, for self-attention; returns (..., 3d)."""
+        return joint_linear(x, self.fc_q, self.fc_k, self.fc_v)
+
+    def self_attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """The block where queries, keys and values are one set, from its projection (B, n, 3d)."""
+        return self._attend(*self._heads(qkv))
+
+    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+        """Split (B, n, t * d) to (t, B, h, n, d/h), with one copy for all."""
+        B, n, width = x.shape
+        split = x.view(B, n, width // self.d, self.num_heads, self.d // self.num_heads)
+        return split.permute(2, 0, 3, 1, 4).contiguous()
+
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention of q (B, h, m, d/h) over k, v (B, h, n, d/h), and the output layer; returns (B, m, d).
+
+        Plain batched products: on these small sets they train faster than the fused attention kernels.
+        """
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(self.d)).softmax(dim=-1)  # (B, h, m, n)
+        out = (q + weights @ v).transpose(1, 2).flatten(2)  # (B, m, d)
+        return out + F.relu(self.fc_o(out))
+
+
+class SAB(nn.Module):
+    """Self-attention block: MAB(X, X)."""
+
+    def __init__(self, dim_in: int, d: int):
+        super().__init__()
+        self.mab = MAB(dim_in, dim_in, d)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n, dim_in) -> (B, n, d)."""
+        return self.mab.self_attend(self.mab.project(x))
+
+
+class PMA(nn.Module):
+    """Pooling by multihead attention with one learned seed: MAB(S, X)."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.S = nn.Parameter(torch.empty(1, 1, d))
+        nn.init.xavier_uniform_(self.S)
+        self.mab = MAB(d, d, d)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n, d) -> (B, 1, d)."""
+        return self.mab(self.S.expand(len(x), -1, -1), x)
+
+
+class SetPool(nn.Module):
+    """Permutation-invariant pooling of a set into one vector: SAB, SAB, PMA, Linear."""
+
+    def __init__(self, dim_in: int, d: int):
+        super().__init__()
+        self.enc = nn.Sequential(SAB(dim_in, d), SAB(d, d))
+        self.dec = nn.Sequential(PMA(d), nn.Linear(d, d))
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """What the first block needs of every element, whichever set it is in: (..., dim_in) -> (..., 3d)."""
+        return self.enc[0].mab.project(x)
+
+    def forward_projected(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Pool sets given as projections (B, n, 3d); returns (B, d)."""
+        return self.dec(self.enc[1](self.enc[0].mab.self_attend(qkv))).squeeze(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, n, dim_in) -> (B, d)."""
+        return self.forward_projected(self.project(x))
