@@ -5,6 +5,8 @@ from functools import cache
 from engine.errors import UserError
 from search_spaces.base import SearchSpace
 
+__all__ = ["NAMES", "SearchSpace", "get"]
+
 NAMES = ("nasbench201", "ofa_mbv3")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from engine.errors import UserError
 from graphs.batch import GraphBatch
 
 
@@ -16,12 +17,16 @@ class SearchSpace(ABC):
         max_n: N, vertices of a graph.
         num_vertex_type: T, vertex types.
         size: number of encodings.
+        results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
+        published_epoch: of the authors' generator checkpoint.
     """
 
     name: str
     max_n: int
     num_vertex_type: int
     size: int
+    results_folder: str
+    published_epoch: int
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:
@@ -42,6 +47,22 @@ class SearchSpace(ABC):
     @abstractmethod
     def sample(self, n: int, rng: torch.Generator) -> list[Any]:
         """`n` architectures drawn independently and evenly."""
+
+    def all_architectures(self) -> list[Any]:
+        """Every architecture of the space.
+
+        Raises:
+            UserError: the space is too large to be listed.
+        """
+        raise UserError(f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole.")
+
+    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
+        """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""
+        return None
+
+    @abstractmethod
+    def cell(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:
+        """A picture of an architecture as a graph: names of its nodes, and edges (from, to, label)."""
 
     @abstractmethod
     def to_text(self, arch: Any) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 
 from engine.errors import UserError
+from engine.files import ASSETS, load_torch
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import SearchSpace
 
@@ -20,6 +21,7 @@ GRAPH_EDGES = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (
 CELL_EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
 FIRST_OPERATION_TYPE = 2
 TEMPLATE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
 
 
@@ -28,6 +30,8 @@ class NASBench201(SearchSpace):
     max_n = 8
     num_vertex_type = FIRST_OPERATION_TYPE + len(OPERATIONS)
     size = len(OPERATIONS) ** len(CELL_EDGES)
+    results_folder = ""
+    published_epoch = 400
 
     def encode(self, archs: list[str]) -> GraphBatch:
         return self._graphs(torch.tensor([self.operations(a) for a in archs], dtype=torch.long).view(-1, 6))
@@ -58,12 +62,29 @@ class NASBench201(SearchSpace):
         """`encode(architectures)`."""
         return self._graphs(self._all_operations())
 
-    def index(self, arch: str) -> int:
-        """Position of `arch` in `architectures`."""
-        number = 0
-        for op in self.operations(arch):
-            number = number * len(OPERATIONS) + op
-        return number
+    def all_architectures(self) -> list[str]:
+        return self.architectures
+
+    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
+        if dataset not in self.table["test_200"]:
+            return None
+        return dict(zip(self.architectures, self.table["test_200"][dataset].tolist(), strict=True))
+
+    @cached_property
+    def table(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The benchmark's accuracies (%), each (15625,) in the order of `architectures`.
+
+        `test_200`: test accuracy after 200 epochs, mean over seeds; `valid_12`: validation accuracy after 12.
+
+        Raises:
+            UserError: the shipped table is missing or damaged.
+        """
+        return load_torch(TABLE, "Rebuild it with: python get_files/make_nasbench201_table.py --benchmark FILE")
+
+    def cell(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+        names = [OPERATIONS[op] for op in self.operations(arch)]
+        edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
+        return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]
 
     @staticmethod
     def operations(arch: str) -> list[int]:

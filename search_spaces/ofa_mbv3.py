@@ -27,6 +27,8 @@ class OFAMobileNetV3(SearchSpace):
     max_n = NUM_LAYERS + 2
     num_vertex_type = FIRST_OPERATION_TYPE + len(DEPTHS) * len(KERNELS) * len(EXPANSIONS)
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
+    results_folder = "ofa_mbv3"
+    published_epoch = 120
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
         rows = [self._check(a) for a in archs]
@@ -77,6 +79,16 @@ class OFAMobileNetV3(SearchSpace):
             "e": [e if on else EXPANSIONS[0] for e, on in zip(arch["e"], active, strict=True)],
             "d": list(arch["d"]),
         }
+
+    def cell(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
+        arch = self.canonical(arch)
+        layers = [
+            f"{arch['ks'][i]}x{arch['ks'][i]} e{arch['e'][i]}"
+            for i in range(NUM_LAYERS)
+            if i % MAX_DEPTH < arch["d"][i // MAX_DEPTH]
+        ]
+        nodes = ["input", *layers, "output"]
+        return nodes, [(u, u + 1, "") for u in range(len(nodes) - 1)]
 
     def to_text(self, arch: Arch) -> str:
         return str(self.canonical(arch))

@@ -1,0 +1,50 @@
+"""What the command-line programs share."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from engine.errors import UserError
+
+USER_ERROR_CODE = 2
+INTERRUPTED_CODE = 130
+
+
+def positive_int(text: str) -> int:
+    """An argparse type."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def true_or_false(text: str) -> bool:
+    """An argparse type for options that take a word, as `--train-arch true`."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"takes true or false, not {text!r}")
+    return words[text.lower()]
+
+
+def gpu_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--gpu`."""
+    parser.add_argument("--gpu", help="CUDA device number, or cpu (default: GPU 0 where there is one, else the CPU)")
+
+
+def run(
+    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
+) -> int:
+    """Parse, run, and turn errors that users can mend into one paragraph and exit code 2."""
+    args = parser.parse_args(argv)
+    try:
+        command(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR_CODE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED_CODE
+    except OSError as error:
+        print(f"error: {error.filename or 'A file'} cannot be used: {error.strerror or error}.", file=sys.stderr)
+        return USER_ERROR_CODE
+    return 0

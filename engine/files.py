@@ -1,0 +1,136 @@
+"""Reading and writing files so that a damaged one is never taken for a good one and none is lost."""
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]  # of the repository
+ASSETS = ROOT / "assets"
+ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
+
+
+def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(descriptor)
+        temporary = Path(name)
+        write(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically."""
+    atomic_write(path, lambda temporary: temporary.write_text(text))
+
+
+def save_torch(path: str | Path, value: Any) -> None:
+    """`torch.save` atomically."""
+    atomic_write(path, lambda temporary: torch.save(value, temporary))
+
+
+def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
+    """Read a `.pt` file safely, memory-mapped where its format allows.
+
+    Args:
+        mend: what to do when the file is missing or damaged, a sentence.
+        allow_pickle: also accept igraph graphs and NumPy values, which a plain tensor file does not hold. Nothing
+            else is ever unpickled.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds objects that are not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {mend}")
+    try:
+        with _pickle_globals() if allow_pickle else nullcontext():
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap can only be used with" not in str(error):
+                    raise
+                return torch.load(path, map_location="cpu", weights_only=True)  # a file older than PyTorch 1.6
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "not an allowed" in str(error):
+            raise UserError(_pickle_message(path, allow_pickle)) from error
+        raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
+
+
+def shown(path: str | Path) -> str:
+    """A path as messages and records name it: shipped files relative to the repository."""
+    path = Path(path)
+    return str(path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _pickle_message(path: Path, allowed: bool) -> str:
+    if allowed:
+        return f"{path} holds pickled objects other than igraph graphs and NumPy values; it is not read."
+    return (
+        f"{path} holds pickled Python objects (the authors' files keep igraph graphs) and not tensors alone. "
+        "Unpickling lets a file call code, so this needs your word: add --allow-pickle (or set "
+        f"{ALLOW_PICKLE_VARIABLE}=1) to let this file build igraph graphs and NumPy values; anything else in it is "
+        "refused even then."
+    )
+
+
+def _pickle_globals():
+    import igraph
+
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    numpy_names = [
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ]
+    dtypes = [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")]
+    return torch.serialization.safe_globals([igraph.Graph, np.ndarray, np.dtype, *dtypes, *numpy_names])
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten.
+
+    Returns:
+        The new name, None when there was nothing.
+    """
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside

@@ -1,0 +1,206 @@
+"""The one training loop: Adam on a summed loss, plateau scheduler, checkpoints, log and resume (section 4.1)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn as nn
+from tqdm import tqdm
+
+from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.errors import UserError
+from engine.runs import TextLog, random_generator, say
+
+LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Published protocol. `--max-epoch` alone may change when a run is resumed."""
+
+    max_epoch: int = 400
+    batch_size: int = 32
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    save_epoch: int = 20
+    seed: int = 333
+    num_sample: int = 20
+
+
+class Objective(Protocol):
+    """What `fit` needs of a model and its data.
+
+    Attributes:
+        model: on its device.
+        training: (n,) long, the tuples to train on.
+        best_metric: the validation figure whose maximum is kept in `ckpt_max_corr.pt`, or None.
+    """
+
+    model: nn.Module
+    training: torch.Tensor
+    best_metric: str | None
+
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Loss of a batch of tuples, summed."""
+
+    def validate(self) -> dict[str, float]:
+        """Validation figures, from draws that are the same every time."""
+
+
+class _State:
+    """Everything that changes while training, saved and restored as one."""
+
+    def __init__(self, objective: Objective, options: FitOptions):
+        device = next(objective.model.parameters()).device
+        self.model = objective.model
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True
+        )
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.1, patience=10)
+        self.rng = random_generator(options.seed, device)
+        self.epoch = 0
+        self.best = -math.inf
+
+    def training_state(self, options: FitOptions) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "rng": self.rng.get_state(),
+            "best": self.best,
+            "options": asdict(options),
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.model.load_state_dict(checkpoint.state)
+        self.optimizer.load_state_dict(checkpoint.training["optimizer"])
+        self.scheduler.load_state_dict(checkpoint.training["scheduler"])
+        self.rng.set_state(checkpoint.training["rng"])
+        self.best = checkpoint.training["best"]
+        self.epoch = checkpoint.epoch
+
+
+def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, overwrite: bool, template: Checkpoint):
+    """Train, validate after every epoch, and keep checkpoints in `folder`/model.
+
+    Args:
+        folder: of the results of this model; its log is `folder`/log.txt.
+        resume: continue from `ckpt_last.pt`. The weights are then those of an uninterrupted run.
+        overwrite: replace the checkpoints of an earlier run.
+        template: a checkpoint whose kind, configuration, extractor and history every saved one takes.
+
+    Raises:
+        UserError: an earlier run is in the way, there is none to resume, its options differ, or the loss is not
+            finite.
+        KeyboardInterrupt: interrupted; the last finished epoch is on disk.
+    """
+    models = folder / "model"
+    _check_folder(models, resume, overwrite)
+    log = TextLog(folder / "log.txt")
+    state = _State(objective, options)
+    if resume:
+        checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
+        _check_options(checkpoint, options, template, models / LAST)
+        state.restore(checkpoint)
+        log(f"resumed after epoch {state.epoch}: {template.history['command']}")
+    else:
+        log(f"started: {template.history['command']}")
+        _save(state, options, template, {}, models / LAST)
+    scalars = _scalar_writer(folder / "tensorboard")
+    try:
+        for epoch in range(state.epoch + 1, options.max_epoch + 1):
+            loss = _train_epoch(objective, state, options, epoch)
+            state.scheduler.step(loss)
+            state.epoch = epoch
+            metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
+            log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
+            for name, value in metrics.items():
+                scalars(name, value, epoch)
+            _save_epoch(objective, state, options, template, metrics, models)
+    except KeyboardInterrupt:
+        say(f"Interrupted: epoch {state.epoch} is saved. Continue with the same command and --resume.")
+        raise
+    log(f"finished after epoch {state.epoch}; checkpoints are in {models}")
+
+
+def _check_folder(models: Path, resume: bool, overwrite: bool) -> None:
+    earlier = sorted(models.glob("ckpt_*.pt"))
+    if resume and not (models / LAST).is_file():
+        raise UserError(f"Nothing to resume: {models / LAST} is missing. Start without --resume.")
+    if resume or not earlier:
+        return
+    if not overwrite:
+        raise UserError(
+            f"{models} holds the checkpoints of an earlier run. Continue it with --resume, replace it with "
+            "--overwrite, or give another --save-path."
+        )
+    for path in earlier:
+        path.unlink()
+
+
+def _check_options(checkpoint: Checkpoint, options: FitOptions, template: Checkpoint, path: Path) -> None:
+    if not checkpoint.training:
+        raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
+    before, now = dict(checkpoint.training["options"]), asdict(options)
+    before.update(checkpoint.config, extractor=checkpoint.extractor, search_space=checkpoint.search_space)
+    now.update(template.config, extractor=template.extractor, search_space=template.search_space)
+    differing = [name for name in now if name not in ("max_epoch", "save_epoch") and before.get(name) != now[name]]
+    if differing:
+        name = differing[0]
+        raise UserError(
+            f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of the "
+            "first run, or start anew with --overwrite."
+        )
+
+
+def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:
+    """One pass over the training tuples; returns the loss a tuple."""
+    objective.model.train()
+    rng, rows = state.rng, objective.training
+    rows = rows[torch.randperm(len(rows), generator=rng, device=rng.device)]
+    total = torch.zeros((), device=rng.device)
+    batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
+    for batch in batches:
+        loss = objective.loss(batch, rng)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
+    mean = total.item() / len(rows)
+    if not math.isfinite(mean):
+        raise UserError(
+            f"The training loss became {mean} in epoch {epoch}. The last good epoch is saved; try a smaller --lr."
+        )
+    return mean
+
+
+def _save_epoch(objective: Objective, state: _State, options: FitOptions, template, metrics, models: Path) -> None:
+    metric = metrics.get(objective.best_metric or "")
+    if metric is not None and metric > state.best:
+        state.best = metric
+        _save(state, options, template, metrics, models / BEST)
+    if state.epoch % options.save_epoch == 0 or state.epoch == options.max_epoch:
+        _save(state, options, template, metrics, models / f"ckpt_{state.epoch}.pt")
+    _save(state, options, template, metrics, models / LAST)
+
+
+def _save(state: _State, options: FitOptions, template: Checkpoint, metrics: dict[str, float], path: Path) -> None:
+    values = {name: getattr(template, name) for name in Checkpoint.__dataclass_fields__}
+    values.update(
+        state=state.model.state_dict(),
+        epoch=state.epoch,
+        metrics=metrics,
+        training=state.training_state(options),
+    )
+    Checkpoint(**values).save(path)
+
+
+def _scalar_writer(folder: Path) -> Callable[[str, float, int], None]:
+    """TensorBoard's `add_scalar` where TensorBoard is installed, else nothing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return lambda name, value, epoch: None
+    return SummaryWriter(str(folder)).add_scalar

@@ -1,0 +1,64 @@
+"""Generate distinct valid architectures for a dataset (MetaD2A section 3.1, meta-test).
+
+Dimensions: R draws of the dataset, B graphs decoded at a time, C classes, S images of a class, Z latent.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from generator.model import GeneratorModel
+from search_spaces import SearchSpace
+from tasks.features import Features, draw_dataset
+
+DRAWS_PER_ROUND = 50
+GRAPHS_PER_ROUND = 1000
+PATIENCE = 20  # rounds without a new architecture before the generator counts as exhausted
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Distinct valid architectures in the order they appeared, and how many graphs it took."""
+
+    archs: list[Any]
+    num_decoded: int
+    num_valid: int
+
+
+@torch.inference_mode()
+def generate(
+    model: GeneratorModel,
+    space: SearchSpace,
+    features: Features,
+    num_arch: int,
+    num_sample: int,
+    rng: torch.Generator,
+    num_class: int | None = None,
+) -> Generated:
+    """Draw the dataset, encode, decode stochastically, until `num_arch` distinct valid architectures exist.
+
+    Fewer are returned when 20 rounds of 1,000 graphs in a row bring nothing new.
+
+    Args:
+        features: on the model's device.
+        num_sample: S, images of each class in a draw.
+        rng: random generator on the model's device.
+        num_class: draw so many classes at random; all of them when None.
+    """
+    model.eval()
+    found: dict[str, Any] = {}
+    num_decoded = num_valid = idle = 0
+    while len(found) < num_arch and idle < PATIENCE:
+        index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
+        mu, _ = model.set_encode_draws(features.images, index)  # (R, Z), z = mu at test
+        z = mu.repeat_interleave(GRAPHS_PER_ROUND // DRAWS_PER_ROUND, 0)  # (B, Z)
+        archs = space.decode(model.decode(z, stochastic=True, rng=rng))
+        before = len(found)
+        for arch in archs:
+            if arch is not None and len(found) < num_arch:
+                found.setdefault(space.to_text(arch), arch)
+        num_decoded += len(archs)
+        num_valid += sum(arch is not None for arch in archs)
+        idle = idle + 1 if len(found) == before else 0
+    return Generated(list(found.values()), num_decoded, num_valid)

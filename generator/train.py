@@ -1,0 +1,61 @@
+"""Meta-training of the generator (MetaD2A sections 3.1 and 4.1).
+
+Dimensions: B tuples, C classes, S images of a class, D feature width.
+"""
+
+import torch
+
+from engine.runs import random_generator
+from generator.model import GeneratorModel
+from graphs.batch import GraphBatch
+from search_spaces import SearchSpace
+from tasks.draws import TaskDraws
+from tasks.meta_train import Tuples
+
+
+class GeneratorObjective:
+    """Negative evidence lower bound of the tuples' graphs; validation also decodes a graph of each tuple."""
+
+    best_metric = None
+
+    def __init__(
+        self,
+        model: GeneratorModel,
+        draws: TaskDraws,
+        tuples: Tuples,
+        graphs: GraphBatch,
+        space: SearchSpace,
+        seed: int,
+    ):
+        self.model = model
+        self.draws = draws
+        self.graphs = graphs
+        self.space = space
+        self.seed = seed
+        self.training = tuples.training.to(draws.device)
+        self.validation = tuples.validation.to(draws.device)
+        known = tuples.training.tolist()
+        self.training_archs = {space.to_text(tuples.archs[i]) for i in known}
+        self.validation_index = draws.index(self.validation, random_generator(seed, draws.device))
+
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        images = self.draws.images(self.draws.index(rows, rng))  # (B, C, S, D)
+        return self.model.loss(*self.model.set_encode(images), self.graphs[rows], rng)[0]
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        self.model.eval()
+        rng = random_generator(self.seed, self.draws.device)
+        loss, decoded = 0.0, []
+        for index, rows in zip(self.validation_index.split(100), self.validation.split(100), strict=True):
+            mu, logvar = self.model.set_encode(self.draws.images(index))
+            loss += self.model.loss(mu, logvar, self.graphs[rows])[0].item()
+            decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
+        valid = [self.space.to_text(arch) for arch in decoded if arch is not None]
+        distinct = set(valid)
+        return {
+            "validation_loss": loss / len(self.validation),
+            "valid": len(valid) / len(decoded),
+            "distinct": len(distinct) / max(len(valid), 1),
+            "novel": len(distinct - self.training_archs) / max(len(distinct), 1),
+        }

@@ -1,0 +1,96 @@
+"""Find and load trained models: the user's own, else the shipped ones."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from engine.errors import UserError
+from engine.files import ASSETS, shown
+from engine.fit import BEST
+from engine.runs import say
+from generator.model import GeneratorConfig, GeneratorModel
+from predictor.model import PredictorConfig, PredictorModel
+from search_spaces import SearchSpace
+from tasks.meta_train import load_tuples
+
+CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, PredictorModel)}
+
+
+def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path:
+    """Where a model's log and checkpoints are."""
+    return Path(save_path) / space.results_folder / kind
+
+
+def find_checkpoint(kind: str, space: SearchSpace, save_path: str | Path, load_epoch: int | None) -> Path:
+    """The checkpoint to use: the one asked for, else the user's best or last, else the shipped one.
+
+    Args:
+        load_epoch: of `ckpt_<epoch>.pt`; None for the predictor's best and the generator's last.
+
+    Raises:
+        UserError: the checkpoint asked for is missing.
+    """
+    folder = results_folder(kind, space, save_path) / "model"
+    shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
+    numbered = {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
+    best = folder / BEST
+    if load_epoch is not None:
+        if load_epoch in numbered:
+            return numbered[load_epoch]
+        if numbered or best.is_file() or load_epoch != space.published_epoch:
+            there = ", ".join(str(e) for e in sorted(numbered)) or "none"
+            raise UserError(
+                f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {there}. Give one of them as "
+                f"--load-epoch, or train with: python main.py --model {kind}"
+            )
+    elif kind == "predictor" and best.is_file():
+        return best
+    elif numbered:
+        return numbered[max(numbered)]
+    if not shipped.is_file():
+        raise UserError(
+            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
+            f"python main.py --model {kind} --search-space {space.name}"
+        )
+    say(f"No {kind} checkpoint in {folder}: using the shipped {shown(shipped)}.")
+    return shipped
+
+
+def load_model(
+    kind: str, space: SearchSpace, path: str | Path, device: torch.device
+) -> tuple[GeneratorModel | PredictorModel, Checkpoint]:
+    """Read a checkpoint, ours or published, into its model on `device`, in evaluation mode.
+
+    Raises:
+        UserError: the file is missing, damaged, of the other model or of another search space.
+    """
+    mend = f"Train one with: python main.py --model {kind} --search-space {space.name}"
+    checkpoint = read_checkpoint(path, kind, mend)
+    config_class, model_class = CLASSES[kind]
+    config = config_class(**checkpoint.config)
+    sizes = (config.max_n, config.num_vertex_type)
+    if checkpoint.search_space not in ("", space.name) or sizes != (space.max_n, space.num_vertex_type):
+        found = checkpoint.search_space or f"graphs of {sizes[0]} vertices and {sizes[1]} types"
+        raise UserError(f"{path} was trained for {found}, not for {space.name}. {mend}")
+    model = model_class(config)
+    if checkpoint.history.get("names") == PUBLISHED:
+        model.load_published(checkpoint.state)
+        if kind == "predictor":
+            checkpoint.target = published_target(space)
+    else:
+        try:
+            model.load_state_dict(checkpoint.state)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} does not fit its own configuration ({str(error).splitlines()[-1].strip()})."
+            ) from error
+    return model.to(device).eval(), checkpoint
+
+
+def published_target(space: SearchSpace) -> dict[str, float]:
+    """Target statistics that the authors' checkpoints do not keep: those of their database, which is shipped."""
+    from predictor.train import target_statistics
+
+    return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))

@@ -1,0 +1,143 @@
+"""MetaD2A: meta-train a generator and a predictor of architectures, and search with them.
+
+python main.py --model search --data-name cifar10              rank architectures for a dataset
+python main.py --model generator | predictor                   meta-train
+python main.py --model build                                   build the generator's database with the predictor
+python main.py --model generator | predictor --test ...        the published two steps of a search
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.cli import gpu_option, positive_int, run, true_or_false
+from engine.errors import UserError
+
+MODES = ("search", "generator", "predictor", "build")
+SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
+
+
+def count_or_all(text: str) -> int | None:
+    """The argparse type of `--num-gen-arch`: a number, or None for all."""
+    return None if text == "all" else positive_int(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", "--model-name", "--model_name", required=True, choices=MODES, help="what to do")
+    add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
+    add("--search-space", "--graph-data-name", default="nasbench201", choices=SEARCH_SPACES, help="default nasbench201")
+    add("--data-path", default="data", help="folder of features and databases (default data)")
+    add("--save-path", default="results", help="folder of logs, checkpoints and results (default results)")
+    add("--seed", type=int, default=333, help="default 333")
+    gpu_option(parser)
+    add("--overwrite", action="store_true", help="replace the checkpoints or the database of an earlier run")
+    pickled = os.environ.get("METAD2A_ALLOW_PICKLE", "") not in ("", "0")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        default=pickled,
+        help="read the authors' databases, which are Python pickles of igraph graphs: the file may build igraph graphs "
+        "and NumPy values, nothing else (also METAD2A_ALLOW_PICKLE=1)",
+    )
+
+    model = parser.add_argument_group("model and data")
+    add = model.add_argument
+    add("--hs", type=positive_int, help="width of vertex states (default: generator 56, predictor 512)")
+    add("--nz", type=positive_int, help="width of dataset and graph vectors (default 56)")
+    add("--nvt", type=positive_int, help="vertex types; follows from the search space, and is checked against it")
+    add("--num-sample", type=positive_int, default=20, help="images of each class in a draw (default 20)")
+    add("--num-class", type=positive_int, help="meta-test: draw so many classes at random (default all)")
+
+    training = parser.add_argument_group("meta-training")
+    add = training.add_argument
+    add("--max-epoch", type=positive_int, default=400, help="default 400")
+    add("--batch-size", "--batch_size", type=positive_int, default=32, help="default 32")
+    add("--lr", type=float, default=1e-4, help="Adam's learning rate (default 1e-4)")
+    add("--weight-decay", type=float, default=0.0, help="Adam's weight decay (default 0)")
+    add("--save-epoch", type=positive_int, default=20, help="keep ckpt_<epoch>.pt every so many epochs (default 20)")
+    add("--resume", action="store_true", help="continue the run in --save-path")
+
+    testing = parser.add_argument_group("meta-test and search")
+    add = testing.add_argument
+    add("--data-name", help="dataset: its <name>bylabel.pt in --data-path, or a shipped one (cifar10, mnist)")
+    add("--num-gen-arch", type=count_or_all, default=500, help="candidates (default 500), or all to rank the space")
+    add("--num-runs", type=positive_int, help="default: search 1; --test 10 for cifar10 and cifar100, else 1")
+    add("--num-draws", type=positive_int, default=10, help="draws of the dataset that scores are averaged over")
+    add("--load-epoch", type=positive_int, help="load ckpt_<epoch>.pt (default: the last, the predictor's best)")
+    add("--generator-checkpoint", help="load this file")
+    add("--predictor-checkpoint", help="load this file")
+    add("--train-arch", type=true_or_false, default=False, help="train the first choice (not available yet)")
+
+    build = parser.add_argument_group("build")
+    add = build.add_argument
+    add("--num-tasks", type=positive_int, default=1710, help="tasks of the generator's database (default 1710)")
+    add("--num-sampled", type=positive_int, default=500, help="architectures scored for each task (default 500)")
+    return parser
+
+
+def dispatch(args: argparse.Namespace) -> None:
+    import search_spaces
+
+    types = search_spaces.get(args.search_space).num_vertex_type
+    if args.nvt not in (None, types):
+        raise UserError(f"--nvt {args.nvt}: {args.search_space} has {types} vertex types.")
+    if args.train_arch:
+        raise UserError("--train-arch true is not available yet: train the architecture in best_arch/architecture.txt.")
+    if args.model == "build":
+        run_build(args)
+    elif args.model in ("generator", "predictor") and not args.test:
+        run_train(args)
+    else:
+        run_search(args)
+
+
+def run_train(args: argparse.Namespace) -> None:
+    from engine.fit import FitOptions
+    from engine.runs import choose_device
+    from train import TrainOptions, train
+
+    fit_names = ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample")
+    names = ("search_space", "data_path", "save_path", "hs", "nz", "resume", "overwrite", "allow_pickle")
+    fit = FitOptions(**{name: getattr(args, name) for name in fit_names})
+    values = {name: getattr(args, name) for name in names}
+    train(TrainOptions(kind=args.model, device=choose_device(args.gpu), fit=fit, **values))
+
+
+def run_build(args: argparse.Namespace) -> None:
+    from build_database import BuildOptions, build
+    from engine.runs import choose_device
+
+    names = (
+        "search_space data_path save_path num_tasks num_sampled num_draws num_sample seed load_epoch overwrite "
+        "predictor_checkpoint"
+    )
+    build(BuildOptions(device=choose_device(args.gpu), **{name: getattr(args, name) for name in names.split()}))
+
+
+def run_search(args: argparse.Namespace) -> None:
+    import search
+    from engine.runs import choose_device
+
+    if args.data_name is None:
+        raise UserError("--data-name is missing: name a dataset, for example --data-name cifar10.")
+    names = (
+        "search_space data_name data_path save_path num_gen_arch num_runs num_draws num_sample num_class seed "
+        "load_epoch generator_checkpoint predictor_checkpoint hs nz"
+    )
+    values = {name: getattr(args, name) for name in names.split()}
+    if args.model == "search":
+        values["num_runs"] = args.num_runs or 1
+    options = search.SearchOptions(device=choose_device(args.gpu), **values)
+    command = {"search": search.search, "generator": search.test_generator, "predictor": search.test_predictor}
+    command[args.model](options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(build_parser(), dispatch, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

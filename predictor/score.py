@@ -1,0 +1,50 @@
+"""Score architectures on a dataset (MetaD2A section 3.2, meta-test).
+
+Dimensions: R draws of the dataset, B architectures, Z latent.
+"""
+
+from typing import Any
+
+import torch
+
+from predictor.model import PredictorModel
+from search_spaces import SearchSpace
+from tasks.features import Features, draw_dataset
+
+GRAPHS_PER_BATCH = 16384  # bounds the memory of ranking a large space
+
+
+@torch.inference_mode()
+def encode_architectures(model: PredictorModel, space: SearchSpace, archs: list[Any]) -> torch.Tensor:
+    """Graph vectors (B, Z) of architectures in their canonical form."""
+    model.eval()
+    device = next(model.parameters()).device
+    batches = [archs[i : i + GRAPHS_PER_BATCH] for i in range(0, len(archs), GRAPHS_PER_BATCH)]
+    return torch.cat([model.encode_graph(space.encode(b).to(device), share_states=True) for b in batches])
+
+
+@torch.inference_mode()
+def score(
+    model: PredictorModel,
+    space: SearchSpace,
+    features: Features,
+    archs: list[Any],
+    num_draws: int,
+    num_sample: int,
+    rng: torch.Generator,
+    num_class: int | None = None,
+) -> torch.Tensor:
+    """Mean score of each architecture over draws of the dataset, each draw encoded once for all architectures.
+
+    Args:
+        features: on the model's device.
+        rng: random generator on the model's device.
+
+    Returns:
+        (B,) on the CPU, in the predictor's units (`predictor.train.to_percent` turns them into %).
+    """
+    model.eval()
+    index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)
+    set_vec = model.encode_set_draws(features.images, index)  # (R, Z)
+    graph_vec = encode_architectures(model, space, archs)  # (B, Z)
+    return model.predict_all(set_vec, graph_vec).mean(dim=0).cpu()

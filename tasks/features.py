@@ -1,0 +1,207 @@
+"""A dataset as the features of its images, grouped by class (MetaD2A section 3.1).
+
+Dimensions: B draws, C classes, S images of a class, D feature width, M images in all.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.checkpoints import PUBLISHED_EXTRACTOR
+from engine.errors import UserError
+from engine.files import ASSETS, load_torch, save_torch, shown
+
+FORMAT = "metad2a-features-1"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a dataset's images.
+
+    Attributes:
+        name: of the dataset.
+        images: (M, D) float, class after class.
+        counts: (C,) long, images of each class.
+        class_names: C names.
+        extractor: identity of the network, layer and sizes that made them, for example "resnet18-32px".
+        source: the file they were read from.
+    """
+
+    name: str
+    images: torch.Tensor
+    counts: torch.Tensor
+    class_names: list[str]
+    extractor: str
+    source: str
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.images.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.counts)
+
+    @property
+    def starts(self) -> torch.Tensor:
+        """(C,) long, the row of each class's first image."""
+        return self.counts.cumsum(0) - self.counts
+
+    @cached_property
+    def count_range(self) -> tuple[int, int]:
+        """Images of the smallest and of the largest class."""
+        return int(self.counts.min()), int(self.counts.max())
+
+    def to(self, device: torch.device) -> "Features":
+        """The features in float32 on `device`."""
+        images = self.images.to(device=device, dtype=torch.float32)
+        return Features(self.name, images, self.counts.to(device), self.class_names, self.extractor, self.source)
+
+    def save(self, path: str | Path) -> None:
+        """Write our features file atomically; half precision keeps its width."""
+        value = {name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor")}
+        save_torch(path, {"format": FORMAT, **value})
+
+
+def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng: torch.Generator) -> torch.Tensor:
+    """Draw S images of each class, evenly: without replacement, or with it where a class has fewer than S.
+
+    Args:
+        classes: (B, C) long, the classes of each draw.
+        num_sample: S.
+        rng: random generator on the device of `features`.
+
+    Returns:
+        (B, C, S) long, rows of `features.images`.
+    """
+    device = classes.device
+    counts = features.counts[classes]  # (B, C)
+    smallest, largest = features.count_range
+    width = max(largest, num_sample)
+    keys = torch.rand(*classes.shape, width, generator=rng, device=device)
+    keys.masked_fill_(torch.arange(width, device=device) >= counts[..., None], -1)
+    chosen = keys.topk(num_sample, dim=-1).indices  # (B, C, S)
+    if smallest < num_sample:
+        repeated = torch.rand(*classes.shape, num_sample, generator=rng, device=device) * counts[..., None]
+        chosen = torch.where(counts[..., None] >= num_sample, chosen, repeated.long())
+    return features.starts[classes][..., None] + chosen
+
+
+def draw_dataset(
+    features: Features, num_draws: int, num_sample: int, rng: torch.Generator, num_class: int | None = None
+) -> torch.Tensor:
+    """Draw a whole dataset several times, all classes or `num_class` of them at random each time.
+
+    Returns:
+        (num_draws, C, S) long, rows of `features.images`.
+
+    Raises:
+        UserError: the dataset has fewer than `num_class` classes.
+    """
+    total, device = features.num_classes, features.counts.device
+    if num_class is None or num_class == total:
+        classes = torch.arange(total, device=device).expand(num_draws, -1)
+    elif not 1 <= num_class < total:
+        raise UserError(f"--num-class {num_class}: {features.name} has {total} classes.")
+    else:
+        classes = torch.rand(num_draws, total, generator=rng, device=device).topk(num_class).indices
+    return draw_images(features, classes, num_sample, rng)
+
+
+def process_command(name: str) -> str:
+    """How to make a features file, for error messages."""
+    return f"Make it with: python process_dataset.py --dataset {name} --image-folder DIR"
+
+
+def find_features(name: str, data_path: str | Path) -> Path:
+    """The features file of dataset `name`: the user's, else the shipped one.
+
+    Raises:
+        UserError: there is neither.
+    """
+    own, shipped = Path(data_path) / f"{name}bylabel.pt", ASSETS / "features" / f"{name}.pt"
+    for path in (own, shipped):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in (ASSETS / "features").glob("*.pt")))
+    raise UserError(
+        f"No features of a dataset called {name!r}: {own} is missing, and those shipped are {known}. "
+        f"{process_command(name)}"
+    )
+
+
+def load_features(path: str | Path, name: str) -> Features:
+    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
+
+    Raises:
+        UserError: the file is missing or damaged, a class is empty, a value is not finite.
+    """
+    mend = process_command(name)
+    value = load_torch(path, mend)
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{path} is not a features file. {mend}")
+    if value.get("format") == FORMAT:
+        fields = {key: value[key] for key in ("images", "counts", "class_names", "extractor")}
+        features = Features(name=name, source=shown(path), **fields)
+    else:
+        features = _from_published(path, name, value, mend)
+    _check(features, mend)
+    return features
+
+
+def _from_published(path: str | Path, name: str, value: dict[Any, Any], mend: str) -> Features:
+    classes = []
+    for label in sorted(value, key=lambda k: (isinstance(k, str), k)):
+        tensors = value[label] if isinstance(value[label], list | tuple) else [value[label]]
+        tensors = [t for t in tensors if torch.is_tensor(t) and t.numel()]
+        if any(t.ndim != 2 for t in tensors):
+            raise UserError(f"{path}: class {label!r} does not hold (n, D) tensors. {mend}")
+        if not tensors:
+            raise UserError(f"{path}: class {label!r} has no images. {mend}")
+        classes.append((str(label), torch.cat(tensors).float()))
+    widths = {t.shape[1] for _, t in classes}
+    if len(widths) != 1:
+        raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {mend}")
+    counts = torch.tensor([len(t) for _, t in classes])
+    names = [label for label, _ in classes]
+    return Features(name, torch.cat([t for _, t in classes]), counts, names, PUBLISHED_EXTRACTOR, shown(path))
+
+
+def _check(features: Features, mend: str) -> None:
+    empty = [features.class_names[c] for c in (features.counts == 0).nonzero().flatten().tolist()]
+    if empty:
+        raise UserError(f"{features.source}: class {empty[0]!r} has no images. {mend}")
+    if int(features.counts.sum()) != len(features.images) or len(features.class_names) != features.num_classes:
+        raise UserError(f"{features.source} is inconsistent: its counts do not add up to its images. {mend}")
+    finite = torch.isfinite(features.images).all(dim=1)
+    if not bool(finite.all()):
+        raise UserError(
+            f"{features.source}: {int((~finite).sum())} of {len(finite)} images have features that are NaN or infinite "
+            f"(the first in row {int((~finite).nonzero()[0])}). {mend}"
+        )
+
+
+def check_extractor(features: Features, extractor: str, feature_dim: int, model: str) -> None:
+    """Raise a UserError unless `features` are what a checkpoint was trained on.
+
+    Args:
+        extractor, feature_dim: of the checkpoint.
+        model: its name in messages.
+    """
+    if features.dim != feature_dim:
+        found, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
+    elif features.extractor != extractor:
+        found, wanted = f"made by {features.extractor}", f"made by {extractor}"
+    else:
+        return
+    name = extractor.split("-")[0]
+    raise UserError(
+        f"The features of {features.name} in {features.source} are {found}, but the {model} was trained on features "
+        f"{wanted}. Make them anew with: python process_dataset.py --dataset {features.name} --image-folder DIR "
+        f"--extractor {name}"
+    )

@@ -1,0 +1,155 @@
+"""The meta-training database: tuples of a task (classes of ImageNet), an architecture and its accuracy.
+
+Dimensions: n tuples, C classes of a task.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import UserError
+from engine.files import ASSETS, load_torch, save_torch, shown
+from search_spaces import SearchSpace
+
+FORMAT = "metad2a-tuples-1"
+NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
+FEATURES_NAME = "imgnet32"
+TASK_LIST = "meta_train_task_lst.pt"
+
+
+@dataclass(frozen=True)
+class Tuples:
+    """Meta-training tuples of one model.
+
+    Attributes:
+        archs: n architectures.
+        accuracy: (n,) float, %.
+        task: (n,) long, rows of `task_classes`.
+        task_classes: (number of tasks, C) long, classes as rows of the features (number 1 is row 0).
+        split: (n,) long, a permutation: first the validation tuples, then those for training.
+        source: the file they were read from.
+    """
+
+    archs: list[Any]
+    accuracy: torch.Tensor
+    task: torch.Tensor
+    task_classes: torch.Tensor
+    split: torch.Tensor
+    source: str
+
+    @property
+    def validation(self) -> torch.Tensor:
+        """(400,) long, or a tenth of a database that has fewer than 4,000 tuples."""
+        return self.split[: self._num_validation]
+
+    @property
+    def training(self) -> torch.Tensor:
+        return self.split[self._num_validation :]
+
+    @property
+    def _num_validation(self) -> int:
+        return min(NUM_VALIDATION, max(1, len(self.split) // 4))
+
+
+def tuples_file(kind: str, data_path: str | Path) -> Path:
+    """File of the tuples of "generator" or "predictor": the user's, else the shipped one.
+
+    Raises:
+        UserError: there is neither.
+    """
+    name = f"meta_train_tasks_{kind}.pt"
+    for path in (Path(data_path) / name, ASSETS / "meta_train" / name):
+        if path.is_file():
+            return path
+    mend = (
+        "Build it from a trained predictor with: python main.py --model build"
+        if kind == "generator"
+        else "Fetch it with: python get_files/get_preprocessed_data.py"
+    )
+    raise UserError(f"{Path(data_path) / name} is missing. {mend}")
+
+
+def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
+    """The task list beside the tuples, else the shipped one: (tasks, C) long, rows of the features.
+
+    Raises:
+        UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
+    """
+    path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
+    tasks = load_torch(path, "Fetch it with: python get_files/get_preprocessed_data.py")
+    if not isinstance(tasks, list) and not torch.is_tensor(tasks):
+        raise UserError(f"{path} is not a list of tasks.")
+    lengths = {len(task) for task in tasks}
+    if len(lengths) != 1:
+        raise UserError(f"{path}: tasks differ in their number of classes ({sorted(lengths)}).")
+    numbers = torch.as_tensor(tasks, dtype=torch.long)
+    if int(numbers.min()) < 1 or int(numbers.max()) > num_classes:
+        raise UserError(
+            f"{path} names classes {int(numbers.min())} to {int(numbers.max())}, but the features of {FEATURES_NAME} "
+            f"hold classes 1 to {num_classes}."
+        )
+    return numbers - 1
+
+
+def load_tuples(
+    kind: str, space: SearchSpace, data_path: str | Path, num_classes: int, allow_pickle: bool = False
+) -> Tuples:
+    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours.
+
+    Args:
+        num_classes: of the features of ImageNet that the tasks refer to.
+        allow_pickle: read the authors' igraph graphs.
+
+    Raises:
+        UserError: a file is missing, damaged, or refers to what is not there.
+    """
+    path = tuples_file(kind, data_path)
+    value = load_torch(path, f"Fetch or build the {kind}'s database anew.", allow_pickle)
+    if not isinstance(value, dict) or not {"acc", "task"} <= set(value):
+        raise UserError(f"{path} is not a meta-training database: it needs 'acc', 'task' and 'graph' or 'str'.")
+    archs = _architectures(path, value, space)
+    accuracy = torch.as_tensor([float(a) for a in value["acc"]])
+    task = torch.as_tensor([int(t) for t in value["task"]])
+    task_classes = load_task_classes(path.parent, num_classes)
+    split = load_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it.")
+    split = torch.as_tensor(split, dtype=torch.long)
+    if not len(archs) == len(accuracy) == len(task) == len(split):
+        raise UserError(f"{path} is inconsistent: {len(archs)} architectures, {len(accuracy)} accuracies, {len(task)} "
+                        f"tasks, {len(split)} entries in the split.")  # fmt: skip
+    if not torch.equal(split.sort().values, torch.arange(len(split))):
+        raise UserError(f"The split beside {path} is not a permutation of its {len(split)} tuples.")
+    if not bool(torch.isfinite(accuracy).all()):
+        raise UserError(f"{path} holds accuracies that are NaN or infinite.")
+    if int(task.min()) < 0 or int(task.max()) >= len(task_classes):
+        raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
+    return Tuples(archs, accuracy, task, task_classes, split, shown(path))
+
+
+def _architectures(path: Path, value: dict[str, Any], space: SearchSpace) -> list[Any]:
+    if "str" in value:
+        return [space.from_text(text) for text in value["str"]]
+    if "graph" not in value:
+        raise UserError(f"{path} has neither 'graph' nor 'str'.")
+    archs = space.decode(from_igraphs(value["graph"], space.max_n))
+    if None in archs:
+        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}.")
+    return archs
+
+
+def from_igraphs(graphs: list[Any], max_n: int):
+    """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
+    from graphs.batch import GraphBatch
+
+    return GraphBatch.from_lists([g.vs["type"] for g in graphs], [g.get_edgelist() for g in graphs], max_n)
+
+
+def save_tuples(
+    kind: str, folder: str | Path, texts: list[str], accuracy: torch.Tensor, task: torch.Tensor, split: torch.Tensor
+) -> Path:
+    """Write a database in our layout, tensors and text alone; returns its file."""
+    path = Path(folder) / f"meta_train_tasks_{kind}.pt"
+    save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts})
+    save_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), split)
+    return path

@@ -1,0 +1,71 @@
+"""Meta-training of either model: features and tuples in, checkpoints out (MetaD2A section 4.1)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import search_spaces
+from engine.checkpoints import Checkpoint, config_dict
+from engine.fit import FitOptions, fit
+from engine.runs import keep_freed_memory, provenance, say
+from generator.train import GeneratorObjective
+from loading import CLASSES, results_folder
+from predictor.train import PredictorObjective, target_statistics
+from tasks.draws import TaskDraws
+from tasks.features import find_features, load_features
+from tasks.meta_train import FEATURES_NAME, load_tuples
+
+HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
+LATENT = 56
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train on what; `fit` says how."""
+
+    kind: str
+    search_space: str
+    data_path: str
+    save_path: str
+    device: torch.device
+    hs: int | None
+    nz: int | None
+    resume: bool
+    overwrite: bool
+    allow_pickle: bool
+    fit: FitOptions
+
+
+def train(options: TrainOptions) -> None:
+    """Meta-train the model `options.kind`.
+
+    Raises:
+        UserError: data are missing or do not fit, or an earlier run is in the way.
+    """
+    keep_freed_memory()
+    kind, space = options.kind, search_spaces.get(options.search_space)
+    config_class, model_class = CLASSES[kind]
+    hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
+    config_class(**sizes)  # complains about sizes before anything is read
+
+    features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
+    tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.allow_pickle)
+    say(f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}")
+    say(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
+
+    seed = options.fit.seed
+    torch.manual_seed(seed)  # of the initial parameters; all else has generators of its own
+    config = config_class(**sizes, feature_dim=features.dim)
+    model = model_class(config).to(options.device)
+    draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
+    graphs = space.encode(tuples.archs).to(options.device)
+    if kind == "generator":
+        objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
+    else:
+        objective, target = PredictorObjective(model, draws, tuples, graphs, seed), target_statistics(tuples)
+    history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
+    template = Checkpoint(kind, space.name, config_dict(config), {}, features.extractor, target, history=history)
+    folder = results_folder(kind, space, Path(options.save_path))
+    fit(objective, options.fit, folder, options.resume, options.overwrite, template)
