@@ -80,7 +80,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
                     raise
                 return torch.load(path, map_location="cpu", weights_only=True)  # a file older than PyTorch 1.6
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "not an allowed" in str(error):
+        if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
         raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:

@@ -108,20 +108,22 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
     else:
         log(f"started: {template.history['command']}")
         _save(state, options, template, {}, models / LAST)
-    scalars = _scalar_writer(folder / "tensorboard")
+    write_scalar, close_writer = _scalar_writer(folder / "tensorboard")
     try:
         for epoch in range(state.epoch + 1, options.max_epoch + 1):
             loss = _train_epoch(objective, state, options, epoch)
             state.scheduler.step(loss)
             state.epoch = epoch
             metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
+            _save_epoch(objective, state, options, template, metrics, models)
             log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
             for name, value in metrics.items():
-                scalars(name, value, epoch)
-            _save_epoch(objective, state, options, template, metrics, models)
+                write_scalar(name, value, epoch)
     except KeyboardInterrupt:
         say(f"Interrupted: epoch {state.epoch} is saved. Continue with the same command and --resume.")
         raise
+    finally:
+        close_writer()
     log(f"finished after epoch {state.epoch}; checkpoints are in {models}")
 
 
@@ -197,10 +199,11 @@ def _save(state: _State, options: FitOptions, template: Checkpoint, metrics: dic
     Checkpoint(**values).save(path)
 
 
-def _scalar_writer(folder: Path) -> Callable[[str, float, int], None]:
-    """TensorBoard's `add_scalar` where TensorBoard is installed, else nothing."""
+def _scalar_writer(folder: Path) -> tuple[Callable[[str, float, int], None], Callable[[], None]]:
+    """TensorBoard's `add_scalar` and `close` where TensorBoard is installed, else functions that do nothing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return lambda name, value, epoch: None
-    return SummaryWriter(str(folder)).add_scalar
+        return lambda name, value, epoch: None, lambda: None
+    writer = SummaryWriter(str(folder))
+    return writer.add_scalar, writer.close

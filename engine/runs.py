@@ -67,7 +67,7 @@ def provenance(seed: int, **sources: Any) -> dict[str, Any]:
         "command": command_line(),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         **{name: value if isinstance(value, int | float) else str(value) for name, value in sources.items()},
     }
 

@@ -6,6 +6,7 @@ The official benchmark file (NAS-Bench-201-v1_1-096897.pth, 4.7 GB) is read thro
 
 import argparse
 import csv
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,22 +32,28 @@ CSV_VALID_COLUMNS = {"cifar10": "cifar10-val", "cifar100": "cifar100-val", "imag
 Table = dict[str, dict[str, torch.Tensor]]
 
 
+def accuracies_from_api(api: Any, space: NASBench201) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracies (%, mean of seeds) in a `nas_201_api.NASBench201API`: column -> dataset -> architecture -> accuracy."""
+    columns: dict[str, dict[str, dict[str, float]]] = {"test_200": {}, "valid_12": {}}
+    for dataset, (test, valid) in API_SPLITS.items():
+        for column, (name, split), epochs in (("test_200", test, "200"), ("valid_12", valid, "12")):
+            columns[column][dataset] = {
+                space.from_text(api.meta_archs[index]): results[epochs].get_metrics(name, split)["accuracy"]
+                for index, results in api.arch2infos_dict.items()
+            }
+    return columns
+
+
 def table_from_api(api: Any, space: NASBench201) -> Table:
     """The table of a `nas_201_api.NASBench201API` object.
 
     Raises:
         UserError: the benchmark lacks an architecture.
     """
-    table: Table = {"test_200": {}, "valid_12": {}}
-    for dataset, (test, valid) in API_SPLITS.items():
-        for column, (name, split), epochs in (("test_200", test, "200"), ("valid_12", valid, "12")):
-            by_text = {
-                space.from_text(text): api.arch2infos_dict[index][epochs].get_metrics(name, split)["accuracy"]
-                for text, index in api.archstr2index.items()
-                if index in api.arch2infos_dict
-            }
-            table[column][dataset] = _in_order(by_text, space, "the benchmark file")
-    return table
+    return {
+        column: {dataset: _in_order(by_text, space, "the benchmark file") for dataset, by_text in datasets.items()}
+        for column, datasets in accuracies_from_api(api, space).items()
+    }
 
 
 def table_from_published(value: dict[str, Any], space: NASBench201, source: str) -> Table:
@@ -84,6 +91,17 @@ def _in_order(by_text: dict[str, float], space: NASBench201, source: str) -> tor
     return torch.tensor([by_text[text] for text in space.architectures], dtype=torch.float32)
 
 
+def load_api(path: str) -> Any:
+    """Open the official benchmark file with its own API, which unpickles it."""
+    from nas_201_api import NASBench201API
+
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # the API's torch.load is older than weights_only
+    try:
+        return NASBench201API(path, verbose=False)
+    finally:
+        del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -99,10 +117,7 @@ def make(args: argparse.Namespace) -> None:
     if args.benchmark:
         if not Path(args.benchmark).is_file():
             raise UserError(f"{args.benchmark} is missing. The README says where the official file is published.")
-        from nas_201_api import NASBench201API
-
-        # The API's own torch.load predates weights_only; the file is a pickle, which --benchmark says.
-        table = table_from_api(NASBench201API(torch.load(args.benchmark, weights_only=False), verbose=False), space)
+        table = table_from_api(load_api(args.benchmark), space)
     elif args.published:
         value = load_torch(args.published, "Fetch it anew.", allow_pickle=True)
         table = table_from_published(value, space, args.published)

@@ -1,0 +1,29 @@
+# Everything from Python 3.11+ and pip: `make search` and `make test` create $(VENV), install and run.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/.installed
+DATA_NAME ?= cifar10
+
+.PHONY: search test lint format clean
+
+search: $(INSTALLED)
+	@$(VENV)/bin/python main.py --model search --data-name $(DATA_NAME)
+
+test: $(INSTALLED)
+	$(VENV)/bin/python -m pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV)
+
+$(INSTALLED): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,137 @@
+"""Time the parts of MetaD2A, and the same work done the published way: python benchmarks/speed.py
+
+The sizes are the published ones: 32 tuples x 20 classes x 20 images x 512 features for a training step, 500
+candidates x 10 draws x 10 classes for scoring. `published design` does the same work as the published code is laid
+out (one graph at a time, the dataset encoded anew for every candidate and draw) with this repository's modules, on
+a part of the work, scaled up. Medians of several repetitions.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+import search_spaces
+from engine.cli import gpu_option, run
+from engine.runs import choose_device, keep_freed_memory, random_generator
+from generator.generate import generate
+from generator.model import GeneratorConfig, GeneratorModel
+from predictor.model import PredictorConfig, PredictorModel
+from predictor.score import score
+from tasks.features import Features, draw_dataset
+
+# Seconds of the published code on two CPU cores (its own training step and search; README, "Speed").
+PUBLISHED = {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}
+D, S = 512, 20
+
+
+def toy_dataset(device: torch.device) -> Features:
+    """10 classes of 100 images."""
+    images = torch.randn(1000, D, generator=random_generator(0))
+    counts = torch.full((10,), 100)
+    return Features("toy", images, counts, [str(c) for c in range(10)], "resnet18-32px", "").to(device)
+
+
+def median_seconds(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int = 2) -> float:
+    """Median wall time of `work`, the device synchronised around it."""
+
+    def synchronize() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    times = []
+    for i in range(warm_up + repeats):
+        synchronize()
+        start = time.perf_counter()
+        work()
+        synchronize()
+        if i >= warm_up:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def training_step(kind: str, device: torch.device) -> Callable[[], None]:
+    """One step of Adam on a batch that is already drawn."""
+    space = search_spaces.get("nasbench201")
+    rng = random_generator(0)
+    graphs = space.encode(space.sample(32, rng)).to(device)
+    x = torch.randn(32, 20, S, D, generator=rng).to(device)
+    target = torch.randn(32, generator=rng).to(device)
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
+    if kind == "generator":
+        model = GeneratorModel(GeneratorConfig(hs=56, **sizes)).to(device)
+    else:
+        model = PredictorModel(PredictorConfig(hs=512, **sizes)).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        if kind == "generator":
+            loss = model.loss(*model.set_encode(x), graphs)[0]
+        else:
+            loss = (model.predict(model.encode_set(x), model.encode_graph(graphs)) - target).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+@torch.inference_mode()
+def published_scoring(model: PredictorModel, space, features: Features, archs: list, num_draws: int) -> None:
+    """The published layout: for every candidate and draw, the dataset is encoded anew and one graph is scored."""
+    rng = random_generator(0, features.images.device)
+    for arch in archs:
+        for _ in range(num_draws):
+            index = draw_dataset(features, 1, S, rng)
+            graph_vec = model.encode_graph(space.encode([arch]).to(features.images.device))
+            model.predict(model.encode_set(features.images[index]), graph_vec)
+
+
+def measure(args: argparse.Namespace) -> None:
+    keep_freed_memory()
+    device, space = choose_device(args.gpu), search_spaces.get("nasbench201")
+    torch.manual_seed(0)
+    features, rng = toy_dataset(device), random_generator(0, device)
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
+    predictor = PredictorModel(PredictorConfig(hs=512, **sizes)).to(device).eval()
+    generator = GeneratorModel(GeneratorConfig(hs=56, **sizes)).to(device).eval()
+    with torch.no_grad():  # an untrained generator seldom makes valid graphs
+        generator.decoder.add_edge[2].bias.fill_(3)
+        generator.decoder.add_vertex[2].bias[:2] = -5
+    candidates = space.sample(500, random_generator(1))
+    everything = space.all_architectures()
+
+    rows = {
+        "train generator": median_seconds(training_step("generator", device), device, args.repeats),
+        "train predictor": median_seconds(training_step("predictor", device), device, args.repeats),
+        "generate 500": median_seconds(lambda: generate(generator, space, features, 500, S, rng), device, args.repeats),
+        "score 500": median_seconds(
+            lambda: score(predictor, space, features, candidates, 10, S, rng), device, args.repeats
+        ),
+        "rank 15,625": median_seconds(
+            lambda: score(predictor, space, features, everything, 10, S, rng), device, 3, warm_up=1
+        ),
+    }
+    part = 5
+    slow = median_seconds(lambda: published_scoring(predictor, space, features, candidates[:part], 10), device, 3, 1)
+    print(f"{torch.get_num_threads()} threads, {device}, torch {torch.__version__}")
+    print(f"{'':<36}{'seconds':>9}  {'published code, 2 CPU cores':>28}  {'ratio':>6}")
+    for name, seconds in rows.items():
+        published = PUBLISHED.get(name)
+        beside = f"{published:>28.3f}  {published / seconds:>5.1f}x" if published else ""
+        print(f"{name:<36}{seconds:>9.4f}  {beside}")
+    whole = slow * 500 / part
+    print(f"{'score 500, published design here':<36}{whole:>9.4f}  {'':>28}  {whole / rows['score 500']:>5.1f}x")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=15)
+    gpu_option(parser)
+    sys.exit(run(parser, measure))

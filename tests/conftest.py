@@ -1,0 +1,121 @@
+"""Small worlds to test in: data in the authors' formats, and toy models."""
+
+import pytest
+import torch
+
+import main
+import search_spaces
+from engine.checkpoints import Checkpoint, config_dict
+from generator.model import GeneratorConfig, GeneratorModel
+from predictor.model import PredictorConfig, PredictorModel
+
+NUM_CLASSES, NUM_IMAGES, TASK_SIZE, NUM_TUPLES = 12, 7, 4, 24
+
+
+@pytest.fixture(scope="session")
+def space():
+    return search_spaces.get("nasbench201")
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_folder_a_test(tmp_path, monkeypatch):
+    """Commands write to `data` and `results` of the current folder: give every test its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.delenv("METAD2A_ALLOW_PICKLE", raising=False)
+
+
+@pytest.fixture
+def command(capsys):
+    """Run `main.py` in this process: command("--model search ...") -> exit code, standard output, standard error."""
+
+    def run(line):
+        try:
+            code = main.main(line.split())
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def refuses(command):
+    """Run a command that must fail as bad input does: code 2, one paragraph, no traceback; returns the message."""
+
+    def run(line):
+        code, _, err = command(line)
+        errors = [text for text in err.splitlines() if text.startswith("error: ")]
+        assert code == 2
+        assert len(errors) == 1
+        assert "Traceback" not in err
+        return errors[0]
+
+    return run
+
+
+def authors_features(num_classes=NUM_CLASSES, num_images=NUM_IMAGES, dim=512, seed=0):
+    """The authors' format: class -> [FloatTensor(n, 512)]."""
+    rng = torch.Generator().manual_seed(seed)
+    return {c: [torch.randn(num_images, dim, generator=rng)] for c in range(num_classes)}
+
+
+def authors_tuples(space, n=NUM_TUPLES, seed=0):
+    """The authors' layout, igraph graphs and all, and its split."""
+    import igraph
+
+    rng = torch.Generator().manual_seed(seed)
+    archs = space.sample(n, rng)
+    graphs = []
+    for types, adj in zip(*(getattr(space.encode(archs), name).tolist() for name in ("types", "adj")), strict=True):
+        graph = igraph.Graph(directed=True)
+        graph.add_vertices(len(types))
+        graph.vs["type"] = types
+        graph.add_edges([(u, v) for u, row in enumerate(adj) for v, edge in enumerate(row) if edge])
+        graphs.append(graph)
+    accuracy = [50 + 10 * value for value in torch.rand(n, generator=rng).tolist()]
+    tasks = torch.randint(5, (n,), generator=rng).tolist()
+    return {"acc": accuracy, "task": tasks, "graph": graphs}, torch.randperm(n, generator=rng)
+
+
+@pytest.fixture
+def authors_data(tmp_path, space):
+    """`data` as the authors' get_files script leaves it, but small."""
+    data = tmp_path / "data"
+    data.mkdir()
+    torch.save(authors_features(), data / "imgnet32bylabel.pt")
+    torch.save(authors_features(10, 25, seed=1), data / "cifar10bylabel.pt")
+    torch.save(authors_features(5, 9, seed=2), data / "pets.pt".replace(".pt", "bylabel.pt"))
+    rng = torch.Generator().manual_seed(3)
+    tasks = [(torch.randperm(NUM_CLASSES, generator=rng)[:TASK_SIZE] + 1).tolist() for _ in range(6)]
+    torch.save(tasks, data / "meta_train_task_lst.pt")
+    for kind in ("generator", "predictor"):
+        tuples, split = authors_tuples(space)
+        torch.save(tuples, data / f"meta_train_tasks_{kind}.pt")
+        torch.save(split, data / f"meta_train_tasks_{kind}_idx.pt")
+    return data
+
+
+@pytest.fixture
+def toy_checkpoints(tmp_path, space):
+    """Untrained small models for ResNet-18 features, where a training run would leave them."""
+    torch.manual_seed(0)
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8}
+    generator = GeneratorModel(GeneratorConfig(hs=8, **sizes))
+    with torch.no_grad():
+        generator.decoder.add_edge[2].bias.fill_(3)  # many edges, so that untrained graphs are often valid
+        generator.decoder.add_vertex[2].bias[:2] = -5
+    models = {"generator": generator, "predictor": PredictorModel(PredictorConfig(hs=16, **sizes))}
+    paths = {}
+    for (kind, model), name in zip(models.items(), ("ckpt_400.pt", "ckpt_max_corr.pt"), strict=True):
+        paths[kind] = tmp_path / "results" / kind / "model" / name
+        target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
+        config = config_dict(model.config)
+        Checkpoint(kind, space.name, config, model.state_dict(), "resnet18-32px", target).save(paths[kind])
+    return paths

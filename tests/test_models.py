@@ -1,0 +1,188 @@
+"""Fast forms against slow, obvious ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import search_spaces
+from engine.errors import UserError
+from generator.model import GeneratorConfig, GeneratorModel
+from graphs import GraphBatch
+from predictor.model import PredictorConfig, PredictorModel
+from set_encoder.modules import MAB, SetPool
+
+
+def random_graphs(n, max_n, num_types, rng):
+    """DAGs of full size with random types and edges."""
+    types = torch.randint(2, num_types, (n, max_n), generator=rng)
+    types[:, 0], types[:, -1] = 0, 1
+    adj = torch.triu(torch.rand(n, max_n, max_n, generator=rng) < 0.5, diagonal=1)
+    return GraphBatch(types, adj, torch.full((n,), max_n))
+
+
+@pytest.fixture(scope="module", params=["nasbench201", "ofa_mbv3"])
+def models(request):
+    torch.manual_seed(0)
+    space = search_spaces.get(request.param)
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "feature_dim": 10}
+    generator = GeneratorModel(GeneratorConfig(hs=12, nz=12, **sizes))
+    return space, generator.eval(), PredictorModel(PredictorConfig(hs=16, nz=8, **sizes)).eval()
+
+
+def one_hot_gru(cell, vertex_type, h):
+    """torch's own GRU cell on a one-hot input."""
+    x = F.one_hot(torch.tensor([vertex_type]), cell.input_size).float()
+    return torch.nn.GRUCell.forward(cell, x, h)
+
+
+def slow_message(module, h, vertex, max_n):
+    x = torch.cat([h, F.one_hot(torch.tensor([vertex]), max_n).float()], dim=-1)
+    return torch.sigmoid(module.gate(x)) * module.mapper(x)
+
+
+def slow_direction(direction, types, adj, order):
+    """One graph, one vertex, one edge at a time."""
+    states = {}
+    for v in order:
+        incoming = torch.zeros(1, direction.gru.hidden_size)
+        for u in states:
+            if adj[u][v]:
+                incoming = incoming + slow_message(direction.message, states[u], u, len(types))
+        states[v] = one_hot_gru(direction.gru, types[v], incoming)
+    return states[order[-1]]
+
+
+def test_graph_encoder_equals_the_slow_form(models, rng):
+    space, _, predictor = models
+    graphs = random_graphs(5, space.max_n, space.num_vertex_type, rng)
+    encoder, N = predictor.graph_encoder, space.max_n
+    expected = []
+    for types, adj in zip(graphs.types.tolist(), graphs.adj, strict=True):
+        last = slow_direction(encoder.forward_pass, types, adj, list(range(N)))
+        first = slow_direction(encoder.backward_pass, types, adj.T, list(range(N - 1, -1, -1)))
+        expected.append(encoder.unify(torch.cat([last, first], dim=-1)))
+    torch.testing.assert_close(encoder(graphs), torch.cat(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_shared_states_equal_the_plain_encoding(models, rng):
+    space, _, predictor = models
+    same_edges = space.encode(space.sample(200, rng))
+    any_edges = random_graphs(50, space.max_n, space.num_vertex_type, rng)
+    for graphs in (same_edges, any_edges, GraphBatch.cat([same_edges, any_edges, same_edges]), same_edges[:1]):
+        shared = predictor.encode_graph(graphs, share_states=True)
+        torch.testing.assert_close(shared, predictor.encode_graph(graphs), rtol=1e-5, atol=1e-6)
+
+
+def slow_negative_log_likelihood(decoder, z, types, edges):
+    """One graph, every decision in the order of the decoding, states recomputed after each."""
+    N = len(types)
+    h = [one_hot_gru(decoder.gru, types[0], torch.tanh(decoder.init_state(z)))]
+    total = torch.zeros(())
+    for v in range(1, N):
+        total = total - decoder.add_vertex(h[v - 1]).log_softmax(-1)[0, types[v]]
+        heard = torch.zeros(1, decoder.hs)
+        state = one_hot_gru(decoder.gru, types[v], heard)
+        for u in range(v - 1, -1, -1):
+            logit = decoder.add_edge(torch.cat([h[u], state], dim=-1)).squeeze()
+            edge = (u, v) in edges
+            total = total - F.logsigmoid(logit if edge else -logit)
+            if edge:
+                heard = heard + slow_message(decoder.message, h[u], u, N)
+            state = one_hot_gru(decoder.gru, types[v], heard)
+        h.append(state)
+    return total
+
+
+def test_likelihood_equals_the_step_by_step_form(models, rng):
+    space, generator, _ = models
+    graphs = random_graphs(3, space.max_n, space.num_vertex_type, rng)
+    z = torch.randn(3, 12, generator=rng)
+    expected = sum(
+        slow_negative_log_likelihood(
+            generator.decoder, z[b : b + 1], graphs.types[b].tolist(), set(map(tuple, graphs.adj[b].nonzero().tolist()))
+        )
+        for b in range(3)
+    )
+    torch.testing.assert_close(generator.decoder.negative_log_likelihood(z, graphs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_decoding_one_by_one_equals_decoding_together(models, rng):
+    _, generator, _ = models
+    z = torch.randn(20, 12, generator=rng) * 3
+    together = generator.decode(z, stochastic=False)
+    assert GraphBatch.cat([generator.decode(row[None], stochastic=False) for row in z]).equal(together)
+
+
+def test_draws_encoded_from_projected_images_equal_plain_encoding(models, rng):
+    _, generator, predictor = models
+    images = torch.randn(30, 10, generator=rng)
+    index = torch.randint(30, (3, 4, 5), generator=rng)
+    torch.testing.assert_close(predictor.encode_set_draws(images, index), predictor.encode_set(images[index]))
+    torch.testing.assert_close(generator.set_encode_draws(images, index), generator.set_encode(images[index]))
+
+
+def test_scores_of_all_pairs_equal_scores_of_each(models, rng):
+    _, _, predictor = models
+    set_vec, graph_vec = torch.randn(3, 8, generator=rng), torch.randn(7, 8, generator=rng)
+    scores = predictor.predict_all(set_vec, graph_vec)
+    for r in range(3):
+        expected = predictor.predict(set_vec[r].expand(7, -1), graph_vec)
+        torch.testing.assert_close(scores[r], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_equals_the_definition(rng):
+    torch.manual_seed(0)
+    mab = MAB(6, 7, 8)
+    x, y = torch.randn(2, 3, 6, generator=rng), torch.randn(2, 5, 7, generator=rng)
+    q, k, v = mab.fc_q(x), mab.fc_k(y), mab.fc_v(y)
+    heads = []
+    for h in range(4):
+        part = slice(2 * h, 2 * h + 2)
+        weights = (q[..., part] @ k[..., part].transpose(1, 2) / 8**0.5).softmax(-1)
+        heads.append(q[..., part] + weights @ v[..., part])
+    out = torch.cat(heads, dim=-1)
+    torch.testing.assert_close(mab(x, y), out + F.relu(mab.fc_o(out)))
+
+
+def test_set_pool_ignores_the_order_of_a_set(rng):
+    torch.manual_seed(0)
+    pool, x = SetPool(6, 8), torch.randn(2, 5, 6, generator=rng)
+    torch.testing.assert_close(pool(x), pool(x[:, torch.randperm(5, generator=rng)]))
+
+
+def test_a_batch_of_one_keeps_its_shape(models, rng):
+    space, generator, predictor = models
+    x, graphs = torch.randn(1, 3, 4, 10, generator=rng), space.encode(space.sample(1, rng))
+    assert predictor.predict(predictor.encode_set(x), predictor.encode_graph(graphs)).shape == (1,)
+    mu, logvar = generator.set_encode(x)
+    assert mu.shape == logvar.shape == (1, 12)
+    assert generator.loss(mu, logvar, graphs)[0].shape == ()
+    assert len(generator.decode(mu, stochastic=True)) == 1
+
+
+def test_training_noise_comes_from_the_given_generator(models):
+    space, generator, _ = models
+    graphs, mu = space.encode(space.sample(2, torch.Generator())), torch.zeros(2, 12)
+    generator.train()
+    losses = [generator.loss(mu, mu, graphs, torch.Generator().manual_seed(s))[0].item() for s in (1, 1, 2)]
+    generator.eval()
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_unequal_widths_of_the_generator_are_refused():
+    with pytest.raises(UserError, match="--hs equal to --nz"):
+        GeneratorConfig(8, 7, hs=512, nz=56)
+
+
+@pytest.mark.parametrize("sizes", [{"hs": 0, "nz": 8}, {"hs": 8, "nz": 6}, {"hs": 8.0, "nz": 8}])
+def test_impossible_sizes_are_refused(sizes):
+    with pytest.raises(UserError):
+        PredictorConfig(8, 7, **sizes)
+
+
+def test_published_parameters_must_all_be_there(models):
+    _, generator, _ = models
+    with pytest.raises(UserError, match="missing"):
+        generator.load_published({})
+    with pytest.raises(UserError, match="unknown"):
+        generator.load_published({"something.else": torch.zeros(1)})

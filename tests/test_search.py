@@ -1,0 +1,311 @@
+"""Searching through the command line: in one go, and in the published two steps."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.checkpoints import Checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def toy(authors_data, toy_checkpoints):
+    return toy_checkpoints
+
+
+def lines(path):
+    return Path(path).read_text().splitlines()
+
+
+def check_generated(path, n, space):
+    elapsed, *texts = lines(path)
+    assert float(elapsed) > 0
+    assert len(set(texts)) == len(texts) == n
+    assert all(space.from_text(text) == text for text in texts)
+    return texts
+
+
+@pytest.mark.parametrize(("data_name", "num", "runs"), [("cifar10", 500, 10), ("pets", 50, 1)])
+def test_published_commands_as_typed(command, toy, space, data_name, num, runs):
+    tail = f"--test --num-gen-arch {num} --data-name {data_name}"
+    for path in toy.values():
+        widen(path)
+    code, _, err = command(
+        f"--gpu 0 --model generator --hs 56 --nz 56 --test --load-epoch 400 --num-gen-arch {num} "
+        f"--data-name {data_name}"
+    )
+    assert code == 0, err
+    folder = Path("results/meta_test") / data_name
+    candidates = [check_generated(folder / "generated_arch" / f"run_{r}.txt", num, space) for r in range(1, runs + 1)]
+    assert len({tuple(texts) for texts in candidates}) == runs
+    code, _, err = command(f"--gpu 0 --model predictor --hs 512 --nz 56 {tail}")
+    assert code == 0, err
+    best = lines(folder / "best_arch" / "architecture.txt")
+    assert len(best) == runs
+    assert all(text in texts for text, texts in zip(best, candidates, strict=True))
+    accuracy = (folder / "best_arch" / "accuracy.txt").read_text()
+    assert ("oracle of the top 30" in accuracy) == (data_name == "cifar10")
+    assert (folder / "best_arch" / "time.txt").read_text()
+
+
+def widen(path):
+    """Give a toy checkpoint the published sizes, untrained."""
+    import search_spaces
+    from loading import CLASSES
+
+    torch.manual_seed(0)
+    kind = "generator" if "generator" in str(path) else "predictor"
+    space = search_spaces.get("nasbench201")
+    config_class, model_class = CLASSES[kind]
+    hs = {"generator": 56, "predictor": 512}[kind]
+    config = config_class(space.max_n, space.num_vertex_type, hs=hs, nz=56)
+    model = model_class(config)
+    if kind == "generator":
+        with torch.no_grad():
+            model.decoder.add_edge[2].bias.fill_(3)
+            model.decoder.add_vertex[2].bias[:2] = -5
+    target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
+    from engine.checkpoints import config_dict
+
+    Checkpoint(kind, space.name, config_dict(config), model.state_dict(), "resnet18-32px", target).save(path)
+
+
+def test_the_two_steps_equal_the_search_in_one_go(command, toy):
+    """Same seeds, same draws, same candidates, same scores."""
+    assert command("--model generator --test --data-name cifar10 --num-gen-arch 40 --num-runs 1")[0] == 0
+    assert command("--model predictor --test --data-name cifar10 --num-gen-arch 40 --num-runs 1")[0] == 0
+    assert command("--model search --data-name cifar10 --num-gen-arch 40")[0] == 0
+    two_steps = lines("results/meta_test/cifar10/best_arch/ranking_run_1.csv")
+    assert two_steps == lines("results/search/cifar10/001/ranking_run_1.csv")
+
+
+def test_search_reports_what_the_benchmark_knows(command, toy, space):
+    code, out, err = command("--model search --data-name cifar10 --num-gen-arch 60")
+    assert code == 0, err
+    folder = Path("results/search/cifar10/001")
+    with (folder / "ranking_run_1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["architecture"] for row in rows}) == 60
+    predicted = [float(row["predicted_accuracy"]) for row in rows]
+    assert predicted == sorted(predicted, reverse=True)
+    known = space.known_accuracy("cifar10")
+    real = [known[row["architecture"]] for row in rows]
+    assert [float(row["test_accuracy"]) for row in rows] == pytest.approx(real, abs=1e-3)
+    summary = json.loads((folder / "summary.json").read_text())
+    figures = summary["runs"][0]["figures"]
+    assert figures["first_choice"] == pytest.approx(real[0])
+    assert figures["oracle_of_top_30"] == pytest.approx(max(real[:30]))
+    assert figures["trained_until_best_candidate"] == real.index(max(real)) + 1
+    assert f"first choice, real test accuracy: {real[0]:.2f} %" in out
+    assert f"best test accuracy): {max(real[:30]):.2f} %" in out
+    assert summary["best_architecture"] == rows[0]["architecture"]
+    assert summary["history"]["predictor"] == "results/predictor/model/ckpt_max_corr.pt"
+    assert (folder / "best_architecture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dataset_that_no_benchmark_knows(command, toy):
+    code, out, _ = command("--model search --data-name pets --num-gen-arch 20")
+    assert code == 0
+    assert "real" not in out
+    assert "predicted" in out
+
+
+def test_the_whole_space_ranked(command, toy, space):
+    code, out, _ = command("--model search --data-name cifar10 --num-gen-arch all --num-draws 2")
+    assert code == 0
+    assert "15625 architectures ranked" in out
+    rows = lines("results/search/cifar10/001/ranking_run_1.csv")
+    assert len(rows) == 15626
+    figures = json.loads(Path("results/search/cifar10/001/summary.json").read_text())["runs"][0]["figures"]
+    assert figures["trained_until_benchmark_best"] == figures["trained_until_best_candidate"]
+    assert figures["best_candidate"] == pytest.approx(94.3733, abs=1e-3)
+
+
+def test_scores_are_the_mean_over_draws(space, toy, rng):
+    from loading import load_model
+    from predictor.score import score
+    from tasks.features import draw_dataset, load_features
+
+    model, _ = load_model("predictor", space, toy["predictor"], torch.device("cpu"))
+    features = load_features("data/cifar10bylabel.pt", "cifar10")
+    archs = space.sample(5, rng)
+    scores = score(model, space, features, archs, 4, 20, torch.Generator().manual_seed(9))
+    index = draw_dataset(features, 4, 20, torch.Generator().manual_seed(9))
+    expected = []
+    for arch in archs:  # one architecture and one draw at a time, as the published code
+        graph_vec = model.encode_graph(space.encode([arch]))
+        expected.append(sum(model.predict(model.encode_set(features.images[i][None]), graph_vec) for i in index) / 4)
+    torch.testing.assert_close(scores, torch.cat(expected).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_results_are_repeatable_and_never_overwritten(command, toy):
+    for _ in range(2):
+        assert command("--model search --data-name pets --num-gen-arch 20 --seed 5")[0] == 0
+    assert command("--model search --data-name pets --num-gen-arch 20 --seed 6")[0] == 0
+    first, second, third = (lines(f"results/search/pets/00{i}/ranking_run_1.csv") for i in (1, 2, 3))
+    assert first == second != third
+    for _ in range(2):
+        code, _, err = command("--model generator --test --data-name pets --num-gen-arch 20")
+        assert code == 0
+    assert "generated_arch.old-1" in err
+    assert Path("results/meta_test/pets/generated_arch.old-1/run_1.txt").is_file()
+
+
+def test_shipped_models_and_features_serve_a_fresh_clone(command):
+    code, out, err = command("--model search --data-name cifar10 --num-gen-arch 20")
+    assert code == 0, err
+    assert err.count("using the shipped") == 3
+    assert "20 architectures ranked" in out
+
+
+def test_num_class_is_not_ignored(command, toy, refuses):
+    for extra in ("", "--num-class 2"):
+        assert command(f"--model search --data-name pets --num-gen-arch 20 {extra}")[0] == 0
+    assert lines("results/search/pets/001/ranking_run_1.csv") != lines("results/search/pets/002/ranking_run_1.csv")
+    assert "pets has 5 classes" in refuses("--model search --data-name pets --num-gen-arch 20 --num-class 6")
+
+
+def test_spellings_of_an_option(command, toy):
+    for name in ("--model", "--model-name", "--model_name"):
+        assert command(f"{name} search --data-name pets --num-gen-arch 5")[0] == 0
+
+
+def test_a_published_checkpoint_serves_directly(command, toy, space):
+    """A bare state dict under the authors' names, its unused parameters included."""
+    golden = torch.load(ROOT / "tests" / "golden" / "nasbench201.pt", weights_only=True)
+    for kind, name in (("generator", "ckpt_400.pt"), ("predictor", "ckpt_max_corr.pt")):
+        torch.save(golden[kind]["state_dict"], Path("results") / kind / "model" / name)
+    code, out, err = command("--model search --data-name cifar10 --num-gen-arch 30 --load-epoch 400")
+    assert code == 0, err
+    assert "30 architectures ranked" in out
+
+
+def test_a_generator_that_has_no_more_says_so(command, toy):
+    checkpoint = torch.load(toy["generator"], weights_only=True)
+    checkpoint["state"]["decoder.add_vertex.2.bias"][2] = 50.0  # nothing but 'none'
+    torch.save(checkpoint, toy["generator"])
+    code, out, err = command("--model search --data-name pets --num-gen-arch 30")
+    assert code == 0
+    assert "only 1 of 30 distinct valid architectures" in err
+    assert "1 architectures ranked" in out
+
+
+def test_a_generator_that_makes_nothing_valid(refuses, toy):
+    checkpoint = torch.load(toy["generator"], weights_only=True)
+    checkpoint["state"]["decoder.add_vertex.2.bias"][1] = 50.0  # ends every graph at once
+    torch.save(checkpoint, toy["generator"])
+    assert "no valid architecture" in refuses("--model search --data-name pets --num-gen-arch 30")
+
+
+SEARCH = "--model search --data-name pets --num-gen-arch 10"
+
+
+def test_a_missing_checkpoint(refuses, toy):
+    message = refuses(f"{SEARCH} --load-epoch 77")
+    assert "ckpt_77.pt is missing" in message
+    assert "epochs there: 400" in message
+    assert "nowhere.pt is missing" in refuses(f"{SEARCH} --predictor-checkpoint nowhere.pt")
+
+
+def test_a_checkpoint_of_the_other_model(refuses, toy):
+    assert "holds a predictor" in refuses(f"{SEARCH} --generator-checkpoint {toy['predictor']}")
+    assert "holds a generator" in refuses(f"{SEARCH} --predictor-checkpoint {toy['generator']}")
+    golden = torch.load(ROOT / "tests" / "golden" / "nasbench201.pt", weights_only=True)
+    torch.save(golden["predictor"]["state_dict"], "published.pt")
+    assert "published predictor" in refuses(f"{SEARCH} --generator-checkpoint published.pt")
+
+
+def test_a_checkpoint_of_the_other_space(refuses, toy):
+    golden = torch.load(ROOT / "tests" / "golden" / "ofa_mbv3.pt", weights_only=True)
+    torch.save(golden["generator"]["state_dict"], "ofa.pt")
+    assert "not for nasbench201" in refuses(f"{SEARCH} --generator-checkpoint ofa.pt")
+
+
+def test_a_truncated_checkpoint(refuses, toy):
+    path = toy["predictor"]
+    path.write_bytes(path.read_bytes()[:3000])
+    assert "ckpt_max_corr.pt is damaged" in refuses(SEARCH)
+
+
+def test_a_checkpoint_that_is_not_finite(refuses, toy):
+    checkpoint = torch.load(toy["predictor"], weights_only=True)
+    checkpoint["state"]["score.2.bias"][0] = float("nan")
+    torch.save(checkpoint, toy["predictor"])
+    assert "not finite" in refuses(SEARCH)
+
+
+def test_a_file_that_is_no_checkpoint(refuses, toy):
+    torch.save({"weights": torch.zeros(2)}, toy["predictor"])
+    assert "neither" in refuses(SEARCH)
+
+
+def test_features_of_another_width_or_network(refuses, toy):
+    features = torch.load("data/petsbylabel.pt", weights_only=True)
+    torch.save({c: [rows[0][:, :256]] for c, rows in features.items()}, "data/petsbylabel.pt")
+    message = refuses(SEARCH)
+    assert "256 wide" in message
+    assert "--extractor resnet18" in message
+    Path("data/cifar10bylabel.pt").unlink()  # the shipped ones are of another network
+    assert "--extractor resnet18" in refuses("--model search --data-name cifar10")
+
+
+def test_an_unknown_dataset(refuses, toy):
+    message = refuses("--model search --data-name food101")
+    assert "food101" in message
+    assert "process_dataset.py --dataset food101" in message
+
+
+def test_missing_candidates(refuses, toy):
+    message = refuses("--model predictor --test --data-name pets --num-gen-arch 50")
+    assert "--model generator --test --data-name pets --num-gen-arch 50" in message
+
+
+def test_damaged_candidates(refuses, command, toy):
+    assert command("--model generator --test --data-name pets --num-gen-arch 5")[0] == 0
+    path = Path("results/meta_test/pets/generated_arch/run_1.txt")
+    path.write_text(path.read_text()[:-20])
+    assert "run_1.txt is damaged" in refuses("--model predictor --test --data-name pets --num-gen-arch 5")
+
+
+def test_an_unwritable_result_folder(refuses, toy):
+    Path("file").write_text("not a folder")
+    assert "file" in refuses(f"{SEARCH} --save-path file --generator-checkpoint {toy['generator']} "
+                             f"--predictor-checkpoint {toy['predictor']}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model search", "--data-name is missing"),
+        (f"{SEARCH} --num-gen-arch 20000", "15625"),
+        (f"{SEARCH} --nvt 9", "7 vertex types"),
+        (f"{SEARCH} --gpu x", "device number"),
+        ("--model predictor --test --hs 99 --data-name pets --num-gen-arch 10", "--hs 16"),
+        (f"{SEARCH} --search-space ofa_mbv3", "none is shipped for ofa_mbv3"),
+    ],
+)
+def test_wrong_options(refuses, toy, options, message):
+    assert message in refuses(options)
+
+
+@pytest.mark.parametrize("options", ["", "--model none", f"{SEARCH} --num-gen-arch 0", f"{SEARCH} --oops"])
+def test_options_that_argparse_refuses(command, options):
+    code, _, err = command(options)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_main_as_a_program(toy):
+    arguments = [sys.executable, str(ROOT / "main.py"), *f"{SEARCH} --save-path results".split()]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "10 architectures ranked for pets" in done.stdout
+    done = subprocess.run([*arguments, "--load-epoch", "7"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")

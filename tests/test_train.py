@@ -1,0 +1,202 @@
+"""Meta-training through the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[1]
+SMALL = {"generator": "--hs 8 --nz 8", "predictor": "--hs 12 --nz 8"}
+OPTIONS = "--gpu cpu --allow-pickle --num-sample 3 --batch-size 5"
+pytestmark = pytest.mark.usefixtures("authors_data")
+
+
+def line(kind, more="", folder="results"):
+    return f"--model {kind} {SMALL[kind]} {OPTIONS} --save-path {folder} {more}"
+
+
+def weights(kind, folder="results", name="ckpt_last.pt"):
+    return read_checkpoint(Path(folder) / kind / "model" / name, kind, "").state
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_published_command_as_typed(command, kind, monkeypatch):
+    """The authors' files hold pickled graphs, so the environment gives the word that the line does not."""
+    monkeypatch.setenv("METAD2A_ALLOW_PICKLE", "1")
+    hs = {"generator": 56, "predictor": 512}[kind]
+    code, _, err = command(f"--gpu 0 --model {kind} --hs {hs} --nz 56 --max-epoch 1")
+    assert code == 0, err
+    if not torch.cuda.is_available():
+        assert "running on the CPU" in err
+    checkpoint = read_checkpoint(f"results/{kind}/model/ckpt_1.pt", kind, "")
+    assert checkpoint.config == {"max_n": 8, "num_vertex_type": 7, "hs": hs, "nz": 56, "feature_dim": 512}
+    assert checkpoint.extractor == "resnet18-32px"
+    assert checkpoint.history["seed"] == 333
+
+
+def test_pickled_databases_need_a_word(refuses):
+    assert "--allow-pickle" in refuses("--model predictor --hs 12 --nz 8 --max-epoch 1")
+
+
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_training_lowers_the_loss_and_keeps_what_it_should(command, kind):
+    code, _, err = command(line(kind, "--max-epoch 12 --save-epoch 5 --lr 0.01"))
+    assert code == 0, err
+    folder = Path("results") / kind
+    epochs = [text.split() for text in (folder / "log.txt").read_text().splitlines() if "train_loss" in text]
+    losses = [float(words[words.index("train_loss") + 1]) for words in epochs]
+    assert len(losses) == 12
+    assert losses[-1] < 0.8 * losses[0]
+    expected = {"ckpt_5.pt", "ckpt_10.pt", "ckpt_12.pt", "ckpt_last.pt"}
+    if kind == "predictor":
+        expected.add("ckpt_max_corr.pt")
+        correlations = [float(words[words.index("correlation") + 1]) for words in epochs]
+        best = read_checkpoint(folder / "model" / "ckpt_max_corr.pt", kind, "")
+        assert best.metrics["correlation"] == pytest.approx(max(correlations), rel=1e-4)
+        assert best.epoch == correlations.index(max(correlations)) + 1
+    assert {path.name for path in (folder / "model").iterdir()} == expected
+
+
+def test_the_first_loss_is_the_published_one(command, space):
+    """The epoch's loss is the mean of the squared errors on ((accuracy - mean) / std) / 100."""
+    from tasks.meta_train import load_tuples
+
+    code, _, _ = command(line("predictor", "--max-epoch 1 --lr 1e-12"))
+    assert code == 0
+    checkpoint = read_checkpoint("results/predictor/model/ckpt_1.pt", "predictor", "")
+    tuples = load_tuples("predictor", space, "data", 12, allow_pickle=True)
+    accuracy = tuples.accuracy[tuples.training]
+    assert checkpoint.target == pytest.approx({"mean": accuracy.mean().item(), "std": accuracy.std().item()})
+    bias = checkpoint.state["score.2.bias"].item()
+    assert checkpoint.metrics["train_loss"] == pytest.approx(bias**2, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(command, kind):
+    assert command(line(kind, "--max-epoch 4", "whole"))[0] == 0
+    assert command(line(kind, "--max-epoch 2", "parts"))[0] == 0
+    assert command(line(kind, "--max-epoch 4 --resume", "parts"))[0] == 0
+    assert_same(weights(kind, "whole"), weights(kind, "parts"))
+    a, b = (read_checkpoint(f"{f}/{kind}/model/ckpt_4.pt", kind, "").metrics for f in ("whole", "parts"))
+    assert a == b
+
+
+def test_interrupted_and_resumed(command):
+    """Ctrl-C in the middle of training, from outside, in a process of its own."""
+    arguments = line("predictor", "--max-epoch 300", "parts").split()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    log = Path("parts/predictor/log.txt")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (log.exists() and " epoch 2 " in log.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    reached = read_checkpoint("parts/predictor/model/ckpt_last.pt", "predictor", "").epoch
+    assert 2 <= reached < 300
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums differ in the last bit with the number of threads
+    try:
+        goal = reached + 2
+        assert command(line("predictor", f"--max-epoch {goal} --resume", "parts"))[0] == 0
+        assert command(line("predictor", f"--max-epoch {goal}", "whole"))[0] == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert_same(weights("predictor", "whole"), weights("predictor", "parts"))
+
+
+def test_an_earlier_run_is_not_overwritten(command, refuses):
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    before = weights("predictor")
+    assert "--resume" in refuses(line("predictor", "--max-epoch 1 --seed 1"))
+    assert_same(before, weights("predictor"))
+    assert command(line("predictor", "--max-epoch 1 --seed 1 --overwrite"))[0] == 0
+    assert not torch.equal(before["score.0.weight"], weights("predictor")["score.0.weight"])
+
+
+def test_resuming_with_other_options(command, refuses):
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    assert "lr" in refuses(line("predictor", "--max-epoch 2 --resume --lr 0.5"))
+
+
+def test_nothing_to_resume(refuses):
+    assert "Nothing to resume" in refuses(line("predictor", "--resume"))
+
+
+def test_a_loss_that_is_not_finite_stops_training(command, refuses):
+    assert "smaller --lr" in refuses(line("generator", "--max-epoch 50 --lr 1e30"))
+    assert all(torch.isfinite(t).all() for t in weights("generator").values())
+
+
+def test_unequal_widths_of_the_generator(refuses):
+    assert "--hs equal to --nz" in refuses("--model generator --hs 512 --nz 56")
+
+
+def test_an_unwritable_result_folder(refuses):
+    Path("file").write_text("not a folder")
+    assert "file" in refuses(line("predictor", "--max-epoch 1", "file/results"))
+
+
+def test_missing_databases(refuses):
+    Path("data/meta_train_tasks_predictor_idx.pt").unlink()
+    assert "meta_train_tasks_predictor_idx.pt is missing" in refuses(line("predictor"))
+
+
+def test_damaged_imagenet_features(refuses):
+    path = Path("data/imgnet32bylabel.pt")
+    path.write_bytes(path.read_bytes()[:5000])
+    assert "imgnet32bylabel.pt is damaged" in refuses(line("predictor"))
+
+
+def test_the_generators_database_is_built_from_the_predictor(command, refuses, space):
+    from tasks.meta_train import load_tuples
+
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    build = "--model build --num-tasks 5 --num-sampled 40 --num-sample 3 --num-draws 2"
+    assert "--overwrite" in refuses(build)
+    code, _, err = command(f"{build} --overwrite")
+    assert code == 0, err
+    tuples = load_tuples("generator", space, "data", 12)
+    assert len(tuples.archs) == 5
+    assert len(set(tuples.task.tolist())) == 5
+    assert command(line("generator", "--max-epoch 1"))[0] == 0
+    assert "task list has 6" in refuses(f"{build} --overwrite --num-tasks 7")
+
+
+def test_the_database_holds_the_best_of_what_was_sampled(command, space):
+    """With every architecture sampled, each tuple is the predictor's first choice for its task."""
+    from loading import load_model
+    from tasks.features import load_features
+    from tasks.meta_train import load_tuples
+
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    # All 7 images of a class in every draw: the order of a set does not matter, so the scores are fixed.
+    options = "--num-sampled 15625 --num-sample 7 --num-draws 1 --num-tasks 3 --overwrite"
+    assert command(f"--model build {options}")[0] == 0
+    tuples = load_tuples("generator", space, "data", 12)
+    model, checkpoint = load_model("predictor", space, "results/predictor/model/ckpt_max_corr.pt", torch.device("cpu"))
+    features = load_features("data/imgnet32bylabel.pt", "imgnet32")
+    graph_vec = model.encode_graph(space.encode_all())
+    for arch, task, accuracy in zip(tuples.archs, tuples.task, tuples.accuracy, strict=True):
+        images = features.images.view(12, 7, -1)[tuples.task_classes[task]][None]
+        scores = model.predict(model.encode_set(images).expand(space.size, -1), graph_vec)
+        percent = scores * 100 * checkpoint.target["std"] + checkpoint.target["mean"]
+        assert accuracy.item() == pytest.approx(percent.max().item(), rel=1e-4)
+        assert percent[space.architectures.index(arch)].item() == pytest.approx(percent.max().item(), rel=1e-5)
