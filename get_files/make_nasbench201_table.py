@@ -33,7 +33,7 @@ Table = dict[str, dict[str, torch.Tensor]]
 
 
 def accuracies_from_api(api: Any, space: NASBench201) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracies (%, mean of seeds) in a `nas_201_api.NASBench201API`: column -> dataset -> architecture -> accuracy."""
+    """Accuracies (%, mean of seeds) in a `NASBench201API`: column -> dataset -> architecture -> accuracy."""
     columns: dict[str, dict[str, dict[str, float]]] = {"test_200": {}, "valid_12": {}}
     for dataset, (test, valid) in API_SPLITS.items():
         for column, (name, split), epochs in (("test_200", test, "200"), ("valid_12", valid, "12")):
