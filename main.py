@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     testing = parser.add_argument_group("meta-test and search")
     add = testing.add_argument
     add("--data-name", help="dataset: its <name>bylabel.pt in --data-path, or a shipped one (cifar10, mnist)")
+    add("--image-folder", help="images of --data-name, one sub-folder a class, processed first where that is not done")
     add("--num-gen-arch", type=count_or_all, default=500, help="candidates (default 500), or all to rank the space")
     add("--num-runs", type=positive_int, help="default: search 1; --test 10 for cifar10 and cifar100, else 1")
     add("--num-draws", type=positive_int, default=10, help="draws of the dataset that scores are averaged over")
@@ -124,8 +125,8 @@ def run_search(args: argparse.Namespace) -> None:
     if args.data_name is None:
         raise UserError("--data-name is missing: name a dataset, for example --data-name cifar10.")
     names = (
-        "search_space data_name data_path save_path num_gen_arch num_runs num_draws num_sample num_class seed "
-        "load_epoch generator_checkpoint predictor_checkpoint hs nz"
+        "search_space data_name data_path image_folder save_path num_gen_arch num_runs num_draws num_sample num_class "
+        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz"
     )
     values = {name: getattr(args, name) for name in names.split()}
     if args.model == "search":

@@ -1,47 +1,132 @@
-"""Turn images into the features that MetaD2A reads: python process_dataset.py --dataset NAME --image-folder DIR."""
+"""Turn images into the features that MetaD2A reads.
+
+python process_dataset.py --dataset cifar10                        fetched, then processed
+python process_dataset.py --dataset mine --image-folder DIR        a folder with one sub-folder of images a class
+python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batches of downsampled ImageNet
+"""
 
 import argparse
+import os
+import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
-from engine.runs import choose_device, say
+
+EXTRACTORS = ("efficientnet_lite0", "resnet18")
+FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}  # the authors' name of its features file
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """What to process, and how."""
+
+    dataset: str
+    image_folder: str | None = None
+    class_order: str | None = None
+    split: str = "train"
+    data_path: str = "data"
+    extractor: str = "efficientnet_lite0"
+    gpu: str | None = None
+    batch_size: int = 32
+    num_workers: int = 0
+    max_per_class: int | None = None
+    seed: int = 333
+    overwrite: bool = False
+    mirror: str | None = None
+
+    @property
+    def name(self) -> str:
+        return FILE_NAMES.get(self.dataset, self.dataset)
+
+    @property
+    def target(self) -> Path:
+        return Path(self.data_path) / f"{self.name}bylabel.pt"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="name of the dataset, later given as --data-name")
-    parser.add_argument("--image-folder", required=True, help="a folder with one sub-folder of images a class")
-    parser.add_argument("--class-order", help="a text file whose lines start with a sub-folder's name, in class order")
-    parser.add_argument("--data-path", default="data", help="folder for <dataset>bylabel.pt")
-    parser.add_argument(
-        "--extractor", default="efficientnet_lite0", choices=["efficientnet_lite0", "resnet18"], help="network"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add, default = parser.add_argument, ProcessOptions("")
+    add("--dataset", required=True, help="cifar10, cifar100, mnist, svhn, aircraft, aircraft100, pets, imagenet32 or a "
+        "name of your own, later given as --data-name")  # fmt: skip
+    add("--image-folder", help="a folder with one sub-folder of images a class; for imagenet32 that of its batches")
+    add("--class-order", help="a text file whose lines start with a sub-folder's name, in the order of the classes")
+    add("--split", choices=("train", "test"), default=default.split, help="of a known dataset (default train)")
+    add(
+        "--data-path",
+        default=default.data_path,
+        help="folder for <dataset>bylabel.pt, official files in its raw-data (default data)",
     )
-    parser.add_argument("--batch-size", type=positive_int, default=128, help="images at a time")
-    parser.add_argument("--num-workers", type=int, default=2, help="processes that read images")
-    parser.add_argument("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
-    parser.add_argument("--seed", type=int, default=333, help="of --max-per-class")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing features file")
+    add("--extractor", default=default.extractor, choices=EXTRACTORS, help=f"default {default.extractor}")
+    add("--batch-size", type=positive_int, default=default.batch_size, help="images at a time (default 32)")
+    add("--num-workers", type=int, default=default.num_workers, help="processes that read images (default 0: none)")
+    add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
+    add("--seed", type=int, default=default.seed, help="of --max-per-class (default 333)")
+    add("--overwrite", action="store_true", help="replace an existing features file")
+    add("--mirror", default=os.environ.get("METAD2A_MIRROR"), help="where to fetch official files from instead")
     gpu_option(parser)
     return parser
 
 
-def process(args: argparse.Namespace) -> None:
-    from tasks.images import extract_folder, list_image_folder
+def process(options: ProcessOptions) -> Path:
+    """Write the features file of a dataset; returns it.
 
-    target = Path(args.data_path) / f"{args.dataset}bylabel.pt"
-    if target.exists() and not args.overwrite:
+    Raises:
+        UserError: images are missing, too many are unreadable, or the file exists already.
+    """
+    from engine.runs import choose_device, keep_freed_memory, say
+    from tasks.imagenet32 import extract_imagenet32, working_folder
+    from tasks.images import ExtractOptions, extract
+
+    keep_freed_memory()
+    target = options.target
+    if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
-    folder = list_image_folder(args.image_folder, args.class_order, args.max_per_class, args.seed)
-    device = choose_device(args.gpu)
-    features = extract_folder(args.dataset, folder, args.extractor, device, args.batch_size, args.num_workers)
+    how = ExtractOptions(options.extractor, choose_device(options.gpu), options.batch_size, options.num_workers)
+    if options.dataset == "imagenet32":
+        if options.image_folder is None:
+            raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
+        limit = (options.max_per_class, options.seed)
+        features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
+    else:
+        source = _source(options)
+        features = extract(source, source.select(options.max_per_class, options.seed), how)
     features.save(target)
+    shutil.rmtree(working_folder(target), ignore_errors=True)
     say(
         f"{target}: {len(features.images)} images of {features.num_classes} classes, {features.dim} features each "
         f"({features.extractor})"
     )
+    return target
+
+
+def _source(options: ProcessOptions):
+    from get_files.download import fetch_all
+    from get_files.manifest import RAW_DATA
+    from tasks.datasets import KNOWN, known_dataset
+    from tasks.images import image_folder
+
+    if options.image_folder is not None:
+        return image_folder(options.name, options.image_folder, options.class_order)
+    if options.dataset not in KNOWN:
+        raise UserError(
+            f"{options.dataset!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder."
+        )
+    raw_data = Path(options.data_path) / "raw-data"
+    source = known_dataset(options.dataset, raw_data, options.split)
+    if source is None:
+        fetch_all(RAW_DATA[options.dataset], options.mirror, options.data_path)
+        source = known_dataset(options.dataset, raw_data, options.split)
+    if source is None:
+        raise UserError(f"The official files of {options.dataset} in {raw_data} are not complete.")
+    return source
+
+
+def options_of(args: argparse.Namespace) -> ProcessOptions:
+    return ProcessOptions(**vars(args))
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), process))
+    sys.exit(run(build_parser(), lambda args: process(options_of(args))))

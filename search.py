@@ -22,8 +22,9 @@ from predictor.score import score
 from predictor.train import to_percent
 from report import Ranking
 from search_spaces import SearchSpace
-from tasks.features import Features, check_extractor, find_features, load_features
+from tasks.features import Features, check_extractor, find_features, load_features, shipped_features
 
+IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
@@ -34,6 +35,7 @@ class SearchOptions:
     search_space: str
     data_name: str
     data_path: str
+    image_folder: str | None
     save_path: str
     device: torch.device
     num_gen_arch: int | None
@@ -59,6 +61,42 @@ class SearchOptions:
         return Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
 
 
+def features_file(options: SearchOptions, extractor: str | None) -> Path:
+    """The features of the dataset: the user's file, made here from images where there are some, or the shipped ones.
+
+    Args:
+        extractor: that of the checkpoints, for making a file.
+
+    Raises:
+        UserError: there is nothing to search for.
+    """
+    name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
+    if own.is_file():
+        if options.image_folder:
+            say(f"Using {own}, made earlier; remove it to process {options.image_folder} anew.")
+        return own
+    shipped = shipped_features(name)
+    if shipped is not None and not options.image_folder and not (Path(options.data_path) / "raw-data" / name).is_dir():
+        say(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
+        return shipped
+
+    from process_dataset import ProcessOptions, process  # torchvision takes seconds to import
+    from tasks.datasets import KNOWN
+
+    if options.image_folder or name in KNOWN:
+        how = ProcessOptions(
+            name,
+            options.image_folder,
+            data_path=options.data_path,
+            extractor=extractor or "efficientnet_lite0",
+            gpu=str(options.device.index) if options.device.type == "cuda" else "cpu",
+            max_per_class=IMAGES_PER_CLASS,
+            seed=options.seed,
+        )
+        return process(how)
+    return find_features(name, options.data_path)  # says what is missing
+
+
 class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
@@ -66,18 +104,19 @@ class Session:
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = search_spaces.get(options.search_space)
-        path = find_features(options.data_name, options.data_path)
-        if not path.is_relative_to(options.data_path):
-            say(f"No {options.data_name}bylabel.pt in {options.data_path}: using the shipped features.")
-        features = load_features(path, options.data_name)
         self.models: dict[str, Any] = {}
         self.checkpoints: dict[str, Checkpoint] = {}
-        self.sources = {"features": features.source}
+        self.sources: dict[str, str] = {}
         for kind in kinds:
-            self._load(kind, features)
+            self._load(kind)
+        extractors = {checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()}
+        features = load_features(features_file(options, next(iter(extractors), None)), options.data_name)
+        for kind, checkpoint in self.checkpoints.items():
+            check_extractor(features, checkpoint.extractor, self.models[kind].config.feature_dim, kind)
+        self.sources["features"] = features.source
         self.features: Features = features.to(options.device)
 
-    def _load(self, kind: str, features: Features) -> None:
+    def _load(self, kind: str) -> None:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         epoch = options.load_epoch if kind == "generator" else None
@@ -87,7 +126,6 @@ class Session:
             asked, found = getattr(options, name), getattr(model.config, name)
             if asked is not None and asked != found:
                 raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
-        check_extractor(features, checkpoint.extractor, model.config.feature_dim, kind)
         self.models[kind], self.checkpoints[kind] = model, checkpoint
         self.sources[kind] = shown(path)
 

@@ -8,6 +8,7 @@ from engine.errors import UserError
 
 USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
+BROKEN_PIPE_CODE = 141
 
 
 def positive_int(text: str) -> int:
@@ -44,6 +45,9 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED_CODE
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        sys.stderr.close()
+        return BROKEN_PIPE_CODE
     except OSError as error:
         print(f"error: {error.filename or 'A file'} cannot be used: {error.strerror or error}.", file=sys.stderr)
         return USER_ERROR_CODE

@@ -69,13 +69,18 @@ class Extractor(nn.Module):
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.network.to(memory_format=torch.channels_last)
         self.eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = (images - self.mean) / self.std
         if x.shape[-1] != self.spec.input_size:
             x = F.interpolate(x, size=self.spec.input_size, mode="bilinear", align_corners=False)
-        return self.network(x).flatten(1)
+        return self.network(x.to(memory_format=torch.channels_last)).flatten(1)
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (B, D) in half precision, on the CPU, of images (B, 3, 32, 32) with values 0..255."""
+        return self(pixels.to(self.mean.device).float() / 255).half().cpu()
 
 
 def _resnet18() -> nn.Module:

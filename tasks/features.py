@@ -118,16 +118,23 @@ def process_command(name: str) -> str:
     return f"Make it with: python process_dataset.py --dataset {name} --image-folder DIR"
 
 
+def shipped_features(name: str) -> Path | None:
+    """The shipped features file of dataset `name`, None where there is none."""
+    path = ASSETS / "features" / f"{name}.pt"
+    return path if path.is_file() else None
+
+
 def find_features(name: str, data_path: str | Path) -> Path:
     """The features file of dataset `name`: the user's, else the shipped one.
 
     Raises:
         UserError: there is neither.
     """
-    own, shipped = Path(data_path) / f"{name}bylabel.pt", ASSETS / "features" / f"{name}.pt"
-    for path in (own, shipped):
-        if path.is_file():
-            return path
+    own = Path(data_path) / f"{name}bylabel.pt"
+    if own.is_file():
+        return own
+    if (shipped := shipped_features(name)) is not None:
+        return shipped
     known = ", ".join(sorted(path.stem for path in (ASSETS / "features").glob("*.pt")))
     raise UserError(
         f"No features of a dataset called {name!r}: {own} is missing, and those shipped are {known}. "

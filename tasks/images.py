@@ -1,5 +1,9 @@
-"""Image folders to features, in batches (SPEC of a features file: `tasks.features.Features`)."""
+"""Images to features, in batches, whatever they come from.
 
+Dimensions: B images of a batch, M images in all, D feature width.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,24 +24,54 @@ MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processin
 
 
 @dataclass(frozen=True)
-class ImageFolder:
-    """Files of each class of a folder with one sub-folder a class."""
+class ImageSource:
+    """Labelled images that are opened one by one.
 
+    Attributes:
+        name: of the dataset.
+        class_names: C names.
+        labels: (M,) long.
+        open: the image of a number, any mode.
+        describe: what to call it in messages.
+        origin: where the images come from.
+    """
+
+    name: str
     class_names: list[str]
-    files: list[list[Path]]
+    labels: torch.Tensor
+    open: Callable[[int], Image.Image]
+    describe: Callable[[int], str]
+    origin: str
+
+    def select(self, max_per_class: int | None, seed: int) -> torch.Tensor:
+        """Numbers of the images to take, class after class, at most so many of each, chosen with `seed`.
+
+        Raises:
+            UserError: a class has no images, or a label no class.
+        """
+        C = len(self.class_names)
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
+            raise UserError(f"{self.origin}: label {int(self.labels.max())} is none of the {C} classes of {self.name}.")
+        counts = torch.bincount(self.labels, minlength=C)
+        if not bool(counts.all()):
+            lost = self.class_names[int((counts == 0).nonzero()[0])]
+            raise UserError(f"Class {lost!r} of {self.name} has no images in {self.origin}. Add some or remove it.")
+        parts = self.labels.argsort(stable=True).split(counts.tolist())
+        if max_per_class is not None:
+            rng = np.random.default_rng(seed)
+            keep = [sorted(rng.choice(len(p), min(max_per_class, len(p)), replace=False)) for p in parts]
+            parts = [part[rows] for part, rows in zip(parts, keep, strict=True)]
+        return torch.cat(parts)
 
 
-def list_image_folder(
-    folder: str | Path, class_order: str | Path | None, max_per_class: int | None, seed: int
-) -> ImageFolder:
-    """List the images of `folder`, classes in alphabetical order or in that of a file.
+def image_folder(name: str, folder: str | Path, class_order: str | Path | None) -> ImageSource:
+    """A folder with one sub-folder of images a class; classes in alphabetical order or in that of a file.
 
     Args:
         class_order: a text file whose lines start with a sub-folder's name.
-        max_per_class: at most so many images of a class, chosen at random with `seed`.
 
     Raises:
-        UserError: the folder or a class is missing, or a class has no images.
+        UserError: the folder or a class is missing.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -47,18 +81,21 @@ def list_image_folder(
         names = _read_class_order(class_order)
     if not names:
         raise UserError(f"{folder} has no sub-folders: it needs one for each class, with the images inside.")
-    rng = np.random.default_rng(seed)
-    files = []
-    for name in names:
-        if not (folder / name).is_dir():
-            raise UserError(f"{folder} has no sub-folder {name!r}, which {class_order} lists.")
-        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in EXTENSIONS)
-        if not found:
-            raise UserError(f"Class {name!r} has no images: {folder / name} is empty. Add some or remove the folder.")
-        if max_per_class is not None and len(found) > max_per_class:
-            found = [found[i] for i in sorted(rng.choice(len(found), max_per_class, replace=False))]
-        files.append(found)
-    return ImageFolder(names, files)
+    files, labels = [], []
+    for label, class_name in enumerate(names):
+        if not (folder / class_name).is_dir():
+            raise UserError(f"{folder} has no sub-folder {class_name!r}, which {class_order} lists.")
+        found = sorted(path for path in (folder / class_name).rglob("*") if path.suffix.lower() in EXTENSIONS)
+        files += found
+        labels += [label] * len(found)
+    return ImageSource(
+        name,
+        names,
+        torch.tensor(labels, dtype=torch.long),
+        lambda i: Image.open(files[i]),
+        lambda i: str(files[i]),
+        str(folder),
+    )
 
 
 def _read_class_order(path: str | Path) -> list[str]:
@@ -66,24 +103,6 @@ def _read_class_order(path: str | Path) -> list[str]:
         return [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class-order {path} cannot be read: {error}.") from error
-
-
-class _Files(Dataset):
-    """Images at 32 x 32, or None where a file cannot be read."""
-
-    def __init__(self, files: list[Path]):
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> torch.Tensor | None:
-        try:
-            with Image.open(self.files[index]) as image:
-                pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return None
-        return TF.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -96,6 +115,27 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+class _Pixels(Dataset):
+    """Images at 32 x 32, or None where one cannot be read."""
+
+    def __init__(self, source: ImageSource, numbers: torch.Tensor):
+        self.source = source
+        self.numbers = numbers.tolist()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> torch.Tensor | None:
+        try:
+            with self.source.open(self.numbers[index]) as image:
+                pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return None
+        if pixels.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
+            return pixels
+        return TF.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+
+
 def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
     """The readable images (n, 3, 32, 32), and which of the batch were readable (B,)."""
     readable = torch.tensor([item is not None for item in items])
@@ -103,42 +143,52 @@ def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tens
     return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
 
 
-def extract_folder(
-    name: str, folder: ImageFolder, extractor: str, device: torch.device, batch_size: int, num_workers: int
-) -> Features:
-    """Features of an image folder; unreadable images are named and left out.
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How images go through the network."""
+
+    extractor: str
+    device: torch.device
+    batch_size: int
+    num_workers: int
+
+
+def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions) -> Features:
+    """Features of the images `numbers`, class after class; unreadable ones are named and left out.
 
     Raises:
         UserError: more than 5 % of the images, or all of a class, cannot be read.
     """
-    network = Extractor(extractor, name).to(device)
-    files = [path for paths in folder.files for path in paths]
-    labels = torch.arange(len(folder.files)).repeat_interleave(torch.tensor([len(p) for p in folder.files]))
-    loader = DataLoader(_Files(files), batch_size, num_workers=num_workers, collate_fn=_collate)
-    parts, readable_parts = [], []
-    with torch.inference_mode(), tqdm(total=len(files), desc=f"{name} through {extractor}", unit="img") as bar:
-        for images, readable in loader:
-            parts.append(network(images.to(device).float() / 255).half().cpu())
-            readable_parts.append(readable)
-            bar.update(len(readable))
-    readable = torch.cat(readable_parts)
-    _report_unreadable(name, files, readable)
-    counts = torch.bincount(labels[readable], minlength=len(folder.files))
+    network = Extractor(options.extractor, source.name).to(options.device)
+    images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
+    loader = DataLoader(
+        _Pixels(source, numbers), options.batch_size, num_workers=options.num_workers, collate_fn=_collate
+    )
+    readable, filled = [], 0
+    with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
+        for pixels, ok in loader:
+            images[filled : filled + len(pixels)] = network.embed(pixels)
+            filled += len(pixels)
+            readable.append(ok)
+            bar.update(len(ok))
+    kept = torch.cat(readable)
+    _report_unreadable(source, numbers, kept)
+    counts = torch.bincount(source.labels[numbers[kept]], minlength=len(source.class_names))
     if not bool(counts.all()):
-        lost = folder.class_names[int((counts == 0).nonzero()[0])]
+        lost = source.class_names[int((counts == 0).nonzero()[0])]
         raise UserError(f"No image of class {lost!r} can be read.")
-    source = str(folder.files[0][0].parent.parent)
-    return Features(name, torch.cat(parts), counts, folder.class_names, network.spec.identity, source)
+    images = images[:filled].clone() if filled < len(images) else images
+    return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
 
 
-def _report_unreadable(name: str, files: list[Path], readable: torch.Tensor) -> None:
-    bad = [files[i] for i in (~readable).nonzero().flatten().tolist()]
+def _report_unreadable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> None:
+    bad = [source.describe(i) for i in numbers[~readable].tolist()]
     if not bad:
         return
-    listed = ", ".join(str(path) for path in bad[:5]) + (" ..." if len(bad) > 5 else "")
-    if len(bad) > MAX_UNREADABLE * len(files):
+    listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
+    if len(bad) > MAX_UNREADABLE * len(numbers):
         raise UserError(
-            f"{len(bad)} of {len(files)} images of {name} cannot be read: {listed}. Remove or replace them; up to "
-            f"{MAX_UNREADABLE:.0%} are skipped."
+            f"{len(bad)} of {len(numbers)} images of {source.name} cannot be read: {listed}. Remove or replace them; "
+            f"up to {MAX_UNREADABLE:.0%} are skipped."
         )
-    say(f"Skipped {len(bad)} of {len(files)} images that cannot be read: {listed}.")
+    say(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")

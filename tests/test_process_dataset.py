@@ -22,7 +22,10 @@ def write_images(folder, classes=("cat", "dog"), n=3, seed=0):
 
 
 def process(line):
-    return run(process_dataset.build_parser(), process_dataset.process, f"{line} --num-workers 0".split())
+    def command(args):
+        process_dataset.process(process_dataset.options_of(args))
+
+    return run(process_dataset.build_parser(), command, line.split())
 
 
 def test_a_folder_becomes_features(tmp_path):

@@ -1,0 +1,12 @@
+"""Fetch the weights of the Once-for-All MobileNetV3 supernet."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from get_files.download import main
+from get_files.manifest import OFA_SUPERNET
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, lambda space: [OFA_SUPERNET]))
