@@ -25,7 +25,8 @@ from engine.runs import say
 from get_files.manifest import PublishedFile
 
 MIRROR_VARIABLE = "METAD2A_MIRROR"
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes of a file read at a time
+NETWORK_CHUNK = 1 << 15  # at most so much of a broken transfer is lost
 MAX_FAILURES = 5  # transfers in a row that bring nothing
 MAX_DAMAGES = 2  # whole transfers that turn out to be damaged
 BACK_OFF = 1.0  # seconds before the first retry; doubled each time
@@ -245,7 +246,7 @@ def _write_body(response: requests.Response, part: Path, done: int, length: int 
         part.open("ab" if done else "wb") as stream,
         tqdm(total=length, initial=done, unit="B", unit_scale=True, desc=name) as bar,
     ):
-        for chunk in response.iter_content(CHUNK):
+        for chunk in response.iter_content(NETWORK_CHUNK):
             stream.write(chunk)
             bar.update(len(chunk))
 
