@@ -38,7 +38,8 @@ class Direction(nn.Module):
             else:
                 incoming = torch.einsum("bu,ubh->bh", weights[:, order[:step], v], torch.stack(messages))
             states[v] = self.gru(gates[:, v], incoming)  # (B, H)
-            messages.append(message(states[v], v))
+            if step < len(order) - 1:
+                messages.append(message(states[v], v))
         return torch.stack([states[v] for v in range(len(order))], dim=1)
 
     def last_state_shared(self, types: torch.Tensor, adj: torch.Tensor, order: list[int]) -> torch.Tensor:

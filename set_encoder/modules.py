@@ -91,8 +91,20 @@ class PMA(nn.Module):
         self.mab = MAB(d, d, d)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n, d) -> (B, 1, d)."""
-        return self.mab(self.S.expand(len(x), -1, -1), x)
+        """(B, n, d) -> (B, 1, d).
+
+        Equal to `self.mab(S, x)`. With one query for all sets, keys and values need not be computed for every
+        element: q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v of the weighted sum of x.
+        """
+        mab, heads = self.mab, (self.mab.num_heads, -1)
+        q = mab.fc_q(self.S).view(heads)  # (h, d/h)
+        key = torch.einsum("he,hed->hd", q, mab.fc_k.weight.unflatten(0, heads))  # (h, d)
+        key_bias = (q * mab.fc_k.bias.view(heads)).sum(-1)  # (h,)
+        weights = ((F.linear(x, key, key_bias)) / math.sqrt(mab.d)).softmax(dim=1)  # (B, n, h)
+        pooled = weights.transpose(1, 2) @ x  # (B, h, d)
+        value = torch.einsum("bhd,hed->bhe", pooled, mab.fc_v.weight.unflatten(0, heads))  # (B, h, d/h)
+        out = (q + value + mab.fc_v.bias.view(heads)).flatten(1)[:, None]  # (B, 1, d)
+        return out + F.relu(mab.fc_o(out))
 
 
 class SetPool(nn.Module):

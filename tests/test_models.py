@@ -9,7 +9,7 @@ from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
 from graphs import GraphBatch
 from predictor.model import PredictorConfig, PredictorModel
-from set_encoder.modules import MAB, SetPool
+from set_encoder.modules import MAB, PMA, SetPool
 
 
 def random_graphs(n, max_n, num_types, rng):
@@ -142,6 +142,12 @@ def test_attention_equals_the_definition(rng):
         heads.append(q[..., part] + weights @ v[..., part])
     out = torch.cat(heads, dim=-1)
     torch.testing.assert_close(mab(x, y), out + F.relu(mab.fc_o(out)))
+
+
+def test_pooling_equals_attention_from_the_seed(rng):
+    torch.manual_seed(0)
+    pma, x = PMA(8), torch.randn(3, 5, 8, generator=rng)
+    torch.testing.assert_close(pma(x), pma.mab(pma.S.expand(3, -1, -1), x))
 
 
 def test_set_pool_ignores_the_order_of_a_set(rng):
