@@ -1,5 +1,6 @@
 """The paper's meta-test datasets, read by torchvision from their official files."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | 
         if "not found" in str(error):
             return None
         raise UserError(f"{name} in {root} cannot be read: {error}.") from error
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{name} in {root} cannot be read ({type(error).__name__}: {error}): a file is damaged or missing. Remove "
             "the folder and run this command again to fetch it anew."

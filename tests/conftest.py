@@ -1,5 +1,7 @@
 """Small worlds to test in: data in the authors' formats, and toy models."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from engine.checkpoints import Checkpoint, config_dict
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel
 
+ROOT = Path(__file__).parents[1]
 NUM_CLASSES, NUM_IMAGES, TASK_SIZE, NUM_TUPLES = 12, 7, 4, 24
 
 
