@@ -8,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from graphs.batch import INPUT_TYPE, OUTPUT_TYPE, GraphBatch
-from graphs.propagation import GatedMessage, TypedGRUCell
+from graphs.propagation import GatedMessage, TypedGRUCell, message, propagate
 
 
 class GraphDecoder(nn.Module):
@@ -40,17 +40,11 @@ class GraphDecoder(nn.Module):
             A scalar.
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
-        weights = graphs.adj.to(gates.dtype)
-        incoming = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
-        message = self.message.prepare()
-        states, messages = [], []
-        for v in range(self.max_n):
-            if v > 0:
-                incoming = torch.einsum("bu,ubh->bh", weights[:, :v, v], torch.stack(messages))
-            states.append(self.gru(gates[:, v], incoming))
-            messages.append(message(states[v], v))
-        states = torch.stack(states, dim=1)  # (B, N, H)
-        return self._vertex_nll(states, graphs) + self._edge_nll(states, torch.stack(messages, 1), gates, graphs)
+        before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
+        hidden, joined = (self.gru.weight_hh[None], self.gru.bias_hh[None]), self.message.joined()
+        found = propagate(gates[None], graphs.adj[None], before[None], hidden, tuple(t[None] for t in joined))
+        states, messages = (t[:, 0].transpose(0, 1) for t in found)  # (B, N, H) each
+        return self._vertex_nll(states, graphs) + self._edge_nll(states, messages, gates, graphs)
 
     def _vertex_nll(self, states: torch.Tensor, graphs: GraphBatch) -> torch.Tensor:
         logits = self.add_vertex(states[:, :-1])  # (B, N - 1, T): the type of v from the state of v - 1
@@ -85,8 +79,8 @@ class GraphDecoder(nn.Module):
         growing = torch.ones(B, dtype=torch.bool, device=device)
         types[:, 0] = INPUT_TYPE
         h = self.gru(self.gru.type_gates(types[:, 0]), torch.tanh(self.init_state(z)))  # (B, H)
-        message = self.message.prepare()
-        messages = [message(h, 0)]
+        weight, bias = self.message.joined()
+        messages = [message(h, weight, bias[0])]
         source_half, target_half = self.add_edge[0].weight.split(self.hs, dim=1)  # (4H, H) each
         sources = [F.linear(h, source_half, self.add_edge[0].bias)]  # what [h_u; h_v] holds of u, (B, 4H)
         for v in range(1, N):
@@ -108,7 +102,7 @@ class GraphDecoder(nn.Module):
                 adj[:, u, v] |= edge
                 heard = heard + edge[:, None] * messages[u]
                 h = self.gru(gates, heard)
-            messages.append(message(h, v))
+            messages.append(message(h, weight, bias[v]))
             sources.append(F.linear(h, source_half, self.add_edge[0].bias))
         return GraphBatch(types, adj, num_vertices)
 

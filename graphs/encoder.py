@@ -1,80 +1,66 @@
 """Graph encoder: asynchronous message passing in both directions (D-VAE section 3.2).
 
-Dimensions: B graphs, N vertices, T vertex types, H hidden width, K distinct states of a vertex.
+Dimensions: B graphs, N vertices, T vertex types, H hidden width, K distinct states of a vertex, 2 passes.
 """
 
 import torch
 import torch.nn as nn
 
 from graphs.batch import GraphBatch
-from graphs.propagation import GatedMessage, TypedGRUCell
+from graphs.propagation import GatedMessage, TypedGRUCell, message, propagate
 
 
 class Direction(nn.Module):
-    """One pass over the vertices: h_v = GRU(type v, sum of the messages of its neighbours before it)."""
+    """Parameters of one pass over the vertices, forward or backward.
 
-    def __init__(self, max_n: int, num_vertex_type: int, hs: int):
+    The backward pass is a forward pass over flipped graphs: the methods count vertices in the order of the visit.
+    """
+
+    def __init__(self, max_n: int, num_vertex_type: int, hs: int, flip: bool):
         super().__init__()
+        self.flip = flip
         self.gru = TypedGRUCell(num_vertex_type, hs)
         self.message = GatedMessage(hs, max_n)
 
-    def forward(self, types: torch.Tensor, adj: torch.Tensor, order: list[int]) -> torch.Tensor:
-        """States of all vertices, computed in `order`.
+    def visited(self, graphs: GraphBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Types (B, N) and edges (B, N, N)."""
+        if self.flip:
+            return graphs.types.flip(1), graphs.adj.transpose(1, 2).flip(1, 2)
+        return graphs.types, graphs.adj
 
-        Args:
-            types: (B, N) long.
-            adj: (B, N, N) bool, `adj[b, u, v]` says that v receives u's message.
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`GatedMessage.joined` by order of the visit."""
+        weight, bias = self.message.joined()
+        return weight, bias.flip(0) if self.flip else bias
 
-        Returns:
-            (B, N, H), by vertex number.
+    def last_state_shared(self, graphs: GraphBatch) -> torch.Tensor:
+        """State (B, H) of the vertex visited last, each distinct state computed once.
+
+        A vertex's state depends only on its type and on the states it hears from, so graphs that agree so far share
+        it. With a search space enumerated this saves about three quarters of the work. Without gradients.
         """
-        gates = self.gru.type_gates(types)  # (B, N, 3H)
-        weights = adj.to(gates.dtype)
-        message = self.message.prepare()
-        states, messages = {}, []  # messages: in `order`, each (B, H)
-        for step, v in enumerate(order):
-            if step == 0:
-                incoming = gates.new_zeros(len(types), self.gru.hidden_size)
-            else:
-                incoming = torch.einsum("bu,ubh->bh", weights[:, order[:step], v], torch.stack(messages))
-            states[v] = self.gru(gates[:, v], incoming)  # (B, H)
-            if step < len(order) - 1:
-                messages.append(message(states[v], v))
-        return torch.stack([states[v] for v in range(len(order))], dim=1)
-
-    def last_state_shared(self, types: torch.Tensor, adj: torch.Tensor, order: list[int]) -> torch.Tensor:
-        """State of the last vertex in `order`, each distinct state computed once.
-
-        A vertex's state depends only on its type and on the states it hears from, so graphs that agree so
-        far share it. With an architecture space enumerated this saves about three quarters of the work.
-        Equal to `forward(...)[:, order[-1]]`. For graphs that have all N vertices, without gradients.
-
-        Returns:
-            (B, H).
-        """
+        types, adj = self.visited(graphs)
+        weight, bias = self.joined()
         state_id = torch.zeros_like(types)  # (B, N): which distinct state each vertex has
-        messages: dict[int, torch.Tensor] = {}  # vertex -> (K, H)
-        message = self.message.prepare()
-        state = None
-        for step, v in enumerate(order):
-            before = [u for u in order[:step] if bool(adj[:, u, v].any())]
+        messages: list[torch.Tensor] = []  # of each vertex, (K, H)
+        for v in range(graphs.max_n):
+            senders = [u for u in range(v) if bool(adj[:, u, v].any())]
             key = types[:, v]
-            for u in before:  # pair keys one by one, so that they stay small and exact
+            for u in senders:  # pair keys one by one, so that they stay small and exact
                 heard = torch.where(adj[:, u, v], state_id[:, u] + 1, 0)
                 key = torch.unique(key * (len(messages[u]) + 1) + heard, return_inverse=True)[1]
-            _, inverse = torch.unique(key, return_inverse=True)
-            state_id[:, v] = inverse
-            num_states = int(inverse.max()) + 1
+            _, state_id[:, v] = torch.unique(key, return_inverse=True)
+            num_states = int(state_id[:, v].max()) + 1
             numbers = torch.arange(len(key), device=key.device)
-            example = torch.zeros(num_states, dtype=torch.long, device=key.device).scatter_(0, inverse, numbers)
+            example = torch.zeros(num_states, dtype=torch.long, device=key.device)
+            example.scatter_(0, state_id[:, v], numbers)  # a graph that has the state
             gates = self.gru.type_gates(types[example, v])  # (K, 3H)
             incoming = gates.new_zeros(num_states, self.gru.hidden_size)
-            for u in before:
+            for u in senders:
                 incoming += adj[example, u, v, None] * messages[u][state_id[example, u]]
             state = self.gru(gates, incoming)  # (K, H)
-            if step < len(order) - 1:
-                messages[v] = message(state, v)
-        return state[state_id[:, order[-1]]]
+            messages.append(message(state, weight, bias[v]))
+        return state[state_id[:, -1]]
 
 
 class GraphEncoder(nn.Module):
@@ -83,24 +69,30 @@ class GraphEncoder(nn.Module):
     def __init__(self, max_n: int, num_vertex_type: int, hs: int):
         super().__init__()
         self.max_n = max_n
-        self.forward_pass = Direction(max_n, num_vertex_type, hs)
-        self.backward_pass = Direction(max_n, num_vertex_type, hs)
+        self.forward_pass = Direction(max_n, num_vertex_type, hs, flip=False)
+        self.backward_pass = Direction(max_n, num_vertex_type, hs, flip=True)
         self.unify = nn.Linear(2 * hs, hs)
 
     def forward(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
         """Encode graphs to (B, H).
 
         Args:
-            share_states: compute states that several graphs have in common once. Exact, without gradients;
-                pays when many graphs are encoded at a time.
+            share_states: compute states that several graphs have in common once. Exact, without gradients; pays
+                when many graphs are encoded at a time.
         """
-        up, down = list(range(self.max_n)), list(range(self.max_n - 1, -1, -1))
-        adj, adj_back = graphs.adj, graphs.adj.transpose(1, 2)
         if share_states and bool((graphs.num_vertices == self.max_n).all()):
-            last = self.forward_pass.last_state_shared(graphs.types, adj, up)
-            first = self.backward_pass.last_state_shared(graphs.types, adj_back, down)
+            last, first = (d.last_state_shared(graphs) for d in (self.forward_pass, self.backward_pass))
         else:
-            rows = torch.arange(len(graphs), device=graphs.types.device)
-            last = self.forward_pass(graphs.types, adj, up)[rows, graphs.num_vertices - 1]
-            first = self.backward_pass(graphs.types, adj_back, down)[:, 0]
+            states = self._states(graphs)
+            last = states[graphs.num_vertices - 1, 0, torch.arange(len(graphs), device=graphs.types.device)]
+            first = states[-1, 1]
         return self.unify(torch.cat([last, first], dim=-1))  # (B, H)
+
+    def _states(self, graphs: GraphBatch) -> torch.Tensor:
+        """States (N, 2, B, H) by order of the visit, both passes together."""
+        passes = (self.forward_pass, self.backward_pass)
+        types, adj = (torch.stack(t) for t in zip(*(p.visited(graphs) for p in passes), strict=True))
+        gates = torch.stack([p.gru.type_gates(t) for p, t in zip(passes, types, strict=True)])  # (2, B, N, 3H)
+        hidden = (torch.stack([p.gru.weight_hh for p in passes]), torch.stack([p.gru.bias_hh for p in passes]))
+        weights, biases = zip(*(p.joined() for p in passes), strict=True)
+        return propagate(gates, adj, None, hidden, (torch.stack(weights), torch.stack(biases)))[0]

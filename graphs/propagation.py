@@ -1,9 +1,7 @@
-"""The two pieces that encoder and decoder share (D-VAE, Zhang et al., NeurIPS 2019, section 3).
+"""What encoder and decoder share (D-VAE, Zhang et al., NeurIPS 2019, section 3): GRU, messages, propagation.
 
-Dimensions: B graphs, N vertices, T vertex types, H hidden width.
+Dimensions: B graphs, N vertices, T vertex types, H hidden width, P passes.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn as nn
@@ -35,17 +33,106 @@ class GatedMessage(nn.Module):
         self.gate = nn.Linear(hs + max_n, hs)
         self.mapper = nn.Linear(hs + max_n, hs, bias=False)
 
-    def prepare(self) -> Callable[[torch.Tensor, int | torch.Tensor], torch.Tensor]:
-        """The message function m(h, vertex), with both weights joined once for all the steps of a pass.
-
-        It takes states h (..., H) that belong to `vertex`, a number or a tensor (...), and returns (..., H).
-        """
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights (2H, H) of gate and mapper for a state, and what each vertex number adds: (N, 2H)."""
         columns = torch.cat([self.gate.weight, self.mapper.weight])  # (2H, H + N)
-        weight = columns[:, : self.hs].contiguous()
-        bias = columns[:, self.hs :].T + F.pad(self.gate.bias, (0, self.hs))  # (N, 2H), the one-hot half
+        return columns[:, : self.hs].contiguous(), columns[:, self.hs :].T + F.pad(self.gate.bias, (0, self.hs))
 
-        def message(h: torch.Tensor, vertex: int | torch.Tensor) -> torch.Tensor:
-            gate, mapped = (F.linear(h, weight) + bias[vertex]).chunk(2, dim=-1)
-            return torch.sigmoid(gate) * mapped
 
-        return message
+def message(state: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Messages (B, H) of states (B, H) of a vertex, from joined weights (2H, H) and the vertex's bias (2H,)."""
+    gate, mapped = F.linear(state, weight, bias).chunk(2, dim=-1)
+    return torch.sigmoid(gate) * mapped
+
+
+def propagate(
+    gates: torch.Tensor,
+    adj: torch.Tensor,
+    init: torch.Tensor | None,
+    hidden: tuple[torch.Tensor, torch.Tensor],
+    joined: tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """States and messages of all vertices of known graphs: h_v = GRU(type v, sum of the messages it receives).
+
+    Several passes with weights of their own (P of them) go through the same batched products.
+
+    Args:
+        gates: (P, B, N, 3H), input half of the GRU's gates, in the order in which vertices are visited.
+        adj: (P, B, N, N) bool, `adj[p, b, u, v]` says that v hears from u < v.
+        init: (P, B, H), the state before the first vertex; zero when None.
+        hidden: weights (P, 3H, H) and bias (P, 3H) of the GRU's hidden half.
+        joined: weights (P, 2H, H) and bias (P, N, 2H) of the messages, by order of the visit.
+
+    Returns:
+        States (N, P, B, H) and messages (N, P, B, H).
+    """
+    if init is None:
+        init = gates.new_zeros(*gates.shape[:2], hidden[0].shape[2])
+    return _Propagate.apply(gates, adj.to(gates.dtype), init, *hidden, *joined)
+
+
+class _Propagate(torch.autograd.Function):
+    """`propagate` with its gradient written out, so that a weight's gradient is one product for all N steps."""
+
+    @staticmethod
+    def forward(ctx, gates, adj, init, weight_h, bias_h, weight_m, bias_m):
+        P, B, N, _ = gates.shape
+        H = weight_h.shape[2]
+        adj = adj.permute(2, 3, 0, 1).unsqueeze(-1)  # (u, v, P, B, 1)
+        # Transposed copies: the products below are twice as fast with them on a CPU.
+        across_h, across_m = weight_h.transpose(1, 2).contiguous(), weight_m.transpose(1, 2).contiguous()
+        incoming, states, messages, new_hidden, new, gate, mapped = (gates.new_empty(N, P, B, H) for _ in range(7))
+        reset_update = gates.new_empty(N, P, B, 2 * H)
+        for v in range(N):
+            if v == 0:
+                incoming[0] = init
+            else:
+                torch.sum(adj[:v, v] * messages[:v], dim=0, out=incoming[v])
+            hidden = torch.baddbmm(bias_h[:, None], incoming[v], across_h)  # (P, B, 3H)
+            new_hidden[v] = hidden[..., 2 * H :]
+            torch.sigmoid(gates[:, :, v, : 2 * H] + hidden[..., : 2 * H], out=reset_update[v])
+            reset, update = reset_update[v].chunk(2, dim=-1)
+            torch.tanh(torch.addcmul(gates[:, :, v, 2 * H :], reset, new_hidden[v]), out=new[v])
+            torch.lerp(new[v], incoming[v], update, out=states[v])
+            product = torch.baddbmm(bias_m[:, v, None], states[v], across_m)  # (P, B, 2H)
+            torch.sigmoid(product[..., :H], out=gate[v])
+            mapped[v] = product[..., H:]
+            torch.mul(gate[v], mapped[v], out=messages[v])
+        ctx.save_for_backward(adj, weight_h, weight_m, incoming, states, new_hidden, reset_update, new, gate, mapped)
+        return states, messages
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_states, grad_messages):
+        adj, weight_h, weight_m, incoming, states, new_hidden, reset_update, new, gate, mapped = ctx.saved_tensors
+        N, P, B, H = states.shape
+        grad_messages = grad_messages.clone()  # what later vertices send back is added
+        grad_gates, grad_hidden = states.new_empty(P, B, N, 3 * H), states.new_empty(P, N, B, 3 * H)
+        grad_product = states.new_empty(P, N, B, 2 * H)
+        for v in range(N - 1, -1, -1):
+            reset, update = reset_update[v].chunk(2, dim=-1)
+            grad_mapped = grad_messages[v] * gate[v]
+            grad_product[:, v] = torch.cat([grad_mapped * (1 - gate[v]) * mapped[v], grad_mapped], dim=-1)
+            grad_state = torch.baddbmm(grad_states[v], grad_product[:, v], weight_m)
+            grad_update = grad_state * (incoming[v] - new[v]) * update * (1 - update)
+            grad_new = grad_state * (1 - update) * (1 - new[v].square())  # before tanh
+            grad_reset = grad_new * new_hidden[v] * reset * (1 - reset)
+            grad_gates[:, :, v] = torch.cat([grad_reset, grad_update, grad_new], dim=-1)
+            grad_hidden[:, v] = torch.cat([grad_reset, grad_update, grad_new * reset], dim=-1)
+            grad_incoming = torch.baddbmm(grad_state * update, grad_hidden[:, v], weight_h)
+            if v > 0:
+                grad_messages[:v].addcmul_(adj[:v, v], grad_incoming)
+        flat_hidden, flat_product = grad_hidden.flatten(1, 2), grad_product.flatten(1, 2)  # (P, N * B, ...)
+        by_pass = (t.transpose(0, 1).flatten(1, 2) for t in (incoming, states))
+        grad_weight_h, grad_weight_m = (
+            torch.bmm(grad.transpose(1, 2), t) for grad, t in zip((flat_hidden, flat_product), by_pass, strict=True)
+        )
+        return (
+            grad_gates,
+            None,
+            grad_incoming,
+            grad_weight_h,
+            flat_hidden.sum(1),
+            grad_weight_m,
+            grad_product.sum(2),
+        )
