@@ -161,7 +161,7 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
             verify(part, file)
             break
         except (TryAgain, requests.RequestException) as error:
-            failure = f"{address}: {error}"
+            failure = f"{address}: {_reason(error)}"
             grown = part.is_file() and part.stat().st_size > before
             failures = 1 if grown else failures + 1  # a slow line that goes on is no reason to give up
         except Damaged as error:
@@ -177,6 +177,15 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
     os.replace(part, target)
     _meta(part).unlink(missing_ok=True)
     say(f"{target}: {target.stat().st_size:,} bytes, verified.")
+
+
+def _reason(error: Exception) -> str:
+    """A line for the user; the messages of `requests` on connections nest several errors."""
+    if isinstance(error, requests.Timeout):
+        return f"no answer for {TIMEOUT:g} s"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
+    return str(error)
 
 
 def _discard(part: Path) -> None:
