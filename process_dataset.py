@@ -30,7 +30,7 @@ class ProcessOptions:
     data_path: str = "data"
     extractor: str = "efficientnet_lite0"
     gpu: str | None = None
-    batch_size: int = 32
+    batch_size: int = 64
     num_workers: int = 0
     max_per_class: int | None = None
     seed: int = 333
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder for <dataset>bylabel.pt, official files in its raw-data (default data)",
     )
     add("--extractor", default=default.extractor, choices=EXTRACTORS, help=f"default {default.extractor}")
-    add("--batch-size", type=positive_int, default=default.batch_size, help="images at a time (default 32)")
+    add("--batch-size", type=positive_int, default=default.batch_size, help="images at a time (default 64)")
     add("--num-workers", type=int, default=default.num_workers, help="processes that read images (default 0: none)")
     add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
     add("--seed", type=int, default=default.seed, help="of --max-per-class (default 333)")
