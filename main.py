@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from engine.cli import gpu_option, positive_int, run, true_or_false
+from engine.cli import gpu_option, not_negative_float, not_negative_int, positive_int, run, true_or_false
 from engine.errors import UserError
 
 MODES = ("search", "generator", "predictor", "build")
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--search-space", "--graph-data-name", default="nasbench201", choices=SEARCH_SPACES, help="default nasbench201")
     add("--data-path", default="data", help="folder of features and databases (default data)")
     add("--save-path", default="results", help="folder of logs, checkpoints and results (default results)")
-    add("--seed", type=int, default=333, help="default 333")
+    add("--seed", type=not_negative_int, default=333, help="default 333")
     gpu_option(parser)
     add("--overwrite", action="store_true", help="replace the checkpoints or the database of an earlier run")
     pickled = os.environ.get("METAD2A_ALLOW_PICKLE", "") not in ("", "0")
@@ -55,8 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = training.add_argument
     add("--max-epoch", type=positive_int, default=400, help="default 400")
     add("--batch-size", "--batch_size", type=positive_int, default=32, help="default 32")
-    add("--lr", type=float, default=1e-4, help="Adam's learning rate (default 1e-4)")
-    add("--weight-decay", type=float, default=0.0, help="Adam's weight decay (default 0)")
+    add("--lr", type=not_negative_float, default=1e-4, help="Adam's learning rate (default 1e-4)")
+    add("--weight-decay", type=not_negative_float, default=0.0, help="Adam's weight decay (default 0)")
     add("--save-epoch", type=positive_int, default=20, help="keep ckpt_<epoch>.pt every so many epochs (default 20)")
     add("--resume", action="store_true", help="continue the run in --save-path")
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cli import gpu_option, positive_int, run
+from engine.cli import gpu_option, not_negative_int, positive_int, run
 from engine.errors import UserError
 
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
@@ -61,9 +61,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--extractor", default=default.extractor, choices=EXTRACTORS, help=f"default {default.extractor}")
     add("--batch-size", type=positive_int, default=default.batch_size, help="images at a time (default 64)")
-    add("--num-workers", type=int, default=default.num_workers, help="processes that read images (default 0: none)")
+    add(
+        "--num-workers",
+        type=not_negative_int,
+        default=default.num_workers,
+        help="processes that read images (default 0: none)",
+    )
     add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
-    add("--seed", type=int, default=default.seed, help="of --max-per-class (default 333)")
+    add("--seed", type=not_negative_int, default=default.seed, help="of --max-per-class (default 333)")
     add("--overwrite", action="store_true", help="replace an existing features file")
     add("--mirror", default=os.environ.get("METAD2A_MIRROR"), help="where to fetch official files from instead")
     gpu_option(parser)

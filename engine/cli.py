@@ -1,6 +1,7 @@
 """What the command-line programs share."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,22 @@ def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def not_negative_int(text: str) -> int:
+    """An argparse type, for seeds and counts that may be 0."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 2^63, not {value}")
+    return value
+
+
+def not_negative_float(text: str) -> float:
+    """An argparse type."""
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"must be a finite number that is not negative, not {text}")
     return value
 
 

@@ -294,7 +294,17 @@ def test_wrong_options(refuses, toy, options, message):
     assert message in refuses(options)
 
 
-@pytest.mark.parametrize("options", ["", "--model none", f"{SEARCH} --num-gen-arch 0", f"{SEARCH} --oops"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "--model none",
+        f"{SEARCH} --num-gen-arch 0",
+        f"{SEARCH} --oops",
+        "--model predictor --lr nan",
+        f"{SEARCH} --seed -1",
+    ],
+)
 def test_options_that_argparse_refuses(command, options):
     code, _, err = command(options)
     assert code == 2
