@@ -8,7 +8,7 @@ import torch
 from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.files import ASSETS, shown
-from engine.fit import BEST
+from engine.fit import BEST, LAST
 from engine.runs import say
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel
@@ -49,6 +49,8 @@ def find_checkpoint(kind: str, space: SearchSpace, save_path: str | Path, load_e
         return best
     elif numbered:
         return numbered[max(numbered)]
+    elif (folder / LAST).is_file():
+        return folder / LAST
     if not shipped.is_file():
         raise UserError(
             f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
@@ -90,7 +92,10 @@ def load_model(
 
 
 def published_target(space: SearchSpace) -> dict[str, float]:
-    """Target statistics that the authors' checkpoints do not keep: those of their database, which is shipped."""
+    """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
+    if not space.tuples_shipped:
+        say("A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts.")
+        return {"mean": 0.0, "std": 1.0}
     from predictor.train import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))

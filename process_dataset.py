@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.cli import gpu_option, not_negative_int, positive_int, run
@@ -35,7 +35,7 @@ class ProcessOptions:
     max_per_class: int | None = None
     seed: int = 333
     overwrite: bool = False
-    mirror: str | None = None
+    mirror: str | None = field(default_factory=lambda: os.environ.get("METAD2A_MIRROR"))
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
     add("--seed", type=not_negative_int, default=default.seed, help="of --max-per-class (default 333)")
     add("--overwrite", action="store_true", help="replace an existing features file")
-    add("--mirror", default=os.environ.get("METAD2A_MIRROR"), help="where to fetch official files from instead")
+    add("--mirror", default=default.mirror, help="where to fetch official files from instead")
     gpu_option(parser)
     return parser
 
@@ -108,7 +108,7 @@ def process(options: ProcessOptions) -> Path:
 
 
 def _source(options: ProcessOptions):
-    from get_files.download import fetch_all
+    from get_files.download import fetch_all, is_extracted, place
     from get_files.manifest import RAW_DATA
     from tasks.datasets import KNOWN, known_dataset
     from tasks.images import image_folder
@@ -120,9 +120,13 @@ def _source(options: ProcessOptions):
             f"{options.dataset!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder."
         )
     raw_data = Path(options.data_path) / "raw-data"
-    source = known_dataset(options.dataset, raw_data, options.split)
+    files = RAW_DATA[options.dataset]
+    unfinished = any(
+        place(f.target, options.data_path).exists() and not is_extracted(f, options.data_path) for f in files
+    )
+    source = None if unfinished else known_dataset(options.dataset, raw_data, options.split)
     if source is None:
-        fetch_all(RAW_DATA[options.dataset], options.mirror, options.data_path)
+        fetch_all(files, options.mirror, options.data_path)
         source = known_dataset(options.dataset, raw_data, options.split)
     if source is None:
         raise UserError(f"The official files of {options.dataset} in {raw_data} are not complete.")

@@ -104,6 +104,7 @@ class Session:
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = search_spaces.get(options.search_space)
+        self.epoch_of = kinds[0] if kinds else ""  # the model that --load-epoch means: the generator where there is one
         self.models: dict[str, Any] = {}
         self.checkpoints: dict[str, Checkpoint] = {}
         self.sources: dict[str, str] = {}
@@ -119,7 +120,7 @@ class Session:
     def _load(self, kind: str) -> None:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
-        epoch = options.load_epoch if kind == "generator" else None
+        epoch = options.load_epoch if kind == self.epoch_of else None
         path = Path(given) if given else find_checkpoint(kind, self.space, options.save_path, epoch)
         model, checkpoint = load_model(kind, self.space, path, options.device)
         for name in ("hs", "nz"):
@@ -203,11 +204,16 @@ def search(options: SearchOptions) -> None:
 
 
 def _next_folder(parent: Path) -> Path:
-    """`parent`/001, /002 ...: the first that does not exist."""
+    """Make the first of `parent`/001, /002 ... that does not exist; two searches at once get two folders."""
     number = 1
-    while (folder := parent / f"{number:03d}").exists():
-        number += 1
-    return folder
+    while True:
+        try:
+            (folder := parent / f"{number:03d}").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            number += 1
 
 
 def test_generator(options: SearchOptions) -> None:

@@ -73,6 +73,8 @@ def read_checkpoint(path: str | Path, kind: str, mend: str) -> Checkpoint:
         return _read_published(path, value, kind, mend)
     if value["format"] != FORMAT:
         raise UserError(f"{path} has the format {value['format']!r}, this version reads {FORMAT!r}. {mend}")
+    if missing := set(Checkpoint.__dataclass_fields__) - set(value):
+        raise UserError(f"{path} is damaged: it lacks {sorted(missing)[0]!r}. {mend}")
     checkpoint = Checkpoint(**{name: value[name] for name in Checkpoint.__dataclass_fields__})
     if checkpoint.kind != kind:
         raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {mend}")

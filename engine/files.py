@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,6 +16,18 @@ from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 ASSETS = ROOT / "assets"
+# What torch.load raises for files that are not whole, besides UnpicklingError
+DAMAGED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
 ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 
 
@@ -83,7 +96,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
         raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
 
 

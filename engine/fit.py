@@ -71,6 +71,7 @@ class _State:
             "rng": self.rng.get_state(),
             "best": self.best,
             "options": asdict(options),
+            "device": self.rng.device.type,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -102,7 +103,7 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
     state = _State(objective, options)
     if resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
-        _check_options(checkpoint, options, template, models / LAST)
+        _check_options(checkpoint, options, template, state.rng.device, models / LAST)
         state.restore(checkpoint)
         log(f"resumed after epoch {state.epoch}: {template.history['command']}")
     else:
@@ -113,8 +114,8 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
         for epoch in range(state.epoch + 1, options.max_epoch + 1):
             loss = _train_epoch(objective, state, options, epoch)
             state.scheduler.step(loss)
-            state.epoch = epoch
             metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
+            state.epoch = epoch
             _save_epoch(objective, state, options, template, metrics, models)
             log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
             for name, value in metrics.items():
@@ -142,12 +143,16 @@ def _check_folder(models: Path, resume: bool, overwrite: bool) -> None:
         path.unlink()
 
 
-def _check_options(checkpoint: Checkpoint, options: FitOptions, template: Checkpoint, path: Path) -> None:
+def _check_options(
+    checkpoint: Checkpoint, options: FitOptions, template: Checkpoint, device: torch.device, path: Path
+) -> None:
     if not checkpoint.training:
         raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
     before, now = dict(checkpoint.training["options"]), asdict(options)
     before.update(checkpoint.config, extractor=checkpoint.extractor, search_space=checkpoint.search_space)
     now.update(template.config, extractor=template.extractor, search_space=template.search_space)
+    before.update(checkpoint.target, tuples=checkpoint.history.get("tuples"), device=checkpoint.training.get("device"))
+    now.update(template.target, tuples=template.history.get("tuples"), device=device.type)
     differing = [name for name in now if name not in ("max_epoch", "save_epoch") and before.get(name) != now[name]]
     if differing:
         name = differing[0]

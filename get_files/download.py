@@ -5,22 +5,26 @@ import gzip
 import hashlib
 import json
 import os
+import pickle
+import pickletools
 import shutil
+import struct
 import tarfile
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import requests
+import torch
 from filelock import FileLock
 from tqdm import tqdm
 
 from engine.cli import run
 from engine.errors import UserError
-from engine.files import atomic_write
+from engine.files import write_text
 from engine.runs import say
 from get_files.manifest import PublishedFile
 
@@ -29,6 +33,7 @@ CHUNK = 1 << 20  # bytes of a file read at a time
 NETWORK_CHUNK = 1 << 15  # at most so much of a broken transfer is lost
 MAX_FAILURES = 5  # transfers in a row that bring nothing
 MAX_DAMAGES = 2  # whole transfers that turn out to be damaged
+BAD_ARCHIVE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
 BACK_OFF = 1.0  # seconds before the first retry; doubled each time
 TIMEOUT = 60.0  # seconds without a byte
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -83,10 +88,25 @@ def _check_container(path: Path, target: str, head: bytes) -> None:
             with zipfile.ZipFile(path) as archive:
                 if bad := archive.testzip():
                     raise Damaged(f"its part {bad} is damaged")
-        elif not head.startswith(b"\x80"):  # the first byte of a pickle: PyTorch files before 1.6
-            raise Damaged("it is not a PyTorch file")
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        else:
+            _check_old_torch_file(path, head)
+    except (*BAD_ARCHIVE, ValueError, RuntimeError, IndexError) as error:
         raise Damaged(f"it cannot be opened ({error})") from error
+
+
+def _check_old_torch_file(path: Path, head: bytes) -> None:
+    """A file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
+    if not head.startswith(b"\x80"):
+        raise Damaged("it is not a PyTorch file")
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" not in str(error):  # an object that is not read here does not make it damaged
+            raise Damaged("its pickle is damaged") from error
+        with path.open("rb") as stream:  # nothing is called: each pickle is walked to its end
+            for _ in range(4):
+                for _ in pickletools.genops(stream):
+                    pass
 
 
 def place(path: str, data_path: str | Path) -> Path:
@@ -121,10 +141,9 @@ def fetch(file: PublishedFile, mirror: str | None = None, data_path: str | Path 
 
 
 def _lock_file(target: Path) -> Path:
-    """Beside no data, and never removed: a lock that is removed while others wait for it locks nothing."""
-    folder = Path(tempfile.gettempdir()) / "metad2a-locks"
-    folder.mkdir(exist_ok=True)
-    return folder / f"{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:20]}.lock"
+    """Beside the data, where every process and host that shares them sees it. It is never removed: a lock that is
+    removed while others wait for it locks nothing."""
+    return target.with_name(f".{target.name}.lock")
 
 
 def _have(target: Path, file: PublishedFile) -> bool:
@@ -151,8 +170,8 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
     address = f"{mirror.rstrip('/')}/{file.target}" if mirror else file.address
     mend = _by_hand(file, target)
     failures = damages = 0
+    reached = part.stat().st_size if part.is_file() else 0
     while True:
-        before = part.stat().st_size if part.is_file() else 0
         try:
             if mirror and "://" not in mirror:
                 _copy(Path(address), part, mend)
@@ -162,8 +181,9 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
             break
         except (TryAgain, requests.RequestException) as error:
             failure = f"{address}: {_reason(error)}"
-            grown = part.is_file() and part.stat().st_size > before
-            failures = 1 if grown else failures + 1  # a slow line that goes on is no reason to give up
+            size = part.stat().st_size if part.is_file() else 0
+            failures = 1 if size > reached else failures + 1  # a slow line that goes on is no reason to give up
+            reached = max(reached, size)
         except Damaged as error:
             _discard(part)
             damages += 1
@@ -225,6 +245,9 @@ def _transfer(address: str, part: Path, file: PublishedFile, mend: str) -> None:
         done = done if response.status_code == 206 else 0
         length = _expected_length(response, done)
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if done and (length, validator) != (known.get("length"), known.get("validator")):
+            _discard(part)
+            raise TryAgain("the file changed on the server")
         _meta(part).write_text(json.dumps({"address": address, "validator": validator, "length": length}))
         _write_body(response, part, done, length, file.name)
     size = part.stat().st_size
@@ -263,37 +286,63 @@ def _write_body(response: requests.Response, part: Path, done: int, length: int 
 def extract(archive: Path, folder: Path) -> None:
     """Extract a verified archive (tar, or one file with gzip) into `folder`; nothing in it can reach outside.
 
+    What was extracted appears under its names when all of it is there. It is extracted again when it is missing.
+
     Raises:
         UserError: a member's path leads outside, or the archive is damaged.
     """
     marker = folder / f".{archive.name}.extracted"
-    stamp = f"{archive.stat().st_size} {archive.stat().st_mtime_ns}"
-    if marker.is_file() and marker.read_text() == stamp:
+    stamp = {"archive": [archive.stat().st_size, archive.stat().st_mtime_ns], "entries": []}
+    if _extracted(marker, stamp["archive"]):
         return
-    if tarfile.is_tarfile(archive):
-        _extract_tar(archive, folder)
-    else:
-        with gzip.open(archive) as packed:
-            atomic_write(folder / archive.stem, lambda temporary: _copy_stream(packed, temporary))
-    marker.write_text(stamp)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".extracting") as temporary:
+            if tarfile.is_tarfile(archive):
+                _extract_tar(archive, temporary)
+            else:
+                with gzip.open(archive) as packed, (Path(temporary) / archive.stem).open("wb") as stream:
+                    shutil.copyfileobj(packed, stream, CHUNK)
+            for entry in sorted(Path(temporary).iterdir()):
+                _move(entry, folder / entry.name)
+                stamp["entries"].append(entry.name)
+    except tarfile.FilterError as error:
+        raise UserError(f"{archive} is not extracted: {error}.") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise UserError(f"{archive} cannot be extracted: {error}. Remove it and fetch it again.") from error
+    write_text(marker, json.dumps(stamp))
     say(f"{archive} extracted to {folder}.")
 
 
-def _copy_stream(packed: IO[bytes], path: Path) -> None:
-    with path.open("wb") as stream:
-        shutil.copyfileobj(packed, stream, CHUNK)
+def is_extracted(file: PublishedFile, data_path: str | Path) -> bool:
+    """Whether the archive `file` that is in its place was extracted to the end; True for a file that is no archive."""
+    if file.extract_to is None:
+        return True
+    archive, folder = place(file.target, data_path), place(file.extract_to, data_path)
+    status = archive.stat()
+    return _extracted(folder / f".{archive.name}.extracted", [status.st_size, status.st_mtime_ns])
 
 
-def _extract_tar(archive: Path, folder: Path) -> None:
+def _extracted(marker: Path, archive: list[int]) -> bool:
     try:
-        with tarfile.open(archive) as tar:
-            for member in tar.getmembers():  # all are looked at before the first is written
-                tarfile.data_filter(member, str(folder))
-            tar.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise UserError(f"{archive} is not extracted: {error}.") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{archive} cannot be extracted: {error}. Remove it and fetch it again.") from error
+        stamp = json.loads(marker.read_text())
+        return stamp["archive"] == archive and all((marker.parent / name).exists() for name in stamp["entries"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _extract_tar(archive: Path, folder: str) -> None:
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():  # all are looked at before the first is written
+            tarfile.data_filter(member, folder)
+        tar.extractall(folder, filter="data")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Put a finished entry in its place; what an interrupted extraction or an older archive left there gives way."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    os.replace(source, target)
 
 
 def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str | Path = "data") -> None:

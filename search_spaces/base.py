@@ -18,6 +18,7 @@ class SearchSpace(ABC):
         num_vertex_type: T, vertex types.
         size: number of encodings.
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
+        tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
     """
 
@@ -27,6 +28,7 @@ class SearchSpace(ABC):
     size: int
     results_folder: str
     published_epoch: int
+    tuples_shipped: bool
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:

@@ -32,6 +32,7 @@ class NASBench201(SearchSpace):
     size = len(OPERATIONS) ** len(CELL_EDGES)
     results_folder = ""
     published_epoch = 400
+    tuples_shipped = True
 
     def encode(self, archs: list[str]) -> GraphBatch:
         return self._graphs(torch.tensor([self.operations(a) for a in archs], dtype=torch.long).view(-1, 6))

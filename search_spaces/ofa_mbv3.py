@@ -29,6 +29,7 @@ class OFAMobileNetV3(SearchSpace):
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
     results_folder = "ofa_mbv3"
     published_epoch = 120
+    tuples_shipped = False
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
         rows = [self._check(a) for a in archs]

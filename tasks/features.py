@@ -153,7 +153,10 @@ def load_features(path: str | Path, name: str) -> Features:
     if not isinstance(value, dict) or not value:
         raise UserError(f"{path} is not a features file. {mend}")
     if value.get("format") == FORMAT:
-        fields = {key: value[key] for key in ("images", "counts", "class_names", "extractor")}
+        names = ("images", "counts", "class_names", "extractor")
+        if missing := set(names) - set(value):
+            raise UserError(f"{path} is damaged: it lacks {sorted(missing)[0]!r}. {mend}")
+        fields = {key: value[key] for key in names}
         features = Features(name=name, source=shown(path), **fields)
     else:
         features = _from_published(path, name, value, mend)

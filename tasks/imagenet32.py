@@ -8,6 +8,7 @@ Dimensions: M images in all, C classes, D feature width.
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tasks.features import Features
 from tasks.images import ExtractOptions
 
 NUM_CLASSES = 1000
+NUM_BATCHES = 10
 PIXELS = 3 * IMAGE_SIZE * IMAGE_SIZE
 ALLOWED = {
     ("numpy", "ndarray"),
@@ -66,18 +68,19 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_batches(folder: str | Path) -> list[Path]:
-    """The files train_data_batch_1, _2 ... of a folder.
+    """The files train_data_batch_1 ... 10 of a folder.
 
     Raises:
-        UserError: there are none, or one is missing between others.
+        UserError: one is missing.
     """
-    found = {int(p.name.rsplit("_", 1)[1]): p for p in Path(folder).glob("train_data_batch_*") if p.name[-1].isdigit()}
+    matches = ((re.fullmatch(r"train_data_batch_(\d+)", p.name), p) for p in sorted(Path(folder).glob("train_data_*")))
+    found = {int(match[1]): path for match, path in matches if match}
     if not found:
         raise UserError(
             f"{folder} has no train_data_batch_1 ... 10: give the folder of downsampled ImageNet 32x32 (image-net.org, "
             "after a login) as --image-folder."
         )
-    missing = sorted(set(range(1, max(found) + 1)) - set(found))
+    missing = sorted(set(range(1, NUM_BATCHES + 1)) - set(found))
     if missing:
         raise UserError(f"{folder} lacks train_data_batch_{missing[0]}.")
     return [found[number] for number in sorted(found)]

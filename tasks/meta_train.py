@@ -53,14 +53,15 @@ class Tuples:
         return min(NUM_VALIDATION, max(1, len(self.split) // 4))
 
 
-def tuples_file(kind: str, data_path: str | Path) -> Path:
+def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
     """File of the tuples of "generator" or "predictor": the user's, else the shipped one.
 
     Raises:
         UserError: there is neither.
     """
     name = f"meta_train_tasks_{kind}.pt"
-    for path in (Path(data_path) / name, ASSETS / "meta_train" / name):
+    shipped = [ASSETS / "meta_train" / name] if space.tuples_shipped else []
+    for path in (Path(data_path) / name, *shipped):
         if path.is_file():
             return path
     mend = (
@@ -105,7 +106,7 @@ def load_tuples(
     Raises:
         UserError: a file is missing, damaged, or refers to what is not there.
     """
-    path = tuples_file(kind, data_path)
+    path = tuples_file(kind, space, data_path)
     value = load_torch(path, f"Fetch or build the {kind}'s database anew.", allow_pickle)
     if not isinstance(value, dict) or not {"acc", "task"} <= set(value):
         raise UserError(f"{path} is not a meta-training database: it needs 'acc', 'task' and 'graph' or 'str'.")

@@ -209,6 +209,7 @@ NUM_IMAGENET = 50  # classes of the small ImageNets here
 @pytest.fixture
 def _small_imagenet(monkeypatch):
     monkeypatch.setattr("tasks.imagenet32.NUM_CLASSES", NUM_IMAGENET)
+    monkeypatch.setattr("tasks.imagenet32.NUM_BATCHES", 2)
 
 
 def write_imagenet32(folder, batches=2, n=NUM_IMAGENET, labels=None):
@@ -248,7 +249,7 @@ def test_imagenet32(tmp_path):
 def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, capsys):
     from tasks import imagenet32
 
-    folder = write_imagenet32(tmp_path / "imagenet32", batches=1)
+    folder = write_imagenet32(tmp_path / "imagenet32")
     embedded, embed = [], imagenet32._embed
 
     def counting(network, pixels, batch_size):
@@ -273,15 +274,15 @@ def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, c
     assert torch.equal(load_features("data/imgnet32bylabel.pt", "imgnet32").images, resumed)
 
 
-def test_bad_imagenet32(tmp_path, capsys):
+def test_bad_imagenet32(tmp_path, capsys, monkeypatch):
     def message(folder):
         assert process(f"--dataset imagenet32 --image-folder {folder}") == 2
         return capsys.readouterr().err
 
     assert "no train_data_batch_1" in message(tmp_path)
-    folder = write_imagenet32(tmp_path / "gap", batches=3, n=10)
-    (folder / "train_data_batch_2").unlink()
-    assert "lacks train_data_batch_2" in message(folder)
+    folder = write_imagenet32(tmp_path / "gap", batches=9, n=10)
+    assert "lacks train_data_batch_10" in message(folder)
+    monkeypatch.setattr("tasks.imagenet32.NUM_BATCHES", 2)
     folder = write_imagenet32(tmp_path / "few", n=10)
     assert "has no images" in message(folder)
     folder = write_imagenet32(tmp_path / "cut", n=10)
@@ -300,7 +301,8 @@ def test_a_harmful_batch_is_refused(tmp_path, capsys):
 
     folder = tmp_path / "batches"
     folder.mkdir()
-    (folder / "train_data_batch_1").write_bytes(pickle.dumps({"data": Harmful(), "labels": [1]}))
+    for batch in range(1, 11):
+        (folder / f"train_data_batch_{batch}").write_bytes(pickle.dumps({"data": Harmful(), "labels": [1]}))
     assert process(f"--dataset imagenet32 --image-folder {folder}") == 2
     assert "which is no array" in capsys.readouterr().err
     assert not (tmp_path / "harm").exists()

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -461,3 +462,57 @@ def test_the_manifest_is_consistent():
     assert json.dumps(sorted(RAW_DATA)) == json.dumps(
         ["aircraft", "aircraft100", "cifar10", "cifar100", "mnist", "pets", "svhn"]
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_damage_to_an_archive_goes_unnoticed(server, seed):
+    """A byte changed anywhere in a gzip archive: an error for the user, never a traceback or a good file."""
+    import random
+
+    rng = random.Random(seed)
+    content = bytearray(tar_bytes({"a.txt": rng.randbytes(3000), "b.txt": bytes(3000)}))
+    content[rng.randrange(18, len(content))] ^= 1 << rng.randrange(8)
+    server.content = bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        fetch(entry(server, **ARCHIVE))
+    assert not Path("data/raw/a.tar.gz").exists()
+
+
+def test_old_pytorch_files_are_read_to_their_end(tmp_path):
+    """Files of PyTorch before 1.6 have no checksums: a truncated one is found all the same, igraph's too."""
+    import igraph
+
+    for value in ({"w": torch.randn(500)}, {"graph": [igraph.Graph(3)], "acc": [1.0]}):
+        path = tmp_path / "old.pt"
+        torch.save(value, path, _use_new_zipfile_serialization=False)
+        file = PublishedFile("toy", "http://nowhere.invalid/x", "data/toy.pt", "x")
+        download.verify(path, file)
+        whole = path.read_bytes()
+        for share in (0.3, 0.9):
+            path.write_bytes(whole[: int(len(whole) * share)])
+            with pytest.raises(download.Damaged):
+                download.verify(path, file)
+
+
+def test_a_removed_extraction_is_made_again(server):
+    server.content = tar_bytes({"a/one.txt": b"1"})
+    fetch(entry(server, **ARCHIVE))
+    shutil.rmtree("data/raw/out/a")
+    fetch(entry(server, **ARCHIVE))
+    assert Path("data/raw/out/a/one.txt").read_text() == "1"
+
+
+def test_a_killed_extraction_leaves_nothing_that_looks_whole(server, monkeypatch):
+    server.content = tar_bytes({"a/one.txt": b"1", "a/two.txt": b"2"})
+
+    def killed(tar, folder, filter):
+        tar.extract("a/one.txt", folder, filter=filter)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(entry(server, **ARCHIVE))
+    assert not Path("data/raw/out/a").exists()
+    fetch(entry(server, **ARCHIVE))
+    assert Path("data/raw/out/a/two.txt").read_text() == "2"

@@ -200,3 +200,24 @@ def test_the_database_holds_the_best_of_what_was_sampled(command, space):
         percent = scores * 100 * checkpoint.target["std"] + checkpoint.target["mean"]
         assert accuracy.item() == pytest.approx(percent.max().item(), rel=1e-4)
         assert percent[space.architectures.index(arch)].item() == pytest.approx(percent.max().item(), rel=1e-5)
+
+
+def test_resuming_on_other_data_or_another_device(command, refuses, space):
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    path = Path("results/predictor/model/ckpt_last.pt")
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["training"]["device"] = "cuda"
+    torch.save(checkpoint, path)
+    assert "device cuda" in refuses(line("predictor", "--max-epoch 2 --resume"))
+    checkpoint["training"]["device"] = "cpu"
+    checkpoint["target"]["mean"] += 1
+    torch.save(checkpoint, path)
+    assert "mean" in refuses(line("predictor", "--max-epoch 2 --resume"))
+
+
+def test_a_run_that_was_stopped_early_is_used_by_a_search(command):
+    assert command(line("generator", "--max-epoch 1"))[0] == 0
+    Path("results/generator/model/ckpt_1.pt").unlink()
+    code, _, err = command("--model generator --test --data-name cifar10 --num-gen-arch 1 --num-runs 1")
+    assert "using the shipped" not in err
+    assert code == 0 or "no valid architecture" in err

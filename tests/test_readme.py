@@ -1,0 +1,31 @@
+"""What the README promises exists."""
+
+import re
+
+from conftest import ROOT
+
+import main
+import process_dataset
+
+
+def test_nothing_is_left_to_fill_in():
+    for path in ("README.md", "data/README.md"):
+        assert not re.search(r"@[A-Z]+@", (ROOT / path).read_text())
+
+
+def test_commands_are_ones_that_the_programs_take():
+    """Every main.py and process_dataset.py command of the README parses."""
+    parsers = {"main.py": main.build_parser(), "process_dataset.py": process_dataset.build_parser()}
+    found = 0
+    for line in re.findall(r"^\$ python (.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        program, _, options = line.split("#")[0].partition(" ")
+        if program in parsers:
+            parsers[program].parse_args(options.replace("NAME", "x").split())
+            found += 1
+    assert found >= 8
+
+
+def test_files_that_are_named_exist():
+    text = (ROOT / "README.md").read_text()
+    for path in set(re.findall(r"`((?:assets|benchmarks|get_files|engine|tests)/[\w./]*)`", text)):
+        assert (ROOT / path).exists(), path
