@@ -20,7 +20,6 @@ from tasks.features import Features, check_extractor, draw_images, find_features
 from tasks.meta_train import FEATURES_NAME, load_task_classes, save_tuples
 
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
-NUM_TASKS = 1710  # 1,310 for training and 400 for validation, as in the paper
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     build = parser.add_argument_group("build")
     add = build.add_argument
-    add("--num-tasks", type=positive_int, default=1710, help="tasks of the generator's database (default 1710)")
+    add(
+        "--num-tasks",
+        type=positive_int,
+        default=1710,
+        help="tasks of the generator's database (default 1710: the paper's 1310 + 400)",
+    )
     add("--num-sampled", type=positive_int, default=100, help="architectures scored for each task (default 100)")
     return parser
 

@@ -4,7 +4,7 @@
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def search(options: SearchOptions) -> None:
         middle = time.perf_counter()
         ranking = session.rank(archs, run)
         stages = {"generate": middle - start, "score": time.perf_counter() - middle}
-        rankings.append(Ranking(ranking.texts, ranking.predicted, ranking.known, ranking.benchmark_best, stages, notes))
+        rankings.append(replace(ranking, stages=stages, notes=notes))
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
@@ -242,7 +242,7 @@ def test_predictor(options: SearchOptions) -> None:
         start = time.perf_counter()
         ranking = session.rank(archs, run)
         stages = {"generate": seconds, "score": time.perf_counter() - start}
-        rankings.append(Ranking(ranking.texts, ranking.predicted, ranking.known, ranking.benchmark_best, stages))
+        rankings.append(replace(ranking, stages=stages))
         print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
     folder = options.folder / "best_arch"
     _keep_earlier(folder)

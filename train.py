@@ -1,12 +1,12 @@
 """Meta-training of either model: features and tuples in, checkpoints out (MetaD2A section 4.1)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 import search_spaces
-from engine.checkpoints import Checkpoint, config_dict
+from engine.checkpoints import Checkpoint
 from engine.fit import FitOptions, fit
 from engine.runs import keep_freed_memory, provenance, say
 from generator.train import GeneratorObjective
@@ -66,6 +66,6 @@ def train(options: TrainOptions) -> None:
     else:
         objective, target = PredictorObjective(model, draws, tuples, graphs, seed), target_statistics(tuples)
     history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
-    template = Checkpoint(kind, space.name, config_dict(config), {}, features.extractor, target, history=history)
+    template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
     folder = results_folder(kind, space, Path(options.save_path))
     fit(objective, options.fit, folder, options.resume, options.overwrite, template)

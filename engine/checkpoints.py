@@ -1,7 +1,7 @@
 """Checkpoints: everything that loading, resuming and trusting a model needs, in one file of tensors and text."""
 
 import argparse
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,8 @@ class Checkpoint:
 
     def for_use(self, dtype: torch.dtype = torch.float32) -> "Checkpoint":
         """A copy without the training state and with parameters of `dtype`, to be shipped."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         state = {name: tensor.to(dtype) for name, tensor in self.state.items()}
-        return Checkpoint(**{**values, "state": state, "training": {}})
+        return replace(self, state=state, training={})
 
 
 def read_checkpoint(path: str | Path, kind: str, mend: str) -> Checkpoint:
@@ -119,11 +118,6 @@ def main() -> None:
     parser.add_argument("target")
     args = parser.parse_args()
     read_checkpoint(args.source, args.kind, "Train it first.").for_use(torch.float16).save(args.target)
-
-
-def config_dict(config: Any) -> dict[str, int]:
-    """Fields of a configuration, for `Checkpoint.config`."""
-    return asdict(config)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -194,14 +194,14 @@ def _save_epoch(objective: Objective, state: _State, options: FitOptions, templa
 
 
 def _save(state: _State, options: FitOptions, template: Checkpoint, metrics: dict[str, float], path: Path) -> None:
-    values = {name: getattr(template, name) for name in Checkpoint.__dataclass_fields__}
-    values.update(
+    checkpoint = replace(
+        template,
         state=state.model.state_dict(),
         epoch=state.epoch,
         metrics=metrics,
         training=state.training_state(options),
     )
-    Checkpoint(**values).save(path)
+    checkpoint.save(path)
 
 
 def _scalar_writer(folder: Path) -> tuple[Callable[[str, float, int], None], Callable[[], None]]:

@@ -1,5 +1,6 @@
 """Small worlds to test in: data in the authors' formats, and toy models."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import main
 import search_spaces
-from engine.checkpoints import Checkpoint, config_dict
+from engine.checkpoints import Checkpoint
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel
 
@@ -119,6 +120,6 @@ def toy_checkpoints(tmp_path, space):
     for (kind, model), name in zip(models.items(), ("ckpt_400.pt", "ckpt_max_corr.pt"), strict=True):
         paths[kind] = tmp_path / "results" / kind / "model" / name
         target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
-        config = config_dict(model.config)
+        config = asdict(model.config)
         Checkpoint(kind, space.name, config, model.state_dict(), "resnet18-32px", target).save(paths[kind])
     return paths

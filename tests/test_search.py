@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,7 @@ def widen(path):
             model.decoder.add_edge[2].bias.fill_(3)
             model.decoder.add_vertex[2].bias[:2] = -5
     target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
-    from engine.checkpoints import config_dict
-
-    Checkpoint(kind, space.name, config_dict(config), model.state_dict(), "resnet18-32px", target).save(path)
+    Checkpoint(kind, space.name, asdict(config), model.state_dict(), "resnet18-32px", target).save(path)
 
 
 def test_the_two_steps_equal_the_search_in_one_go(command, toy):
