@@ -10,8 +10,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
-from engine.cli import gpu_option, not_negative_float, not_negative_int, positive_int, run, true_or_false
+from engine.cli import fraction, gpu_option, not_negative_float, not_negative_int, positive_int, run, true_or_false
 from engine.errors import UserError
 
 MODES = ("search", "generator", "predictor", "build")
@@ -57,6 +58,23 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch-size", "--batch_size", type=positive_int, default=32, help="default 32")
     add("--lr", type=not_negative_float, default=1e-4, help="Adam's learning rate (default 1e-4)")
     add("--weight-decay", type=not_negative_float, default=0.0, help="Adam's weight decay (default 0)")
+    add(
+        "--ema",
+        type=fraction,
+        default=0.0,
+        help="validate and keep an exponential moving average of the weights with this decay a step (default 0: off)",
+    )
+    add(
+        "--benchmark-task",
+        default="",
+        help="predictor: learn a benchmark's accuracies on this dataset as one more task (imagenet16-120)",
+    )
+    add(
+        "--rank-loss",
+        type=not_negative_float,
+        default=0.0,
+        help="predictor: weight of a pairwise ranking loss beside the squared error (default 0)",
+    )
     add("--save-epoch", type=positive_int, default=20, help="keep ckpt_<epoch>.pt every so many epochs (default 20)")
     add("--resume", action="store_true", help="continue the run in --save-path")
 
@@ -105,7 +123,7 @@ def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
     from train import TrainOptions, train
 
-    fit_names = ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample")
+    fit_names = [field.name for field in fields(FitOptions)]
     names = ("search_space", "data_path", "save_path", "hs", "nz", "resume", "overwrite", "allow_pickle")
     fit = FitOptions(**{name: getattr(args, name) for name in fit_names})
     values = {name: getattr(args, name) for name in names}

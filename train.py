@@ -11,7 +11,7 @@ from engine.fit import FitOptions, fit
 from engine.runs import keep_freed_memory, provenance, say
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
-from predictor.train import PredictorObjective, target_statistics
+from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
 from tasks.draws import TaskDraws
 from tasks.features import find_features, load_features
 from tasks.meta_train import FEATURES_NAME, load_tuples
@@ -64,7 +64,10 @@ def train(options: TrainOptions) -> None:
     if kind == "generator":
         objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
     else:
-        objective, target = PredictorObjective(model, draws, tuples, graphs, seed), target_statistics(tuples)
+        name = options.fit.benchmark_task
+        benchmark = BenchmarkTask(space, name, draws, tuples) if name else None
+        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, options.fit.rank_loss)
+        target = target_statistics(tuples)
     history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
     template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
     folder = results_folder(kind, space, Path(options.save_path))

@@ -36,6 +36,14 @@ def not_negative_float(text: str) -> float:
     return value
 
 
+def fraction(text: str) -> float:
+    """An argparse type."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text}")
+    return value
+
+
 def true_or_false(text: str) -> bool:
     """An argparse type for options that take a word, as `--train-arch true`."""
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -1,13 +1,15 @@
 """The one training loop: Adam on a summed loss, plateau scheduler, checkpoints, log and resume (section 4.1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from engine.checkpoints import Checkpoint, read_checkpoint
@@ -19,7 +21,15 @@ LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Published protocol. `--max-epoch` alone may change when a run is resumed."""
+    """Published protocol. `--max-epoch` and `--save-epoch` alone may change when a run is resumed.
+
+    Attributes:
+        ema: decay a step of the exponential moving average of the weights, which is then what is validated and kept
+            (0: the weights themselves, as published).
+        benchmark_task: dataset whose benchmark accuracies the predictor learns beside the tuples ("": none, as
+            published).
+        rank_loss: weight of a pairwise ranking loss beside the predictor's squared error (0: none, as published).
+    """
 
     max_epoch: int = 400
     batch_size: int = 32
@@ -28,6 +38,9 @@ class FitOptions:
     save_epoch: int = 20
     seed: int = 333
     num_sample: int = 20
+    ema: float = 0.0
+    benchmark_task: str = ""
+    rank_loss: float = 0.0
 
 
 class Objective(Protocol):
@@ -61,21 +74,49 @@ class _State:
         )
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.1, patience=10)
         self.rng = random_generator(options.seed, device)
+        self.raw: dict[str, torch.Tensor] = {}  # while the model holds the average
+        self.average = [p.detach().clone() for p in self.model.parameters()] if options.ema else []
+        self.update_average = get_ema_multi_avg_fn(options.ema)
         self.epoch = 0
         self.best = -math.inf
+
+    @torch.no_grad()
+    def step(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if self.average:
+            self.update_average(self.average, list(self.model.parameters()), None)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model has the averaged weights, where there are such."""
+        if not self.average:
+            yield
+            return
+        self.raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            self.model.load_state_dict(dict(zip(dict(self.model.named_parameters()), self.average, strict=True)))
+            yield
+        finally:
+            self.model.load_state_dict(self.raw)
+            self.raw = {}
 
     def training_state(self, options: FitOptions) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "rng": self.rng.get_state(),
+            "raw": self.raw,
             "best": self.best,
             "options": asdict(options),
             "device": self.rng.device.type,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        self.model.load_state_dict(checkpoint.state)
+        self.model.load_state_dict(checkpoint.training.get("raw") or checkpoint.state)
+        for tensor, (name, _) in zip(self.average, self.model.named_parameters(), strict=False):
+            tensor.copy_(checkpoint.state[name])
         self.optimizer.load_state_dict(checkpoint.training["optimizer"])
         self.scheduler.load_state_dict(checkpoint.training["scheduler"])
         self.rng.set_state(checkpoint.training["rng"])
@@ -114,9 +155,10 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
         for epoch in range(state.epoch + 1, options.max_epoch + 1):
             loss = _train_epoch(objective, state, options, epoch)
             state.scheduler.step(loss)
-            metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
             state.epoch = epoch
-            _save_epoch(objective, state, options, template, metrics, models)
+            with state.averaged():
+                metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
+                _save_epoch(objective, state, options, template, metrics, models)
             log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
             for name, value in metrics.items():
                 write_scalar(name, value, epoch)
@@ -153,6 +195,7 @@ def _check_options(
     now.update(template.config, extractor=template.extractor, search_space=template.search_space)
     before.update(checkpoint.target, tuples=checkpoint.history.get("tuples"), device=checkpoint.training.get("device"))
     now.update(template.target, tuples=template.history.get("tuples"), device=device.type)
+    before = asdict(FitOptions()) | before  # an older checkpoint lacks the newer options
     differing = [name for name in now if name not in ("max_epoch", "save_epoch") and before.get(name) != now[name]]
     if differing:
         name = differing[0]
@@ -171,9 +214,7 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
     batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
     for batch in batches:
         loss = objective.loss(batch, rng)
-        state.optimizer.zero_grad()
-        loss.backward()
-        state.optimizer.step()
+        state.step(loss)
         total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
     mean = total.item() / len(rows)
     if not math.isfinite(mean):

@@ -3,16 +3,55 @@
 Dimensions: B tuples, C classes, S images of a class, D feature width.
 """
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
+from engine.errors import UserError
 from engine.runs import random_generator
 from graphs.batch import GraphBatch
 from predictor.model import PredictorModel
+from search_spaces import SearchSpace
 from tasks.draws import TaskDraws
+from tasks.features import draw_images
 from tasks.meta_train import Tuples
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 VALIDATION_BATCH = 100
+
+
+class BenchmarkTask:
+    """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
+
+    Each step draws one set of classes and as many architectures as a batch has tuples. Their targets are the
+    accuracies that the benchmark's predict on the scale of the tuples (a least-squares line through the training
+    tuples), no lower than the lowest of those.
+
+    Raises:
+        UserError: the benchmark does not know `dataset`, or does not say which classes it has.
+    """
+
+    def __init__(self, space: SearchSpace, dataset: str, draws: TaskDraws, tuples: Tuples):
+        known, num_classes = space.known_accuracy(dataset), space.benchmark_classes.get(dataset)
+        if known is None or num_classes is None:
+            names = ", ".join(space.benchmark_classes) or "none"
+            raise UserError(f"--benchmark-task {dataset}: {space.name} has no such task; choose among: {names}.")
+        self.draws = draws
+        self.num_classes = num_classes
+        self.graphs = space.encode(list(known)).to(draws.device)
+        rows = tuples.training.tolist()
+        accuracy = tuples.accuracy[rows].numpy()
+        line = np.polyfit([known[space.to_text(tuples.archs[row])] for row in rows], accuracy, 1)
+        predicted = np.polyval(line, list(known.values())).clip(min=accuracy.min())
+        self.accuracy = torch.from_numpy(predicted).float()  # (number of architectures,) in %
+
+    def draw(self, num_architectures: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (1, C, S, D) of as many classes as a task has, and rows of `graphs`."""
+        draws = self.draws
+        order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
+        classes = order[: draws.classes.shape[1]][None]
+        images = draws.images(draw_images(draws.features, classes, draws.num_sample, rng))
+        return images, torch.randint(len(self.accuracy), (num_architectures,), generator=rng, device=draws.device)
 
 
 class PredictorObjective:
@@ -20,14 +59,26 @@ class PredictorObjective:
 
     best_metric = "correlation"
 
-    def __init__(self, model: PredictorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
+    def __init__(
+        self,
+        model: PredictorModel,
+        draws: TaskDraws,
+        tuples: Tuples,
+        graphs: GraphBatch,
+        seed: int,
+        benchmark: BenchmarkTask | None = None,
+        rank_loss: float = 0.0,
+    ):
         self.model = model
         self.draws = draws
         self.graphs = graphs
         self.target = target_statistics(tuples)
         device = draws.device
-        scaled = (tuples.accuracy - self.target["mean"]) / self.target["std"] / TARGET_SCALE
-        self.scaled = scaled.to(device)  # (n,)
+        self.scaled = self._scale(tuples.accuracy).to(device)  # (n,)
+        self.rank_loss = rank_loss
+        self.benchmark = benchmark
+        if benchmark:
+            self.benchmark_scaled = self._scale(benchmark.accuracy).to(device)
         self.training = tuples.training.to(device)
         self.validation = tuples.validation.to(device)
         # Drawn once: the best epoch must not be the luckiest draw.
@@ -36,7 +87,23 @@ class PredictorObjective:
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         images = self.draws.images(self.draws.index(rows, rng))  # (B, C, S, D)
-        return (self.scores(images, rows) - self.scaled[rows]).square().sum()
+        if self.benchmark is None:
+            return self._loss(self.scores(images, rows), self.scaled[rows])
+        extra_images, extra = self.benchmark.draw(len(rows), rng)
+        set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (B + 1, Z)
+        set_vec = torch.cat([set_vec, set_vec[-1:].expand(len(rows) - 1, -1)])  # the last for all the extra ones
+        graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], self.benchmark.graphs[extra]]))
+        truth = torch.cat([self.scaled[rows], self.benchmark_scaled[extra]])
+        return self._loss(self.model.predict(set_vec, graph_vec), truth)
+
+    def _loss(self, scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        loss = (scores - truth).square().sum()
+        if self.rank_loss:
+            loss = loss + self.rank_loss * pairwise_ranking_loss(scores * TARGET_SCALE, truth) / TARGET_SCALE**2
+        return loss
+
+    def _scale(self, accuracy: torch.Tensor) -> torch.Tensor:
+        return (accuracy - self.target["mean"]) / self.target["std"] / TARGET_SCALE
 
     def scores(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return self.model.predict(self.model.encode_set(images), self.model.encode_graph(self.graphs[rows]))
@@ -51,6 +118,13 @@ class PredictorObjective:
             "correlation": torch.corrcoef(torch.stack([scores, truth]))[0, 1].item(),
             "validation_loss": (scores - truth).square().mean().item(),
         }
+
+
+def pairwise_ranking_loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """RankNet's logistic loss (Burges et al., ICML 2005), summed over scores (B,) and averaged over their pairs."""
+    order = (truth[:, None] - truth).sign()  # (B, B), 0 where equal
+    loss = F.softplus(-order * (scores[:, None] - scores)) * order.abs()
+    return loss.sum() / max(len(scores) - 1, 1)
 
 
 def target_statistics(tuples: Tuples) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """What every search space offers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ class SearchSpace(ABC):
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
+        benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
+            how many they are.
     """
 
     name: str
@@ -29,6 +33,7 @@ class SearchSpace(ABC):
     results_folder: str
     published_epoch: int
     tuples_shipped: bool
+    benchmark_classes: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:

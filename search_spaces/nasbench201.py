@@ -7,6 +7,7 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 
 import re
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 
@@ -33,6 +34,7 @@ class NASBench201(SearchSpace):
     results_folder = ""
     published_epoch = 400
     tuples_shipped = True
+    benchmark_classes = MappingProxyType({"imagenet16-120": 120})
 
     def encode(self, archs: list[str]) -> GraphBatch:
         return self._graphs(torch.tensor([self.operations(a) for a in archs], dtype=torch.long).view(-1, 6))
