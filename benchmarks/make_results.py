@@ -141,12 +141,12 @@ def generator_table(generator: dict[str, Any]) -> str:
 
 
 def study_table(study: dict[str, Any]) -> str:
-    rows = [
-        [f"`{entry['name']}`", f"`{entry['options']}`" if entry["options"] else "-", f"{entry['best']:.4f}",
-         str(entry["epoch"]), f"{entry['last_5']:.4f}"]
-        for entry in study["result"]["variants"]
-    ]  # fmt: skip
-    return table(["variant", "options", "best validation correlation", "its epoch", "mean of the last 5 epochs"], rows)
+    rows = []
+    for entry in study["result"]["variants"]:
+        options = f"`{entry['options']}`" if entry["options"] else "(the published protocol)"
+        best = f"{entry['best']:.4f}", f"{entry['at']} of {entry['epochs']}", f"{entry['latest']:.4f}"
+        rows.append([f"{entry['name']}", options, *best])
+    return table(["variant", "options", "best correlation", "at epoch", "mean of the last 5"], rows)
 
 
 def axes_of(width: float = 6.4) -> tuple[Figure, Any]:
@@ -222,10 +222,15 @@ def make(args: argparse.Namespace) -> None:
         text = text.replace(f"@{name}@", content.rstrip("\n"))
     for name, content in results.items():
         text = text.replace(f"@{name}-made@", made(content["history"]).rstrip("\n"))
-    write_text(ROOT / "RESULTS.md", text)
-    print(f"{ROOT / 'RESULTS.md'} is made")
+    write_text(Path(args.output), text)
+    print(f"{args.output} is made")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", default=str(ROOT / "RESULTS.md"))
+    return parser
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sys.exit(run(parser, make))
+    sys.exit(run(build_parser(), make))

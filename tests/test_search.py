@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import authors_features
 
 from engine.checkpoints import Checkpoint
 
@@ -318,3 +319,16 @@ def test_main_as_a_program(toy):
     done = subprocess.run([*arguments, "--load-epoch", "7"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+
+
+def test_cifar100_where_a_user_has_its_features(command, toy, space):
+    torch.save(authors_features(100, 5, seed=7), Path("data") / "cifar100bylabel.pt")
+    code, _, err = command("--model search --data-name cifar100 --num-gen-arch 40 --num-runs 2")
+    assert code == 0, err
+    known = space.known_accuracy("cifar100")
+    rows = list(csv.DictReader(lines("results/search/cifar100/001/ranking_run_1.csv")))
+    assert len(rows) == 40
+    assert all(float(row["test_accuracy"]) == pytest.approx(known[row["architecture"]], abs=1e-4) for row in rows)
+    figures = json.loads(Path("results/search/cifar100/001/summary.json").read_text())["runs"][0]["figures"]
+    assert figures["benchmark_best"] == pytest.approx(73.5133, abs=1e-4)
+    assert figures["first_choice"] == pytest.approx(known[rows[0]["architecture"]])
