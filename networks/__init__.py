@@ -1,0 +1,1 @@
+"""Networks of the architectures that a search finds: building, training, keeping and exporting them."""
