@@ -7,6 +7,7 @@ Dimensions: B images, K classes, C channels, H x W pixels.
 """
 
 from functools import cache
+from itertools import pairwise
 
 import torch
 import torch.nn as nn
@@ -145,11 +146,11 @@ def _cost(kernels: tuple[int, ...], num_classes: int) -> tuple[int, int]:
     for channels, size in STAGES:
         cell = [_conv_cost(channels, channels, kernel, size) for kernel in kernels if kernel]
         parts += cell * CELLS_PER_STAGE
-    for half, (channels, size) in zip(STAGES, STAGES[1:], strict=False):
+    for (c_in, _), (channels, size) in pairwise(STAGES):
         parts += [
-            _conv_cost(half[0], channels, 3, size),
+            _conv_cost(c_in, channels, 3, size),
             _conv_cost(channels, channels, 3, size),
-            _conv_cost(half[0], channels, 1, size, norm=False),
+            _conv_cost(c_in, channels, 1, size, norm=False),
         ]
     classifier = LAST_CHANNELS * num_classes + num_classes
     parts += [(classifier, classifier), (0, 2 * LAST_CHANNELS)]
