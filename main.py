@@ -89,6 +89,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--load-epoch", type=positive_int, help="load ckpt_<epoch>.pt (default: the last, the predictor's best)")
     add("--generator-checkpoint", help="load this file")
     add("--predictor-checkpoint", help="load this file")
+    add("--max-flops", type=not_negative_float, help="candidates of at most so many millions of multiply-accumulates")
+    add("--max-params", type=not_negative_float, help="candidates of at most so many millions of parameters")
+    add("--latency", type=count_or_all, default=0, help="measure so many candidates, best first, or all (default 0)")
+    add("--latency-batch", type=positive_int, default=1, help="images of a batch that is measured (default 1)")
 
     chosen = parser.add_argument_group("training the architecture that was found")
     add = chosen.add_argument
@@ -118,7 +122,7 @@ def dispatch(args: argparse.Namespace) -> None:
     if args.train_arch and not (args.model == "predictor" and args.test):
         raise UserError("--train-arch true belongs to --model predictor --test.")
     if args.model == "train_arch":
-        run_train_arch(args)
+        run_train_arch(args, args.arch)
     elif args.model == "build":
         run_build(args)
     elif args.model in ("generator", "predictor") and not args.test:
@@ -140,25 +144,23 @@ def run_train(args: argparse.Namespace) -> None:
     train(TrainOptions(kind=args.model, device=choose_device(args.gpu), fit=fit, **values))
 
 
-def run_train_arch(args: argparse.Namespace) -> None:
-    from train_arch import train_arch
+def run_train_arch(args: argparse.Namespace, arch: str | None) -> str:
+    """Train `arch` on the dataset of `args`; prints and returns the report."""
+    from engine.runs import choose_device
+    from train_arch import TrainArchOptions, train_arch
 
-    for name, value in (("--arch", args.arch), ("--data-name", args.data_name)):
+    for name, value in (("--arch", arch), ("--data-name", args.data_name)):
         if value is None:
             raise UserError(f"{name} is missing: --model train_arch needs an architecture and a dataset.")
-    print(train_arch(train_arch_options(args, args.arch)))
-
-
-def train_arch_options(args: argparse.Namespace, arch: str):
-    from engine.runs import choose_device
-    from train_arch import TrainArchOptions
-
     names = (
         "search_space data_name data_path image_folder save_path seed epochs num_runs batch_size precision resume "
         "overwrite"
     )
     values = {name: getattr(args, name) for name in names.split()}
-    return TrainArchOptions(arch=arch, device=choose_device(args.gpu), **values)
+    text = train_arch(TrainArchOptions(arch=arch, device=choose_device(args.gpu), **values))
+    if text:
+        print(text)
+    return text
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -178,16 +180,20 @@ def run_search(args: argparse.Namespace) -> None:
 
     if args.data_name is None:
         raise UserError("--data-name is missing: name a dataset, for example --data-name cifar10.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun is for --model train_arch alone: search without it, then train what was found.")
     names = (
         "search_space data_name data_path image_folder save_path num_gen_arch num_runs num_draws num_sample num_class "
-        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz"
+        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz max_flops max_params latency latency_batch"
     )
     values = {name: getattr(args, name) for name in names.split()}
     if args.model == "search":
         values["num_runs"] = args.num_runs or 1
     options = search.SearchOptions(device=choose_device(args.gpu), **values)
     command = {"search": search.search, "generator": search.test_generator, "predictor": search.test_predictor}
-    command[args.model](options)
+    first_choice = command[args.model](options)
+    if args.train_arch:
+        search.add_training(options, run_train_arch(args, first_choice))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

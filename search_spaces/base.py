@@ -71,6 +71,13 @@ class SearchSpace(ABC):
         """
         return {}
 
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""
+        if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
+            return {}
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        return {name: min(cost[name] for cost in costs) for name in costs[0]}
+
     def network(self, arch: Any, num_classes: int) -> nn.Module:
         """The network of an architecture with initial weights: images (B, 3, 32, 32) -> logits (B, num_classes).
 
