@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train-arch", type=true_or_false, default=False, help="--model predictor --test: then train the first choice")
     add("--arch", help="--model train_arch: the architecture, in quotes")
     add("--epochs", type=positive_int, help="default 200, mnist 50; --num-runs (default 3) is the number of seeds")
+    add("--export", help="also write the trained networks in these formats: onnx, pt2 or onnx,pt2")
     add("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on GPUs that have it, else float32")
 
     build = parser.add_argument_group("build")
@@ -153,8 +154,8 @@ def run_train_arch(args: argparse.Namespace, arch: str | None) -> str:
         if value is None:
             raise UserError(f"{name} is missing: --model train_arch needs an architecture and a dataset.")
     names = (
-        "search_space data_name data_path image_folder save_path seed epochs num_runs batch_size precision resume "
-        "overwrite"
+        "search_space data_name data_path image_folder save_path seed epochs num_runs batch_size precision export "
+        "resume overwrite"
     )
     values = {name: getattr(args, name) for name in names.split()}
     text = train_arch(TrainArchOptions(arch=arch, device=choose_device(args.gpu), **values))

@@ -19,6 +19,7 @@ from engine.errors import UserError
 from engine.files import set_aside, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
+from networks.export import check_formats, export
 from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
 from tasks.pixels import ImageData, load_image_data
@@ -35,6 +36,7 @@ class TrainArchOptions:
         arch: text of the architecture.
         seed: of the splits of the images; the runs' own are 777, 888, 999, ...
         precision: None for bfloat16 where the GPU has it, else float32.
+        export: formats that the trained networks are also written in, see `networks.export`.
     """
 
     search_space: str
@@ -49,6 +51,7 @@ class TrainArchOptions:
     num_runs: int | None = None
     batch_size: int | None = None
     precision: str | None = None
+    export: str | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -81,6 +84,7 @@ def train_arch(options: TrainArchOptions) -> str:
     keep_freed_memory()
     space = search_spaces.get(options.search_space)
     options = replace(options, arch=space.to_text(space.from_text(options.arch)))
+    formats = check_formats(options.export) if options.export else []
     with joined(options.device) as (processes, device):
         options = replace(options, device=device)
         if not processes.is_first:
@@ -91,7 +95,12 @@ def train_arch(options: TrainArchOptions) -> str:
             job.prepare()
             processes.wait()
         networks = [job.run(seed) for seed in options.run_seeds]
-        return job.report(networks) if processes.is_first else ""
+        if not processes.is_first:
+            return ""
+        text = job.report(networks)
+        for seed in options.run_seeds if formats else []:
+            export(job.network_file(seed), formats)
+        return text
 
 
 class Job:
@@ -133,15 +142,19 @@ class Job:
             shutil.rmtree(self.folder)
         write_text(identity, text)
 
+    def network_file(self, seed: int) -> Path:
+        """Where the trained network of a seed is kept."""
+        return self.folder / f"seed_{seed}" / NETWORK
+
     def run(self, seed: int) -> TrainedNetwork:
         """Train with one seed, or read what an earlier command has finished."""
         options, data = self.options, self.data
-        folder = self.folder / f"seed_{seed}"
-        if (folder / NETWORK).is_file():
-            return self._finished(folder / NETWORK, seed)
+        path = self.network_file(seed)
+        if path.is_file():
+            return self._finished(path, seed)
         torch.manual_seed(seed)  # of the initial weights; all else has generators of its own
         network = self.space.network(self.arch, len(data.class_names)).to(options.device)
-        run = Run(network, self.protocol, self.identity, seed, folder / CHECKPOINT, self.processes)
+        run = Run(network, self.protocol, self.identity, seed, path.with_name(CHECKPOINT), self.processes)
         run.restore()
         log = TextLog(self.folder / "log.txt") if self.processes.is_first else say
         accuracy = train(run, data, log)
@@ -160,7 +173,7 @@ class Job:
             history,
         )
         if self.processes.is_first:
-            trained.save(folder / NETWORK)
+            trained.save(path)
             run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt
         return trained
 
