@@ -191,7 +191,9 @@ class Job:
     def report(self, networks: list[TrainedNetwork]) -> str:
         """Write `result.json` and `accuracy.txt`; returns the latter's text."""
         value = self.result(networks)
-        cost = "".join(f", {value[name]:.2f} M{unit}" for name, unit in COSTS.items() if name in value)
+        cost = "".join(
+            f", {value[name]:.2f} {unit}" for name, unit in search_spaces.COST_UNITS.items() if name in value
+        )
         protocol = self.protocol
         lines = [
             f"{value['architecture']} on {self.data.name}{cost}",
@@ -226,6 +228,3 @@ class Job:
             "num_images": sizes,
             "history": provenance(options.seed, images=data.origin, device=options.device),
         }
-
-
-COSTS = {"flops": "FLOPs", "params": " parameters"}

@@ -11,6 +11,8 @@ import torch.nn as nn
 from engine.errors import UserError
 from graphs.batch import GraphBatch
 
+COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+
 
 class SearchSpace(ABC):
     """A set of architectures and its translation to graphs and text. `Arch` is a string or a dict.
