@@ -149,6 +149,19 @@ def study_table(study: dict[str, Any]) -> str:
     return table(["variant", "options", "best correlation", "at epoch", "mean of the last 5"], rows)
 
 
+def predictors_table(predictors: dict[str, Any]) -> str:
+    rows = []
+    for name, entry in predictors["result"].items():
+        row = [name, *cells(entry["validation"])]
+        for dataset in (d for d in NAMES if d in entry):
+            row += [value(entry[dataset], "first_choice"), value(entry[dataset], "trained_until_benchmark_best", 1)]
+        rows.append(row)
+    head = ["predictor", "Pearson", "Spearman", "Kendall"]
+    for dataset in (d for d in NAMES if d in entry):
+        head += [f"{NAMES[dataset]}, first choice", "trained until the best"]
+    return table(head, rows)
+
+
 def axes_of(width: float = 6.4) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -204,7 +217,7 @@ def plot_time(search: dict[str, Any]) -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    names = ("search", "correlation", "baselines", "ablations", "generator", "study")
+    names = ("search", "correlation", "baselines", "ablations", "generator", "study", "predictors")
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
@@ -216,6 +229,7 @@ def make(args: argparse.Namespace) -> None:
         "ablations": ablation_tables(results["ablations"]),
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
+        "predictors": predictors_table(results["predictors"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text()
     for name, content in values.items():

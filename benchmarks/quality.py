@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ import search_spaces
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from engine.cli import gpu_option, positive_int, run
 from engine.files import ROOT, write_text
+from engine.fit import BEST
 from engine.runs import choose_device, provenance, random_generator, say
 from generator.generate import GRAPHS_PER_ROUND, decode_round
+from loading import load_model
+from predictor.ensemble import PredictorEnsemble
 from report import Ranking
 from search import SearchOptions, Session
 from tasks.features import find_features, load_features
@@ -73,6 +77,10 @@ class Lab:
         session.options = replace(session.options, num_gen_arch=500, num_draws=10)
         session.options = replace(session.options, **changes)
         return session
+
+    def study(self, name: str) -> Path:
+        """The best checkpoint of a variant of benchmarks/study.py."""
+        return Path(self.args.save_path) / "study" / name / "predictor" / "model" / BEST
 
     def ranked_by(self, dataset: str, archs: list[str], keys: list[float]) -> Ranking:
         """Architectures ranked by something else than the predictor."""
@@ -230,6 +238,29 @@ def measure_generator(lab: Lab) -> dict[str, Any]:
     return result
 
 
+def measure_predictors(lab: Lab) -> dict[str, Any]:
+    """The predictors of benchmarks/study.py that have the published size, alone and joined."""
+    features = load_features(find_features("imgnet32", lab.args.data_path), "imgnet32")
+    tuples = load_tuples("predictor", lab.space, lab.args.data_path, features.num_classes)
+    truth = tuples.accuracy[tuples.validation].numpy()
+    paths = {name: lab.study(name) for name in ("full-published", "full-ema", "full-benchmark-task")}
+    models = {name: load_model("predictor", lab.space, path, lab.device)[0] for name, path in paths.items()}
+    result = {}
+    for names in (n for size in range(1, len(models) + 1) for n in combinations(models, size)):
+        ensemble = PredictorEnsemble(replace(models[names[0]].config, members=len(names))).to(lab.device).eval()
+        ensemble.members = torch.nn.ModuleList(models[name] for name in names)
+        rng = random_generator(lab.args.seed, lab.device)
+        scores = validation_scores(ensemble, lab.space, features, tuples, 10, rng)
+        entry = {"validation": correlations(scores.mean(0), truth)}
+        for dataset in DATASETS:
+            session = lab.session(dataset)
+            shipped, session.models["predictor"] = session.models["predictor"], ensemble
+            entry[dataset] = lab.runs(searched(session))
+            session.models["predictor"] = shipped
+        result[" + ".join(names)] = entry
+    return result
+
+
 def shares(archs: list[str | None], trained: set[str], known: dict[str, float] | None) -> dict[str, float]:
     valid = [arch for arch in archs if arch is not None]
     distinct = set(valid)
@@ -249,6 +280,7 @@ SECTIONS = {
     "baselines": measure_baselines,
     "ablations": measure_ablations,
     "generator": measure_generator,
+    "predictors": measure_predictors,
 }
 
 
