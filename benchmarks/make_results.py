@@ -162,6 +162,23 @@ def predictors_table(predictors: dict[str, Any]) -> str:
     return table(head, rows)
 
 
+def trained_table(trained: dict[str, Any]) -> str:
+    rows = []
+    for row in trained["result"]["networks"]:
+        sizes, known = row["num_images"], row["benchmark"]
+        rows.append(
+            [
+                NAMES.get(row["dataset"], row["dataset"]),
+                f"`{row['architecture']}`".replace("|", "\\|"),
+                f"{row['flops']:.1f}",
+                f"{row['mean']:.2f}" + (f" ± {row['interval_95']:.2f}" if len(row["seeds"]) > 1 else ""),
+                f"{known:.2f}" if known else "-",
+                f"{row['protocol']['epochs']} epochs, {sizes['train']:,} images, {len(row['seeds'])} seed(s)",
+            ]
+        )
+    return table(["", "architecture", "MFLOPs", "x-test accuracy (%)", "benchmark, 200 epochs", "trained with"], rows)
+
+
 def axes_of(width: float = 6.4) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -217,7 +234,7 @@ def plot_time(search: dict[str, Any]) -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    names = ("search", "correlation", "baselines", "ablations", "generator", "study", "predictors")
+    names = ("search", "correlation", "baselines", "ablations", "generator", "study", "predictors", "trained")
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
@@ -229,6 +246,7 @@ def make(args: argparse.Namespace) -> None:
         "ablations": ablation_tables(results["ablations"]),
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
+        "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text()

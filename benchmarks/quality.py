@@ -23,6 +23,7 @@ import report
 import search_spaces
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from engine.cli import gpu_option, positive_int, run
+from engine.errors import UserError
 from engine.files import ROOT, write_text
 from engine.fit import BEST
 from engine.runs import choose_device, provenance, random_generator, say
@@ -261,6 +262,21 @@ def measure_predictors(lab: Lab) -> dict[str, Any]:
     return result
 
 
+def measure_trained(lab: Lab) -> dict[str, Any]:
+    """What `main.py --model train_arch` has trained below --save-path."""
+    rows = []
+    for path in sorted(Path(lab.args.save_path).glob("train_arch/*/*/result.json")):
+        found = json.loads(path.read_text())
+        known = lab.space.known_accuracy(found["dataset"]) or {}
+        names = ("dataset", "architecture", "flops", "params", "mean", "interval_95", "num_images")
+        row = {name: found[name] for name in names} | {"benchmark": known.get(found["architecture"])}
+        protocol = {name: found["protocol"][name] for name in ("epochs", "batch_size", "augment", "precision")}
+        rows.append(row | {"protocol": protocol, "seeds": [run["seed"] for run in found["runs"]]})
+    if not rows:
+        raise UserError(f"No result.json below {lab.args.save_path}/train_arch: train with main.py --model train_arch.")
+    return {"networks": sorted(rows, key=lambda row: (row["dataset"], -row["mean"]))}
+
+
 def shares(archs: list[str | None], trained: set[str], known: dict[str, float] | None) -> dict[str, float]:
     valid = [arch for arch in archs if arch is not None]
     distinct = set(valid)
@@ -281,6 +297,7 @@ SECTIONS = {
     "ablations": measure_ablations,
     "generator": measure_generator,
     "predictors": measure_predictors,
+    "trained": measure_trained,
 }
 
 
