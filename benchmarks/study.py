@@ -35,7 +35,6 @@ VARIANTS = {
     "10-images": f"{SMALL} {EMA} --num-sample 10",
     "full-published": "",
     "full-ema": "--lr 3e-4 --ema 0.999 --max-epoch 80",
-    "full-rank-loss": "--lr 3e-4 --ema 0.999 --max-epoch 80 --rank-loss 1",
     "full-benchmark-task": "--lr 3e-4 --ema 0.999 --max-epoch 80 --benchmark-task imagenet16-120",
 }
 LATEST = 5  # epochs that the figure of a variant's end is averaged over
