@@ -63,6 +63,13 @@ class SearchSpace(ABC):
         """
         raise UserError(f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole.")
 
+    def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters.
+
+        Empty where the space cannot tell.
+        """
+        return {}
+
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""
         return None
