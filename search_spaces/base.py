@@ -3,12 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from engine.errors import UserError
 from graphs.batch import GraphBatch
+
+
+class Evaluator(Protocol):
+    """Measures architectures on tasks of some classes."""
+
+    def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
+        """Accuracy (%) of an architecture on `classes`, positions among the classes of the images."""
 
 
 class SearchSpace(ABC):
@@ -22,6 +29,7 @@ class SearchSpace(ABC):
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
+        task_sizes: fewest and most classes of a task when a database is built.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
     """
@@ -32,6 +40,7 @@ class SearchSpace(ABC):
     size: int
     results_folder: str
     published_epoch: int
+    task_sizes: tuple[int, int]
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
 
@@ -69,6 +78,14 @@ class SearchSpace(ABC):
         Empty where the space cannot tell.
         """
         return {}
+
+    def evaluator(self, options: Any) -> Evaluator:
+        """What measures architectures for a database, from a `database.workers.EvaluatorOptions`.
+
+        Raises:
+            UserError: its images or weights are missing, or nothing measures this space.
+        """
+        raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""

@@ -12,7 +12,7 @@ import torch
 
 from engine.errors import UserError
 from graphs.batch import GraphBatch, is_single_path_dag
-from search_spaces.base import SearchSpace
+from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.ofa_cost import cost_table
 
 KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
@@ -31,6 +31,7 @@ class OFAMobileNetV3(SearchSpace):
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
     results_folder = "ofa_mbv3"
     published_epoch = 120
+    task_sizes = (10, 990)
     tuples_shipped = False
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
@@ -105,6 +106,11 @@ class OFAMobileNetV3(SearchSpace):
         chosen = table.layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
         active = layer % MAX_DEPTH < depth
         return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
+
+    def evaluator(self, options: Any) -> Evaluator:
+        from supernet.evaluate import SubnetEvaluator
+
+        return SubnetEvaluator(options)
 
     def cell(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
         arch = self.canonical(arch)

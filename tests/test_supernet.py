@@ -8,7 +8,7 @@ import torch
 import search_spaces
 
 pytest.importorskip("ofa")
-from supernet.model import SupernetConfig, build_supernet, load_supernet, read_supernet, save_supernet, subnet
+from supernet.model import SupernetConfig, build_supernet, subnet
 
 space = search_spaces.get("ofa_mbv3")
 TINY = SupernetConfig(num_classes=6, width_mult=0.25, image_size=32)
