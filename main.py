@@ -4,6 +4,7 @@ python main.py --model search --data-name cifar10              rank architecture
 python main.py --model generator | predictor                   meta-train
 python main.py --model build                                   build the generator's database with the predictor
 python main.py --model generator | predictor --test ...        the published two steps of a search
+python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
 """
 
 import argparse
@@ -15,7 +16,7 @@ from dataclasses import fields
 from engine.cli import fraction, gpu_option, not_negative_float, not_negative_int, positive_int, run, true_or_false
 from engine.errors import UserError
 
-MODES = ("search", "generator", "predictor", "build")
+MODES = ("search", "generator", "predictor", "build", "train_arch")
 SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
 
 
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     training = parser.add_argument_group("meta-training")
     add = training.add_argument
     add("--max-epoch", type=positive_int, default=400, help="default 400")
-    add("--batch-size", "--batch_size", type=positive_int, default=32, help="default 32")
+    add("--batch-size", "--batch_size", type=positive_int, help="default 32; 256 to train an architecture")
     add("--lr", type=not_negative_float, default=1e-4, help="Adam's learning rate (default 1e-4)")
     add("--weight-decay", type=not_negative_float, default=0.0, help="Adam's weight decay (default 0)")
     add(
@@ -88,7 +89,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("--load-epoch", type=positive_int, help="load ckpt_<epoch>.pt (default: the last, the predictor's best)")
     add("--generator-checkpoint", help="load this file")
     add("--predictor-checkpoint", help="load this file")
-    add("--train-arch", type=true_or_false, default=False, help="train the first choice (not available yet)")
+    add("--max-flops", type=not_negative_float, help="candidates of at most so many millions of multiply-accumulates")
+    add("--max-params", type=not_negative_float, help="candidates of at most so many millions of parameters")
+    add("--latency", type=count_or_all, default=0, help="measure so many candidates, best first, or all (default 0)")
+    add("--latency-batch", type=positive_int, default=1, help="images of a batch that is measured (default 1)")
+
+    chosen = parser.add_argument_group("training the architecture that was found")
+    add = chosen.add_argument
+    add("--train-arch", type=true_or_false, default=False, help="--model predictor --test: then train the first choice")
+    add("--arch", help="--model train_arch: the architecture, in quotes")
+    add("--epochs", type=positive_int, help="default 200, mnist 50; --num-runs (default 3) is the number of seeds")
+    add("--export", help="also write the trained networks in these formats: onnx, pt2 or onnx,pt2")
+    add("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on GPUs that have it, else float32")
 
     build = parser.add_argument_group("build")
     add = build.add_argument
@@ -108,9 +120,11 @@ def dispatch(args: argparse.Namespace) -> None:
     types = search_spaces.get(args.search_space).num_vertex_type
     if args.nvt not in (None, types):
         raise UserError(f"--nvt {args.nvt}: {args.search_space} has {types} vertex types.")
-    if args.train_arch:
-        raise UserError("--train-arch true is not available yet: train the architecture in best_arch/architecture.txt.")
-    if args.model == "build":
+    if args.train_arch and not (args.model == "predictor" and args.test):
+        raise UserError("--train-arch true belongs to --model predictor --test.")
+    if args.model == "train_arch":
+        run_train_arch(args, args.arch)
+    elif args.model == "build":
         run_build(args)
     elif args.model in ("generator", "predictor") and not args.test:
         run_train(args)
@@ -125,9 +139,29 @@ def run_train(args: argparse.Namespace) -> None:
 
     fit_names = [field.name for field in fields(FitOptions)]
     names = ("search_space", "data_path", "save_path", "hs", "nz", "resume", "overwrite", "allow_pickle")
-    fit = FitOptions(**{name: getattr(args, name) for name in fit_names})
+    given = {name: getattr(args, name) for name in fit_names}
+    fit = FitOptions(**{name: value for name, value in given.items() if value is not None})
     values = {name: getattr(args, name) for name in names}
     train(TrainOptions(kind=args.model, device=choose_device(args.gpu), fit=fit, **values))
+
+
+def run_train_arch(args: argparse.Namespace, arch: str | None) -> str:
+    """Train `arch` on the dataset of `args`; prints and returns the report."""
+    from engine.runs import choose_device
+    from train_arch import TrainArchOptions, train_arch
+
+    for name, value in (("--arch", arch), ("--data-name", args.data_name)):
+        if value is None:
+            raise UserError(f"{name} is missing: --model train_arch needs an architecture and a dataset.")
+    names = (
+        "search_space data_name data_path image_folder save_path seed epochs num_runs batch_size precision export "
+        "resume overwrite"
+    )
+    values = {name: getattr(args, name) for name in names.split()}
+    text = train_arch(TrainArchOptions(arch=arch, device=choose_device(args.gpu), **values))
+    if text:
+        print(text)
+    return text
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -147,16 +181,20 @@ def run_search(args: argparse.Namespace) -> None:
 
     if args.data_name is None:
         raise UserError("--data-name is missing: name a dataset, for example --data-name cifar10.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun is for --model train_arch alone: search without it, then train what was found.")
     names = (
         "search_space data_name data_path image_folder save_path num_gen_arch num_runs num_draws num_sample num_class "
-        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz"
+        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz max_flops max_params latency latency_batch"
     )
     values = {name: getattr(args, name) for name in names.split()}
     if args.model == "search":
         values["num_runs"] = args.num_runs or 1
     options = search.SearchOptions(device=choose_device(args.gpu), **values)
     command = {"search": search.search, "generator": search.test_generator, "predictor": search.test_predictor}
-    command[args.model](options)
+    first_choice = command[args.model](options)
+    if args.train_arch:
+        search.add_training(options, run_train_arch(args, first_choice))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

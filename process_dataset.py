@@ -53,7 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
         "name of your own, later given as --data-name")  # fmt: skip
     add("--image-folder", help="a folder with one sub-folder of images a class; for imagenet32 that of its batches")
     add("--class-order", help="a text file whose lines start with a sub-folder's name, in the order of the classes")
-    add("--split", choices=("train", "test"), default=default.split, help="of a known dataset (default train)")
+    add(
+        "--split",
+        choices=("train", "test"),
+        default=default.split,
+        help="of a known dataset, or of an image folder with train and test (default train)",
+    )
     add(
         "--data-path",
         default=default.data_path,
@@ -96,7 +101,7 @@ def process(options: ProcessOptions) -> Path:
         limit = (options.max_per_class, options.seed)
         features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
     else:
-        source = _source(options)
+        source = open_source(options)
         features = extract(source, source.select(options.max_per_class, options.seed), how)
     features.save(target)
     shutil.rmtree(working_folder(target), ignore_errors=True)
@@ -107,14 +112,20 @@ def process(options: ProcessOptions) -> Path:
     return target
 
 
-def _source(options: ProcessOptions):
+def open_source(options: ProcessOptions):
+    """The images of a folder or of a known dataset, which is fetched where it is not there (`ImageSource`).
+
+    Raises:
+        UserError: the dataset is unknown, or its files cannot be fetched or read.
+    """
     from get_files.download import fetch_all, is_extracted, place
     from get_files.manifest import RAW_DATA
     from tasks.datasets import KNOWN, known_dataset
-    from tasks.images import image_folder
+    from tasks.images import image_folder, split_folder
 
     if options.image_folder is not None:
-        return image_folder(options.name, options.image_folder, options.class_order)
+        folder = split_folder(options.image_folder, options.split) or options.image_folder
+        return image_folder(options.name, folder, options.class_order)
     if options.dataset not in KNOWN:
         raise UserError(
             f"{options.dataset!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder."

@@ -25,6 +25,7 @@ class Ranking:
         predicted: predicted accuracy (%), on the scale of the meta-training database.
         known: the benchmark's accuracy (%) of each, where it knows the dataset.
         benchmark_best: the best of the whole benchmark, likewise.
+        costs: of each, where the space can tell: `flops` and `params` (millions), and `latency` (ms) where measured.
         stages: seconds that each stage took.
         notes: shares of valid and distinct graphs, and the like.
     """
@@ -33,6 +34,7 @@ class Ranking:
     predicted: list[float]
     known: list[float] | None
     benchmark_best: float | None
+    costs: list[dict[str, float]] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     notes: dict[str, float] = field(default_factory=dict)
 
@@ -68,6 +70,10 @@ LABELS = {
 }
 
 
+# A cost's column in the CSV, its heading and digits in the table.
+COSTS = {"flops": ("mflops", "MFLOPs", 1), "params": ("mparams", "Mparams", 3), "latency": ("latency_ms", "ms", 2)}
+
+
 def interval(values: list[float]) -> tuple[float, float]:
     """Mean and half-width of its 95 % interval (Student's t); the half-width is 0 for a single value."""
     array = np.asarray(values, dtype=float)
@@ -90,11 +96,28 @@ def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
 
 def table(ranking: Ranking, num_rows: int) -> str:
     """The first rows of a ranking as text."""
-    lines = [f"{'rank':>4}  {'predicted %':>11}  " + ("real %  " if ranking.known else "") + "architecture"]
-    for i, (text, predicted) in enumerate(zip(ranking.texts[:num_rows], ranking.predicted, strict=False)):
-        real = f"{ranking.known[i]:6.2f}  " if ranking.known else ""
-        lines.append(f"{i + 1:>4}  {predicted:>11.2f}  {real}{text}")
+    costs = _cost_names(ranking)
+    header = [f"{'rank':>4}", f"{'predicted %':>11}", *(["real %"] if ranking.known else [])]
+    lines = ["  ".join([*header, *(f"{COSTS[name][1]:>7}" for name in costs), "architecture"])]
+    for i, text in enumerate(ranking.texts[:num_rows]):
+        cells = [
+            f"{i + 1:>4}",
+            f"{ranking.predicted[i]:>11.2f}",
+            *([f"{ranking.known[i]:6.2f}"] if ranking.known else []),
+        ]
+        cells += [f"{_cost(ranking, i, name, COSTS[name][2]):>7}" for name in costs]
+        lines.append("  ".join([*cells, text]))
     return "\n".join(lines)
+
+
+def _cost_names(ranking: Ranking) -> list[str]:
+    return [name for name in COSTS if any(name in cost for cost in ranking.costs)]
+
+
+def _cost(ranking: Ranking, row: int, name: str, digits: int) -> str:
+    """A cost as text, empty where it was not measured."""
+    value = ranking.costs[row].get(name)
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def summary_text(rankings: list[Ranking]) -> str:
@@ -117,10 +140,12 @@ def csv_text(ranking: Ranking) -> str:
     """All candidates as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["rank", "predicted_accuracy", *(["test_accuracy"] if ranking.known else []), "architecture"])
+    costs = _cost_names(ranking)
+    known = ["test_accuracy"] if ranking.known else []
+    writer.writerow(["rank", "predicted_accuracy", *known, *(COSTS[name][0] for name in costs), "architecture"])
     for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
         real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
-        writer.writerow([i + 1, f"{predicted:.4f}", *real, text])
+        writer.writerow([i + 1, f"{predicted:.4f}", *real, *(_cost(ranking, i, name, 6) for name in costs), text])
     return buffer.getvalue()
 
 

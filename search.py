@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 import report
 import search_spaces
@@ -18,6 +19,7 @@ from engine.files import set_aside, shown, write_text
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
 from loading import find_checkpoint, load_model
+from networks.latency import latency
 from predictor.score import score
 from predictor.train import to_percent
 from report import Ranking
@@ -25,12 +27,18 @@ from search_spaces import SearchSpace
 from tasks.features import Features, check_extractor, find_features, load_features, shipped_features
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
+COST_UNITS = {"flops": "FLOPs", "params": " parameters"}
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
+    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number.
+
+    Attributes:
+        max_flops, max_params: millions that a candidate may have; None for any.
+        latency: measure so many candidates, best predicted first, None for all, with batches of `latency_batch`.
+    """
 
     search_space: str
     data_name: str
@@ -49,6 +57,16 @@ class SearchOptions:
     predictor_checkpoint: str | None
     hs: int | None
     nz: int | None
+    max_flops: float | None = None
+    max_params: float | None = None
+    latency: int | None = 0
+    latency_batch: int = 1
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The largest cost of each kind that a candidate may have."""
+        limits = {"flops": self.max_flops, "params": self.max_params}
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property
     def runs(self) -> range:
@@ -116,6 +134,35 @@ class Session:
             check_extractor(features, checkpoint.extractor, self.models[kind].config.feature_dim, kind)
         self.sources["features"] = features.source
         self.features: Features = features.to(options.device)
+        limits, K = options.limits, self.features.num_classes
+        smallest = self.space.smallest_cost(K) if limits else {}
+        self.smallest = " and ".join(f"{smallest[name]:.6g} M{COST_UNITS[name]}" for name in limits if name in smallest)
+        for name, limit in limits.items():
+            if name not in smallest:
+                raise UserError(f"--max-{name}: costs are not known for the search space {self.space.name}.")
+            if limit < smallest[name]:
+                raise UserError(self._nothing_within(self.space.name))
+
+    def _nothing_within(self, source: str) -> str:
+        given = " and ".join(f"--max-{name} {limit:g}" for name, limit in self.options.limits.items())
+        return f"{given}: no architecture of {source} is that small; the smallest there are have {self.smallest}."
+
+    def within_limits(self, arch: Any) -> bool:
+        """Whether an architecture may be a candidate."""
+        limits = self.options.limits
+        cost = self.space.cost(arch, self.features.num_classes) if limits else {}
+        return all(cost[name] <= limit for name, limit in limits.items())
+
+    def candidates(self, archs: list[Any], source: str) -> list[Any]:
+        """Those of `archs` that are within the limits.
+
+        Raises:
+            UserError: none is.
+        """
+        kept = [arch for arch in archs if self.within_limits(arch)]
+        if not kept:
+            raise UserError(self._nothing_within(source))
+        return kept
 
     def _load(self, kind: str) -> None:
         options = self.options
@@ -134,13 +181,25 @@ class Session:
         """Candidates of a run, and the shares of graphs that were valid and distinct."""
         o = self.options
         if o.num_gen_arch is None:
-            return self.space.all_architectures(), {}
+            return self.candidates(self.space.all_architectures(), self.space.name), {}
         if o.num_gen_arch > self.space.size:
             raise UserError(f"--num-gen-arch {o.num_gen_arch}: {self.space.name} has {self.space.size} architectures.")
         rng = random_generator(o.seed + run, o.device)
         made = generate(
-            self.models["generator"], self.space, self.features, o.num_gen_arch, o.num_sample, rng, o.num_class
+            self.models["generator"],
+            self.space,
+            self.features,
+            o.num_gen_arch,
+            o.num_sample,
+            rng,
+            o.num_class,
+            self.within_limits,
         )
+        if not made.archs and made.num_valid:
+            raise UserError(
+                f"{self._nothing_within(f'{made.num_distinct} generated ones')} Raise the limit, or add --num-gen-arch "
+                "all to look at every architecture."
+            )
         if not made.archs:
             raise UserError(
                 f"The generator {self.sources['generator']} produced no valid architecture in {made.num_decoded} "
@@ -174,7 +233,20 @@ class Session:
             predicted[order].tolist(),
             [known[text] for text in texts] if known else None,
             max(known.values()) if known else None,
+            [self.space.cost(archs[i], self.features.num_classes) for i in order],
         )
+
+    def measure(self, ranking: Ranking) -> Ranking:
+        """Add the latency of the first `--latency` candidates."""
+        o, start = self.options, time.perf_counter()
+        texts = ranking.texts[: o.latency]
+        if not texts:
+            return ranking
+        costs = [dict(cost) for cost in ranking.costs]
+        for text, cost in zip(tqdm(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+            arch = self.space.from_text(text)
+            cost["latency"] = latency(self.space, arch, self.features.num_classes, o.latency_batch, o.device)
+        return replace(ranking, costs=costs, stages=ranking.stages | {"latency": time.perf_counter() - start})
 
 
 def search(options: SearchOptions) -> None:
@@ -188,7 +260,7 @@ def search(options: SearchOptions) -> None:
         middle = time.perf_counter()
         ranking = session.rank(archs, run)
         stages = {"generate": middle - start, "score": time.perf_counter() - middle}
-        rankings.append(replace(ranking, stages=stages, notes=notes))
+        rankings.append(session.measure(replace(ranking, stages=stages, notes=notes)))
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
@@ -232,17 +304,19 @@ def test_generator(options: SearchOptions) -> None:
     _write_history(folder, session)
 
 
-def test_predictor(options: SearchOptions) -> None:
-    """The published second step: rank what the first wrote, into `best_arch/`."""
+def test_predictor(options: SearchOptions) -> str:
+    """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
     session = Session(options, ("predictor",))
     generated = options.folder / "generated_arch"
     rankings = []
     for run in options.runs:
-        archs, seconds = _read_generated(generated / f"run_{run}.txt", session.space, options)
+        path = generated / f"run_{run}.txt"
+        archs, seconds = _read_generated(path, session.space, options)
+        archs = session.candidates(archs, str(path))
         start = time.perf_counter()
         ranking = session.rank(archs, run)
         stages = {"generate": seconds, "score": time.perf_counter() - start}
-        rankings.append(replace(ranking, stages=stages))
+        rankings.append(session.measure(replace(ranking, stages=stages)))
         print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
     folder = options.folder / "best_arch"
     _keep_earlier(folder)
@@ -258,6 +332,13 @@ def test_predictor(options: SearchOptions) -> None:
     _write_history(folder, session)
     print(summary)
     print(f"results are in {folder}")
+    return rankings[0].texts[0]
+
+
+def add_training(options: SearchOptions, text: str) -> None:
+    """Add the accuracy of the trained first choice to the results of `test_predictor`."""
+    path = options.folder / "best_arch" / "accuracy.txt"
+    write_text(path, f"{path.read_text()}first choice of run 1, trained here: {text}\n")
 
 
 def _keep_earlier(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Dimensions: R draws of the dataset, B graphs decoded at a time, C classes, S images of a class, Z latent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ PATIENCE = 20  # rounds without a new architecture before the generator counts a
 
 @dataclass(frozen=True)
 class Generated:
-    """Distinct valid architectures in the order they appeared, and counts of all the graphs it took."""
+    """Distinct accepted architectures in the order they appeared, and counts of all the graphs it took."""
 
     archs: list[Any]
     num_decoded: int
@@ -36,8 +37,9 @@ def generate(
     num_sample: int,
     rng: torch.Generator,
     num_class: int | None = None,
+    accept: Callable[[Any], bool] = lambda arch: True,
 ) -> Generated:
-    """Draw the dataset, encode, decode stochastically, until `num_arch` distinct valid architectures exist.
+    """Draw the dataset, encode, decode stochastically, until `num_arch` distinct valid architectures are accepted.
 
     Fewer are returned when 20 rounds of 1,000 graphs in a row bring nothing new.
 
@@ -46,9 +48,11 @@ def generate(
         num_sample: S, images of each class in a draw.
         rng: random generator on the model's device.
         num_class: draw so many classes at random; all of them when None.
+        accept: whether a valid architecture may become a candidate.
     """
     model.eval()
-    found: dict[str, Any] = {}
+    seen: set[str] = set()
+    found: list[Any] = []
     num_decoded = num_valid = idle = 0
     while len(found) < num_arch and idle < PATIENCE:
         index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
@@ -57,9 +61,11 @@ def generate(
         archs = space.decode(model.decode(z, stochastic=True, rng=rng))
         before = len(found)
         for arch in archs:
-            if arch is not None:
-                found.setdefault(space.to_text(arch), arch)
+            if arch is not None and (text := space.to_text(arch)) not in seen:
+                seen.add(text)
+                if accept(arch):
+                    found.append(arch)
         num_decoded += len(archs)
         num_valid += sum(arch is not None for arch in archs)
         idle = idle + 1 if len(found) == before else 0
-    return Generated(list(found.values())[:num_arch], num_decoded, num_valid, len(found))
+    return Generated(found[:num_arch], num_decoded, num_valid, len(seen))

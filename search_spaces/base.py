@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
+import torch.nn as nn
 
 from engine.errors import UserError
 from graphs.batch import GraphBatch
@@ -86,6 +87,21 @@ class SearchSpace(ABC):
             UserError: its images or weights are missing, or nothing measures this space.
         """
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
+
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""
+        if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
+            return {}
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        return {name: min(cost[name] for cost in costs) for name in costs[0]}
+
+    def network(self, arch: Any, num_classes: int) -> nn.Module:
+        """The network of an architecture with initial weights: images (B, 3, 32, 32) -> logits (B, num_classes).
+
+        Raises:
+            UserError: networks of this space cannot be built.
+        """
+        raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""

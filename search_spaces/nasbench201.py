@@ -10,6 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 import torch
+import torch.nn as nn
 
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch
@@ -68,6 +69,17 @@ class NASBench201(SearchSpace):
 
     def all_architectures(self) -> list[str]:
         return self.architectures
+
+    def cost(self, arch: str, num_classes: int) -> dict[str, float]:
+        from networks.nasbench201 import cost
+
+        flops, params = cost(arch, num_classes)
+        return {"flops": flops / 1e6, "params": params / 1e6}
+
+    def network(self, arch: str, num_classes: int) -> nn.Module:
+        from networks.nasbench201 import NASBench201Network
+
+        return NASBench201Network(arch, num_classes)
 
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         if dataset not in self.table["test_200"]:

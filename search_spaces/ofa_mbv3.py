@@ -9,6 +9,7 @@ import ast
 from typing import Any
 
 import torch
+import torch.nn as nn
 
 from engine.errors import UserError
 from graphs.batch import GraphBatch, is_single_path_dag
@@ -89,6 +90,15 @@ class OFAMobileNetV3(SearchSpace):
     ) -> dict[str, float]:
         flops, params = self.costs([arch], num_classes, image_size, width_mult)[:, 0].tolist()
         return {"flops": flops, "params": params}
+
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        smallest = {"ks": KERNELS[:1] * NUM_LAYERS, "e": EXPANSIONS[:1] * NUM_LAYERS, "d": DEPTHS[:1] * NUM_STAGES}
+        return self.cost({name: list(choices) for name, choices in smallest.items()}, num_classes)
+
+    def network(self, arch: Arch, num_classes: int) -> nn.Module:
+        from supernet.model import SupernetConfig, build_supernet, subnet
+
+        return subnet(build_supernet(SupernetConfig(num_classes)), arch)
 
     def costs(
         self, archs: list[Arch], num_classes: int, image_size: int = IMAGE_SIZE, width_mult: float = 1.0

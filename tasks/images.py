@@ -64,6 +64,14 @@ class ImageSource:
         return torch.cat(parts)
 
 
+def split_folder(folder: str | Path, split: str) -> Path | None:
+    """The `train` or `test` part of a folder that has both, each with a sub-folder a class; None where it has not."""
+    parts = [Path(folder) / part for part in ("train", "test")]
+    if all(part.is_dir() and any(path.is_dir() for path in part.iterdir()) for part in parts):
+        return Path(folder) / split
+    return None
+
+
 def image_folder(name: str, folder: str | Path, class_order: str | Path | list[str] | None) -> ImageSource:
     """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
 
@@ -190,6 +198,23 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
         raise UserError(f"No image of class {lost!r} can be read.")
     images = images[:filled].clone() if filled < len(images) else images
     return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
+
+
+def decode(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images of a dataset at 32 x 32, in its own order; unreadable ones are named and left out.
+
+    Returns:
+        Pixels (M, 3, 32, 32) uint8 and labels (M,) long.
+
+    Raises:
+        UserError: a class has no images, or more than 5 % of the images cannot be read.
+    """
+    numbers = source.select(None, 0).sort().values
+    loader = DataLoader(_Pixels(source, numbers), 256, collate_fn=_collate)
+    batches = list(tqdm(loader, desc=f"{source.name} images", unit="batch"))
+    kept = torch.cat([readable for _, readable in batches])
+    _report_unreadable(source, numbers, kept)
+    return torch.cat([pixels for pixels, _ in batches]), source.labels[numbers[kept]]
 
 
 def _report_unreadable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> None:

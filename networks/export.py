@@ -1,0 +1,109 @@
+"""Export a trained network to run without this program: python -m networks.export network.pt --export onnx,pt2
+
+onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
+Both take RGB images (B, 3, 32, 32) with values 0..1, of any B, and return logits (B, K).
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from engine.cli import run
+from engine.errors import UserError
+from engine.files import atomic_write, set_aside
+from engine.runs import random_generator, say
+from networks.nasbench201 import IMAGE_SIZE
+from networks.trained import Classifier, load_network
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # of outputs, relative to the largest logit
+Outputs = Callable[[torch.Tensor], torch.Tensor]
+
+
+def check_formats(text: str) -> list[str]:
+    """Names of formats, separated by commas, as a list.
+
+    Raises:
+        UserError: a format is unknown, or a package that it needs is not installed.
+    """
+    formats = text.split(",")
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise UserError(f"--export {unknown[0]!r} is none of {', '.join(FORMATS)}.")
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if "onnx" in formats and missing:
+        raise UserError(f"--export onnx needs {missing[0]}: pip install {' '.join(ONNX_PACKAGES)}")
+    return formats
+
+
+def export(path: str | Path, formats: list[str]) -> list[Path]:
+    """Write a trained network beside its file in other formats, each read back and compared before it is kept.
+
+    Args:
+        path: what `networks.load_network` reads.
+        formats: of `FORMATS`.
+
+    Returns:
+        The files written; earlier ones are renamed.
+
+    Raises:
+        UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
+    """
+    network = load_network(path)
+    images = torch.rand(3, 3, IMAGE_SIZE, IMAGE_SIZE, generator=random_generator(0))
+    program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    written = []
+    for name in formats:
+        target = Path(path).with_suffix(f".{name}")
+        write, read = FORMATS[name]
+
+        def write_checked(temporary: Path, name=name, write=write, read=read) -> None:
+            write(program, temporary)
+            _compare(network, read(temporary), images, f"the {name} export of {path}")
+
+        if aside := set_aside(target):
+            say(f"The earlier export was kept as {aside}.")
+        atomic_write(target, write_checked)
+        written.append(target)
+    return written
+
+
+@torch.inference_mode()
+def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what: str) -> None:
+    for batch in (images, images[:1]):
+        wanted, found = network(batch), exported(batch)
+        difference = (found - wanted).abs().max() / wanted.abs().max()
+        if not difference <= TOLERANCE:  # a comparison that NaN fails
+            raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+    names = {"input_names": ["images"], "output_names": ["logits"]}
+    torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
+
+
+def _read_onnx(path: Path) -> Outputs:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+FORMATS: dict[str, tuple[Callable[[torch.export.ExportedProgram, Path], None], Callable[[Path], Outputs]]] = {
+    "onnx": (_write_onnx, _read_onnx),
+    "pt2": (torch.export.save, lambda path: torch.export.load(path).module()),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="a network.pt that main.py --model train_arch wrote")
+    parser.add_argument("--export", default="onnx,pt2", help="formats (default onnx,pt2)")
+    return run(parser, lambda args: print(*export(args.network, check_formats(args.export)), sep="\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""Training a network on images, by the published protocol unless told otherwise (NAS-Bench-201, section 2.4).
+
+Dimensions: M training images, B images of a batch, K classes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from engine.errors import UserError
+from engine.files import load_torch, save_torch
+from engine.processes import Processes
+from engine.runs import random_generator
+from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+
+FORMAT = "metad2a-training-1"
+EVALUATED_AT_ONCE = 512
+EPOCHS = {"mnist": 50}  # all other datasets: 200
+DEFAULT_EPOCHS = 200
+AUGMENTED = ("cifar10", "cifar100")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is trained; a result is known by all of it.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: B, of all processes together.
+        lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
+        augment: mirror images at random and cut them out of 4 pixels of padding.
+        precision: of activations in training, float32 or bfloat16; evaluation is in float32.
+        processes: how many train together.
+    """
+
+    epochs: int
+    augment: bool
+    batch_size: int = 256
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    precision: str = "float32"
+    processes: int = 1
+
+    def learning_rate(self, step: int, num_steps: int) -> float:
+        """Of step 0..num_steps-1 of the whole run."""
+        return 0.5 * self.lr * (1 + math.cos(math.pi * step / num_steps))
+
+
+def published_protocol(data_name: str, **changes: Any) -> Protocol:
+    """The paper's protocol for a dataset, with changes."""
+    values = {"epochs": EPOCHS.get(data_name, DEFAULT_EPOCHS), "augment": data_name in AUGMENTED}
+    return Protocol(**values | changes)
+
+
+@dataclass
+class Run:
+    """One training run: what it is known by, where it is kept and how far it is.
+
+    Attributes:
+        network: on its device, with initial weights.
+        identity: architecture, images and protocol; a checkpoint of another one is refused.
+        checkpoint: file of the last finished epoch.
+    """
+
+    network: nn.Module
+    protocol: Protocol
+    identity: dict[str, Any]
+    seed: int
+    checkpoint: Path
+    processes: Processes = field(default_factory=Processes)
+    epoch: int = 0
+
+    def __post_init__(self):
+        p = self.protocol
+        self.device = next(self.network.parameters()).device
+        self.network.to(memory_format=torch.channels_last)
+        if self.processes.count > 1 and self.device.type == "cuda":  # statistics of the whole batch; the CPU has none
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.SGD(
+            self.parameters, p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov, fused=True
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        value = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_torch(self.checkpoint, value)
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, where there is one.
+
+        Raises:
+            UserError: it is damaged or of another run.
+        """
+        if not self.checkpoint.is_file():
+            return
+        mend = "Start anew with --overwrite."
+        value = load_torch(self.checkpoint, mend)
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise UserError(f"{self.checkpoint} is not a checkpoint of this program. {mend}")
+        if value["identity"] != self.identity or value["seed"] != self.seed:
+            raise UserError(f"{self.checkpoint} is of another architecture, dataset, protocol or seed. {mend}")
+        self.network.load_state_dict(value["network"])
+        self.optimizer.load_state_dict(value["optimizer"])
+        self.epoch = value["epoch"]
+
+
+def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, float]:
+    """Train to the last epoch, saving each; returns the accuracies (%) on `x-valid` and `x-test`.
+
+    Order and augmentation of an epoch depend on seed and epoch alone, so that a run that was killed and resumed is the
+    run it would have been. The images lie on the network's device.
+
+    Raises:
+        UserError: the loss is not finite, or a checkpoint cannot be written.
+    """
+    model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
+    images = data.train.to(run.device)
+    steps = len(_batches(torch.arange(len(images)), run))
+    bar = tqdm(
+        desc=f"seed {run.seed}",
+        total=steps * protocol.epochs,
+        initial=steps * run.epoch,
+        unit="batch",
+        disable=None if first else True,
+    )
+    with bar:
+        for epoch in range(run.epoch, protocol.epochs):
+            loss = _train_epoch(run, model, images, data, epoch, bar)
+            run.epoch = epoch + 1
+            if first:
+                run.save()
+                valid = accuracy(run.network, data.valid, data)
+                bar.set_postfix(loss=f"{loss:.3f}", valid=f"{valid:.2f}")
+                log(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
+    return {name: accuracy(run.network, getattr(data, part), data) for name, part in HALVES.items()}
+
+
+HALVES = {"x-valid": "valid", "x-test": "test"}
+
+
+def _parallel(run: Run) -> nn.Module:
+    """The network as all processes train it: each has the mean of their gradients."""
+    if run.processes.count == 1:
+        return run.network
+    return DistributedDataParallel(run.network, device_ids=[run.device] if run.device.type == "cuda" else None)
+
+
+def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
+    """Batches of all processes together; a last one that has not an image for each process is left out."""
+    batches = order.split(run.protocol.batch_size)
+    return [batch for batch in batches if len(batch) >= run.processes.count]
+
+
+def _train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
+    """One pass over the training images; returns the mean loss of this process's images."""
+    protocol, device = run.protocol, run.device
+    rng = random_generator(run.seed * 1_000_000 + epoch)
+    order = torch.randperm(len(images), generator=rng)
+    corners, mirrored = draw_augmentation(len(images), rng)
+    batches = _batches(order.to(device), run)
+    corners, mirrored = corners.to(device), mirrored.to(device)
+    mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
+    total, seen = torch.zeros((), device=device), 0
+    model.train()
+    for number, batch in enumerate(batches):
+        rate = protocol.learning_rate(epoch * len(batches) + number, protocol.epochs * len(batches))
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        rows = run.processes.share(batch)
+        pixels = images.pixels[rows]
+        if protocol.augment:
+            pixels = crop_and_flip(pixels, corners[rows], mirrored[rows])
+        loss = training_loss(model, normalize(pixels, mean, std), images.labels[rows], protocol.precision)
+        run.optimizer.zero_grad()
+        (loss * (run.processes.count / len(batch))).backward()  # the mean over all processes' images
+        run.optimizer.step()
+        total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
+        seen += len(rows)
+        bar.update()
+    mean_loss = total.item() / seen
+    if not math.isfinite(mean_loss):
+        raise UserError(f"The training loss of seed {run.seed} became {mean_loss} in epoch {epoch + 1}.")
+    return mean_loss
+
+
+def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str) -> torch.Tensor:
+    """Cross-entropy of normalised images (B, 3, H, W), summed over the batch."""
+    dtype = getattr(torch, precision)
+    with torch.autocast(images.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        logits = model(images)  # (B, K)
+    return F.cross_entropy(logits.float(), labels, reduction="sum")
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, images: Images, data: ImageData) -> float:
+    """Percent of the images whose class has the highest logit, in float32."""
+    device = next(network.parameters()).device
+    mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
+    network.eval()
+    correct = torch.zeros((), dtype=torch.long, device=device)
+    for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):
+        part = images[rows].to(device)
+        correct += (network(normalize(part.pixels, mean, std)).argmax(dim=1) == part.labels).sum()
+    return 100 * correct.item() / len(images)

@@ -1,0 +1,346 @@
+"""Networks of architectures: equal to the benchmark authors', trained as documented, exported as they are."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+from record_networks import FILE, NUM_CLASSES, fill, images, logits, their_counts, their_network
+from torchvision.transforms import functional as TF
+
+from engine.errors import UserError
+from engine.processes import Processes
+from networks import load_network
+from networks.export import FORMATS, check_formats, export
+from networks.latency import latency
+from networks.nasbench201 import NASBench201Network, cost
+from networks.train import Protocol, Run, published_protocol, train, training_loss
+from networks.trained import TrainedNetwork
+from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+
+RECORDED = json.loads(FILE.read_text())
+ARCHS = [row["arch"] for row in RECORDED["networks"]]
+SMALL = "|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
+ODD = [
+    "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # no path from input to output
+    "|none~0|+|none~0|nor_conv_3x3~1|+|none~0|nor_conv_1x1~1|none~2|",  # convolutions of nothing
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|none~2|",  # convolutions for nothing
+]
+
+
+def counts(arch, num_classes=NUM_CLASSES):
+    return list(cost(arch, num_classes))
+
+
+@pytest.mark.parametrize("row", RECORDED["networks"], ids=lambda row: row["arch"])
+def test_equals_the_authors_recorded_networks(row):
+    assert counts(row["arch"]) == [row["flops"], row["params"]]
+    network = fill(NASBench201Network(row["arch"], NUM_CLASSES))
+    assert sum(p.numel() for p in network.parameters()) == row["params"]
+    for found, name in zip(logits(network, images()), ("training", "evaluation"), strict=True):
+        wanted = torch.tensor(row[name])
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("arch", [*ARCHS[::4], *ODD])
+def test_equals_the_authors_network_with_copied_weights(arch):
+    pytest.importorskip("xautodl")
+    torch.manual_seed(0)
+    theirs = their_network(arch)
+    assert counts(arch) == their_counts(theirs)
+    ours = NASBench201Network(arch, NUM_CLASSES)
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    x, y = torch.randn(4, 3, 32, 32), torch.randint(NUM_CLASSES, (4,))
+    for mode in (True, False):
+        found, wanted = ours.train(mode)(x), theirs.train(mode)(x)[1]
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
+    F.cross_entropy(ours(x), y).backward()
+    F.cross_entropy(theirs(x)[1], y).backward()
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        wanted = torch.zeros_like(q) if q.grad is None else q.grad
+        found = torch.zeros_like(p) if p.grad is None else p.grad  # what leads nowhere has no gradient
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_costs_are_those_of_the_published_database(space):
+    all_costs = torch.tensor([counts(arch) for arch in space.architectures], dtype=torch.float64)
+    low, high = all_costs.min(dim=0).values, all_costs.max(dim=0).values
+    archs, *published = zip(*RECORDED["published"], strict=True)
+    found = torch.tensor([counts(arch) for arch in archs], dtype=torch.float64)
+    found = 1e-5 + (1 - 1e-5) * (found - low) / (high - low)
+    torch.testing.assert_close(found.T, torch.tensor(published, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert space.smallest_cost(10) == {"flops": 7.78305, "params": 0.073306}
+
+
+@pytest.mark.parametrize("num_classes", [2, 100])
+def test_cost_counts_the_classes(num_classes):
+    network = NASBench201Network(SMALL, num_classes)
+    assert counts(SMALL, num_classes)[1] == sum(p.numel() for p in network.parameters())
+    assert counts(SMALL, num_classes)[0] - counts(SMALL, 10)[0] == 65 * (num_classes - 10)
+
+
+def test_an_unknown_operation_is_named():
+    with pytest.raises(UserError, match="'max_pool_3x3'"):
+        NASBench201Network(SMALL.replace("skip_connect", "max_pool_3x3"), 10)
+
+
+def test_latency(space):
+    assert 0 < latency(space, SMALL, 10, 2, torch.device("cpu")) < 10_000
+
+
+def test_learning_rate_is_a_cosine_to_zero():
+    protocol = published_protocol("cifar10")
+    assert protocol == Protocol(200, True, 256, 0.1, 0.9, True, 5e-4)
+    assert published_protocol("mnist") == Protocol(50, False)
+    rates = [protocol.learning_rate(step, 1000) for step in range(1001)]
+    assert rates[0] == 0.1
+    assert rates[500] == pytest.approx(0.05)
+    assert rates[1000] == pytest.approx(0)
+    assert rates[250] == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
+
+
+def test_augmentation_equals_one_image_at_a_time(rng):
+    pixels = torch.randint(256, (40, 32, 32, 3), generator=rng, dtype=torch.uint8)
+    corners, mirrored = draw_augmentation(40, rng)
+    assert corners.min() == 0
+    assert corners.max() == 8
+    assert 5 < mirrored.sum() < 35
+    found = crop_and_flip(pixels, corners, mirrored)
+    for i, image in enumerate(pixels):
+        cut = TF.crop(TF.pad(image.permute(2, 0, 1), [4]), *corners[i].tolist(), 32, 32)
+        wanted = TF.hflip(cut) if mirrored[i] else cut
+        assert torch.equal(found[i].permute(2, 0, 1), wanted)
+
+
+def test_normalization_equals_torchvision(rng):
+    pixels = torch.randint(256, (3, 32, 32, 3), generator=rng, dtype=torch.uint8)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    found = normalize(pixels, torch.tensor(mean), torch.tensor(std))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, TF.normalize(pixels.permute(0, 3, 1, 2).float() / 255, mean, std))
+
+
+def toy_data(n=50, num_classes=3):
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % num_classes
+    pixels = torch.randint(100, (n, 32, 32, 3), generator=rng, dtype=torch.uint8)
+    pixels[..., 0] += (60 * labels[:, None, None]).to(torch.uint8)  # classes differ in red
+    part = Images(pixels, labels)
+    stats = ((0.5,) * 3, (0.25,) * 3)
+    return ImageData("toy", [str(c) for c in range(num_classes)], part, part, part, *stats, "fingerprint", "memory")
+
+
+def toy_run(folder, data, epochs=2, **changes):
+    torch.manual_seed(1)
+    protocol = Protocol(epochs, changes.pop("augment", True), 16)
+    return Run(NASBench201Network(SMALL, 3), protocol, {"arch": SMALL}, 7, folder / "ckpt_last.pt", **changes)
+
+
+def test_training_learns(tmp_path):
+    data = toy_data()
+    assert train(toy_run(tmp_path, data, 5, augment=False), data, str)["x-test"] > 60
+
+
+def test_training_equals_plain_pytorch(tmp_path):
+    data = toy_data()
+    run = toy_run(tmp_path, data, augment=False)
+    torch.manual_seed(1)
+    network = NASBench201Network(SMALL, 3)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2 * 4)
+    for epoch in range(2):
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(7_000_000 + epoch))
+        for rows in order.split(16):
+            x = (data.train.pixels[rows].permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+            optimizer.zero_grad()
+            F.cross_entropy(network(x), data.train.labels[rows]).backward()
+            optimizer.step()
+            schedule.step()
+    train(run, data, str)
+    for p, q in zip(run.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("stop", [2, 8])
+def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path, monkeypatch, stop):
+    """Stopped in the middle of an epoch, between steps, as a kill would."""
+    data = toy_data()
+    whole = toy_run(tmp_path / "whole", data, 3)
+    wanted = train(whole, data, str)
+    calls = []
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) > stop:
+            raise KeyboardInterrupt
+        return training_loss(*args)
+
+    cut = toy_run(tmp_path / "cut", data, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("networks.train.training_loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(cut, data, str)
+    resumed = toy_run(tmp_path / "cut", data, 3)
+    resumed.restore()
+    assert resumed.epoch == stop // 4
+    assert train(resumed, data, str) == wanted
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    data = toy_data()
+    toy_run(tmp_path, data).save()
+    other = toy_run(tmp_path, data)
+    other.identity = {"arch": "another"}
+    with pytest.raises(UserError, match="another architecture"):
+        other.restore()
+
+
+def test_bfloat16_trains(tmp_path):
+    data = toy_data()
+    x = normalize(data.train.pixels[:4], torch.tensor(data.mean), torch.tensor(data.std))
+    network = toy_run(tmp_path, data).network.eval()
+    exact, rough = (training_loss(network, x, data.train.labels[:4], name).item() for name in ("float32", "bfloat16"))
+    assert exact != rough
+    assert exact == pytest.approx(rough, rel=0.05)
+
+
+def test_shares_of_a_batch_are_the_batch():
+    rows = torch.arange(11)
+    shares = [Processes(rank, 3).share(rows) for rank in range(3)]
+    assert torch.equal(torch.cat(shares), rows)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.fixture
+def trained(tmp_path):
+    path = tmp_path / "network.pt"
+    network = fill(NASBench201Network(ARCHS[12], 10))
+    names = [f"class {i}" for i in range(10)]
+    TrainedNetwork("nasbench201", ARCHS[12], names, (0.5,) * 3, (0.25,) * 3, network.state_dict()).save(path)
+    return path, network.eval()
+
+
+@torch.no_grad()
+def test_load_network(trained):
+    path, network = trained
+    loaded = load_network(path)
+    assert loaded.architecture == ARCHS[12]
+    assert loaded.class_names[9] == "class 9"
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(x), network((x - 0.5) / 0.25))
+
+
+def test_load_network_refuses_other_files(trained, tmp_path):
+    path, _ = trained
+    value = torch.load(path, weights_only=True)
+    damaged = {
+        "is missing": None,
+        "is not a trained network": {"format": "other"},
+        "it lacks": {"format": value["format"]},
+        "its weights are not": value | {"architecture": SMALL},
+        "is damaged": b"<html>",
+    }
+    for message, content in damaged.items():
+        other = tmp_path / "other.pt"
+        if isinstance(content, bytes):
+            other.write_bytes(content)
+        elif content is not None:
+            torch.save(content, other)
+        with pytest.raises(UserError, match=message):
+            load_network(other)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@torch.no_grad()
+def test_exports_give_the_same_outputs(trained, name):
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    path, _ = trained
+    [target] = export(path, [name])
+    x = torch.rand(5, 3, 32, 32)
+    wanted = load_network(path)(x)
+    if name == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
+    else:
+        found = torch.export.load(target).module()(x)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+def test_an_export_with_other_outputs_is_not_kept(trained, monkeypatch):
+    path, _ = trained
+    monkeypatch.setitem(FORMATS, "pt2", (lambda program, file: file.write_bytes(b"x"), lambda file: torch.zeros_like))
+    with pytest.raises((UserError, RuntimeError)):
+        export(path, ["pt2"])
+    assert not path.with_suffix(".pt2").exists()
+
+
+def test_what_an_export_needs_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
+        check_formats("pt2,onnx")
+    assert check_formats("pt2") == ["pt2"]
+    with pytest.raises(UserError, match="'tflite' is none of onnx, pt2"):
+        check_formats("tflite")
+
+
+WORKER = """
+import sys
+import torch
+sys.path[:0] = [{tests!r}, {root!r}]
+from pathlib import Path
+from engine.processes import joined
+from networks.train import train
+from test_networks import toy_data, toy_run
+with joined(torch.device("cpu")) as (processes, device):
+    data = toy_data()
+    run = toy_run(Path(sys.argv[1]), data, processes=processes)
+    train(run, data, str)
+    torch.save(dict(run.network.named_parameters()), f"{{sys.argv[1]}}/rank_{{processes.rank}}.pt")
+"""
+
+
+def test_two_processes_equal_one_that_takes_both_shares(tmp_path):
+    """Gradients are the mean over the whole batch; each process normalises over its share, as the CPU can."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.format(tests=str(ROOT / "tests"), root=str(ROOT)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    workers = [subprocess.Popen(command, env=common | {"RANK": r, "LOCAL_RANK": r}) for r in ("0", "1")]  # as torchrun
+    try:
+        assert [worker.wait(120) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    data, found = toy_data(), [torch.load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1)]
+    run = toy_run(tmp_path / "one", data)
+    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+    for epoch in range(2):
+        rng = torch.Generator().manual_seed(7_000_000 + epoch)
+        order = torch.randperm(50, generator=rng)
+        corners, mirrored = draw_augmentation(50, rng)
+        for number, batch in enumerate(order.split(16)):
+            run.optimizer.param_groups[0]["lr"] = run.protocol.learning_rate(4 * epoch + number, 8)
+            run.optimizer.zero_grad()
+            for rows in batch.tensor_split(2):
+                pixels = crop_and_flip(data.train.pixels[rows], corners[rows], mirrored[rows])
+                x = normalize(pixels, mean, std)
+                (training_loss(run.network, x, data.train.labels[rows], "float32") / len(batch)).backward()
+            run.optimizer.step()
+    for name, parameter in run.network.named_parameters():
+        assert torch.equal(found[0][name], found[1][name])
+        torch.testing.assert_close(found[0][name], parameter, rtol=1e-3, atol=1e-4)

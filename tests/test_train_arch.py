@@ -1,0 +1,303 @@
+"""Training the architecture that was found, through the command line."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from test_datasets import exists, write_mnist
+from test_networks import SMALL
+
+import tasks.pixels
+from engine.errors import UserError
+from networks import load_network
+from tasks.pixels import load_image_data, stratified_split
+
+OTHER = SMALL.replace("none~0", "skip_connect~0")
+
+
+def write_images(folder, num_classes=3, n=20, seed=0):
+    """`n` images of each class, which differ in colour."""
+    rng = np.random.default_rng(seed)
+    for label in range(num_classes):
+        (folder / f"class {label}").mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            pixels[..., label % 3] += 100
+            Image.fromarray(pixels).save(folder / f"class {label}" / f"{i:03}.png")
+
+
+@pytest.fixture
+def images():
+    write_images(Path("images"))
+    return "images"
+
+
+def line(tail="", arch=SMALL, name="toy", epochs=2, runs=1, batch=16):
+    return (
+        f"--gpu cpu --model train_arch --arch {arch} --data-name {name} --image-folder images --epochs {epochs} "
+        f"--num-runs {runs} --batch-size {batch} {tail}"
+    )
+
+
+def results(name="toy"):
+    return sorted(path.parent for path in Path("results/train_arch").glob(f"{name}/*/result.json"))
+
+
+def test_train_report_and_load(command, images):
+    assert command(line("--export pt2"))[0] == 0
+    code, out, err = command(line("--resume", runs=2))
+    assert code == 0, err
+    [folder] = results()
+    value = json.loads((folder / "result.json").read_text())
+    assert value["architecture"] == SMALL
+    assert value["protocol"]["lr"] == 0.1
+    assert value["num_images"] == {"train": 48, "x-valid": 6, "x-test": 6}
+    assert [run["seed"] for run in value["runs"]] == [777, 888]
+    each = [run["accuracy"]["x-test"] for run in value["runs"]]
+    assert value["mean"] == pytest.approx(sum(each) / 2)
+    assert value["params"] == pytest.approx(0.115, abs=0.05)
+    assert f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % (2 seeds, 95 %)" in out
+    assert out == (folder / "accuracy.txt").read_text()
+    assert (folder / "seed_777" / "network.pt2").is_file()
+    assert not (folder / "seed_888" / "ckpt_last.pt").exists()
+
+    network = load_network(folder / "seed_888" / "network.pt")
+    data = load_image_data("toy", images, "data", 333)
+    with torch.no_grad():
+        correct = network(data.test.pixels.permute(0, 3, 1, 2) / 255).argmax(dim=1) == data.test.labels
+    assert 100 * correct.float().mean().item() == pytest.approx(each[1])
+
+    # The same again is refused; with --resume what is finished is read and not trained.
+    code, _, err = command(line(runs=2))
+    assert code == 2
+    assert "--resume" in err
+    code, again, err = command(line("--resume", runs=2))
+    assert (code, again) == (0, out)
+    assert "epoch" not in err
+    assert (folder / "result.json.old-1").is_file()
+    code, _, err = command(line("--overwrite"))
+    assert code == 0, err
+    assert sorted(path.name for path in folder.glob("seed_*")) == ["seed_777"]
+
+
+def test_results_are_never_another_ones(command, images):
+    """Architecture, images, protocol and split each have their own result."""
+    for options in ({}, {"arch": OTHER}, {"epochs": 1}, {"batch": 24}, {"name": "toy2"}, {"tail": "--seed 5"}):
+        code, _, err = command(line(**options))
+        assert code == 0, err
+    assert len(results()) == 5
+    assert len(results("toy2")) == 1
+    Image.new("RGB", (32, 32)).save("images/class 0/000.png")  # another image under the same name
+    code, _, err = command(line())
+    assert code == 0, err
+    assert "decoded once" in err
+    assert len(results()) == 6
+
+
+def test_a_result_that_was_moved_is_refused(command, refuses, images):
+    folders = {}
+    for arch in (SMALL, OTHER):
+        assert command(line(arch=arch, epochs=1))[0] == 0
+        [folders[arch]] = set(results()) - set(folders.values())
+    shutil.copy(folders[OTHER] / "seed_777" / "network.pt", folders[SMALL] / "seed_777" / "network.pt")
+    assert "network.pt is of another architecture" in refuses(line("--resume", epochs=1))
+    shutil.copy(folders[OTHER] / "identity.json", folders[SMALL] / "identity.json")
+    assert "identity.json is not of this architecture" in refuses(line("--resume", epochs=1))
+
+
+def test_killed_and_resumed_gives_the_same_network(command, images):
+    """A process killed by the system, wherever it happens to be."""
+    whole = line(epochs=5)
+    assert command(whole)[0] == 0
+    [folder] = results()
+    wanted = torch.load(folder / "seed_777" / "network.pt", weights_only=True)
+    shutil.rmtree("results")
+    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *whole.split()], stderr=subprocess.DEVNULL)
+    checkpoint = folder / "seed_777" / "ckpt_last.pt"
+    while not checkpoint.is_file() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.is_file(), "it ended before it could be killed"
+    code, _, err = command(f"{whole} --resume")
+    assert code == 0, err
+    assert "epoch 1 " not in err
+    found = torch.load(folder / "seed_777" / "network.pt", weights_only=True)
+    assert found["accuracy"] == wanted["accuracy"]
+    assert all(torch.equal(tensor, found["state"][name]) for name, tensor in wanted["state"].items())
+
+
+def test_a_full_disk(command, refuses, images):
+    assert command(line(epochs=1))[0] == 0  # the images are decoded
+    shutil.rmtree("results")
+
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        message = refuses(line(epochs=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "ckpt_last.pt" in message
+    assert "make room" in message
+    assert not list(Path("results").rglob("*.pt"))
+    code, _, err = command(line("--resume", epochs=1))  # nothing is lost or damaged
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arch": SMALL.replace("skip_connect", "max_pool_3x3")}, "Unknown operation 'max_pool_3x3'"),
+        ({"arch": "resnet"}, "Not a NAS-Bench-201 architecture: 'resnet'"),
+        ({"batch": 64}, "images has 48 training images, fewer than a batch of 64"),
+        ({"tail": "--export tflite"}, "'tflite' is none of onnx, pt2"),
+        ({"tail": "--search-space ofa_mbv3", "arch": "{}"}, "Not an OFA MobileNetV3 architecture"),
+    ],
+)
+def test_bad_options(refuses, images, options, message):
+    assert message in refuses(line(**options))
+
+
+def test_missing_options(refuses):
+    assert "--arch is missing" in refuses("--model train_arch --data-name toy")
+    assert "--data-name is missing" in refuses(f"--model train_arch --arch {SMALL}")
+    assert "none of cifar10" in refuses(f"--model train_arch --arch {SMALL} --data-name toy")
+    assert "--train-arch true belongs to" in refuses("--model search --data-name cifar10 --train-arch true")
+
+
+def test_bad_folders(refuses):
+    write_images(Path("images"), num_classes=1)
+    assert "has one class ('class 0')" in refuses(line())
+    shutil.rmtree("images")
+    write_images(Path("images"))
+    for path in sorted(Path("images/class 1").iterdir())[1:]:
+        path.unlink()
+    assert "Class 'class 1' has 1 readable image" in refuses(line())
+    shutil.rmtree("images")
+    write_images(Path("images/train"))
+    write_images(Path("images/test"), num_classes=4, n=4)
+    assert "'class 3' is in one only" in refuses(line())
+    shutil.rmtree("images/test/class 3")
+    for path in Path("images/train/class 2").iterdir():
+        path.unlink()
+    assert "Class 'class 2' of toy has no images" in refuses(line())
+
+
+def test_a_folder_with_train_and_test(command):
+    write_images(Path("images/train"))
+    write_images(Path("images/test"), n=5, seed=1)
+    assert command(line(epochs=1))[0] == 0
+    [folder] = results()
+    assert json.loads((folder / "result.json").read_text())["num_images"] == {"train": 60, "x-valid": 7, "x-test": 8}
+
+
+def test_a_known_dataset_by_its_protocol(command, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", exists)
+    write_mnist(Path("data/raw-data"), train=40)
+    common = f"--gpu cpu --model train_arch --arch {SMALL} --data-name mnist --num-runs 1 --batch-size 16"
+    code, _, err = command(f"{common} --epochs 1")
+    assert code == 0, err
+    [folder] = results("mnist")
+    protocol = json.loads((folder / "result.json").read_text())["protocol"]
+    assert protocol["augment"] is False
+    assert protocol["weight_decay"] == 5e-4
+
+
+def test_published_split_files_are_used(images):
+    held_out = load_image_data("toy", images, "data", 333)
+    number = len(held_out.valid) + len(held_out.test)
+    path = Path("data/toy-test-split.txt")
+    path.write_text(json.dumps({"xvalid": ["int", ["0", "1"]], "xtest": ["int", [str(i) for i in range(2, number)]]}))
+    data = load_image_data("toy", images, "data", 333)
+    assert (len(data.valid), len(data.test)) == (2, number - 2)
+    assert data.fingerprint != held_out.fingerprint
+    for bad in ('{"xvalid": ["int", [0]], "xtest": ["int", [0, 1]]}', '{"xvalid": ["int", []], "xtest": ["int", [1]]}'):
+        path.write_text(bad)
+        with pytest.raises(UserError, match="does not split the 12 test images"):
+            load_image_data("toy", images, "data", 333)
+    path.write_text("<html>")
+    with pytest.raises(UserError, match="is not a split file"):
+        load_image_data("toy", images, "data", 333)
+
+
+def test_splits_are_stratified_and_repeatable(images):
+    labels = torch.tensor([0] * 10 + [1] * 5 + [2] * 2)
+    train, test = stratified_split(labels, ["a", "b", "c"], 1)
+    assert torch.bincount(labels[test]).tolist() == [2, 1, 1]
+    assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(17))
+    assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1)[0])
+    assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2)[0])
+    data = load_image_data("toy", images, "data", 333)
+    assert torch.bincount(data.valid.labels).tolist() == torch.bincount(data.test.labels).tolist() == [2, 2, 2]
+    assert load_image_data("toy", images, "data", 333).fingerprint == data.fingerprint
+
+
+def test_images_are_decoded_once(images, monkeypatch):
+    load_image_data("toy", images, "data", 333)
+    monkeypatch.setattr(tasks.pixels, "decode", None)
+    load_image_data("toy", images, "data", 333)
+
+
+def test_train_arch_after_the_published_ranking(command, authors_data, toy_checkpoints, images):
+    common = "--gpu cpu --test --num-gen-arch 5 --data-name cifar10 --num-runs 2"
+    assert command(f"--model generator {common}")[0] == 0
+    training = f"--train-arch true --image-folder {images} --epochs 1 --batch-size 16"
+    code, out, err = command(f"--model predictor {common} {training}")
+    assert code == 0, err
+    best = Path("results/meta_test/cifar10/best_arch")
+    [folder] = results("cifar10")
+    value = json.loads((folder / "result.json").read_text())
+    assert value["architecture"] == (best / "architecture.txt").read_text().splitlines()[0]
+    assert (folder / "accuracy.txt").read_text() in (best / "accuracy.txt").read_text()
+    assert "2 seeds" in out
+
+
+def test_torchrun_is_for_training_alone(refuses, monkeypatch, authors_data, toy_checkpoints):
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    assert "torchrun is for" in refuses("--model search --data-name cifar10")
+
+
+def read_csv(path):
+    header, *rows = (text.split(",") for text in Path(path).read_text().splitlines())
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def test_costs_and_limits_in_a_search(command, authors_data, toy_checkpoints, space):
+    code, out, err = command("--gpu cpu --model search --data-name cifar10 --num-gen-arch 20 --latency 2")
+    assert code == 0, err
+    assert "MFLOPs  Mparams       ms  architecture" in out
+    rows = read_csv("results/search/cifar10/001/ranking_run_1.csv")
+    for row in rows:
+        cost = space.cost(row["architecture"], 10)
+        assert float(row["mflops"]) == pytest.approx(cost["flops"])
+        assert float(row["mparams"]) == pytest.approx(cost["params"])
+    assert [bool(row["latency_ms"]) for row in rows] == [True] * 2 + [False] * 18
+    limits = "--max-flops 60 --max-params 0.4"
+    code, _, err = command(f"--gpu cpu --model search --data-name cifar10 --num-gen-arch 20 {limits}")
+    assert code == 0, err
+    rows = read_csv("results/search/cifar10/002/ranking_run_1.csv")
+    assert len(rows) == 20
+    assert all(float(row["mflops"]) <= 60 and float(row["mparams"]) <= 0.4 for row in rows)
+    code, _, err = command(f"--gpu cpu --model search --data-name cifar10 --num-gen-arch all {limits}")
+    assert code == 0, err
+    wanted = [space.cost(arch, 10) for arch in space.architectures]
+    wanted = [cost for cost in wanted if cost["flops"] <= 60 and cost["params"] <= 0.4]
+    assert len(read_csv("results/search/cifar10/003/ranking_run_1.csv")) == len(wanted)
+
+
+def test_limits_that_nothing_meets(refuses, authors_data, toy_checkpoints):
+    search = "--gpu cpu --model search --data-name cifar10 --num-gen-arch 5"
+    assert "the smallest there are have 7.78305 MFLOPs" in refuses(f"{search} --max-flops 7")
+    assert "the smallest there are have 0.073306 M parameters" in refuses(f"{search} --max-params 0.07")

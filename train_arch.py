@@ -1,0 +1,226 @@
+"""Train a chosen architecture on its dataset and report its accuracy (MetaD2A section 4.2).
+
+Results are kept by what they depend on: architecture, images and their split, and protocol make the folder's name, so
+that an earlier result is never reported as another one's.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import report
+import search_spaces
+from engine.errors import UserError
+from engine.files import set_aside, write_text
+from engine.processes import Processes, joined
+from engine.runs import TextLog, keep_freed_memory, provenance, say
+from networks.export import check_formats, export
+from networks.train import Protocol, Run, published_protocol, train
+from networks.trained import TrainedNetwork
+from tasks.pixels import ImageData, load_image_data
+
+PUBLISHED_SEEDS = (777, 888, 999)
+NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
+
+
+@dataclass(frozen=True)
+class TrainArchOptions:
+    """What to train on what. None stands for the published value.
+
+    Attributes:
+        arch: text of the architecture.
+        seed: of the splits of the images; the runs' own are 777, 888, 999, ...
+        precision: None for bfloat16 where the GPU has it, else float32.
+        export: formats that the trained networks are also written in, see `networks.export`.
+    """
+
+    search_space: str
+    arch: str
+    data_name: str
+    data_path: str
+    image_folder: str | None
+    save_path: str
+    device: torch.device
+    seed: int
+    epochs: int | None = None
+    num_runs: int | None = None
+    batch_size: int | None = None
+    precision: str | None = None
+    export: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+    @property
+    def run_seeds(self) -> list[int]:
+        first, second = PUBLISHED_SEEDS[:2]
+        return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]
+
+    def protocol(self, processes: Processes) -> Protocol:
+        """The published protocol with what the options change."""
+        native = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        changes = {"epochs": self.epochs, "batch_size": self.batch_size}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        precision = self.precision or ("bfloat16" if native else "float32")
+        return published_protocol(self.data_name, precision=precision, processes=processes.count, **changes)
+
+
+def train_arch(options: TrainArchOptions) -> str:
+    """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
+
+    Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `identity.json` and
+    a `seed_<s>/network.pt` for `networks.load_network`.
+
+    Returns:
+        The report's text.
+
+    Raises:
+        UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
+    """
+    keep_freed_memory()
+    space = search_spaces.get(options.search_space)
+    options = replace(options, arch=space.to_text(space.from_text(options.arch)))
+    formats = check_formats(options.export) if options.export else []
+    with joined(options.device) as (processes, device):
+        options = replace(options, device=device)
+        if not processes.is_first:
+            processes.wait()  # until the first has decoded the images and prepared the folder
+        data = load_image_data(options.data_name, options.image_folder, options.data_path, options.seed)
+        job = Job(options, data, processes)
+        if processes.is_first:
+            job.prepare()
+            processes.wait()
+        networks = [job.run(seed) for seed in options.run_seeds]
+        if not processes.is_first:
+            return ""
+        text = job.report(networks)
+        for seed in options.run_seeds if formats else []:
+            export(job.network_file(seed), formats)
+        return text
+
+
+class Job:
+    """One architecture, dataset and protocol, trained with several seeds."""
+
+    def __init__(self, options: TrainArchOptions, data: ImageData, processes: Processes):
+        self.options, self.data, self.processes = options, data, processes
+        self.space = search_spaces.get(options.search_space)
+        self.arch = self.space.from_text(options.arch)
+        self.protocol = options.protocol(processes)
+        batch, found = self.protocol.batch_size, len(data.train)
+        if found < batch:
+            raise UserError(
+                f"{data.origin} has {found} training images, fewer than a batch of {batch}: add images, or give "
+                f"--batch-size {max(1, found // 4)}."
+            )
+        self.identity = {
+            "search_space": self.space.name,
+            "architecture": options.arch,
+            "dataset": data.name,
+            "images": data.fingerprint,
+            "protocol": asdict(self.protocol),
+        }
+        key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
+        parent = Path(options.save_path) / self.space.results_folder / "train_arch"
+        self.folder = parent / data.name / key
+
+    def prepare(self) -> None:
+        """Make the folder, or see whether the one that is there may be continued or replaced."""
+        identity, text = self.folder / "identity.json", json.dumps(self.identity, indent=1) + "\n"
+        if identity.is_file() and identity.read_text() != text:
+            raise UserError(f"{identity} is not of this architecture, dataset and protocol: remove {self.folder}.")
+        if any(self.folder.glob("seed_*")) and not self.options.resume:
+            if not self.options.overwrite:
+                raise UserError(
+                    f"{self.folder} has earlier runs of this architecture, dataset and protocol. Continue them (what "
+                    "is finished is kept) with --resume, or replace them with --overwrite."
+                )
+            shutil.rmtree(self.folder)
+        write_text(identity, text)
+
+    def network_file(self, seed: int) -> Path:
+        """Where the trained network of a seed is kept."""
+        return self.folder / f"seed_{seed}" / NETWORK
+
+    def run(self, seed: int) -> TrainedNetwork:
+        """Train with one seed, or read what an earlier command has finished."""
+        options, data = self.options, self.data
+        path = self.network_file(seed)
+        if path.is_file():
+            return self._finished(path, seed)
+        torch.manual_seed(seed)  # of the initial weights; all else has generators of its own
+        network = self.space.network(self.arch, len(data.class_names)).to(options.device)
+        run = Run(network, self.protocol, self.identity, seed, path.with_name(CHECKPOINT), self.processes)
+        run.restore()
+        log = TextLog(self.folder / "log.txt") if self.processes.is_first else say
+        accuracy = train(run, data, log)
+        state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
+        history = provenance(seed, images=data.origin, device=options.device)
+        trained = TrainedNetwork(
+            self.space.name,
+            options.arch,
+            data.class_names,
+            data.mean,
+            data.std,
+            state,
+            self.identity,
+            seed,
+            accuracy,
+            history,
+        )
+        if self.processes.is_first:
+            trained.save(path)
+            run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt
+        return trained
+
+    def _finished(self, path: Path, seed: int) -> TrainedNetwork:
+        trained = TrainedNetwork.read(path)
+        if trained.identity != self.identity or trained.seed != seed:
+            raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
+        return trained
+
+    def report(self, networks: list[TrainedNetwork]) -> str:
+        """Write `result.json` and `accuracy.txt`; returns the latter's text."""
+        value = self.result(networks)
+        cost = "".join(f", {value[name]:.2f} M{unit}" for name, unit in COSTS.items() if name in value)
+        protocol = self.protocol
+        lines = [
+            f"{value['architecture']} on {self.data.name}{cost}",
+            f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % ({len(networks)} seeds, 95 %)"
+            if len(networks) > 1
+            else f"x-test accuracy {value['mean']:.2f} %",
+            *(
+                f"  seed {network.seed}: x-test {network.accuracy['x-test']:.2f} %, "
+                f"x-valid {network.accuracy['x-valid']:.2f} %"
+                for network in networks
+            ),
+            f"{protocol.epochs} epochs of {len(self.data.train)} images, batch {protocol.batch_size}, "
+            f"{len(self.data.test)} images in x-test",
+        ]
+        text = "\n".join(lines)
+        for name, content in (("result.json", json.dumps(value, indent=1)), ("accuracy.txt", text)):
+            set_aside(self.folder / name)
+            write_text(self.folder / name, content + "\n")
+        return text
+
+    def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
+        """What `result.json` holds."""
+        options, data = self.options, self.data
+        mean, half = report.interval([network.accuracy["x-test"] for network in networks])
+        sizes = {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)}
+        return {
+            **self.identity,
+            **self.space.cost(self.arch, len(data.class_names)),
+            "mean": mean,
+            "interval_95": half,
+            "runs": [{"seed": n.seed, "accuracy": n.accuracy, "history": n.history} for n in networks],
+            "num_images": sizes,
+            "history": provenance(options.seed, images=data.origin, device=options.device),
+        }
+
+
+COSTS = {"flops": "FLOPs", "params": " parameters"}
