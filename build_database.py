@@ -134,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--supernet", default=SUPERNET, help=f"weights of the supernet (default {SUPERNET})")
     add("--num-arch", type=positive_int, default=1, help="architectures measured on each task (default 1)")
     add("--num-calibration", type=positive_int, default=2000, help="images that calibrate batch norm (default 2000)")
+    add("--epochs", type=positive_int, default=12, help="for networks trained from scratch, nasbench201 (default 12)")
     add("--num-workers", type=not_negative_int, default=0, help="Ray processes (default 0: this process alone)")
     add(
         "--ray-address", help="of a running Ray cluster whose machines share these folders (default: start a local one)"
@@ -191,6 +192,7 @@ def run_shards(args: argparse.Namespace) -> None:
         args.num_tasks or 100,
         args.num_arch,
         args.num_calibration,
+        args.epochs,
         args.seed,
         choose_device(args.gpu),
         args.num_workers,

@@ -34,9 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
 def train(args: argparse.Namespace) -> None:
     from engine.errors import UserError
     from engine.runs import choose_device
-    from supernet.images import class_names
     from supernet.model import ofa_class
     from supernet.train import SupernetOptions, train_supernet
+    from tasks.imagenet import class_names
 
     if args.width_mult == 0:
         raise UserError("--width-mult must be above 0.")

@@ -36,6 +36,7 @@ class ShardOptions:
     num_tasks: int
     num_archs: int
     num_calibration: int
+    epochs: int
     seed: int
     device: torch.device
     num_workers: int
@@ -77,9 +78,8 @@ def build_shards(options: ShardOptions) -> None:
 
 def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
     imgnet, supernet = (str(Path(path).resolve()) for path in (options.imgnet, options.supernet))
-    evaluator = EvaluatorOptions(
-        options.search_space, imgnet, tuple(names), supernet, options.num_calibration, str(options.device)
-    )
+    how = (options.num_calibration, options.epochs, str(options.device))
+    evaluator = EvaluatorOptions(options.search_space, imgnet, tuple(names), supernet, *how)
     if not items:
         return iter(())
     if options.num_workers or options.ray_address:
@@ -89,7 +89,7 @@ def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Ite
 
 def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     """What the shards of a command have in common."""
-    same = ("search_space", "num_tasks", "num_archs", "num_calibration", "seed")
+    same = ("search_space", "num_tasks", "num_archs", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same}
     return {"supernet": _digest(options.supernet), "class_names": names, **values}
 
@@ -170,7 +170,7 @@ def _read_all(folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, A
         )
     first_path, first, _ = found[0]
     for path, header, _ in found[1:]:
-        for name in ("search_space", "supernet", "num_calibration", "class_names"):
+        for name in ("search_space", "supernet", "num_calibration", "epochs", "class_names"):
             if header[name] != first[name]:
                 raise UserError(f"{path} and {first_path} differ in {name}: they do not belong to one database.")
     return found

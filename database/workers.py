@@ -28,7 +28,8 @@ class EvaluatorOptions:
         imgnet: folder of images.
         class_names: of the classes that items number.
         supernet: file of its weights, where the space has one.
-        num_calibration: training images of a task that calibrate batch norm.
+        num_calibration: training images of a task that calibrate a subnet's batch norm.
+        epochs: of networks that are trained from scratch.
         device: of the worker.
     """
 
@@ -37,6 +38,7 @@ class EvaluatorOptions:
     class_names: tuple[str, ...]
     supernet: str
     num_calibration: int
+    epochs: int
     device: str
 
 

@@ -31,6 +31,7 @@ class SearchSpace(ABC):
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
         task_sizes: fewest and most classes of a task when a database is built.
+        ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
     """
@@ -42,6 +43,7 @@ class SearchSpace(ABC):
     results_folder: str
     published_epoch: int
     task_sizes: tuple[int, int]
+    ranks_when_generating: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
 

@@ -33,6 +33,7 @@ class OFAMobileNetV3(SearchSpace):
     results_folder = "ofa_mbv3"
     published_epoch = 120
     task_sizes = (10, 990)
+    ranks_when_generating = True
     tuples_shipped = False
 
     def encode(self, archs: list[Arch]) -> GraphBatch:

@@ -9,8 +9,8 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
-from supernet.images import Images, open_imagenet
 from supernet.model import SupernetConfig, load_supernet, subnet
+from tasks.imagenet import Images, open_imagenet
 
 BATCH = 256
 

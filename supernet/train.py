@@ -19,8 +19,8 @@ from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, provenance, random_generator, say
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS
 from supernet.evaluate import accuracy, calibrate
-from supernet.images import Images, open_imagenet
 from supernet.model import SupernetConfig, build_supernet, read_supernet, save_supernet, subnet
+from tasks.imagenet import Images, open_imagenet
 
 FILE = "supernet.pt"
 WARM_UP = 0.05  # share of the steps in which the learning rate rises

@@ -1,4 +1,4 @@
-"""An ImageNet folder as pixels for the supernet: what it trains on, and what is held out.
+"""An ImageNet folder as pixels: what networks train on, and what is held out.
 
 Dimensions: M images in all, n of them, s side of a stored image in pixels.
 """
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as TF
 from engine.errors import UserError
 from tasks.images import ImageSource, folder_classes, image_folder, read_class_order, to_rgb
 
-CROP = 0.875  # the network sees this share of a stored image's side, as for ImageNet: 224 of 256
+CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
 HELD_OUT = 4  # without a folder `val`, every fourth image of a class is held out
 MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
@@ -22,12 +22,17 @@ STD = torch.tensor([0.229, 0.224, 0.225]) * 255
 
 
 class PixelStore:
-    """Images of a source at s x s pixels, decoded when asked for, and kept where there is room for all."""
+    """Images of a source at s x s pixels, decoded when asked for, and kept where there is room for all.
 
-    def __init__(self, source: ImageSource, image_size: int):
+    Args:
+        image_size: side of a network's input.
+        crop: the share of s that it is.
+    """
+
+    def __init__(self, source: ImageSource, image_size: int, crop: float):
         self.source = source
         self.image_size = image_size
-        self.side = round(image_size / CROP)
+        self.side = round(image_size / crop)
         M = len(source.labels)
         size = M * self.side**2 * 3
         self._cache = torch.empty(M, self.side, self.side, 3, dtype=torch.uint8) if size <= CACHE_BYTES else None
@@ -99,7 +104,7 @@ class Images:
         return torch.cat([self.by_class[c] for c in classes])
 
 
-def open_imagenet(folder: str | Path, names: list[str], image_size: int) -> tuple[Images, Images]:
+def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: float = CROP) -> tuple[Images, Images]:
     """Training and held-out images of the classes `names`.
 
     A folder with `train` and `val` gives both; of any other every fourth image of a class, by name, is held out.
@@ -111,8 +116,8 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int) -> tupl
     if not folder.is_dir():
         raise UserError(f"--imgnet {folder} is not a folder.")
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        return _images(folder / "train", names, image_size), _images(folder / "val", names, image_size)
-    whole = _images(folder, names, image_size)
+        return _images(folder / "train", names, image_size, crop), _images(folder / "val", names, image_size, crop)
+    whole = _images(folder, names, image_size, crop)
     held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
     if small := [name for name, mask in zip(names, held, strict=True) if not mask.any()]:
         raise UserError(f"{folder / small[0]} has fewer than {HELD_OUT} images: none can be held out.")
@@ -121,7 +126,7 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int) -> tupl
     return Images(whole.store, training), Images(whole.store, held_out)
 
 
-def _images(folder: Path, names: list[str], image_size: int) -> Images:
+def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Images:
     missing = [name for name in names if not (folder / name).is_dir()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -131,7 +136,7 @@ def _images(folder: Path, names: list[str], image_size: int) -> Images:
         )
     source = image_folder("imagenet", folder, names)
     numbers = source.select(None, 0)  # complains about empty classes
-    return Images(PixelStore(source, image_size), list(numbers.split(torch.bincount(source.labels).tolist())))
+    return Images(PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist())))
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:
