@@ -23,10 +23,10 @@ from engine.runs import choose_device, keep_freed_memory, random_generator, say
 from loading import find_checkpoint, load_model
 from predictor.score import encode_architectures
 from predictor.train import to_percent
+from supernet.model import PUBLISHED
 from tasks.features import Features, check_extractor, draw_images, find_features, load_features
 from tasks.meta_train import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 
-SUPERNET = ".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0"  # where get_files/get_ofa_supernet.py puts it
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
 
 
@@ -131,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--class-order", help="a text file whose lines start with a class's sub-folder (default: those of the features)"
     )
-    add("--supernet", default=SUPERNET, help=f"weights of the supernet (default {SUPERNET})")
+    add("--supernet", default=str(PUBLISHED), help=f"weights of the supernet (default {PUBLISHED})")
     add("--num-arch", type=positive_int, default=1, help="architectures measured on each task (default 1)")
     add("--num-calibration", type=positive_int, default=2000, help="images that calibrate batch norm (default 2000)")
     add("--epochs", type=positive_int, default=12, help="for networks trained from scratch, nasbench201 (default 12)")
