@@ -71,7 +71,8 @@ def build(options: BuildOptions) -> None:
     features = features.to(device)
     rng = random_generator(options.seed)
     tasks = choose_tasks(load_task_classes(folder, features.num_classes), options.num_tasks, rng)
-    pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(MAX_POOL, rng)
+    pool_size = min(MAX_POOL, options.num_tasks * options.num_sampled)
+    pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(pool_size, rng)
     graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
     texts, scores = [], []
     for number, classes in tqdm(tasks.items(), desc="tasks", unit="task"):

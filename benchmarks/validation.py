@@ -1,6 +1,7 @@
-"""Correlation of a predictor on the 400 meta-validation tuples: python benchmarks/validation.py
+"""Correlation of a predictor on the meta-validation tuples: python benchmarks/validation.py
 
-With one draw of each task, as training validates, and with more, as a search scores.
+With one draw of each task, as training validates, and with more, as a search scores; where tasks have several
+architectures also within tasks (the mean over tasks), which knowing how hard a task is does not help with.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from scipy import stats
 
@@ -21,15 +23,27 @@ from tasks.features import check_extractor, find_features, load_features
 from tasks.meta_train import FEATURES_NAME, load_tuples
 
 
+def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict[str, float]:
+    """Mean over tasks of the correlation of their architectures; empty where a task has fewer than three."""
+    groups = [task == number for number in np.unique(task)]
+    groups = [group for group in groups if group.sum() >= 3 and np.ptp(truth[group]) > 0]
+    if not groups:
+        return {}
+    return {
+        f"{name} within {len(groups)} tasks": float(np.mean([f(score[g], truth[g]).statistic for g in groups]))
+        for name, f in (("Pearson", stats.pearsonr), ("Spearman", stats.spearmanr))
+    }
+
+
 @torch.inference_mode()
 def measure(args: argparse.Namespace) -> None:
-    device, space = choose_device(args.gpu), search_spaces.get("nasbench201")
+    device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
     path = args.predictor_checkpoint or find_checkpoint("predictor", space, args.save_path, None)
     model, checkpoint = load_model("predictor", space, path, device)
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, model.config.feature_dim, "predictor")
     tuples = load_tuples("predictor", space, args.data_path, features.num_classes, args.allow_pickle)
-    draws = TaskDraws(features, tuples, 20, device)
+    draws = TaskDraws(features, tuples, args.num_sample, device)
     rows = tuples.validation.to(device)
     graph_vec = model.encode_graph(space.encode(tuples.archs).to(device)[rows])
     rng = random_generator(args.seed, device)
@@ -40,7 +54,7 @@ def measure(args: argparse.Namespace) -> None:
         total += model.predict(set_vec, graph_vec)
         if draw in (1, args.num_draws):
             score = total.cpu().numpy()
-            figures = {
+            figures = within_tasks(score, truth, tuples.task[tuples.validation].numpy()) | {
                 "Pearson": stats.pearsonr(score, truth).statistic,
                 "Spearman": stats.spearmanr(score, truth).statistic,
                 "Kendall": stats.kendalltau(score, truth).statistic,
@@ -50,6 +64,8 @@ def measure(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
+    parser.add_argument("--num-sample", type=int, default=20)
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")

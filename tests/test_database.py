@@ -123,6 +123,31 @@ def test_measured_accuracies_are_those_of_the_subnet(world, build):
     assert found == pytest.approx(100 * sum(right) / len(right))
 
 
+def test_the_whole_way_to_a_search(world, build, command):
+    """Databases, both models, a search: the published order, all by commands."""
+    small = "--search-space ofa_mbv3 --nz 8 --num-sample 2 --gpu cpu"
+    assert build(f"{BUILD} --index 0-1 --num-arch 2")[0] == 0
+    assert build("--model_name predictor --collect")[0] == 0
+    code, _, err = command(f"--model predictor --hs 12 --max-epoch 2 --batch-size 4 {small}")
+    assert code == 0, err
+    line = "--model_name generator --num-tasks 8 --num-sampled 5 --num-sample 2 --num-draws 2"
+    code, err = build(line)
+    assert code == 0, err
+    assert len(load_tuples("generator", ofa, "data", 12).archs) == 8
+    assert "--overwrite" in build(line)[1]
+    code, _, err = command(f"--model generator --hs 8 --max-epoch 2 --batch-size 4 {small}")
+    assert code == 0, err
+    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_2.pt", weights_only=True)
+    checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5  # so little training makes no valid graph
+    checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
+    checkpoint["state"]["decoder.add_vertex.2.bias"][2:11] = 0
+    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_2.pt")
+    Features("toy", torch.randn(15, 16), torch.full((3,), 5), list("abc"), "toy-32px", "").save("data/toybylabel.pt")
+    code, _, err = command(f"--model generator --test --num-gen-arch 5 --data-name toy {small}")
+    assert code == 0, err
+    assert len(Path("results/ofa_mbv3/meta_test/toy/5/best_arch/architecture.txt").read_text().splitlines()) == 1
+
+
 def test_items_do_not_depend_on_their_neighbours():
     one = draw_item(ofa, 1000, 2, 333, 3, 7)
     assert one == draw_item(ofa, 1000, 2, 333, 3, 7)
