@@ -89,6 +89,7 @@ def process(options: ProcessOptions) -> Path:
     from engine.runs import choose_device, keep_freed_memory, say
     from tasks.imagenet32 import extract_imagenet32, working_folder
     from tasks.images import ExtractOptions, extract
+    from tasks.sources import open_source
 
     keep_freed_memory()
     target = options.target
@@ -101,7 +102,8 @@ def process(options: ProcessOptions) -> Path:
         limit = (options.max_per_class, options.seed)
         features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
     else:
-        source = open_source(options)
+        o = options
+        source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror, o.class_order)
         features = extract(source, source.select(options.max_per_class, options.seed), how)
     features.save(target)
     shutil.rmtree(working_folder(target), ignore_errors=True)
@@ -110,38 +112,6 @@ def process(options: ProcessOptions) -> Path:
         f"({features.extractor})"
     )
     return target
-
-
-def open_source(options: ProcessOptions):
-    """The images of a folder or of a known dataset, which is fetched where it is not there (`ImageSource`).
-
-    Raises:
-        UserError: the dataset is unknown, or its files cannot be fetched or read.
-    """
-    from get_files.download import fetch_all, is_extracted, place
-    from get_files.manifest import RAW_DATA
-    from tasks.datasets import KNOWN, known_dataset
-    from tasks.images import image_folder, split_folder
-
-    if options.image_folder is not None:
-        folder = split_folder(options.image_folder, options.split) or options.image_folder
-        return image_folder(options.name, folder, options.class_order)
-    if options.dataset not in KNOWN:
-        raise UserError(
-            f"{options.dataset!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder."
-        )
-    raw_data = Path(options.data_path) / "raw-data"
-    files = RAW_DATA[options.dataset]
-    unfinished = any(
-        place(f.target, options.data_path).exists() and not is_extracted(f, options.data_path) for f in files
-    )
-    source = None if unfinished else known_dataset(options.dataset, raw_data, options.split)
-    if source is None:
-        fetch_all(files, options.mirror, options.data_path)
-        source = known_dataset(options.dataset, raw_data, options.split)
-    if source is None:
-        raise UserError(f"The official files of {options.dataset} in {raw_data} are not complete.")
-    return source
 
 
 def options_of(args: argparse.Namespace) -> ProcessOptions:

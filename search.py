@@ -23,11 +23,10 @@ from networks.latency import latency
 from predictor.score import score
 from predictor.train import to_percent
 from report import Ranking
-from search_spaces import SearchSpace
+from search_spaces import COST_UNITS, SearchSpace
 from tasks.features import Features, check_extractor, find_features, load_features, shipped_features
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
-COST_UNITS = {"flops": "FLOPs", "params": " parameters"}
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
@@ -137,7 +136,7 @@ class Session:
         self.features: Features = features.to(options.device)
         limits, K = options.limits, self.features.num_classes
         smallest = self.space.smallest_cost(K) if limits else {}
-        self.smallest = " and ".join(f"{smallest[name]:.6g} M{COST_UNITS[name]}" for name in limits if name in smallest)
+        self.smallest = " and ".join(f"{smallest[name]:.6g} {COST_UNITS[name]}" for name in limits if name in smallest)
         for name, limit in limits.items():
             if name not in smallest:
                 raise UserError(f"--max-{name}: costs are not known for the search space {self.space.name}.")
@@ -239,7 +238,7 @@ class Session:
 
     def measure(self, ranking: Ranking) -> Ranking:
         """Add the latency of the first `--latency` candidates."""
-        o, start = self.options, time.perf_counter()
+        o = self.options
         texts = ranking.texts[: o.latency]
         if not texts:
             return ranking
@@ -247,7 +246,7 @@ class Session:
         for text, cost in zip(tqdm(texts, desc="latency", unit="network", leave=False), costs, strict=False):
             arch = self.space.from_text(text)
             cost["latency"] = latency(self.space, arch, self.features.num_classes, o.latency_batch, o.device)
-        return replace(ranking, costs=costs, stages=ranking.stages | {"latency": time.perf_counter() - start})
+        return replace(ranking, costs=costs)
 
 
 def search(options: SearchOptions) -> None:

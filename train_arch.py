@@ -87,6 +87,7 @@ def train_arch(options: TrainArchOptions) -> str:
     formats = check_formats(options.export) if options.export else []
     with joined(options.device) as (processes, device):
         options = replace(options, device=device)
+        torch.backends.cudnn.benchmark = True  # batches have one size
         if not processes.is_first:
             processes.wait()  # until the first has decoded the images and prepared the folder
         data = load_image_data(options.data_name, options.image_folder, options.data_path, options.seed)
@@ -157,7 +158,11 @@ class Job:
         run = Run(network, self.protocol, self.identity, seed, path.with_name(CHECKPOINT), self.processes)
         run.restore()
         log = TextLog(self.folder / "log.txt") if self.processes.is_first else say
-        accuracy = train(run, data, log)
+        try:
+            accuracy = train(run, data, log)
+        except KeyboardInterrupt:
+            say(f"Interrupted: epoch {run.epoch} is saved. Continue with the same command and --resume.")
+            raise
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
         history = provenance(seed, images=data.origin, device=options.device)
         trained = TrainedNetwork(
@@ -186,7 +191,9 @@ class Job:
     def report(self, networks: list[TrainedNetwork]) -> str:
         """Write `result.json` and `accuracy.txt`; returns the latter's text."""
         value = self.result(networks)
-        cost = "".join(f", {value[name]:.2f} M{unit}" for name, unit in COSTS.items() if name in value)
+        cost = "".join(
+            f", {value[name]:.2f} {unit}" for name, unit in search_spaces.COST_UNITS.items() if name in value
+        )
         protocol = self.protocol
         lines = [
             f"{value['architecture']} on {self.data.name}{cost}",
@@ -221,6 +228,3 @@ class Job:
             "num_images": sizes,
             "history": provenance(options.seed, images=data.origin, device=options.device),
         }
-
-
-COSTS = {"flops": "FLOPs", "params": " parameters"}

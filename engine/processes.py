@@ -34,8 +34,8 @@ class Processes:
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     """Join the processes that `torchrun` started, if it did; yields this one and its device."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    processes = Processes(*(int(os.environ[name]) for name in names)) if "WORLD_SIZE" in os.environ else Processes()
+    values = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    processes = Processes(*map(int, values)) if None not in values else Processes()
     if processes.count == 1:
         yield processes, device
         return

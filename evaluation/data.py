@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from engine.errors import UserError
-from process_dataset import ProcessOptions, open_source
 from tasks.imagenet import CROP, MEAN, STD
 from tasks.images import ImageSource, split_folder, to_rgb
 from tasks.pixels import stratified_split
+from tasks.sources import open_source
 
 CIFAR = ("cifar10", "cifar100")
 
@@ -56,7 +56,14 @@ class FineTuningData:
 
 
 def load_fine_tuning_data(
-    name: str, image_folder: str | None, data_path: str, image_size: int, cutout: int, valid_share: float, seed: int
+    name: str,
+    image_folder: str | None,
+    data_path: str,
+    mirror: str | None,
+    image_size: int,
+    cutout: int,
+    valid_share: float,
+    seed: int,
 ) -> FineTuningData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
@@ -67,13 +74,12 @@ def load_fine_tuning_data(
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
     has_test = image_folder is None or split_folder(image_folder, "test") is not None
-    options = ProcessOptions(name, image_folder, split="train", data_path=data_path)
-    source = open_source(options)
+    source = open_source(name, image_folder, "train", data_path, mirror)
     names = source.class_names
     if len(names) < 2:
         raise UserError(f"{source.origin} has one class ({names[0]!r}): there is nothing to tell apart.")
     if has_test:
-        test_source = open_source(ProcessOptions(name, image_folder, split="test", data_path=data_path))
+        test_source = open_source(name, image_folder, "test", data_path, mirror)
         if test_source.class_names != names:
             raise UserError(f"{image_folder or name}: train and test do not have the same classes.")
         rest, test = torch.arange(len(source.labels)), torch.arange(len(test_source.labels))

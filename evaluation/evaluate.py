@@ -32,6 +32,7 @@ class EvaluationOptions:
     arch: str | None
     supernet: str
     data_path: str
+    mirror: str | None
     save_path: str
     image_size: int | None
     epochs: int
@@ -62,7 +63,7 @@ def evaluate(options: EvaluationOptions) -> str:
     supernet, config = load_supernet(options.supernet)
     chosen = choose(options, config.width_mult)
     size = options.image_size or chosen.image_size or config.image_size
-    images = (options.data_name, options.image_folder, options.data_path)
+    images = (options.data_name, options.image_folder, options.data_path, options.mirror)
     data = load_fine_tuning_data(*images, size, protocol.cutout, options.valid_share, options.seed)
     identity = identify(options, chosen, data, size, protocol)
     folder = prepare(options, identity)

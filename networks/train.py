@@ -134,26 +134,18 @@ def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, fl
     model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
     images = data.train.to(run.device)
     steps = len(_batches(torch.arange(len(images)), run))
-    bar = tqdm(
-        desc=f"seed {run.seed}",
-        total=steps * protocol.epochs,
-        initial=steps * run.epoch,
-        unit="batch",
-        disable=None if first else True,
-    )
-    with bar:
+    shown = {} if first else {"disable": True}
+    total, done = steps * protocol.epochs, steps * run.epoch
+    with tqdm(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", **shown) as bar:
         for epoch in range(run.epoch, protocol.epochs):
-            loss = _train_epoch(run, model, images, data, epoch, bar)
+            loss = train_epoch(run, model, images, data, epoch, bar)
             run.epoch = epoch + 1
             if first:
                 run.save()
+                bar.clear()
                 valid = accuracy(run.network, data.valid, data)
-                bar.set_postfix(loss=f"{loss:.3f}", valid=f"{valid:.2f}")
                 log(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
-    return {name: accuracy(run.network, getattr(data, part), data) for name, part in HALVES.items()}
-
-
-HALVES = {"x-valid": "valid", "x-test": "test"}
+    return {"x-valid": accuracy(run.network, data.valid, data), "x-test": accuracy(run.network, data.test, data)}
 
 
 def _parallel(run: Run) -> nn.Module:
@@ -169,7 +161,7 @@ def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
     return [batch for batch in batches if len(batch) >= run.processes.count]
 
 
-def _train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
+def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
     """One pass over the training images; returns the mean loss of this process's images."""
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)

@@ -11,6 +11,8 @@ import torch.nn as nn
 from engine.errors import UserError
 from graphs.batch import GraphBatch
 
+COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+
 
 class Evaluator(Protocol):
     """Measures architectures on tasks of some classes."""

@@ -5,6 +5,7 @@ Dimensions: M images in all, B images of a batch, H x W = 32 x 32 pixels.
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import torch.nn.functional as F
 from engine.errors import UserError
 from engine.files import load_torch, save_torch, write_text
 from engine.runs import random_generator, say
-from process_dataset import ProcessOptions, open_source
+from get_files.download import MIRROR_VARIABLE
 from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
 from tasks.images import decode, split_folder
+from tasks.sources import open_source
 
 FORMAT = "metad2a-pixels-1"
 TEST_SHARE = 0.2  # of the images of each class, where a folder has no test set
@@ -122,8 +124,8 @@ def _decoded(name: str, image_folder: str | None, data_path: Path) -> tuple[dict
         The content of that file, its key and the origin of the images.
     """
     splits = ("train", "test") if image_folder is None or split_folder(image_folder, "test") else ("train",)
-    options = [ProcessOptions(name, image_folder, split=split, data_path=str(data_path)) for split in splits]
-    sources = [open_source(option) for option in options]
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
     if any(source.class_names != sources[0].class_names for source in sources):
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
