@@ -16,7 +16,7 @@ from engine.files import ROOT
 from engine.runs import keep_freed_memory, random_generator
 
 MAX_RETRIES = 3  # of an item whose worker died
-FEWER = "Use fewer --num-workers, a smaller --image-size or a machine with more memory; finished tasks are kept."
+FEWER = "Use fewer --num-workers or a machine with more memory; finished tasks are kept."
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def measure_with_ray(
     An item whose worker dies is measured again by another, up to 3 times.
 
     Args:
-        num_workers: items measured at once.
+        num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
         address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
             `num_workers` processes is started on this machine when None.
 
@@ -105,6 +105,7 @@ def measure_with_ray(
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"Ray cannot be started or reached ({str(error).splitlines()[0]}).") from error
     try:
+        num_workers = num_workers or int(ray.cluster_resources().get("CPU", 1))
         gpus = min(1.0, torch.cuda.device_count() / num_workers) if cuda else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(measure)
         yield from _stream(ray, task, ray.put(options), items, num_workers)
@@ -128,8 +129,8 @@ def _result(ray: Any, reference: Any, item: Item) -> dict[str, Any]:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the worker's own exception
-        _explain(error.cause)
-        raise error.cause from error
+        _explain(error.cause or error)
+        raise (error.cause or error) from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         raise UserError(
             f"The worker measuring task {item.number} of shard {item.shard} died {MAX_RETRIES + 1} times, probably for "

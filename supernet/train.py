@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import search_spaces
 from engine.errors import UserError
-from engine.runs import TextLog, keep_freed_memory, provenance, random_generator, say
+from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, read_supernet, save_supernet, subnet
@@ -136,6 +136,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         run.save(path, options)
         figures = _check(run, training, held_out)
         log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    say(f"peak memory {peak_memory()}")
     return path
 
 
