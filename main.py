@@ -3,7 +3,8 @@
 python main.py --model search --data-name cifar10              rank architectures for a dataset
 python main.py --model generator | predictor                   meta-train
 python main.py --model build                                   build the generator's database with the predictor
-python main.py --model generator | predictor --test ...        the published two steps of a search
+python main.py --model generator | predictor --test ...        the published two steps of a search; with
+                                                               --search-space ofa_mbv3 the first ranks as well
 python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
 """
 
@@ -89,7 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--load-epoch", type=positive_int, help="load ckpt_<epoch>.pt (default: the last, the predictor's best)")
     add("--generator-checkpoint", help="load this file")
     add("--predictor-checkpoint", help="load this file")
-    add("--max-flops", type=not_negative_float, help="candidates of at most so many millions of multiply-accumulates")
+    add(
+        "--max-flops",
+        "--bound",
+        type=not_negative_float,
+        help="candidates of at most so many millions of multiply-accumulates",
+    )
     add("--max-params", type=not_negative_float, help="candidates of at most so many millions of parameters")
     add("--latency", type=count_or_all, default=0, help="measure so many candidates, best first, or all (default 0)")
     add("--latency-batch", type=positive_int, default=1, help="images of a batch that is measured (default 1)")

@@ -75,7 +75,8 @@ class SearchOptions:
     def folder(self) -> Path:
         """Results of the published two steps."""
         space = search_spaces.get(self.search_space)
-        return Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
+        folder = Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
+        return folder / str(self.num_gen_arch or "all") if space.ranks_when_generating else folder
 
 
 def features_file(options: SearchOptions, extractor: str | None) -> Path:
@@ -288,7 +289,10 @@ def _next_folder(parent: Path) -> Path:
 
 
 def test_generator(options: SearchOptions) -> None:
-    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line."""
+    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line.
+
+    Where the space ranks when generating, the second step follows.
+    """
     session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
     folder = options.folder / "generated_arch"
     _keep_earlier(folder)
@@ -301,6 +305,8 @@ def test_generator(options: SearchOptions) -> None:
         noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
         print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
     _write_history(folder, session)
+    if session.space.ranks_when_generating:
+        test_predictor(replace(options, load_epoch=None, hs=None, nz=None))  # these were the generator's
 
 
 def test_predictor(options: SearchOptions) -> str:

@@ -9,7 +9,7 @@ import search_spaces
 from engine.checkpoints import Checkpoint
 from engine.errors import UserError
 from engine.fit import FitOptions, fit
-from engine.runs import keep_freed_memory, provenance, say
+from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
 from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
@@ -75,3 +75,4 @@ def train(options: TrainOptions) -> None:
     template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
     folder = results_folder(kind, space, Path(options.save_path))
     fit(objective, options.fit, folder, options.resume, options.overwrite, template)
+    say(f"peak memory {peak_memory()}")

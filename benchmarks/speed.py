@@ -1,10 +1,12 @@
 """Time the parts of MetaD2A, and the same work done the published way: python benchmarks/speed.py
 
+`--search-space ofa_mbv3` times the MobileNetV3 space.
+
 The sizes are the published ones: 32 tuples x 20 classes x 20 images x 512 features for a training step (the shipped
-features of EfficientNet-Lite0 are 320 wide: --feature-dim 320), 500 candidates x 10 draws x 10 classes for scoring.
-`published design` does the same work as the published code is laid out (one graph at a time, the dataset encoded anew
-for every candidate and draw) with this repository's modules, on a part of the work, scaled up. Medians of several
-repetitions.
+features of EfficientNet-Lite0 are 320 wide: --feature-dim 320), 500 (MobileNetV3: 200) candidates x 10 draws x 10
+classes for scoring. `published design` does the same work as the published code is laid out (one graph at a time, the
+dataset encoded anew for every candidate and draw) with this repository's modules, on a part of the work, scaled up.
+Medians of several repetitions.
 """
 
 import argparse
@@ -25,10 +27,14 @@ from generator.generate import generate
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel
 from predictor.score import score
+from search_spaces import SearchSpace
 from tasks.features import Features, draw_dataset
 
 # Seconds of the published code on two CPU cores (its own training step and search; README, "Speed").
-PUBLISHED = {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}
+PUBLISHED = {"nasbench201": {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}, "ofa_mbv3": {}}
+NUM_CANDIDATES = {"nasbench201": 500, "ofa_mbv3": 200}  # published
+BATCH = 32
+MAX_RANKED = 20_000  # a larger space is not ranked whole
 S = 20
 
 
@@ -57,13 +63,14 @@ def median_seconds(work: Callable[[], object], device: torch.device, repeats: in
     return statistics.median(times)
 
 
-def training_step(kind: str, D: int, device: torch.device) -> Callable[[], None]:
+def training_step(
+    kind: str, space: SearchSpace, D: int, device: torch.device, batch: int = BATCH
+) -> Callable[[], None]:
     """One step of Adam on a batch that is already drawn."""
-    space = search_spaces.get("nasbench201")
     rng = random_generator(0)
-    graphs = space.encode(space.sample(32, rng)).to(device)
-    x = torch.randn(32, 20, S, D, generator=rng).to(device)
-    target = torch.randn(32, generator=rng).to(device)
+    graphs = space.encode(space.sample(batch, rng)).to(device)
+    x = torch.randn(batch, 20, S, D, generator=rng).to(device)
+    target = torch.randn(batch, generator=rng).to(device)
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
     if kind == "generator":
         model = GeneratorModel(GeneratorConfig(hs=56, feature_dim=D, **sizes)).to(device)
@@ -96,7 +103,7 @@ def published_scoring(model: PredictorModel, space, features: Features, archs: l
 
 def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
-    device, space = choose_device(args.gpu), search_spaces.get("nasbench201")
+    device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
     torch.manual_seed(0)
     D = args.feature_dim
     features, rng = toy_dataset(D, device), random_generator(0, device)
@@ -106,34 +113,45 @@ def measure(args: argparse.Namespace) -> None:
     with torch.no_grad():  # an untrained generator seldom makes valid graphs
         generator.decoder.add_edge[2].bias.fill_(3)
         generator.decoder.add_vertex[2].bias[:2] = -5
-    candidates = space.sample(500, random_generator(1))
-    everything = space.all_architectures()
+        generator.decoder.add_vertex[2].bias[11:] -= 20 * (space.num_vertex_type > 11)  # stages of one depth alone
+    n = NUM_CANDIDATES[space.name]
+    candidates = space.sample(n, random_generator(1))
+
+    def timed(work: Callable[[], object], repeats: int = args.repeats) -> float:
+        return median_seconds(work, device, repeats, warm_up=2 if repeats == args.repeats else 1)
 
     rows = {
-        "train generator": median_seconds(training_step("generator", D, device), device, args.repeats),
-        "train predictor": median_seconds(training_step("predictor", D, device), device, args.repeats),
-        "generate 500": median_seconds(lambda: generate(generator, space, features, 500, S, rng), device, args.repeats),
-        "score 500": median_seconds(
-            lambda: score(predictor, space, features, candidates, 10, S, rng), device, args.repeats
-        ),
-        "rank 15,625": median_seconds(
-            lambda: score(predictor, space, features, everything, 10, S, rng), device, 3, warm_up=1
-        ),
+        "train generator": timed(training_step("generator", space, D, device)),
+        "train predictor": timed(training_step("predictor", space, D, device)),
+        f"generate {n}": timed(lambda: generate(generator, space, features, n, S, rng)),
+        f"score {n}": timed(lambda: score(predictor, space, features, candidates, 10, S, rng)),
     }
+    z = torch.randn(1, 56, device=device)
     part = 5
-    slow = median_seconds(lambda: published_scoring(predictor, space, features, candidates[:part], 10), device, 3, 1)
-    print(f"{torch.get_num_threads()} threads, {device}, features of width {D}, torch {torch.__version__}")
-    print(f"{'':<36}{'seconds':>9}  {'published code, 2 CPU cores':>28}  {'ratio':>6}")
+    slow = {
+        "train generator": BATCH * timed(training_step("generator", space, D, device, batch=1), 3),
+        "train predictor": BATCH * timed(training_step("predictor", space, D, device, batch=1), 3),
+        f"generate {n}": n * timed(lambda: generator.decode(z, stochastic=True), 3),
+        f"score {n}": n / part * timed(lambda: published_scoring(predictor, space, features, candidates[:part], 10), 3),
+    }
+    if space.size <= MAX_RANKED:
+        everything = space.all_architectures()
+        rows[f"rank {space.size:,}"] = timed(lambda: score(predictor, space, features, everything, 10, S, rng), 3)
+    print(
+        f"{space.name}, {torch.get_num_threads()} threads, {device}, features of width {D}, torch {torch.__version__}"
+    )
+    print(f"{'':<18}{'seconds':>9}{'published code, 2 CPU cores':>30}{'ratio':>8}{'its design here':>24}{'ratio':>8}")
     for name, seconds in rows.items():
-        published = PUBLISHED.get(name)
-        beside = f"{published:>28.3f}  {published / seconds:>5.1f}x" if published else ""
-        print(f"{name:<36}{seconds:>9.4f}  {beside}")
-    whole = slow * 500 / part
-    print(f"{'score 500, published design here':<36}{whole:>9.4f}  {'':>28}  {whole / rows['score 500']:>5.1f}x")
+        cells = "".join(
+            f"{other[name]:>{width}.3f}{other[name] / seconds:>7.1f}x" if name in other else " " * (width + 8)
+            for other, width in ((PUBLISHED[space.name], 30), (slow, 24))
+        )
+        print(f"{name:<18}{seconds:>9.4f}{cells}".rstrip())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--feature-dim", type=positive_int, default=512, help="width of the features (default 512)")
     gpu_option(parser)

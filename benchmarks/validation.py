@@ -1,6 +1,7 @@
-"""Correlation of a predictor on the 400 meta-validation tuples: python benchmarks/validation.py
+"""Correlation of a predictor on the meta-validation tuples: python benchmarks/validation.py
 
-With one draw of each task, as training validates, and with more, as a search scores.
+With one draw of each task, as training validates, and with more, as a search scores; where tasks have several
+architectures also within tasks (the mean over tasks), which knowing how hard a task is does not help with.
 """
 
 import argparse
@@ -27,13 +28,31 @@ from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 NUM_SAMPLE = 20
 
 
+def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict[str, float]:
+    """Mean over tasks of the correlation of their architectures; empty where a task has fewer than three."""
+    groups = [task == number for number in np.unique(task)]
+    groups = [group for group in groups if group.sum() >= 3 and np.ptp(truth[group]) > 0]
+    if not groups:
+        return {}
+    return {
+        f"{name} within {len(groups)} tasks": float(np.mean([f(score[g], truth[g]).statistic for g in groups]))
+        for name, f in (("Pearson", stats.pearsonr), ("Spearman", stats.spearmanr))
+    }
+
+
 @torch.inference_mode()
 def validation_scores(
-    model: PredictorModel, space: SearchSpace, features: Features, tuples: Tuples, num_draws: int, rng: torch.Generator
+    model: PredictorModel,
+    space: SearchSpace,
+    features: Features,
+    tuples: Tuples,
+    num_draws: int,
+    rng: torch.Generator,
+    num_sample: int = NUM_SAMPLE,
 ) -> np.ndarray:
     """Scores of the n validation tuples, for each of R draws of their tasks: (R, n)."""
     device = rng.device
-    draws, rows = TaskDraws(features, tuples, NUM_SAMPLE, device), tuples.validation.to(device)
+    draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation.to(device)
     graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
     scores = []
     for _ in range(num_draws):
@@ -49,22 +68,26 @@ def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, f
 
 
 def measure(args: argparse.Namespace) -> None:
-    device, space = choose_device(args.gpu), search_spaces.get("nasbench201")
+    device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
     path = args.predictor_checkpoint or find_checkpoint("predictor", space, args.save_path, None)
     model, checkpoint = load_model("predictor", space, path, device)
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, model.config.feature_dim, "predictor")
     tuples = load_tuples("predictor", space, args.data_path, features.num_classes, args.allow_pickle)
-    scores = validation_scores(model, space, features, tuples, args.num_draws, random_generator(args.seed, device))
-    truth = tuples.accuracy[tuples.validation].numpy()
+    rng = random_generator(args.seed, device)
+    scores = validation_scores(model, space, features, tuples, args.num_draws, rng, args.num_sample)
+    truth, task = tuples.accuracy[tuples.validation].numpy(), tuples.task[tuples.validation].numpy()
     print(f"{path}, {len(truth)} validation tuples of {tuples.source}")
     for draws in sorted({1, args.num_draws}):
-        figures = correlations(scores[:draws].mean(0), truth)
+        score = scores[:draws].mean(0)
+        figures = correlations(score, truth) | within_tasks(score, truth, task)
         print(f"{draws:>3} draws: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
+    parser.add_argument("--num-sample", type=int, default=20)
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")

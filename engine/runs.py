@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import resource
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -49,6 +50,13 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def peak_memory() -> str:
+    """The most memory that this process has had, and that it has had on a GPU, as text."""
+    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GB"
+    gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
+    return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 
 
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

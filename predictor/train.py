@@ -42,6 +42,8 @@ class BenchmarkTask:
                 f"--benchmark-task {dataset} needs ImageNet's first {num_classes} classes, but {draws.features.source} "
                 f"has {draws.features.num_classes}."
             )
+        if draws.ragged:
+            raise UserError("--benchmark-task needs tasks of one size, but those of the database differ.")
         self.draws = draws
         self.num_classes = num_classes
         trained = np.array([known[space.to_text(tuples.archs[row])] for row in tuples.training.tolist()])

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -12,6 +12,13 @@ from engine.errors import UserError
 from graphs.batch import GraphBatch
 
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+
+
+class Evaluator(Protocol):
+    """Measures architectures on tasks of some classes."""
+
+    def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
+        """Accuracy (%) of an architecture on `classes`, positions among the classes of the images."""
 
 
 class SearchSpace(ABC):
@@ -25,6 +32,8 @@ class SearchSpace(ABC):
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
+        task_sizes: fewest and most classes of a task when a database is built.
+        ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
     """
@@ -35,6 +44,8 @@ class SearchSpace(ABC):
     size: int
     results_folder: str
     published_epoch: int
+    task_sizes: tuple[int, int]
+    ranks_when_generating: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
 
@@ -72,6 +83,14 @@ class SearchSpace(ABC):
         Empty where the space cannot tell.
         """
         return {}
+
+    def evaluator(self, options: Any) -> Evaluator:
+        """What measures architectures for a database, from a `database.workers.EvaluatorOptions`.
+
+        Raises:
+            UserError: its images or weights are missing, or nothing measures this space.
+        """
+        raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""

@@ -8,6 +8,7 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 import re
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -15,7 +16,7 @@ import torch.nn as nn
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch
 from graphs.batch import GraphBatch, is_single_path_dag
-from search_spaces.base import SearchSpace
+from search_spaces.base import Evaluator, SearchSpace
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 # The published graphs' edge set: a cell edge's vertex leads to the next vertex and to the consumers of its node.
@@ -34,6 +35,7 @@ class NASBench201(SearchSpace):
     size = len(OPERATIONS) ** len(CELL_EDGES)
     results_folder = ""
     published_epoch = 400
+    task_sizes = (20, 20)
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
 
@@ -79,6 +81,11 @@ class NASBench201(SearchSpace):
         from networks.nasbench201 import NASBench201Network
 
         return NASBench201Network(arch, num_classes)
+
+    def evaluator(self, options: Any) -> Evaluator:
+        from networks.evaluator import TrainingEvaluator
+
+        return TrainingEvaluator(self, options)
 
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         if dataset not in self.table["test_200"]:

@@ -9,15 +9,18 @@ import ast
 from typing import Any
 
 import torch
+import torch.nn as nn
 
 from engine.errors import UserError
 from graphs.batch import GraphBatch, is_single_path_dag
-from search_spaces.base import SearchSpace
+from search_spaces.base import Evaluator, SearchSpace
+from search_spaces.ofa_cost import cost_table
 
 KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
 NUM_STAGES, MAX_DEPTH = 5, 4
 NUM_LAYERS = NUM_STAGES * MAX_DEPTH
 FIRST_OPERATION_TYPE = 2
+IMAGE_SIZE = 224  # of the published supernet
 
 Arch = dict[str, list[int]]
 
@@ -29,6 +32,8 @@ class OFAMobileNetV3(SearchSpace):
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
     results_folder = "ofa_mbv3"
     published_epoch = 120
+    task_sizes = (10, 990)
+    ranks_when_generating = True
     tuples_shipped = False
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
@@ -80,6 +85,43 @@ class OFAMobileNetV3(SearchSpace):
             "e": [e if on else EXPANSIONS[0] for e, on in zip(arch["e"], active, strict=True)],
             "d": list(arch["d"]),
         }
+
+    def cost(
+        self, arch: Arch, num_classes: int, image_size: int = IMAGE_SIZE, width_mult: float = 1.0
+    ) -> dict[str, float]:
+        flops, params = self.costs([arch], num_classes, image_size, width_mult)[:, 0].tolist()
+        return {"flops": flops, "params": params}
+
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        smallest = {"ks": KERNELS[:1] * NUM_LAYERS, "e": EXPANSIONS[:1] * NUM_LAYERS, "d": DEPTHS[:1] * NUM_STAGES}
+        return self.cost({name: list(choices) for name, choices in smallest.items()}, num_classes)
+
+    def network(self, arch: Arch, num_classes: int) -> nn.Module:
+        from supernet.model import SupernetConfig, build_supernet, subnet
+
+        return subnet(build_supernet(SupernetConfig(num_classes)), arch)
+
+    def costs(
+        self, archs: list[Arch], num_classes: int, image_size: int = IMAGE_SIZE, width_mult: float = 1.0
+    ) -> torch.Tensor:
+        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions.
+
+        Args:
+            image_size: side of the images in pixels; the published figures are of 224.
+            width_mult: of the supernet.
+        """
+        table = cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, image_size, width_mult)
+        operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
+        depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
+        layer = torch.arange(NUM_LAYERS)
+        chosen = table.layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
+        active = layer % MAX_DEPTH < depth
+        return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
+
+    def evaluator(self, options: Any) -> Evaluator:
+        from supernet.evaluate import SubnetEvaluator
+
+        return SubnetEvaluator(options)
 
     def cell(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
         arch = self.canonical(arch)

@@ -1,12 +1,27 @@
 """The dataset encoder: images to class prototypes to one vector a dataset (MetaD2A section 3.1).
 
-Dimensions: B draws of a dataset, C classes, S images of a class, D feature width, Z latent, M images in all.
+Dimensions: B draws of a dataset, C classes, S images of a class, D feature width, Z latent, M images in all, K classes
+of all draws together.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 
 from set_encoder.modules import SetPool
+
+
+class RaggedSets(NamedTuple):
+    """Draws of datasets that differ in their number of classes.
+
+    Attributes:
+        images: (K, S, D), the classes of all draws, one draw after the other.
+        mask: (B, C) bool, C that of the largest: which classes each draw has.
+    """
+
+    images: torch.Tensor
+    mask: torch.Tensor
 
 
 class DatasetEncoder(nn.Module):
@@ -17,9 +32,13 @@ class DatasetEncoder(nn.Module):
         self.intra_setpool = SetPool(feature_dim, nz)
         self.inter_setpool = SetPool(nz, nz)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Encode draws `x` (B, C, S, D); returns dataset vectors (B, Z)."""
-        return self._pool(self.intra_setpool.project(x))
+    def forward(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
+        """Encode draws, (B, C, S, D) or ragged; returns dataset vectors (B, Z)."""
+        if not isinstance(x, RaggedSets):
+            return self._pool(self.intra_setpool.project(x))
+        prototypes = self.intra_setpool(x.images)  # (K, Z), of the classes there are alone
+        padded = prototypes.new_zeros(*x.mask.shape, prototypes.shape[1])
+        return self.inter_setpool(padded.masked_scatter(x.mask[..., None], prototypes), x.mask)  # (B, Z)
 
     def encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Encode many draws of the same images, each image projected once; equal to `forward(images[index])`.

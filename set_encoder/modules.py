@@ -21,6 +21,11 @@ def joint_linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
     return F.linear(x, weight, bias)
 
 
+def hide(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attention scores with those of elements that are not there at minus infinity: they get no weight at all."""
+    return scores if mask is None else scores.masked_fill(~mask, -math.inf)
+
+
 class MAB(nn.Module):
     """Multihead attention block: O = q + Att(q, k, v), then O + relu(fc_o(O)).
 
@@ -49,9 +54,13 @@ class MAB(nn.Module):
         """Query, key and value of `x` (..., dim) in one product, for self-attention; returns (..., 3d)."""
         return joint_linear(x, self.fc_q, self.fc_k, self.fc_v)
 
-    def self_attend(self, qkv: torch.Tensor) -> torch.Tensor:
-        """The block where queries, keys and values are one set, from its projection (B, n, 3d)."""
-        return self._attend(*self._heads(qkv))
+    def self_attend(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The block where queries, keys and values are one set, from its projection (B, n, 3d).
+
+        Args:
+            mask: (B, n) bool, which elements there are; all of them when None.
+        """
+        return self._attend(*self._heads(qkv), mask)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         """Split (B, n, t * d) to (t, B, h, n, d/h), with one copy for all."""
@@ -59,12 +68,15 @@ class MAB(nn.Module):
         split = x.view(B, n, width // self.d, self.num_heads, self.d // self.num_heads)
         return split.permute(2, 0, 3, 1, 4).contiguous()
 
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def _attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Attention of q (B, h, m, d/h) over k, v (B, h, n, d/h), and the output layer; returns (B, m, d).
 
         Plain batched products: on these small sets they train faster than the fused attention kernels.
         """
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(self.d)).softmax(dim=-1)  # (B, h, m, n)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(self.d)  # (B, h, m, n)
+        weights = hide(scores, None if mask is None else mask[:, None, None]).softmax(dim=-1)
         out = (q + weights @ v).transpose(1, 2).flatten(2)  # (B, m, d)
         return out + F.relu(self.fc_o(out))
 
@@ -76,9 +88,9 @@ class SAB(nn.Module):
         super().__init__()
         self.mab = MAB(dim_in, dim_in, d)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n, dim_in) -> (B, n, d)."""
-        return self.mab.self_attend(self.mab.project(x))
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, n, dim_in) -> (B, n, d); `mask` (B, n) as in `MAB.self_attend`."""
+        return self.mab.self_attend(self.mab.project(x), mask)
 
 
 class PMA(nn.Module):
@@ -90,8 +102,8 @@ class PMA(nn.Module):
         nn.init.xavier_uniform_(self.S)
         self.mab = MAB(d, d, d)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, n, d) -> (B, 1, d).
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, n, d) -> (B, 1, d); `mask` (B, n) as in `MAB.self_attend`.
 
         Equal to `self.mab(S, x)`. With one query for all sets, keys and values need not be computed for every
         element: q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v of the weighted sum of x.
@@ -100,7 +112,8 @@ class PMA(nn.Module):
         q = mab.fc_q(self.S).view(heads)  # (h, d/h)
         key = torch.einsum("he,hed->hd", q, mab.fc_k.weight.unflatten(0, heads))  # (h, d)
         key_bias = (q * mab.fc_k.bias.view(heads)).sum(-1)  # (h,)
-        weights = ((F.linear(x, key, key_bias)) / math.sqrt(mab.d)).softmax(dim=1)  # (B, n, h)
+        scores = F.linear(x, key, key_bias) / math.sqrt(mab.d)  # (B, n, h)
+        weights = hide(scores, None if mask is None else mask[..., None]).softmax(dim=1)
         pooled = weights.transpose(1, 2) @ x  # (B, h, d)
         value = torch.einsum("bhd,hed->bhe", pooled, mab.fc_v.weight.unflatten(0, heads))  # (B, h, d/h)
         out = (q + value + mab.fc_v.bias.view(heads)).flatten(1)[:, None]  # (B, 1, d)
@@ -119,10 +132,11 @@ class SetPool(nn.Module):
         """What the first block needs of every element, whichever set it is in: (..., dim_in) -> (..., 3d)."""
         return self.enc[0].mab.project(x)
 
-    def forward_projected(self, qkv: torch.Tensor) -> torch.Tensor:
-        """Pool sets given as projections (B, n, 3d); returns (B, d)."""
-        return self.dec(self.enc[1](self.enc[0].mab.self_attend(qkv))).squeeze(1)
+    def forward_projected(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Pool sets given as projections (B, n, 3d), `mask` (B, n) as in `MAB.self_attend`; returns (B, d)."""
+        pooled = self.dec[0](self.enc[1](self.enc[0].mab.self_attend(qkv, mask), mask), mask)  # (B, 1, d)
+        return self.dec[1](pooled).squeeze(1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, n, dim_in) -> (B, d)."""
-        return self.forward_projected(self.project(x))
+        return self.forward_projected(self.project(x), mask)

@@ -72,11 +72,11 @@ def split_folder(folder: str | Path, split: str) -> Path | None:
     return None
 
 
-def image_folder(name: str, folder: str | Path, class_order: str | Path | None) -> ImageSource:
-    """A folder with one sub-folder of images a class; classes in alphabetical order or in that of a file.
+def image_folder(name: str, folder: str | Path, class_order: str | Path | list[str] | None) -> ImageSource:
+    """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
 
     Args:
-        class_order: a text file whose lines start with a sub-folder's name.
+        class_order: the sub-folders' names, or a text file whose lines start with them.
 
     Raises:
         UserError: the folder or a class is missing.
@@ -84,9 +84,9 @@ def image_folder(name: str, folder: str | Path, class_order: str | Path | None) 
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"--image-folder {folder} is not a folder.")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = folder_classes(folder)
     if class_order is not None:
-        names = _read_class_order(class_order)
+        names = class_order if isinstance(class_order, list) else read_class_order(class_order)
     if not names:
         raise UserError(f"{folder} has no sub-folders: it needs one for each class, with the images inside.")
     files, labels = [], []
@@ -106,7 +106,17 @@ def image_folder(name: str, folder: str | Path, class_order: str | Path | None) 
     )
 
 
-def _read_class_order(path: str | Path) -> list[str]:
+def folder_classes(folder: str | Path) -> list[str]:
+    """Names of the sub-folders, in alphabetical order."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def read_class_order(path: str | Path) -> list[str]:
+    """The first word of every line of a text file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

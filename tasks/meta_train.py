@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
@@ -27,9 +28,11 @@ class Tuples:
         archs: n architectures.
         accuracy: (n,) float, %.
         task: (n,) long, rows of `task_classes`.
-        task_classes: (number of tasks, C) long, classes as rows of the features (number 1 is row 0).
+        task_classes: (number of tasks, C) long, classes as rows of the features (number 1 is row 0), -1 beyond a
+            task's own classes.
         split: (n,) long, a permutation: first the validation tuples, then those for training.
         source: the file they were read from.
+        num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
     """
 
     archs: list[Any]
@@ -38,10 +41,11 @@ class Tuples:
     task_classes: torch.Tensor
     split: torch.Tensor
     source: str
+    num_validation: int | None = None
 
     @property
     def validation(self) -> torch.Tensor:
-        """(400,) long, or a tenth of a database that has fewer than 4,000 tuples."""
+        """The first tuples of the split, long."""
         return self.split[: self._num_validation]
 
     @property
@@ -50,7 +54,12 @@ class Tuples:
 
     @property
     def _num_validation(self) -> int:
-        return min(NUM_VALIDATION, max(1, len(self.split) // 4))
+        return self.num_validation or min(NUM_VALIDATION, max(1, len(self.split) // 4))
+
+
+def data_folder(space: SearchSpace, data_path: str | Path) -> Path:
+    """Where the databases of a search space are."""
+    return Path(data_path) / space.results_folder
 
 
 def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
@@ -60,20 +69,23 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
         UserError: there is neither.
     """
     name = f"meta_train_tasks_{kind}.pt"
+    own = data_folder(space, data_path) / name
     shipped = [ASSETS / "meta_train" / name] if space.tuples_shipped else []
-    for path in (Path(data_path) / name, *shipped):
+    for path in (own, *shipped):
         if path.is_file():
             return path
-    mend = (
-        "Build it from a trained predictor with: python main.py --model build"
-        if kind == "generator"
-        else "Fetch it with: python get_files/get_preprocessed_data.py"
-    )
-    raise UserError(f"{Path(data_path) / name} is missing. {mend}")
+    if kind == "generator":
+        mend = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
+    elif space.tuples_shipped:
+        mend = "Fetch it with: python get_files/get_preprocessed_data.py"
+    else:
+        mend = "Build it with: python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect"
+    raise UserError(f"{own} is missing. {mend}")
 
 
 def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
-    """The task list beside the tuples, else the shipped one: (tasks, C) long, rows of the features.
+    """The task list beside the tuples, else the shipped one: (tasks, C) long, rows of the features, -1 beyond a
+    task's own classes.
 
     Raises:
         UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
@@ -82,14 +94,23 @@ def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
     tasks = load_torch(path, "Fetch it with: python get_files/get_preprocessed_data.py")
     if not isinstance(tasks, list) and not torch.is_tensor(tasks):
         raise UserError(f"{path} is not a list of tasks.")
-    lengths = {len(task) for task in tasks}
-    if len(lengths) != 1:
-        raise UserError(f"{path}: tasks differ in their number of classes ({sorted(lengths)}).")
-    numbers = torch.as_tensor(tasks, dtype=torch.long)
-    if int(numbers.min()) < 1 or int(numbers.max()) > num_classes:
+    return pad_tasks([torch.as_tensor(task, dtype=torch.long) for task in tasks], num_classes, path)
+
+
+def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
+    """Tasks as class numbers from 1, of any sizes, to (tasks, C) long: rows of the features, -1 beyond a task's own.
+
+    Raises:
+        UserError: a task of the file `path` is empty or names a class beyond `num_classes`.
+    """
+    if not tasks or min(map(len, tasks)) == 0:
+        raise UserError(f"{path} has no tasks, or one without classes.")
+    numbers = pad_sequence(tasks, batch_first=True, padding_value=0)
+    lowest = min(int(task.min()) for task in tasks)
+    if lowest < 1 or int(numbers.max()) > num_classes:
         raise UserError(
-            f"{path} names classes {int(numbers.min())} to {int(numbers.max())}, but the features of {FEATURES_NAME} "
-            f"hold classes 1 to {num_classes}."
+            f"{path} names classes {lowest} to {int(numbers.max())}, but the features of {FEATURES_NAME} hold classes "
+            f"1 to {num_classes}."
         )
     return numbers - 1
 
@@ -113,7 +134,11 @@ def load_tuples(
     archs = _architectures(path, value, space)
     accuracy = torch.as_tensor([float(a) for a in value["acc"]])
     task = torch.as_tensor([int(t) for t in value["task"]])
-    task_classes = load_task_classes(path.parent, num_classes)
+    if "tasks" in value:
+        tasks = [torch.as_tensor(task, dtype=torch.long) for task in value["tasks"]]
+        task_classes = pad_tasks(tasks, num_classes, path)
+    else:
+        task_classes = load_task_classes(path.parent, num_classes)
     split = load_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it.")
     split = torch.as_tensor(split, dtype=torch.long)
     if not len(archs) == len(accuracy) == len(task) == len(split):
@@ -125,7 +150,7 @@ def load_tuples(
         raise UserError(f"{path} holds accuracies that are NaN or infinite.")
     if int(task.min()) < 0 or int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
-    return Tuples(archs, accuracy, task, task_classes, split, shown(path))
+    return Tuples(archs, accuracy, task, task_classes, split, shown(path), value.get("num_validation"))
 
 
 def _architectures(path: Path, value: dict[str, Any], space: SearchSpace) -> list[Any]:
@@ -147,10 +172,21 @@ def from_igraphs(graphs: list[Any], max_n: int):
 
 
 def save_tuples(
-    kind: str, folder: str | Path, texts: list[str], accuracy: torch.Tensor, task: torch.Tensor, split: torch.Tensor
+    kind: str,
+    folder: str | Path,
+    texts: list[str],
+    accuracy: torch.Tensor,
+    task: torch.Tensor,
+    split: torch.Tensor,
+    **more: Any,
 ) -> Path:
-    """Write a database in our layout, tensors and text alone; returns its file."""
+    """Write a database in our layout, tensors, numbers and text alone; returns its file.
+
+    Args:
+        more: `num_validation` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
+            beside it.
+    """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
-    save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts})
+    save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})
     save_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), split)
     return path

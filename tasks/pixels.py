@@ -96,8 +96,10 @@ def load_image_data(name: str, image_folder: str | None, data_path: str, seed: i
     return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin)
 
 
-def stratified_split(labels: torch.Tensor, class_names: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to test on: of each class 20 %, at least one, are for testing.
+def stratified_split(
+    labels: torch.Tensor, class_names: list[str], seed: int, share: float = TEST_SHARE
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the images to train on and to test on: of each class a share, at least one, are for testing.
 
     Raises:
         UserError: a class has a single image.
@@ -109,7 +111,7 @@ def stratified_split(labels: torch.Tensor, class_names: list[str], seed: int) ->
         if len(rows) < 2:
             raise UserError(f"Class {name!r} has {len(rows)} readable image(s); two are needed to train and to test.")
         rows = rows[torch.randperm(len(rows), generator=rng)]
-        count = max(1, round(TEST_SHARE * len(rows)))
+        count = max(1, round(share * len(rows)))
         test.append(rows[:count])
         train.append(rows[count:])
     return torch.cat(train), torch.cat(test)

@@ -4,8 +4,11 @@ import re
 
 from conftest import ROOT
 
+import build_database
 import main
 import process_dataset
+import train_supernet
+from evaluation import main as evaluation
 
 
 def test_nothing_is_left_to_fill_in():
@@ -14,8 +17,15 @@ def test_nothing_is_left_to_fill_in():
 
 
 def test_commands_are_ones_that_the_programs_take():
-    """Every main.py and process_dataset.py command of the README parses."""
-    parsers = {"main.py": main.build_parser(), "process_dataset.py": process_dataset.build_parser()}
+    """Every command of the README that has options of ours parses."""
+    modules = {
+        "main.py": main,
+        "process_dataset.py": process_dataset,
+        "build_database.py": build_database,
+        "train_supernet.py": train_supernet,
+        "evaluation/main.py": evaluation,
+    }
+    parsers = {program: module.build_parser() for program, module in modules.items()}
     found = 0
     for line in re.findall(r"^\$ python (.*)$", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
         program, _, options = line.split("#")[0].partition(" ")

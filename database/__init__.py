@@ -1,0 +1,1 @@
+"""Building the meta-training database of the predictor: tasks, measured architectures, shards."""

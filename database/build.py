@@ -1,0 +1,193 @@
+"""Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+import search_spaces
+from database.items import Item, draw_item, name_classes
+from database.shards import ShardWriter, read_shard, shard_file
+from database.workers import EvaluatorOptions, measure_here, measure_with_ray
+from engine.errors import UserError
+from engine.files import save_torch
+from engine.runs import random_generator, say
+from search_spaces import SearchSpace
+from tasks.features import find_features, load_features
+from tasks.meta_train import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """Shards to build. `num_workers` 0 measures in this process."""
+
+    search_space: str
+    data_path: str
+    shards: list[int]
+    imgnet: str
+    class_order: str | None
+    supernet: str
+    num_tasks: int
+    num_archs: int
+    num_calibration: int
+    epochs: int
+    seed: int
+    device: torch.device
+    num_workers: int
+    ray_address: str | None
+
+
+def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
+    return data_folder(space, data_path) / "predictor_shards"
+
+
+def build_shards(options: ShardOptions) -> None:
+    """Measure what the shards still lack; every task is on disk as soon as it is measured.
+
+    Raises:
+        UserError: images, classes or weights are missing, a shard was begun with other options or is being built by
+            another process, or a worker fails for good.
+    """
+    space = search_spaces.get(options.search_space)
+    features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
+    names, numbers = name_classes(features, options.class_order)
+    folder = shards_folder(space, options.data_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locks(folder, options.shards):
+        header = _header(options, names)
+        writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.shards}
+        all_items = [(shard, number) for shard in options.shards for number in range(options.num_tasks)]
+        todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
+        items = [draw_item(space, len(names), options.num_archs, options.seed, *item) for item in todo]
+        peak = 0.0
+        with tqdm(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
+            for item, result in _measured(options, names, items):
+                classes = [numbers[c] for c in item.classes]
+                record = {"number": item.number, "classes": classes, "archs": item.archs, **result}
+                writers[item.shard].append(record)
+                peak = max(peak, result["peak_gb"])
+                bar.update()
+    say(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
+
+
+def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
+    imgnet, supernet = (str(Path(path).resolve()) for path in (options.imgnet, options.supernet))
+    how = (options.num_calibration, options.epochs, str(options.device))
+    evaluator = EvaluatorOptions(options.search_space, imgnet, tuple(names), supernet, *how)
+    if not items:
+        return iter(())
+    if options.num_workers or options.ray_address:
+        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address)
+    return measure_here(evaluator, items)
+
+
+def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
+    """What the shards of a command have in common."""
+    same = ("search_space", "num_tasks", "num_archs", "num_calibration", "epochs", "seed")
+    values = {name: getattr(options, name) for name in same}
+    return {"supernet": _digest(options.supernet), "class_names": names, **values}
+
+
+def _digest(path: str) -> str:
+    """Of a file's content, "" where there is none."""
+    if not Path(path).is_file():
+        return ""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _locks:
+    """Holds the locks of some shards, so that two processes never build the same one."""
+
+    def __init__(self, folder: Path, shards: list[int]):
+        self.locks = {shard: FileLock(folder / f".shard_{shard:04d}.lock", timeout=0) for shard in shards}
+
+    def __enter__(self) -> None:
+        for shard, lock in self.locks.items():
+            try:
+                lock.acquire()
+            except Timeout as error:
+                self.__exit__()
+                raise UserError(f"Another process is building shard {shard}: give another --index.") from error
+
+    def __exit__(self, *_: Any) -> None:
+        for lock in self.locks.values():
+            lock.release()
+
+
+def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
+    """Merge all shards into the predictor's database, its split by tasks and its task list.
+
+    Returns:
+        The file of the tuples.
+
+    Raises:
+        UserError: there are no shards, one is damaged or of another kind than the others, or a database is there.
+    """
+    space = search_spaces.get(search_space)
+    folder = data_folder(space, data_path)
+    target = folder / "meta_train_tasks_predictor.pt"
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    tasks, texts, accuracy, task = [], [], [], []
+    for path, header, records in _read_all(shards_folder(space, data_path)):
+        missing = header["num_tasks"] - len(records)
+        note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
+        say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
+        for record in records:
+            texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
+            accuracy += record["accuracy"]
+            task += [len(tasks)] * len(record["archs"])
+            tasks.append(record["classes"])
+    if not texts:
+        raise UserError(f"The shards in {shards_folder(space, data_path)} hold no measured task yet.")
+    if len(tasks) < 2:
+        raise UserError("A database needs at least two measured tasks: one to train on, one to validate with.")
+    split, num_validation = split_by_task(torch.tensor(task))
+    save_torch(folder / TASK_LIST, tasks)
+    tensors = (torch.tensor(accuracy), torch.tensor(task), split)
+    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation)
+    sizes = [len(classes) for classes in tasks]
+    say(
+        f"{written}: {len(texts)} architectures on {len(tasks)} tasks of {min(sizes)} to {max(sizes)} classes, "
+        f"accuracy {np.mean(accuracy):.2f} +- {np.std(accuracy):.2f} %"
+    )
+    return written
+
+
+def _read_all(folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
+    found = [(path, *read_shard(path)[:2]) for path in sorted(folder.glob("shard_*.jsonl"))]
+    if not found:
+        raise UserError(
+            f"There are no shards in {folder}. Build one with: python build_database.py --model_name predictor "
+            "--index 0 --imgnet DIR"
+        )
+    first_path, first, _ = found[0]
+    for path, header, _ in found[1:]:
+        for name in ("search_space", "supernet", "num_calibration", "epochs", "class_names"):
+            if header[name] != first[name]:
+                raise UserError(f"{path} and {first_path} differ in {name}: they do not belong to one database.")
+    return found
+
+
+def split_by_task(task: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """A permutation of the tuples, validation first, that has no task on both sides.
+
+    Args:
+        task: (n,) long, of each tuple.
+
+    Returns:
+        (n,) long, and how many of its first tuples are for validation: at most 400 and a quarter of all.
+    """
+    shuffled = torch.randperm(int(task.max()) + 1, generator=random_generator(0))
+    counts = torch.bincount(task, minlength=len(shuffled))
+    held = counts[shuffled].cumsum(0)
+    limit = min(NUM_VALIDATION, max(1, len(task) // 4))
+    rank = shuffled.argsort()
+    return rank[task].argsort(stable=True), int(held[max(int((held <= limit).sum()), 1) - 1])

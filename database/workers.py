@@ -1,0 +1,149 @@
+"""Measure items in this process or on the workers of a Ray cluster, and hand over results as they come."""
+
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+import search_spaces
+from database.items import Item
+from engine.errors import UserError
+from engine.files import ROOT
+from engine.runs import keep_freed_memory, random_generator
+
+MAX_RETRIES = 3  # of an item whose worker died
+FEWER = "Use fewer --num-workers or a machine with more memory; finished tasks are kept."
+
+
+@dataclass(frozen=True)
+class EvaluatorOptions:
+    """What a worker needs to measure architectures.
+
+    Attributes:
+        search_space: its `evaluator` makes one from these options.
+        imgnet: folder of images.
+        class_names: of the classes that items number.
+        supernet: file of its weights, where the space has one.
+        num_calibration: training images of a task that calibrate a subnet's batch norm.
+        epochs: of networks that are trained from scratch.
+        device: of the worker.
+    """
+
+    search_space: str
+    imgnet: str
+    class_names: tuple[str, ...]
+    supernet: str
+    num_calibration: int
+    epochs: int
+    device: str
+
+
+@lru_cache(maxsize=1)
+def _evaluator(options: EvaluatorOptions) -> Any:
+    """A worker's evaluator, kept from one item to the next."""
+    keep_freed_memory()
+    return search_spaces.get(options.search_space).evaluator(options)
+
+
+def measure(options: EvaluatorOptions, item: Item) -> dict[str, Any]:
+    """Accuracies (%) of an item's architectures, with the seconds and the peak memory (GB) of this process."""
+    start, space = time.perf_counter(), search_spaces.get(options.search_space)
+    evaluator, rng = _evaluator(options), random_generator(item.seed)
+    accuracy = [evaluator.evaluate(space.from_text(text), item.classes, rng) for text in item.archs]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return {"accuracy": accuracy, "seconds": time.perf_counter() - start, "peak_gb": peak}
+
+
+def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
+    """Measure items one after the other in this process.
+
+    Raises:
+        UserError: an item cannot be measured, for instance because memory is short.
+    """
+    for item in items:
+        try:
+            yield item, measure(options, item)
+        except (MemoryError, RuntimeError) as error:
+            _explain(error)
+            raise
+
+
+def _explain(error: Exception) -> None:
+    """Raise the error that a user can mend, where memory is what was missing."""
+    words = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+        raise UserError(f"A worker ran out of memory. {FEWER}") from error
+
+
+def measure_with_ray(
+    options: EvaluatorOptions, items: list[Item], num_workers: int, address: str | None
+) -> Iterator[tuple[Item, dict[str, Any]]]:
+    """Measure items on the workers of a Ray cluster, in the order they finish.
+
+    An item whose worker dies is measured again by another, up to 3 times.
+
+    Args:
+        num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
+        address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
+            `num_workers` processes is started on this machine when None.
+
+    Raises:
+        UserError: Ray is missing or cannot be reached, or an item cannot be measured.
+    """
+    ray = _ray()
+    cuda = options.device.startswith("cuda")
+    if address:
+        where = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
+    else:
+        where = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **where)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise UserError(f"Ray cannot be started or reached ({str(error).splitlines()[0]}).") from error
+    try:
+        num_workers = num_workers or int(ray.cluster_resources().get("CPU", 1))
+        gpus = min(1.0, torch.cuda.device_count() / num_workers) if cuda else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(measure)
+        yield from _stream(ray, task, ray.put(options), items, num_workers)
+    finally:
+        ray.shutdown()
+
+
+def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: int):
+    waiting, running = list(reversed(items)), {}
+    while waiting or running:
+        while waiting and len(running) < 2 * num_workers:  # one to work on and one to go on with
+            item = waiting.pop()
+            running[task.remote(options, item)] = item
+        ready, _ = ray.wait(list(running))
+        for reference in ready:
+            item = running.pop(reference)
+            yield item, _result(ray, reference, item)
+
+
+def _result(ray: Any, reference: Any, item: Item) -> dict[str, Any]:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:  # the worker's own exception
+        _explain(error.cause or error)
+        raise (error.cause or error) from error
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise UserError(
+            f"The worker measuring task {item.number} of shard {item.shard} died {MAX_RETRIES + 1} times, probably for "
+            f"want of memory. {FEWER} Continue with the same command."
+        ) from error
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "--num-workers needs Ray, which is not installed: pip install ray. Without it leave the option out, and "
+            "tasks are measured one after the other."
+        ) from error
+    return ray

@@ -1,0 +1,108 @@
+"""Which architecture to evaluate: a search's choice, a text, or a configuration of NSGANetV2."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import search_spaces
+from engine.errors import UserError
+from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An architecture and where it comes from.
+
+    Attributes:
+        arch: the architecture.
+        source: a file, or "--arch".
+        image_size: what its configuration asks for, None where it does not say.
+    """
+
+    arch: Arch
+    source: str
+    image_size: int | None = None
+
+
+def searched(folder: Path, bound: float | None, mend: str) -> Chosen:
+    """The best predicted architecture of a meta-test's first run, of at most `bound` million multiply-accumulates.
+
+    Args:
+        mend: how to make the ranking, a sentence that ends in the command.
+
+    Raises:
+        UserError: the ranking is missing or damaged, or holds none that small.
+    """
+    space = search_spaces.get("ofa_mbv3")
+    path = folder / "best_arch" / "ranking_run_1.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {mend}")
+    try:
+        with path.open(newline="") as file:
+            rows = [(float(row["mflops"]), space.from_text(row["architecture"])) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+        raise UserError(f"{path} is damaged ({error}). {mend}") from error
+    if not rows:
+        raise UserError(f"{path} holds no architectures. {mend}")
+    for flops, arch in rows:
+        if bound is None or flops <= bound:
+            return Chosen(arch, str(path))
+    raise UserError(
+        f"--bound {bound:g}: none of the {len(rows)} candidates in {path} is that small, the smallest has "
+        f"{min(flops for flops, _ in rows):.6g} MFLOPs. {mend} --bound {bound:g}"
+    )
+
+
+def read_model_config(path: str | Path, width_mult: float) -> Chosen:
+    """A configuration of NSGANetV2 (Lu et al., ECCV 2020): `net.subnet` (ks, e, d and r) or `net.config` (layers).
+
+    Args:
+        width_mult: of the supernet that it is to take its weights from.
+
+    Raises:
+        UserError: the file is missing or damaged, or its network is none of this space.
+    """
+    space = search_spaces.get("ofa_mbv3")
+    try:
+        value = json.loads(Path(path).read_text())
+        if "blocks" in value:
+            arch = _from_blocks(value["blocks"])
+        else:
+            arch = {"ks": _padded(value["ks"], value["d"]), "e": _padded(value["e"], value["d"]), "d": value["d"]}
+        size = value.get("r")
+        width = float(value.get("w", width_mult))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"--model-config {path} is not a configuration of NSGANetV2 ({type(error).__name__}: {error}). It is a "
+            "JSON file with 'ks', 'e' and 'd', or with the 'blocks' of the network."
+        ) from error
+    if width != width_mult:
+        raise UserError(f"{path} is of a supernet {width:g} wide, but --supernet is {width_mult:g} wide.")
+    return Chosen(space.from_text(str(arch)), str(path), size)
+
+
+def _padded(values: list[int], depths: list[int]) -> list[int]:
+    """Choices of the active layers alone to those of all layers; a list of all layers is left as it is."""
+    if len(values) != sum(depths):
+        return values
+    left = iter(values)
+    fill = KERNELS[0]  # as well the smallest expansion
+    return [next(left) if i < depth else fill for depth in depths for i in range(MAX_DEPTH)]
+
+
+def _from_blocks(blocks: list[dict[str, Any]]) -> Arch:
+    """Layers of a network, the first block left out; a stage begins where a block has no shortcut."""
+    stages: list[list[dict[str, Any]]] = []
+    for block in blocks[1:]:
+        if block["shortcut"] is None:
+            stages.append([])
+        stages[-1].append(block.get("conv") or block["mobile_inverted_conv"])
+    depths = [len(stage) for stage in stages]
+    if len(stages) != NUM_STAGES or not set(depths) <= set(DEPTHS):
+        raise ValueError(f"stages of {depths} layers")
+    layers = [layer for stage in stages for layer in stage]
+    kernels = [layer["kernel_size"] for layer in layers]
+    expansions = [min(EXPANSIONS, key=lambda e: abs(e - layer["expand_ratio"])) for layer in layers]
+    return {"ks": _padded(kernels, depths), "e": _padded(expansions, depths), "d": depths}

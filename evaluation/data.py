@@ -1,0 +1,133 @@
+"""Images to fine-tune on: training, validation and test parts of a dataset, augmented by the published protocol.
+
+Dimensions: M images, s side of the network's input in pixels.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from engine.errors import UserError
+from tasks.imagenet import CROP, MEAN, STD
+from tasks.images import ImageSource, split_folder, to_rgb
+from tasks.pixels import stratified_split
+from tasks.sources import open_source
+
+CIFAR = ("cifar10", "cifar100")
+
+
+class Part(Dataset):
+    """Some images of a source with a transformation: (3, s, s) float and a label each."""
+
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, transform: Callable[[Image.Image], torch.Tensor]):
+        self.source, self.numbers, self.transform = source, numbers.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        number = self.numbers[index]
+        try:
+            with self.source.open(number) as image:
+                pixels = to_rgb(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"{self.source.describe(number)} cannot be read ({error}). Replace or remove it."
+            ) from error
+        return self.transform(pixels), int(self.source.labels[number])
+
+
+@dataclass(frozen=True)
+class FineTuningData:
+    """A dataset's parts. `fingerprint` tells one set of images and one split from another."""
+
+    name: str
+    class_names: list[str]
+    train: Part
+    valid: Part
+    test: Part
+    fingerprint: str
+    origin: str
+
+
+def load_fine_tuning_data(
+    name: str,
+    image_folder: str | None,
+    data_path: str,
+    mirror: str | None,
+    image_size: int,
+    cutout: int,
+    valid_share: float,
+    seed: int,
+) -> FineTuningData:
+    """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
+
+    Validation images, which choose the epoch, are a share of the training images; where a folder has no `test`, 20 %
+    of each class are for testing.
+
+    Raises:
+        UserError: there are no such images, they have one class, or a class is too small to be split.
+    """
+    has_test = image_folder is None or split_folder(image_folder, "test") is not None
+    source = open_source(name, image_folder, "train", data_path, mirror)
+    names = source.class_names
+    if len(names) < 2:
+        raise UserError(f"{source.origin} has one class ({names[0]!r}): there is nothing to tell apart.")
+    if has_test:
+        test_source = open_source(name, image_folder, "test", data_path, mirror)
+        if test_source.class_names != names:
+            raise UserError(f"{image_folder or name}: train and test do not have the same classes.")
+        rest, test = torch.arange(len(source.labels)), torch.arange(len(test_source.labels))
+    else:
+        test_source = source
+        rest, test = stratified_split(source.labels, names, seed)
+    train, valid = stratified_split(source.labels[rest], names, seed + 1, valid_share)
+    train, valid = rest[train], rest[valid]
+    augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)
+    parts = (Part(source, train, augment), Part(source, valid, plain), Part(test_source, test, plain))
+    described = "\n".join(f"{part.source.describe(i)} {part.source.labels[i]}" for part in parts for i in part.numbers)
+    fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
+    return FineTuningData(name, names, *parts, fingerprint, source.origin)
+
+
+def training_transform(name: str, image_size: int, cutout: int) -> Callable[[Image.Image], torch.Tensor]:
+    """Random crop, mirror, AutoAugment and cutout (SPEC section 5)."""
+    policy = v2.AutoAugmentPolicy.CIFAR10 if name in CIFAR else v2.AutoAugmentPolicy.IMAGENET
+    return v2.Compose(
+        [
+            v2.Resize(round(image_size / CROP), antialias=True),
+            v2.RandomCrop(image_size),
+            v2.RandomHorizontalFlip(),
+            v2.AutoAugment(policy),
+            *_to_tensor(),
+            Cutout(cutout),
+        ]
+    )
+
+
+def test_transform(image_size: int) -> Callable[[Image.Image], torch.Tensor]:
+    """The middle of the image."""
+    return v2.Compose([v2.Resize(round(image_size / CROP), antialias=True), v2.CenterCrop(image_size), *_to_tensor()])
+
+
+def _to_tensor() -> list[Callable]:
+    normalize = v2.Normalize((MEAN / 255).tolist(), (STD / 255).tolist())
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), normalize]
+
+
+class Cutout:
+    """A square of `size` pixels around a random point set to the mean (DeVries and Taylor, 2017)."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        top, left = (int(torch.randint(side, ())) - self.size // 2 for side in image.shape[1:])
+        rows, columns = (slice(max(0, start), max(0, start + self.size)) for start in (top, left))
+        image[:, rows, columns] = 0
+        return image

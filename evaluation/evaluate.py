@@ -1,0 +1,129 @@
+"""The accuracy of a MobileNetV3 architecture on a dataset, from its choice to the result file."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import search_spaces
+from engine.errors import UserError
+from engine.files import write_text
+from engine.runs import TextLog, keep_freed_memory, provenance
+from evaluation.architectures import Chosen, read_model_config, searched
+from evaluation.data import FineTuningData, load_fine_tuning_data
+from evaluation.finetune import FineTuning, fine_tune, fine_tuned_network
+from networks.train import Run
+from supernet.model import load_supernet
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Which architecture to fine-tune on what; the fields are the options of `evaluation/main.py`."""
+
+    data_name: str
+    image_folder: str | None
+    num_gen_arch: int
+    bound: float | None
+    model_config: str | None
+    arch: str | None
+    supernet: str
+    data_path: str
+    mirror: str | None
+    save_path: str
+    image_size: int | None
+    epochs: int
+    batch_size: int
+    lr: float
+    valid_share: float
+    num_workers: int
+    seed: int
+    resume: bool
+    overwrite: bool
+    device: torch.device
+
+
+space = search_spaces.get("ofa_mbv3")
+
+
+def evaluate(options: EvaluationOptions) -> str:
+    """Fine-tune a subnet with the supernet's weights; files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
+
+    Returns:
+        The report's text.
+
+    Raises:
+        UserError: the architecture, supernet or images are missing, or an earlier run is in the way.
+    """
+    keep_freed_memory()
+    protocol = FineTuning(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)
+    supernet, config = load_supernet(options.supernet)
+    chosen = choose(options, config.width_mult)
+    size = options.image_size or chosen.image_size or config.image_size
+    images = (options.data_name, options.image_folder, options.data_path, options.mirror)
+    data = load_fine_tuning_data(*images, size, protocol.cutout, options.valid_share, options.seed)
+    identity = identify(options, chosen, data, size, protocol)
+    folder = prepare(options, identity)
+    torch.manual_seed(options.seed)  # of the classifier's weights
+    network = fine_tuned_network(supernet, chosen.arch, len(data.class_names), protocol).to(options.device)
+    run = Run(network, protocol, identity, options.seed, folder / "ckpt_last.pt")
+    run.restore()
+    figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
+    cost = space.cost(chosen.arch, len(data.class_names), size, config.width_mult)
+    history = provenance(options.seed, supernet=options.supernet, images=data.origin, architecture=chosen.source)
+    sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
+    value = {**identity, **cost, **figures, "num_images": sizes, "history": history}
+    write_text(folder / "result.json", json.dumps(value, indent=1) + "\n")
+    return "\n".join(
+        [
+            f"{identity['architecture']} of {chosen.source}",
+            f"{data.name}: {cost['flops']:.1f} MFLOPs, {cost['params']:.2f} M parameters, {size} px",
+            f"test accuracy {figures['test']:.2f} % at epoch {figures['epoch']}, the best by validation "
+            f"({figures['valid']:.2f} %)",
+            f"results are in {folder}",
+        ]
+    )
+
+
+def choose(options: EvaluationOptions, width_mult: float) -> Chosen:
+    """The architecture that the options name."""
+    if options.arch:
+        return Chosen(space.from_text(options.arch), "--arch")
+    if options.model_config:
+        return read_model_config(options.model_config, width_mult)
+    folder = Path(options.save_path) / space.results_folder / "meta_test" / options.data_name
+    mend = (
+        f"Search with: python main.py --model generator --search-space {space.name} --test --data-name "
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch}"
+    )
+    return searched(folder / str(options.num_gen_arch), options.bound, mend)
+
+
+def identify(
+    options: EvaluationOptions, chosen: Chosen, data: FineTuningData, image_size: int, protocol: FineTuning
+) -> dict[str, Any]:
+    """What a result depends on."""
+    return {
+        "architecture": space.to_text(chosen.arch),
+        "dataset": data.name,
+        "images": data.fingerprint,
+        "image_size": image_size,
+        "supernet": hashlib.sha256(Path(options.supernet).read_bytes()).hexdigest(),
+        "protocol": asdict(protocol),
+        "seed": options.seed,
+    }
+
+
+def prepare(options: EvaluationOptions, identity: dict[str, Any]) -> Path:
+    """Make the run's folder, or see whether the one that is there may be continued or replaced."""
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(options.save_path) / space.results_folder / "evaluation" / identity["dataset"] / key
+    if folder.exists() and not options.resume:
+        if not options.overwrite:
+            raise UserError(f"{folder} has an earlier run of this: continue with --resume or replace with --overwrite.")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

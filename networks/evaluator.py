@@ -1,0 +1,49 @@
+"""Measure architectures by training them from scratch, for a meta-training database (MetaD2A section 4.1)."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.runs import say
+from networks.train import Run, published_protocol, train
+from search_spaces import SearchSpace
+from tasks.extractors import DATASET_STATS, IMAGE_SIZE
+from tasks.imagenet import Images as ClassImages
+from tasks.imagenet import open_imagenet
+from tasks.pixels import ImageData, Images
+
+NAME = "imgnet32"  # images are whole ones at 32 x 32, as in downsampled ImageNet
+
+
+class TrainingEvaluator:
+    """Networks of a search space trained on the images of a task's classes.
+
+    Args:
+        options: a `database.workers.EvaluatorOptions`.
+
+    Raises:
+        UserError: images are missing.
+    """
+
+    def __init__(self, space: SearchSpace, options: Any):
+        self.space, self.options = space, options
+        self.training, self.held_out = open_imagenet(options.imgnet, list(options.class_names), IMAGE_SIZE, crop=1)
+
+    def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
+        """Held-out accuracy (%) after the last epoch; weights and batches are drawn with a seed from `rng`."""
+        held_out = _images(self.held_out, classes)
+        names = [self.options.class_names[c] for c in classes]
+        parts = (_images(self.training, classes), held_out, held_out)
+        data = ImageData(NAME, names, *parts, *DATASET_STATS[NAME], "", self.options.imgnet)
+        seed = int(torch.randint(2**31, (), generator=rng))
+        protocol = published_protocol(NAME, epochs=self.options.epochs, augment=True)
+        with tempfile.TemporaryDirectory() as folder:
+            torch.manual_seed(seed)
+            network = self.space.network(arch, len(classes)).to(self.options.device)
+            return train(Run(network, protocol, {}, seed, Path(folder) / "ckpt.pt"), data, say)["x-test"]
+
+
+def _images(images: ClassImages, classes: list[int]) -> Images:
+    return Images(images.store.pixels(images.numbers(classes)), images.labels(classes))

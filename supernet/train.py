@@ -1,0 +1,194 @@
+"""Train a supernet by the sandwich rule: at every step the largest subnet learns the labels, the smallest and random
+ones learn the largest one's outputs (Yu and Huang, ICCV 2019; in place of Once-for-All's progressive shrinking).
+
+Dimensions: B images of a batch, C classes.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import search_spaces
+from engine.errors import UserError
+from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS
+from supernet.evaluate import accuracy, calibrate
+from supernet.model import SupernetConfig, build_supernet, read_supernet, save_supernet, subnet
+from tasks.imagenet import Images, open_imagenet
+
+FILE = "supernet.pt"
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
+LABEL_SMOOTHING = 0.1
+MAX_NORM = 5.0
+NUM_CHECKED = 2000  # held-out images of the check after every epoch, and training images that calibrate it
+SMALLEST = {"ks": [KERNELS[0]] * 20, "e": [EXPANSIONS[0]] * 20, "d": [DEPTHS[0]] * 5}
+LARGEST = {"ks": [KERNELS[-1]] * 20, "e": [EXPANSIONS[-1]] * 20, "d": [DEPTHS[-1]] * 5}
+
+
+@dataclass(frozen=True)
+class SupernetOptions:
+    """How to train a supernet on an ImageNet folder. `imgnet`, `resume` and `overwrite` may differ when resumed."""
+
+    imgnet: str
+    class_names: list[str]
+    save_path: str
+    device: torch.device
+    width_mult: float
+    image_size: int
+    epochs: int
+    batch_size: int
+    num_random: int
+    lr: float
+    weight_decay: float
+    seed: int
+    resume: bool
+    overwrite: bool
+
+    def fixed(self) -> dict[str, Any]:
+        """What must not change when a run is resumed."""
+        free = ("imgnet", "class_names", "save_path", "device", "resume", "overwrite")
+        return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+class _Run:
+    """The supernet and everything else that changes while training."""
+
+    def __init__(self, options: SupernetOptions, num_steps: int):
+        torch.manual_seed(options.seed)
+        self.config = SupernetConfig(
+            len(options.class_names), options.width_mult, options.image_size, options.class_names
+        )
+        self.net = build_supernet(self.config).to(options.device, memory_format=torch.channels_last)
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        rest = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=options.lr)
+        rise = max(1, round(WARM_UP * num_steps))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise)))
+
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.rng = random_generator(options.seed)
+        self.epoch = 0
+
+    def save(self, path: Path, options: SupernetOptions) -> None:
+        training = {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "rng": self.rng.get_state(),
+            "options": options.fixed(),
+        }
+        history = provenance(options.seed, imgnet=options.imgnet)
+        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=history)
+
+    def restore(self, path: Path, options: SupernetOptions) -> None:
+        value = read_supernet(path)
+        before, now = value["training"]["options"], options.fixed()
+        if differing := [name for name in now if before.get(name) != now[name]]:
+            name = differing[0]
+            raise UserError(
+                f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of "
+                "the first run, or start anew with --overwrite."
+            )
+        if value["config"] != self.config:
+            raise UserError(f"{path} was trained on other classes. Start anew with --overwrite.")
+        self.net.load_state_dict(value["state_dict"])
+        self.optimizer.load_state_dict(value["training"]["optimizer"])
+        self.scheduler.load_state_dict(value["training"]["scheduler"])
+        self.rng.set_state(value["training"]["rng"])
+        self.epoch = value["epoch"]
+
+
+def train_supernet(options: SupernetOptions) -> Path:
+    """Train, and keep the state after every epoch in `save_path`/supernet.pt; returns that file.
+
+    Raises:
+        UserError: images are missing, an earlier run is in the way, or the loss is not finite.
+    """
+    keep_freed_memory()
+    folder = Path(options.save_path)
+    path = folder / FILE
+    if path.exists() and not (options.resume or options.overwrite):
+        raise UserError(f"{path} exists. Continue it with --resume, replace it with --overwrite, or give --save-path.")
+    if options.resume and not path.exists():
+        raise UserError(f"Nothing to resume: {path} is missing. Start without --resume.")
+    training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
+    classes = list(range(len(options.class_names)))
+    numbers, labels = training.numbers(classes), training.labels(classes)
+    steps = math.ceil(len(numbers) / options.batch_size)
+    run = _Run(options, steps * options.epochs)
+    log = TextLog(folder / "log.txt")
+    if options.resume:
+        run.restore(path, options)
+    say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
+    while run.epoch < options.epochs:
+        loss = _epoch(run, training, numbers, labels, options)
+        run.epoch += 1
+        run.save(path, options)
+        figures = _check(run, training, held_out)
+        log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    say(f"peak memory {peak_memory()}")
+    return path
+
+
+def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:
+    """One pass over the training images; returns the largest subnet's mean loss."""
+    space = search_spaces.get("ofa_mbv3")
+    run.net.train()
+    order = torch.randperm(len(numbers), generator=run.rng)
+    batches, total = order.split(options.batch_size), 0.0
+    for rows in tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
+        x = images.store.augmented(numbers[rows], run.rng).to(options.device)
+        smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
+        run.optimizer.zero_grad()
+        loss = sandwich(run.net, x, labels[rows].to(options.device), smaller)
+        nn.utils.clip_grad_norm_(run.net.parameters(), MAX_NORM)
+        run.optimizer.step()
+        run.scheduler.step()
+        total += loss
+    mean = total / len(batches)
+    if not math.isfinite(mean):
+        raise UserError(f"The loss became {mean} in epoch {run.epoch + 1}: try a smaller --lr.")
+    return mean
+
+
+def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]) -> float:
+    """Add up the gradients of the largest subnet on labels (B,) and of smaller ones on its outputs (B, C).
+
+    Returns:
+        The largest subnet's loss.
+    """
+    net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
+    logits = net(x)  # (B, C)
+    loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+    loss.backward()
+    target = logits.detach().softmax(dim=1)
+    for arch in smaller:
+        net.set_active_subnet(arch["ks"], arch["e"], arch["d"])
+        F.cross_entropy(net(x), target).backward()
+    return loss.item()
+
+
+def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:
+    """Held-out accuracy (%) of the largest and the smallest subnet on all classes."""
+    C = len(training.by_class)
+    rng = random_generator(0)
+    numbers, labels = held_out.numbers(list(range(C))), held_out.labels(list(range(C)))
+    rows = torch.randperm(len(numbers), generator=rng)[:NUM_CHECKED]
+    known = training.numbers(list(range(C)))
+    known = known[torch.randperm(len(known), generator=rng)[:NUM_CHECKED]]
+    figures = {}
+    for name, arch in (("largest", LARGEST), ("smallest", SMALLEST)):
+        network = subnet(run.net, arch)
+        calibrate(network, training, known)
+        figures[name] = accuracy(network, held_out, numbers[rows], labels[rows], torch.arange(C))
+    return figures

@@ -1,0 +1,156 @@
+"""An ImageNet folder as pixels: what networks train on, and what is held out.
+
+Dimensions: M images in all, n of them, s side of a stored image in pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as TF
+
+from engine.errors import UserError
+from tasks.images import ImageSource, folder_classes, image_folder, read_class_order, to_rgb
+
+CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
+CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
+HELD_OUT = 4  # without a folder `val`, every fourth image of a class is held out
+MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
+STD = torch.tensor([0.229, 0.224, 0.225]) * 255
+
+
+class PixelStore:
+    """Images of a source at s x s pixels, decoded when asked for, and kept where there is room for all.
+
+    Args:
+        image_size: side of a network's input.
+        crop: the share of s that it is.
+    """
+
+    def __init__(self, source: ImageSource, image_size: int, crop: float):
+        self.source = source
+        self.image_size = image_size
+        self.side = round(image_size / crop)
+        M = len(source.labels)
+        size = M * self.side**2 * 3
+        self._cache = torch.empty(M, self.side, self.side, 3, dtype=torch.uint8) if size <= CACHE_BYTES else None
+        self._known = torch.zeros(M, dtype=torch.bool)
+
+    def pixels(self, numbers: torch.Tensor) -> torch.Tensor:
+        """(n, s, s, 3) uint8.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        if self._cache is None:
+            return torch.stack([self._decode(i) for i in numbers.tolist()])
+        for i in numbers[~self._known[numbers]].tolist():
+            self._cache[i] = self._decode(i)
+            self._known[i] = True
+        return self._cache[numbers]
+
+    def centered(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The middle of the images, normalised: (n, 3, image_size, image_size), channels last."""
+        start = (self.side - self.image_size) // 2
+        middle = slice(start, start + self.image_size)
+        return normalize(self.pixels(numbers)[:, middle, middle])
+
+    def augmented(self, numbers: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Random crops, half of them mirrored, normalised: (n, 3, image_size, image_size), channels last."""
+        pixels, n = self.pixels(numbers), len(numbers)
+        step = torch.arange(self.image_size)
+        rows, columns = torch.randint(self.side - self.image_size + 1, (2, n, 1), generator=rng) + step
+        mirrored = torch.rand(n, 1, generator=rng) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+        return normalize(pixels[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]])
+
+    def _decode(self, number: int) -> torch.Tensor:
+        try:
+            with self.source.open(number) as image:
+                pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"{self.source.describe(number)} cannot be read ({error}). Replace or remove it."
+            ) from error
+        pixels = TF.resize(pixels, [self.side], antialias=True)
+        return TF.center_crop(pixels, [self.side, self.side]).permute(1, 2, 0)
+
+
+def normalize(pixels: torch.Tensor) -> torch.Tensor:
+    """(n, h, w, 3) uint8 to (n, 3, h, w) float with ImageNet's mean and deviation, channels last in memory."""
+    return ((pixels.float() - MEAN) / STD).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images by class.
+
+    Attributes:
+        store: their pixels.
+        by_class: for each class the numbers of its images in the store.
+    """
+
+    store: PixelStore
+    by_class: list[torch.Tensor]
+
+    def labels(self, classes: list[int]) -> torch.Tensor:
+        """Position in `classes` of every image of these, in the order of `numbers`."""
+        return torch.arange(len(classes)).repeat_interleave(torch.tensor([len(self.by_class[c]) for c in classes]))
+
+    def numbers(self, classes: list[int]) -> torch.Tensor:
+        """All images of some classes, class after class."""
+        return torch.cat([self.by_class[c] for c in classes])
+
+
+def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: float = CROP) -> tuple[Images, Images]:
+    """Training and held-out images of the classes `names`.
+
+    A folder with `train` and `val` gives both; of any other every fourth image of a class, by name, is held out.
+
+    Raises:
+        UserError: the folder or a class is missing, or a class has too few images.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"--imgnet {folder} is not a folder.")
+    if (folder / "train").is_dir() and (folder / "val").is_dir():
+        return _images(folder / "train", names, image_size, crop), _images(folder / "val", names, image_size, crop)
+    whole = _images(folder, names, image_size, crop)
+    held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
+    if small := [name for name, mask in zip(names, held, strict=True) if not mask.any()]:
+        raise UserError(f"{folder / small[0]} has fewer than {HELD_OUT} images: none can be held out.")
+    training = [part[~mask] for part, mask in zip(whole.by_class, held, strict=True)]
+    held_out = [part[mask] for part, mask in zip(whole.by_class, held, strict=True)]
+    return Images(whole.store, training), Images(whole.store, held_out)
+
+
+def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Images:
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{folder} lacks {len(missing)} of {len(names)} classes: it has no sub-folder {missing[0]}{more}. Give the "
+            "whole ImageNet folder as --imgnet, or list the classes there are in a file for --class-order."
+        )
+    source = image_folder("imagenet", folder, names)
+    numbers = source.select(None, 0)  # complains about empty classes
+    return Images(PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist())))
+
+
+def class_names(folder: str | Path, class_order: str | None) -> list[str]:
+    """Names of the classes of an ImageNet folder: those of the file `class_order`, else all its sub-folders.
+
+    Raises:
+        UserError: the folder is missing or has no sub-folders, or the file cannot be read.
+    """
+    if class_order is not None:
+        return read_class_order(class_order)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"--imgnet {folder} is not a folder.")
+    names = folder_classes(folder / "train" if (folder / "train").is_dir() else folder)
+    if not names:
+        raise UserError(f"{folder} has no sub-folders: it needs one for each class, with the images inside.")
+    return names

@@ -1,0 +1,301 @@
+"""Building and collecting a predictor's database on a toy supernet and a toy ImageNet."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+import build_database
+import search_spaces
+from database.build import split_by_task
+from database.items import draw_item
+from database.shards import read_shard, shard_file
+from engine.cli import run
+from tasks.features import Features
+from tasks.meta_train import load_tuples
+
+pytest.importorskip("ofa")
+from supernet.model import SupernetConfig, build_supernet, save_supernet
+
+NAMES = [f"n{i:02d}" for i in range(12)]
+ofa = search_spaces.get("ofa_mbv3")
+BUILD = "--model_name predictor --imgnet images --supernet supernet.pt --num-tasks 3 --num-calibration 8 --gpu cpu"
+SHARDS = Path("data/ofa_mbv3/predictor_shards")
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Twelve classes of eight images, a supernet for them, and their features."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    for name in NAMES:
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    config = SupernetConfig(len(NAMES), 0.1, 16, NAMES)
+    save_supernet(tmp_path / "supernet.pt", build_supernet(config), config)
+    counts = torch.full((12,), 5)
+    Features("imgnet32", torch.randn(60, 16), counts, NAMES, "toy-32px", "").save(tmp_path / "data/imgnet32bylabel.pt")
+    return tmp_path
+
+
+@pytest.fixture
+def build(capsys):
+    def call(line):
+        try:
+            code = run(build_database.build_parser(), build_database.dispatch, line.split())
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.err
+
+    return call
+
+
+@pytest.fixture
+def refuses(build):
+    def call(line):
+        code, err = build(line)
+        errors = [text for text in err.splitlines() if text.startswith("error: ")]
+        assert (code, len(errors)) == (2, 1)
+        assert "Traceback" not in err
+        return errors[0]
+
+    return call
+
+
+def records(shard=0):
+    return sorted(read_shard(shard_file(SHARDS, shard))[1], key=lambda record: record["number"])
+
+
+def results(shard=0):
+    return [(r["number"], r["classes"], r["archs"], r["accuracy"]) for r in records(shard)]
+
+
+def test_shards_are_built_and_collected(world, build):
+    assert build(f"{BUILD} --index 0-1 --num-arch 2")[0] == 0
+    assert results(0) != results(1)
+    code, err = build("--model_name predictor --collect")
+    assert code == 0
+    assert "shard_0001.jsonl: 3 of 3 tasks" in err
+    tuples = load_tuples("predictor", ofa, "data", 12)
+    assert len(tuples.archs) == 12
+    sizes = (tuples.task_classes >= 0).sum(dim=1)
+    assert ((sizes >= 10) & (sizes <= 12)).all()
+    assert len(torch.load("data/ofa_mbv3/meta_train_task_lst.pt", weights_only=True)) == 6
+    expected = [value for shard in (0, 1) for record in records(shard) for value in record["accuracy"]]
+    assert sorted(tuples.accuracy.tolist()) == pytest.approx(sorted(expected))
+    assert not set(tuples.task[tuples.training].tolist()) & set(tuples.task[tuples.validation].tolist())
+
+
+def test_measured_accuracies_are_those_of_the_subnet(world, build):
+    """Against the plain way: every held-out image on its own through the active supernet."""
+    from supernet.evaluate import SubnetEvaluator
+    from supernet.model import load_supernet
+
+    class Options:
+        supernet, device, imgnet, class_names, num_calibration = "supernet.pt", "cpu", "images", NAMES, 100
+
+    evaluator = SubnetEvaluator(Options)
+    rng, arch, classes = torch.Generator().manual_seed(0), ofa.sample(1, torch.Generator())[0], [7, 2, 5]
+    found = evaluator.evaluate(arch, classes, rng)
+    net, _ = load_supernet("supernet.pt")
+    net.set_active_subnet(arch["ks"], arch["e"], arch["d"])
+    from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
+
+    training, held_out = evaluator.training, evaluator.held_out
+    network = net.get_active_subnet()
+    set_running_statistics(network, [(training.store.centered(training.numbers(classes)), None)])
+    right = []
+    for position, c in enumerate(classes):
+        for number in held_out.by_class[c]:
+            logits = network.eval()(held_out.store.centered(number[None]))[0]
+            right.append(int(max(range(3), key=lambda i: logits[classes[i]]) == position))
+    assert found == pytest.approx(100 * sum(right) / len(right))
+
+
+def test_the_whole_way_to_a_search(world, build, command):
+    """Databases, both models, a search: the published order, all by commands."""
+    small = "--search-space ofa_mbv3 --nz 8 --num-sample 2 --gpu cpu"
+    assert build(f"{BUILD} --index 0-1 --num-arch 2")[0] == 0
+    assert build("--model_name predictor --collect")[0] == 0
+    code, _, err = command(f"--model predictor --hs 12 --max-epoch 2 --batch-size 4 {small}")
+    assert code == 0, err
+    line = "--model_name generator --num-tasks 8 --num-sampled 5 --num-sample 2 --num-draws 2"
+    code, err = build(line)
+    assert code == 0, err
+    assert len(load_tuples("generator", ofa, "data", 12).archs) == 8
+    assert "--overwrite" in build(line)[1]
+    code, _, err = command(f"--model generator --hs 8 --max-epoch 2 --batch-size 4 {small}")
+    assert code == 0, err
+    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_2.pt", weights_only=True)
+    checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5  # so little training makes no valid graph
+    checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
+    checkpoint["state"]["decoder.add_vertex.2.bias"][2:11] = 0
+    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_2.pt")
+    Features("toy", torch.randn(15, 16), torch.full((3,), 5), list("abc"), "toy-32px", "").save("data/toybylabel.pt")
+    code, _, err = command(f"--model generator --test --num-gen-arch 5 --data-name toy {small}")
+    assert code == 0, err
+    assert len(Path("results/ofa_mbv3/meta_test/toy/5/best_arch/architecture.txt").read_text().splitlines()) == 1
+
+
+def test_items_do_not_depend_on_their_neighbours():
+    one = draw_item(ofa, 1000, 2, 333, 3, 7)
+    assert one == draw_item(ofa, 1000, 2, 333, 3, 7)
+    sizes = [len(draw_item(ofa, 1000, 1, seed, 0, 0).classes) for seed in range(60)]
+    assert 10 <= min(sizes) < 150 < 800 < max(sizes) <= 990
+    assert one.classes != draw_item(ofa, 1000, 2, 333, 4, 7).classes
+    assert one.classes != draw_item(ofa, 1000, 2, 334, 3, 7).classes
+    assert len(draw_item(search_spaces.get("nasbench201"), 600, 1, 333, 0, 0).classes) == 20
+
+
+def test_an_interrupted_shard_is_continued(world, build):
+    assert build(f"{BUILD}")[0] == 0
+    whole, path = results(), shard_file(SHARDS, 0)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]) + lines[2][:40])  # killed while writing the second task
+    code, err = build(f"{BUILD}")
+    assert code == 0
+    assert "2 tasks measured" in err
+    assert results() == whole
+
+
+def test_a_killed_build_loses_nothing(world, build):
+    command = [sys.executable, str(ROOT / "build_database.py"), *BUILD.replace("tasks 3", "tasks 200").split()]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    path, deadline = shard_file(SHARDS, 0), time.monotonic() + 60
+    while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") > 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, found, _ = read_shard(path)
+    assert len(found) >= 3
+    assert {record["number"] for record in found} == set(range(len(found)))
+
+
+def ray_workers(folder):
+    """Processes that measure for a command started in `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cwd").resolve() == folder and b"ray::measure" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def test_a_ray_worker_that_dies_is_replaced(world, build):
+    """Two workers, one killed on the way: the results are those of this process alone."""
+    pytest.importorskip("ray")
+    line = BUILD.replace("tasks 3", "tasks 30")
+    command = [sys.executable, str(ROOT / "build_database.py"), *line.split(), "--num-workers", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    path, killed, deadline = shard_file(SHARDS, 0), None, time.monotonic() + 300
+    while killed is None and time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") > 2 and (workers := ray_workers(world)):
+            killed = workers[0]
+            os.kill(killed, signal.SIGKILL)
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert killed is not None
+    with_ray = results()
+    path.unlink()
+    assert build(line)[0] == 0
+    assert results() == with_ray
+
+
+def test_a_worker_out_of_memory(world, refuses, monkeypatch):
+    import database.workers
+
+    def full(options, item):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(database.workers, "measure", full)
+    assert "--num-workers" in refuses(BUILD)
+
+
+def test_ray_is_optional(world, refuses, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install ray" in refuses(f"{BUILD} --num-workers 2")
+
+
+def test_a_folder_that_lacks_classes(world, refuses):
+    for path in (world / "images" / "n03").iterdir():
+        path.unlink()
+    (world / "images" / "n03").rmdir()
+    assert "lacks 1 of 12 classes: it has no sub-folder n03" in refuses(BUILD)
+    Path("order.txt").write_text("".join(f"{name} 1 x\n" for name in NAMES if name != "n03"))
+    Path("unknown.txt").write_text("n77\n")
+    assert "no features of class n77" in refuses(f"{BUILD} --class-order unknown.txt")
+
+
+def test_some_of_the_classes_keep_their_numbers(world, build):
+    Path("order.txt").write_text("".join(f"{name}\n" for name in NAMES[1:]))
+    assert build(f"{BUILD} --class-order order.txt")[0] == 0
+    assert all(min(record["classes"]) >= 2 for record in records())
+
+
+def test_a_supernet_that_does_not_know_a_class(world, refuses):
+    config = SupernetConfig(11, 0.1, 16, NAMES[1:])
+    save_supernet("supernet.pt", build_supernet(config), config)
+    assert "not trained on class n00" in refuses(BUILD)
+
+
+def test_a_damaged_shard(world, build, refuses):
+    assert build(BUILD)[0] == 0
+    path = shard_file(SHARDS, 0)
+    whole = path.read_text()
+    path.write_text(whole.replace('"number": 1', '"number": 2'))
+    assert "shard_0000.jsonl is damaged in line 3" in refuses("--model_name predictor --collect")
+    assert "shard_0000.jsonl is damaged in line 3" in refuses(BUILD)
+    path.write_text("")
+    assert "damaged" in refuses("--model_name predictor --collect")
+    path.write_text(whole)
+    assert build("--model_name predictor --collect")[0] == 0
+
+
+def test_shards_of_other_options_do_not_mix(world, build, refuses):
+    assert build(BUILD)[0] == 0
+    assert "num_archs 1, this command has 2" in refuses(f"{BUILD} --num-arch 2")
+    assert build(f"{BUILD} --index 1 --num-calibration 9")[0] == 0
+    assert "differ in num_calibration" in refuses("--model_name predictor --collect")
+
+
+def test_nothing_to_collect_and_nothing_overwritten(world, build, refuses):
+    assert "There are no shards" in refuses("--model_name predictor --collect")
+    assert build(BUILD)[0] == 0
+    assert build("--model_name predictor --collect")[0] == 0
+    assert "--overwrite" in refuses("--model_name predictor --collect")
+    assert "--imgnet is missing" in refuses("--model_name predictor")
+
+
+def test_architectures_that_are_trained_from_scratch(world, build, space, monkeypatch):
+    """The same engine measures NAS-Bench-201: its networks learn the task's own images."""
+    monkeypatch.setattr("networks.nasbench201.CELLS_PER_STAGE", 1)
+    line = f"{BUILD} --search-space nasbench201 --epochs 1".replace("--num-tasks 3", "--num-tasks 2")
+    code, err = build(line)
+    assert code == 0, err
+    assert build("--model_name predictor --search-space nasbench201 --collect")[0] == 0
+    tuples = load_tuples("predictor", space, "data", 12)
+    assert len(tuples.archs) == 2
+    assert ((tuples.accuracy >= 0) & (tuples.accuracy <= 100)).all()
+
+
+def test_the_split_keeps_tasks_together():
+    task = torch.tensor([0] * 5 + [1] * 3 + [2] * 7 + [3] * 5)
+    split, num_validation = split_by_task(task)
+    assert sorted(split.tolist()) == list(range(20))
+    assert 1 <= num_validation <= 7
+    assert not set(task[split[:num_validation]].tolist()) & set(task[split[num_validation:]].tolist())

@@ -1,0 +1,106 @@
+"""Tasks of different sizes in one batch equal the same tasks one at a time."""
+
+import pytest
+import torch
+
+import search_spaces
+from build_database import choose_tasks
+from engine.errors import UserError
+from generator.model import GeneratorConfig, GeneratorModel
+from predictor.model import PredictorConfig, PredictorModel
+from set_encoder.encoder import RaggedSets
+from tasks.draws import TaskDraws
+from tasks.features import Features
+from tasks.meta_train import Tuples, load_tuples, save_tuples
+
+ofa = search_spaces.get("ofa_mbv3")
+SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 8, "feature_dim": 6}
+TASKS = [[0, 4, 2], [1], [5, 3, 2, 1, 0], [4, 5]]
+
+
+def ragged_tuples(rng):
+    classes = torch.full((len(TASKS), 5), -1)
+    for row, task in zip(classes, TASKS, strict=True):
+        row[: len(task)] = torch.tensor(task)
+    archs = ofa.sample(len(TASKS), rng)
+    return Tuples(archs, torch.rand(len(TASKS)), torch.arange(len(TASKS)), classes, torch.arange(len(TASKS)), "toy")
+
+
+@pytest.fixture
+def draws(rng):
+    counts = torch.tensor([4, 9, 5, 7, 6, 8])
+    images = torch.randn(int(counts.sum()), 6, generator=rng)
+    features = Features("toy", images, counts, list("abcdef"), "resnet18-32px", "toy.pt")
+    return TaskDraws(features, ragged_tuples(rng), 4, torch.device("cpu"))
+
+
+def test_draws_take_images_of_each_tasks_own_classes(draws, rng):
+    index = draws.index(torch.tensor([2, 0]), rng)
+    assert index.shape == (2, 5, 4)
+    assert (index[1, 3:] == -1).all()
+    labels = torch.arange(6).repeat_interleave(draws.features.counts)
+    assert labels[index[0]].tolist() == [[c] * 4 for c in TASKS[2]]
+    assert labels[index[1, :3]].tolist() == [[c] * 4 for c in TASKS[0]]
+
+
+def test_padding_ends_where_the_largest_task_of_the_batch_does(draws, rng):
+    images = draws.images(draws.index(torch.tensor([0, 1]), rng))
+    assert isinstance(images, RaggedSets)
+    assert images.images.shape == (4, 4, 6)
+    assert images.mask.tolist() == [[True] * 3, [True, False, False]]
+
+
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_a_padded_batch_equals_one_task_at_a_time(draws, rng, kind):
+    """Values and gradients."""
+    torch.manual_seed(0)
+    if kind == "generator":
+        model = GeneratorModel(GeneratorConfig(hs=8, **SIZES))
+    else:
+        model = PredictorModel(PredictorConfig(hs=12, **SIZES))
+    encode = model.encode_set if kind == "predictor" else (lambda x: torch.cat(model.set_encode(x), dim=1))
+    rows = torch.arange(4)
+    index = draws.index(rows, rng)
+    weight = torch.randn(4, 16 if kind == "generator" else 8, generator=rng)
+
+    together = encode(draws.images(index))
+    (together * weight).sum().backward()
+    gradient = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    alone = torch.cat([encode(draws.features.images[i[: len(t)]][None]) for i, t in zip(index, TASKS, strict=True)])
+    (alone * weight).sum().backward()
+
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+    for a, b in zip(gradient, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_padded_class_holds_does_not_matter(rng):
+    torch.manual_seed(0)
+    pool = PredictorModel(PredictorConfig(hs=12, **SIZES)).dataset_encoder.inter_setpool
+    x = torch.randn(2, 5, 8, generator=rng)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    other = torch.where(mask[..., None], x, torch.full_like(x, 1e6))
+    assert torch.equal(pool(x, mask), pool(other, mask))
+
+
+def test_ragged_tuples_survive_the_file(tmp_path, rng):
+    archs = [ofa.to_text(arch) for arch in ofa.sample(4, rng)]
+    tasks = [[c + 1 for c in task] for task in TASKS]
+    folder = tmp_path / "ofa_mbv3"
+    more = {"tasks": tasks, "num_validation": 3}
+    save_tuples("generator", folder, archs, torch.rand(4), torch.arange(4), torch.arange(4), **more)
+    tuples = load_tuples("generator", ofa, tmp_path, 6)
+    assert tuples.task_classes.tolist() == ragged_tuples(rng).task_classes.tolist()
+    assert (len(tuples.validation), len(tuples.training)) == (3, 1)
+    with pytest.raises(UserError, match="classes 1 to 5"):
+        load_tuples("generator", ofa, tmp_path, 5)
+
+
+def test_a_list_gives_its_tasks_and_then_new_ones_like_them(rng):
+    listed = ragged_tuples(rng).task_classes
+    chosen = choose_tasks(listed, 10, rng)
+    assert {number: chosen[number].tolist() for number in range(4)} == dict(enumerate(TASKS))
+    assert len(chosen) == 10
+    assert all(1 <= len(c) <= 5 and len(set(c.tolist())) == len(c) for c in chosen.values())
+    assert len(choose_tasks(listed, 2, rng)) == 2

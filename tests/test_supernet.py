@@ -1,0 +1,204 @@
+"""The package `ofa` as the other side: costs, sampling, weights; training and evaluating a toy supernet."""
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import search_spaces
+import train_supernet
+from engine.cli import run
+from engine.errors import UserError
+from tasks.imagenet import open_imagenet
+
+pytest.importorskip("ofa")
+from supernet.model import SupernetConfig, build_supernet, load_supernet, read_supernet, subnet
+
+space = search_spaces.get("ofa_mbv3")
+TINY = SupernetConfig(num_classes=6, width_mult=0.25, image_size=32)
+
+
+def profiled(network, side):
+    """Multiply-accumulates and parameters as `ofa` counts them, in millions."""
+    from ofa.utils.flops_counter import profile
+
+    flops, _ = profile(network, (1, 3, side, side))
+    return flops / 1e6, sum(p.numel() for p in network.parameters()) / 1e6
+
+
+@pytest.mark.parametrize(("width", "side", "num_classes"), [(1.0, 224, 1000), (1.2, 160, 10), (0.35, 33, 7)])
+def test_costs_equal_those_of_real_subnets(width, side, num_classes, rng):
+    config = SupernetConfig(num_classes, width, side)
+    net = build_supernet(config)
+    archs = space.sample(3 if width < 1 else 1, rng)
+    costs = space.costs(archs, num_classes, side, width).T.tolist()
+    for arch, cost in zip(archs, costs, strict=True):
+        assert cost == pytest.approx(profiled(subnet(net, arch), side), rel=1e-6)
+    assert space.cost(archs[0], num_classes, side, width) == {"flops": costs[0][0], "params": costs[0][1]}
+
+
+def test_a_cost_ignores_inactive_layers(rng):
+    arch = {"ks": [3] * 20, "e": [3] * 20, "d": [2] * 5}
+    other = {"ks": [3, 3, 7, 7] * 5, "e": [3, 3, 6, 6] * 5, "d": [2] * 5}
+    assert space.cost(arch, 1000) == space.cost(other, 1000)
+
+
+def test_samples_are_those_of_once_for_all(rng):
+    """Both draw each layer's kernel and expansion and each stage's depth evenly."""
+    net, n = build_supernet(TINY), 400
+    random.seed(0)
+    theirs = [net.sample_active_subnet() for _ in range(n)]
+    for archs in (theirs, space.sample(n, rng)):
+        for key, choices in (("ks", (3, 5, 7)), ("e", (3, 4, 6)), ("d", (2, 3, 4))):
+            drawn = torch.tensor([arch[key] for arch in archs])
+            for choice in choices:
+                share = (drawn == choice).float().mean(dim=0)
+                assert ((share - 1 / 3).abs() < 5 * (2 / 9 / n) ** 0.5).all()
+
+
+def test_a_subnet_computes_what_the_supernet_computes(rng):
+    torch.manual_seed(0)
+    net, x = build_supernet(TINY).eval(), torch.randn(2, 3, 32, 32)
+    for arch in space.sample(3, rng):
+        network = subnet(net, arch).eval()
+        net.set_active_subnet(arch["ks"], arch["e"], arch["d"])
+        torch.testing.assert_close(network(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, level in (("a", 30), ("b", 200), ("c", 110)):
+        for i in range(8):
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(level - 20, level + 20, (20, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def command(capsys):
+    def call(line):
+        code = run(train_supernet.build_parser(), train_supernet.train, line.split())
+        captured = capsys.readouterr()
+        return code, captured.err
+
+    return call
+
+
+TRAIN = "--imgnet images --width-mult 0.1 --image-size 16 --batch-size 6 --gpu cpu"
+
+
+def test_training_lowers_the_loss_and_keeps_a_supernet_that_works(images, command):
+    code, err = command(f"{TRAIN} --epochs 6 --lr 0.01 --save-path out")
+    assert code == 0, err
+    losses = [float(line.split(" loss ")[1].split()[0]) for line in Path("out/log.txt").read_text().splitlines()]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    net, config = load_supernet("out/supernet.pt")
+    assert config == SupernetConfig(3, 0.1, 16, ["a", "b", "c"])
+    assert net(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
+
+
+def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeypatch):
+    from supernet import train
+
+    assert command(f"{TRAIN} --epochs 2 --save-path whole")[0] == 0
+    epoch = train._epoch
+
+    def stopped(run, *rest):
+        if run.epoch == 1:
+            raise KeyboardInterrupt
+        return epoch(run, *rest)
+
+    monkeypatch.setattr(train, "_epoch", stopped)
+    assert command(f"{TRAIN} --epochs 2 --save-path parts")[0] == 130
+    monkeypatch.setattr(train, "_epoch", epoch)
+    code, err = command(f"{TRAIN} --epochs 2 --save-path parts")
+    assert code == 2
+    assert "--resume" in err
+    code, err = command(f"{TRAIN} --epochs 2 --save-path parts --resume --lr 0.5")
+    assert code == 2
+    assert "lr 0.002" in err
+    assert command(f"{TRAIN} --epochs 2 --save-path parts --resume")[0] == 0
+    whole, parts = (read_supernet(f"{name}/supernet.pt")["state_dict"] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_sandwich_adds_up_the_gradients_of_its_subnets(rng):
+    """Largest on labels; the others on its outputs, which receive no gradient from them."""
+    import torch.nn.functional as F
+
+    from supernet.train import LABEL_SMOOTHING, LARGEST, SMALLEST, sandwich
+
+    torch.manual_seed(0)
+    net = build_supernet(TINY).eval()  # batch norm's statistics stay as they are
+    x, labels = torch.randn(4, 3, 32, 32, generator=rng), torch.tensor([0, 3, 5, 1])
+    sandwich(net, x, labels, [SMALLEST])
+    found = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad()
+    net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
+    logits = net(x)
+    loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+    net.set_active_subnet(SMALLEST["ks"], SMALLEST["e"], SMALLEST["d"])
+    target = logits.softmax(dim=1).detach()
+    (loss - (target * net(x).log_softmax(dim=1)).sum(dim=1).mean()).backward()
+    parameters = dict(net.named_parameters())
+    assert {name for name, p in parameters.items() if p.grad is not None} == set(found)
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, parameters[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_held_out_images_are_never_trained_on(images):
+    training, held_out = open_imagenet("images", ["a", "b", "c"], 16)
+    for kept, held in zip(training.by_class, held_out.by_class, strict=True):
+        assert (len(kept), len(held)) == (6, 2)
+        assert not set(kept.tolist()) & set(held.tolist())
+    assert training.labels([2, 0]).tolist() == [0] * 6 + [1] * 6
+
+
+def test_a_folder_with_train_and_val_is_taken_as_it_is(images):
+    images.rename(images.parent / "old")
+    for part in ("train", "val"):
+        (images / part).mkdir(parents=True)
+    (images.parent / "old" / "a").rename(images / "train" / "a")
+    (images.parent / "old" / "b").rename(images / "val" / "a")
+    training, held_out = open_imagenet("images", ["a"], 16)
+    assert (len(training.by_class[0]), len(held_out.by_class[0])) == (8, 8)
+    assert held_out.store.pixels(torch.tensor([0])).float().mean() > 150
+
+
+def test_crops_stay_within_the_image(images, rng):
+    store = open_imagenet("images", ["b"], 16)[0].store
+    assert store.pixels(torch.tensor([1, 0])).shape == (2, 18, 18, 3)
+    crops = store.augmented(torch.arange(8).repeat(20), rng)
+    assert crops.shape == (160, 3, 16, 16)
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    lowest = (store.pixels(torch.arange(8)).float().min() - 120) / 60
+    assert crops.min() > lowest - 1  # no padding
+    assert len({tuple(crop.flatten()[:5].tolist()) for crop in crops[::8]}) > 5
+
+
+def test_images_that_cannot_be_read_are_named(images):
+    (images / "b" / "3.png").write_bytes(b"no image")
+    _, held_out = open_imagenet("images", ["a", "b"], 16)
+    with pytest.raises(UserError, match=r"images/b/3\.png cannot be read"):
+        held_out.store.pixels(held_out.by_class[1])
+
+
+@pytest.mark.parametrize("value", [{"format": "x"}, {"state_dict": {"a": torch.zeros(1)}}, [1]])
+def test_files_that_are_no_supernet(tmp_path, value):
+    torch.save(value, tmp_path / "net")
+    with pytest.raises(UserError, match=r"get_ofa_supernet\.py"):
+        load_supernet(tmp_path / "net")
+
+
+def test_the_package_ofa_is_named_when_it_is_missing(images, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ofa.imagenet_classification.elastic_nn.networks", None)
+    code, err = command(TRAIN)
+    assert code == 2
+    assert "pip install ofa" in err
