@@ -64,10 +64,8 @@ def propagate(
         joined: weights (P, 2H, H) and bias (P, N, 2H) of the messages, by order of the visit.
 
     Returns:
-        States (N, P, B, H) and messages (N, P, B, H).
+        States (N, P, B, H) and messages (N, P, B, H); that of the last vertex, which nobody hears, is left at zero.
     """
-    if init is None:
-        init = gates.new_zeros(*gates.shape[:2], hidden[0].shape[2])
     return _Propagate.apply(gates, adj.to(gates.dtype), init, *hidden, *joined)
 
 
@@ -85,19 +83,26 @@ class _Propagate(torch.autograd.Function):
         reset_update = gates.new_empty(N, P, B, 2 * H)
         for v in range(N):
             if v == 0:
-                incoming[0] = init
+                incoming[0] = 0 if init is None else init
             else:
                 torch.sum(adj[:v, v] * messages[:v], dim=0, out=incoming[v])
-            hidden = torch.baddbmm(bias_h[:, None], incoming[v], across_h)  # (P, B, 3H)
+            if v == 0 and init is None:
+                hidden = bias_h[:, None].expand(P, B, -1)
+            else:
+                hidden = torch.baddbmm(bias_h[:, None], incoming[v], across_h)  # (P, B, 3H)
             new_hidden[v] = hidden[..., 2 * H :]
             torch.sigmoid(gates[:, :, v, : 2 * H] + hidden[..., : 2 * H], out=reset_update[v])
             reset, update = reset_update[v].chunk(2, dim=-1)
             torch.tanh(torch.addcmul(gates[:, :, v, 2 * H :], reset, new_hidden[v]), out=new[v])
             torch.lerp(new[v], incoming[v], update, out=states[v])
+            if v == N - 1:  # nobody hears the last vertex
+                gate[v], mapped[v], messages[v] = 0, 0, 0
+                break
             product = torch.baddbmm(bias_m[:, v, None], states[v], across_m)  # (P, B, 2H)
             torch.sigmoid(product[..., :H], out=gate[v])
             mapped[v] = product[..., H:]
             torch.mul(gate[v], mapped[v], out=messages[v])
+        ctx.has_init = init is not None
         ctx.save_for_backward(adj, weight_h, weight_m, incoming, states, new_hidden, reset_update, new, gate, mapped)
         return states, messages
 
@@ -107,21 +112,28 @@ class _Propagate(torch.autograd.Function):
         adj, weight_h, weight_m, incoming, states, new_hidden, reset_update, new, gate, mapped = ctx.saved_tensors
         N, P, B, H = states.shape
         grad_messages = grad_messages.clone()  # what later vertices send back is added
+        grad_init = None
         grad_gates, grad_hidden = states.new_empty(P, B, N, 3 * H), states.new_empty(P, N, B, 3 * H)
         grad_product = states.new_empty(P, N, B, 2 * H)
         for v in range(N - 1, -1, -1):
             reset, update = reset_update[v].chunk(2, dim=-1)
-            grad_mapped = grad_messages[v] * gate[v]
-            grad_product[:, v] = torch.cat([grad_mapped * (1 - gate[v]) * mapped[v], grad_mapped], dim=-1)
-            grad_state = torch.baddbmm(grad_states[v], grad_product[:, v], weight_m)
+            if v == N - 1:
+                grad_product[:, v], grad_state = 0, grad_states[v]
+            else:
+                grad_mapped = grad_messages[v] * gate[v]
+                grad_product[:, v] = torch.cat([grad_mapped * (1 - gate[v]) * mapped[v], grad_mapped], dim=-1)
+                grad_state = torch.baddbmm(grad_states[v], grad_product[:, v], weight_m)
             grad_update = grad_state * (incoming[v] - new[v]) * update * (1 - update)
             grad_new = grad_state * (1 - update) * (1 - new[v].square())  # before tanh
             grad_reset = grad_new * new_hidden[v] * reset * (1 - reset)
             grad_gates[:, :, v] = torch.cat([grad_reset, grad_update, grad_new], dim=-1)
             grad_hidden[:, v] = torch.cat([grad_reset, grad_update, grad_new * reset], dim=-1)
-            grad_incoming = torch.baddbmm(grad_state * update, grad_hidden[:, v], weight_h)
+            if v > 0 or ctx.has_init:
+                grad_incoming = torch.baddbmm(grad_state * update, grad_hidden[:, v], weight_h)
             if v > 0:
                 grad_messages[:v].addcmul_(adj[:v, v], grad_incoming)
+            elif ctx.has_init:
+                grad_init = grad_incoming
         flat_hidden, flat_product = grad_hidden.flatten(1, 2), grad_product.flatten(1, 2)  # (P, N * B, ...)
         by_pass = (t.transpose(0, 1).flatten(1, 2) for t in (incoming, states))
         grad_weight_h, grad_weight_m = (
@@ -130,7 +142,7 @@ class _Propagate(torch.autograd.Function):
         return (
             grad_gates,
             None,
-            grad_incoming,
+            grad_init,
             grad_weight_h,
             flat_hidden.sum(1),
             grad_weight_m,

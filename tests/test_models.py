@@ -80,7 +80,7 @@ def test_shared_states_equal_the_plain_encoding(models, rng):
 def plain_propagation(gates, adj, init, hidden, joined):
     """`propagate` from operations that PyTorch differentiates itself."""
     (weight_h, bias_h), (weight_m, bias_m) = hidden, joined
-    states, messages, incoming = [], [], init
+    states, messages, incoming = [], [], torch.zeros_like(gates[:, :, 0, : weight_h.shape[2]]) if init is None else init
     for v in range(gates.shape[2]):
         if v > 0:
             incoming = sum(adj[:, :, u, v, None] * messages[u] for u in range(v))
@@ -90,20 +90,22 @@ def plain_propagation(gates, adj, init, hidden, joined):
         new = torch.tanh(new_i + torch.sigmoid(reset_i + reset_h) * new_h)
         states.append((1 - update) * new + update * incoming)
         gate, mapped = (states[v] @ weight_m.mT + bias_m[:, v, None]).chunk(2, dim=-1)
-        messages.append(torch.sigmoid(gate) * mapped)
+        last = v == gates.shape[2] - 1  # nobody hears it
+        messages.append(torch.zeros_like(mapped) if last else torch.sigmoid(gate) * mapped)
     return torch.stack(states), torch.stack(messages)
 
 
-def test_propagation_and_its_gradient_equal_the_plain_form(rng):
+@pytest.mark.parametrize("starts_at_zero", [True, False])
+def test_propagation_and_its_gradient_equal_the_plain_form(rng, starts_at_zero):
     P, B, N, H = 2, 3, 5, 4
 
     def random(*shape):
         return torch.randn(*shape, generator=rng, dtype=torch.float64, requires_grad=True)
 
     adj = torch.triu(torch.rand(P, B, N, N, generator=rng) < 0.6, diagonal=1)
-    gates, init = random(P, B, N, 3 * H), random(P, B, H)
+    gates, init = random(P, B, N, 3 * H), None if starts_at_zero else random(P, B, H)
     hidden, joined = (random(P, 3 * H, H), random(P, 3 * H)), (random(P, 2 * H, H), random(P, N, 2 * H))
-    inputs = (gates, init, *hidden, *joined)
+    inputs = [tensor for tensor in (gates, init, *hidden, *joined) if tensor is not None]
     weights = [torch.randn(N, P, B, H, generator=rng, dtype=torch.float64) for _ in range(2)]
     results = []
     for form in (propagate, plain_propagation):
