@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from engine.errors import UserError
+from engine.files import shown
 
 
 def say(text: str) -> None:
@@ -66,7 +67,7 @@ def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Gen
 
 def command_line() -> str:
     """The command that runs, as one would type it."""
-    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["python", shown(Path(sys.argv[0])), *sys.argv[1:]])
 
 
 def provenance(seed: int, **sources: Any) -> dict[str, Any]:
