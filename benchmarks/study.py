@@ -78,10 +78,11 @@ def measure(args: argparse.Namespace) -> None:
         best = max(epochs, key=lambda e: e["correlation"])
         latest = statistics.mean(e["correlation"] for e in epochs[-LATEST:])
         row = {"name": name, "options": VARIANTS[name], "epochs": len(epochs), "best": best["correlation"]}
-        rows.append(row | {"at": best["epoch"], "latest": latest})
+        curves = {key: [e[key] for e in epochs] for key in ("train_loss", "correlation")}
+        rows.append(row | {"at": best["epoch"], "latest": latest, "curves": curves})
         print(f"{name:<20}{len(epochs):>7}{row['best']:>8.4f}{best['epoch']:>5}{latest:>8.4f}", flush=True)
     history = provenance(333, device=choose_device(args.gpu), threads=torch.get_num_threads())
-    write_text(Path(args.output), json.dumps({"history": history, "result": {"variants": rows}}, indent=1) + "\n")
+    write_text(Path(args.output), json.dumps({"history": history, "result": {"variants": rows}}) + "\n")
 
 
 if __name__ == "__main__":
