@@ -116,7 +116,7 @@ def test_shipped_features_serve_where_the_user_has_none(tmp_path):
     assert find_features("cifar10", tmp_path).is_file()
     torch.save(authors_features(), tmp_path / "cifar10bylabel.pt")
     assert find_features("cifar10", tmp_path) == tmp_path / "cifar10bylabel.pt"
-    with pytest.raises(UserError, match="cifar10, imgnet32, mnist"):
+    with pytest.raises(UserError, match="cifar10, imagenet16-120, imgnet32, mnist"):
         find_features("food101", tmp_path)
 
 

@@ -102,7 +102,11 @@ def test_interrupted_and_resumed(command):
     arguments = line("predictor", "--max-epoch 300", "parts").split()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, str(ROOT / "main.py"), *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs inherit it ignored
     )
     log = Path("parts/predictor/log.txt")
     deadline = time.monotonic() + 60
