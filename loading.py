@@ -11,11 +11,12 @@ from engine.files import ASSETS, shown
 from engine.fit import BEST, LAST
 from engine.runs import say
 from generator.model import GeneratorConfig, GeneratorModel
+from predictor.ensemble import PredictorEnsemble, build_predictor
 from predictor.model import PredictorConfig, PredictorModel
 from search_spaces import SearchSpace
 from tasks.meta_train import load_tuples
 
-CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, PredictorModel)}
+CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
 
 
 def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path:
@@ -62,7 +63,7 @@ def find_checkpoint(kind: str, space: SearchSpace, save_path: str | Path, load_e
 
 def load_model(
     kind: str, space: SearchSpace, path: str | Path, device: torch.device
-) -> tuple[GeneratorModel | PredictorModel, Checkpoint]:
+) -> tuple[GeneratorModel | PredictorModel | PredictorEnsemble, Checkpoint]:
     """Read a checkpoint, ours or published, into its model on `device`, in evaluation mode.
 
     Raises:

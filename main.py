@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     testing = parser.add_argument_group("meta-test and search")
     add = testing.add_argument
-    add("--data-name", help="dataset: its <name>bylabel.pt in --data-path, or a shipped one (cifar10, mnist)")
+    add("--data-name", help="dataset: its <name>bylabel.pt in --data-path, or shipped: cifar10, mnist, imagenet16-120")
     add("--image-folder", help="images of --data-name, one sub-folder a class, processed first where that is not done")
     add("--num-gen-arch", type=count_or_all, default=500, help="candidates (default 500), or all to rank the space")
     add("--num-runs", type=positive_int, help="default: search 1; --test 10 for cifar10 and cifar100, else 1")

@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.cli import gpu_option, not_negative_int, positive_int, run
@@ -32,6 +32,7 @@ class ProcessOptions:
     gpu: str | None = None
     batch_size: int = 64
     num_workers: int = 0
+    first_size: int | None = None
     max_per_class: int | None = None
     seed: int = 333
     overwrite: bool = False
@@ -72,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=default.num_workers,
         help="processes that read images (default 0: none)",
     )
+    add("--first-size", type=positive_int, help="bring images to this side in pixels first (ImageNet16-120: 16)")
     add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
     add("--seed", type=not_negative_int, default=default.seed, help="of --max-per-class (default 333)")
     add("--overwrite", action="store_true", help="replace an existing features file")
@@ -96,9 +98,12 @@ def process(options: ProcessOptions) -> Path:
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
     how = ExtractOptions(options.extractor, choose_device(options.gpu), options.batch_size, options.num_workers)
+    how = replace(how, first_size=options.first_size)
     if options.dataset == "imagenet32":
         if options.image_folder is None:
             raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
+        if options.first_size is not None:
+            raise UserError("--first-size does not go with imagenet32, whose images have 32 x 32 pixels already.")
         limit = (options.max_per_class, options.seed)
         features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
     else:

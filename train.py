@@ -7,6 +7,7 @@ import torch
 
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.errors import UserError
 from engine.fit import FitOptions, fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from generator.train import GeneratorObjective
@@ -48,6 +49,8 @@ def train(options: TrainOptions) -> None:
     config_class, model_class = CLASSES[kind]
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
+    if kind == "generator" and (options.fit.benchmark_task or options.fit.rank_loss):
+        raise UserError("--benchmark-task and --rank-loss are the predictor's: leave them out for the generator.")
     config_class(**sizes)  # complains about sizes before anything is read
 
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)

@@ -1,76 +1,95 @@
-"""What limits the predictor, one change at a time, on the meta-validation tuples alone: python benchmarks/study.py
+"""What limits the predictor, on the meta-validation tuples alone: python benchmarks/study.py
 
-Trains a small predictor for every variant (a variant that is done is not trained again, an interrupted one is
-resumed) and prints its best correlation with the accuracies of the 400 meta-validation tuples.
+Trains a predictor for every variant, small ones with one change at a time and some of the published size, and reports
+the best correlation with the accuracies of the 400 meta-validation tuples. A variant that is done is not trained
+again, an interrupted one is resumed; `--report` trains nothing and reports as far as the logs go.
 """
 
 import argparse
+import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import gpu_option, positive_int, run
-from engine.errors import UserError
-from engine.files import ROOT
+import torch
 
-BASE = ["--hs", "256", "--lr", "3e-4"]
+from engine.cli import gpu_option, run
+from engine.errors import UserError
+from engine.files import ROOT, write_text
+from engine.runs import choose_device, provenance
+
+SMALL, EMA = "--hs 128 --lr 3e-4 --max-epoch 12", "--ema 0.998"
 VARIANTS = {
-    "base": [],
-    "ema": ["--ema", "0.999"],
-    "benchmark-task": ["--ema", "0.999", "--benchmark-task", "imagenet16-120"],
-    "weight-decay-1e-6": ["--ema", "0.999", "--weight-decay", "1e-6"],
-    "weight-decay-1e-5": ["--ema", "0.999", "--weight-decay", "1e-5"],
-    "rank-loss": ["--ema", "0.999", "--rank-loss", "1"],
-    "10-images": ["--ema", "0.999", "--num-sample", "10"],
-    "seed-334": ["--ema", "0.999", "--seed", "334"],
-    "seed-335": ["--ema", "0.999", "--seed", "335"],
+    "base": SMALL,
+    "ema": f"{SMALL} {EMA}",
+    "seed-334": f"{SMALL} {EMA} --seed 334",
+    "seed-335": f"{SMALL} {EMA} --seed 335",
+    "benchmark-task": f"{SMALL} {EMA} --benchmark-task imagenet16-120",
+    "rank-loss": f"{SMALL} {EMA} --rank-loss 1",
+    "weight-decay-1e-6": f"{SMALL} {EMA} --weight-decay 1e-6",
+    "weight-decay-1e-5": f"{SMALL} {EMA} --weight-decay 1e-5",
+    "10-images": f"{SMALL} {EMA} --num-sample 10",
+    "full-published": "",
+    "full-ema": "--lr 3e-4 --ema 0.999 --max-epoch 80",
+    "full-benchmark-task": "--lr 3e-4 --ema 0.999 --max-epoch 80 --benchmark-task imagenet16-120",
 }
+LATEST = 5  # epochs that the figure of a variant's end is averaged over
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
     """Figures of every epoch in a training log; a resumed run's later lines replace the earlier ones."""
     epochs = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.is_file() else []:
         if match := re.search(r" epoch (\d+) (.*)", line):
             words = match[2].split()
             epochs[int(match[1])] = dict(zip(words[::2], map(float, words[1::2]), strict=True))
     return [{"epoch": number, **epochs[number]} for number in sorted(epochs)]
 
 
-def train(name: str, args: argparse.Namespace) -> list[dict[str, float]]:
-    """Train one variant unless that is done; returns the figures of its epochs."""
-    folder = Path(args.save_path) / name
-    log = folder / "predictor" / "log.txt"
-    if not log.is_file() or f"epoch {args.max_epoch} " not in log.read_text():
-        command = [sys.executable, str(ROOT / "main.py"), "--model", "predictor", "--save-path", str(folder), *BASE]
-        command += ["--max-epoch", str(args.max_epoch), "--save-epoch", str(args.max_epoch), *VARIANTS[name]]
-        command += ["--data-path", args.data_path, *(["--gpu", args.gpu] if args.gpu else [])]
-        command += ["--resume"] if (folder / "predictor" / "model" / "ckpt_last.pt").is_file() else []
-        if code := subprocess.run(command, check=False, stdout=sys.stderr).returncode:
-            raise UserError(f"Variant {name} ended with exit code {code}.")
-    return read_log(log)
+def train(name: str, args: argparse.Namespace) -> None:
+    """Train one variant unless that is done."""
+    folder = Path(args.save_path) / name / "predictor"
+    if (folder / "log.txt").is_file() and "finished after" in (folder / "log.txt").read_text():
+        return
+    command = [sys.executable, str(ROOT / "main.py"), "--model", "predictor", *VARIANTS[name].split()]
+    command += ["--save-path", str(folder.parent), "--data-path", args.data_path]
+    command += ["--gpu", args.gpu] if args.gpu else []
+    command += ["--resume"] if (folder / "model" / "ckpt_last.pt").is_file() else []
+    if code := subprocess.run(command, check=False, stdout=sys.stderr).returncode:
+        raise UserError(f"Variant {name} ended with exit code {code}.")
 
 
 def measure(args: argparse.Namespace) -> None:
     names = args.variants.split(",") if args.variants else list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         raise UserError(f"Unknown variant {unknown[0]}: choose among {', '.join(VARIANTS)}.")
-    print(f"{'variant':<20}{'best':>8}{'epoch':>7}{'last 5':>8}")
+    print(f"{'variant':<20}{'epochs':>7}{'best':>8}{'at':>5}{'latest':>8}")
+    rows = []
     for name in names:
-        epochs = train(name, args)
+        if not args.report:
+            train(name, args)
+        epochs = read_log(Path(args.save_path) / name / "predictor" / "log.txt")
+        if not epochs:
+            raise UserError(f"Variant {name} has no finished epoch in {args.save_path}: run this without --report.")
         best = max(epochs, key=lambda e: e["correlation"])
-        last = [e["correlation"] for e in epochs[-5:]]
-        print(f"{name:<20}{best['correlation']:>8.4f}{best['epoch']:>7}{sum(last) / len(last):>8.4f}", flush=True)
+        latest = statistics.mean(e["correlation"] for e in epochs[-LATEST:])
+        row = {"name": name, "options": VARIANTS[name], "epochs": len(epochs), "best": best["correlation"]}
+        rows.append(row | {"at": best["epoch"], "latest": latest})
+        print(f"{name:<20}{len(epochs):>7}{row['best']:>8.4f}{best['epoch']:>5}{latest:>8.4f}", flush=True)
+    history = provenance(333, device=choose_device(args.gpu), threads=torch.get_num_threads())
+    write_text(Path(args.output), json.dumps({"history": history, "result": {"variants": rows}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default all)")
-    parser.add_argument("--max-epoch", type=positive_int, default=30)
+    parser.add_argument("--report", action="store_true", help="train nothing, report what the logs hold")
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results/study")
+    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "study.json"))
     gpu_option(parser)
     sys.exit(run(parser, measure))

@@ -6,6 +6,7 @@ architectures also within tasks (the mean over tasks), which knowing how hard a 
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,9 +19,13 @@ import search_spaces
 from engine.cli import gpu_option, run
 from engine.runs import choose_device, random_generator
 from loading import find_checkpoint, load_model
+from predictor.model import PredictorModel
+from search_spaces import SearchSpace
 from tasks.draws import TaskDraws
-from tasks.features import check_extractor, find_features, load_features
-from tasks.meta_train import FEATURES_NAME, load_tuples
+from tasks.features import Features, check_extractor, find_features, load_features
+from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
+
+NUM_SAMPLE = 20
 
 
 def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict[str, float]:
@@ -36,6 +41,32 @@ def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict
 
 
 @torch.inference_mode()
+def validation_scores(
+    model: PredictorModel,
+    space: SearchSpace,
+    features: Features,
+    tuples: Tuples,
+    num_draws: int,
+    rng: torch.Generator,
+    num_sample: int = NUM_SAMPLE,
+) -> np.ndarray:
+    """Scores of the n validation tuples, for each of R draws of their tasks: (R, n)."""
+    device = rng.device
+    draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation.to(device)
+    graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
+    scores = []
+    for _ in range(num_draws):
+        set_vec = torch.cat([model.encode_set(draws.images(draws.index(b, rng))) for b in rows.split(100)])
+        scores.append(model.predict(set_vec, graph_vec).cpu().numpy())
+    return np.stack(scores)
+
+
+def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, float]:
+    """Pearson's, Spearman's and Kendall's."""
+    tests = {"Pearson": stats.pearsonr, "Spearman": stats.spearmanr, "Kendall": stats.kendalltau}
+    return {name: float(test(scores, truth).statistic) for name, test in tests.items()}
+
+
 def measure(args: argparse.Namespace) -> None:
     device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
     path = args.predictor_checkpoint or find_checkpoint("predictor", space, args.save_path, None)
@@ -43,23 +74,14 @@ def measure(args: argparse.Namespace) -> None:
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, model.config.feature_dim, "predictor")
     tuples = load_tuples("predictor", space, args.data_path, features.num_classes, args.allow_pickle)
-    draws = TaskDraws(features, tuples, args.num_sample, device)
-    rows = tuples.validation.to(device)
-    graph_vec = model.encode_graph(space.encode(tuples.archs).to(device)[rows])
     rng = random_generator(args.seed, device)
-    truth, total = tuples.accuracy[tuples.validation].numpy(), torch.zeros(len(rows), device=device)
-    print(f"{path}, {len(rows)} validation tuples of {tuples.source}")
-    for draw in range(1, args.num_draws + 1):
-        set_vec = torch.cat([model.encode_set(draws.images(draws.index(b, rng))) for b in rows.split(100)])
-        total += model.predict(set_vec, graph_vec)
-        if draw in (1, args.num_draws):
-            score = total.cpu().numpy()
-            figures = within_tasks(score, truth, tuples.task[tuples.validation].numpy()) | {
-                "Pearson": stats.pearsonr(score, truth).statistic,
-                "Spearman": stats.spearmanr(score, truth).statistic,
-                "Kendall": stats.kendalltau(score, truth).statistic,
-            }
-            print(f"{draw:>3} draws: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    scores = validation_scores(model, space, features, tuples, args.num_draws, rng, args.num_sample)
+    truth, task = tuples.accuracy[tuples.validation].numpy(), tuples.task[tuples.validation].numpy()
+    print(f"{path}, {len(truth)} validation tuples of {tuples.source}")
+    for draws in sorted({1, args.num_draws}):
+        score = scores[:draws].mean(0)
+        figures = correlations(score, truth) | within_tasks(score, truth, task)
+        print(f"{draws:>3} draws: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
 if __name__ == "__main__":

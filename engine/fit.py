@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from engine.checkpoints import Checkpoint, read_checkpoint
@@ -76,7 +75,8 @@ class _State:
         self.rng = random_generator(options.seed, device)
         self.raw: dict[str, torch.Tensor] = {}  # while the model holds the average
         self.average = [p.detach().clone() for p in self.model.parameters()] if options.ema else []
-        self.update_average = get_ema_multi_avg_fn(options.ema)
+        self.decay = options.ema
+        self.steps = 0
         self.epoch = 0
         self.best = -math.inf
 
@@ -85,8 +85,10 @@ class _State:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        if self.average:
-            self.update_average(self.average, list(self.model.parameters()), None)
+        if self.average:  # the decay warms up, or the average would long remember the initial weights
+            decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(self.average, list(self.model.parameters()), 1 - decay)
+        self.steps += 1
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -108,6 +110,7 @@ class _State:
             "scheduler": self.scheduler.state_dict(),
             "rng": self.rng.get_state(),
             "raw": self.raw,
+            "steps": self.steps,
             "best": self.best,
             "options": asdict(options),
             "device": self.rng.device.type,
@@ -119,6 +122,7 @@ class _State:
             tensor.copy_(checkpoint.state[name])
         self.optimizer.load_state_dict(checkpoint.training["optimizer"])
         self.scheduler.load_state_dict(checkpoint.training["scheduler"])
+        self.steps = checkpoint.training.get("steps", 0)
         self.rng.set_state(checkpoint.training["rng"])
         self.best = checkpoint.training["best"]
         self.epoch = checkpoint.epoch

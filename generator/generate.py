@@ -55,10 +55,7 @@ def generate(
     found: list[Any] = []
     num_decoded = num_valid = idle = 0
     while len(found) < num_arch and idle < PATIENCE:
-        index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
-        mu, _ = model.set_encode_draws(features.images, index)  # (R, Z), z = mu at test
-        z = mu.repeat_interleave(GRAPHS_PER_ROUND // DRAWS_PER_ROUND, 0)  # (B, Z)
-        archs = space.decode(model.decode(z, stochastic=True, rng=rng))
+        archs = decode_round(model, space, features, num_sample, rng, num_class)
         before = len(found)
         for arch in archs:
             if arch is not None and (text := space.to_text(arch)) not in seen:
@@ -69,3 +66,19 @@ def generate(
         num_valid += sum(arch is not None for arch in archs)
         idle = idle + 1 if len(found) == before else 0
     return Generated(found[:num_arch], num_decoded, num_valid, len(seen))
+
+
+@torch.inference_mode()
+def decode_round(
+    model: GeneratorModel,
+    space: SearchSpace,
+    features: Features,
+    num_sample: int,
+    rng: torch.Generator,
+    num_class: int | None = None,
+) -> list[Any]:
+    """1,000 graphs of 50 draws of the dataset, decoded stochastically; None where a graph is not valid."""
+    index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
+    mu, _ = model.set_encode_draws(features.images, index)  # (R, Z), z = mu at test
+    z = mu.repeat_interleave(GRAPHS_PER_ROUND // DRAWS_PER_ROUND, 0)  # (B, Z)
+    return space.decode(model.decode(z, stochastic=True, rng=rng))

@@ -31,7 +31,9 @@ PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
 
 @dataclass(frozen=True)
 class PredictorConfig(ModelConfig):
-    """Sizes of a predictor (published: hs 512, nz 56)."""
+    """Sizes of a predictor (published: hs 512, nz 56) and of how many an ensemble is made."""
+
+    members: int = 1
 
 
 class PredictorModel(nn.Module):

@@ -23,12 +23,13 @@ VALIDATION_BATCH = 100
 class BenchmarkTask:
     """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
 
-    Each step draws one set of classes and as many architectures as a batch has tuples. Their targets are the
-    accuracies that the benchmark's predict on the scale of the tuples (a least-squares line through the training
-    tuples), no lower than the lowest of those.
+    Each step draws one set of classes and as many architectures as a batch has tuples, none worse in the benchmark
+    than all but a hundredth of the training tuples' are. Their targets are the accuracies that the benchmark's predict
+    on the scale of the tuples: a least-squares line through the training tuples. How difficult the drawn classes are
+    remains open, because the benchmark does not tell: only differences within the step count.
 
     Raises:
-        UserError: the benchmark does not know `dataset`, or does not say which classes it has.
+        UserError: the benchmark does not know `dataset`, or the features lack its classes.
     """
 
     def __init__(self, space: SearchSpace, dataset: str, draws: TaskDraws, tuples: Tuples):
@@ -36,14 +37,21 @@ class BenchmarkTask:
         if known is None or num_classes is None:
             names = ", ".join(space.benchmark_classes) or "none"
             raise UserError(f"--benchmark-task {dataset}: {space.name} has no such task; choose among: {names}.")
+        if num_classes > draws.features.num_classes:
+            raise UserError(
+                f"--benchmark-task {dataset} needs ImageNet's first {num_classes} classes, but {draws.features.source} "
+                f"has {draws.features.num_classes}."
+            )
+        if draws.ragged:
+            raise UserError("--benchmark-task needs tasks of one size, but those of the database differ.")
         self.draws = draws
         self.num_classes = num_classes
-        self.graphs = space.encode(list(known)).to(draws.device)
-        rows = tuples.training.tolist()
-        accuracy = tuples.accuracy[rows].numpy()
-        line = np.polyfit([known[space.to_text(tuples.archs[row])] for row in rows], accuracy, 1)
-        predicted = np.polyval(line, list(known.values())).clip(min=accuracy.min())
-        self.accuracy = torch.from_numpy(predicted).float()  # (number of architectures,) in %
+        trained = np.array([known[space.to_text(tuples.archs[row])] for row in tuples.training.tolist()])
+        line = np.polyfit(trained, tuples.accuracy[tuples.training].numpy(), 1)
+        lowest = np.percentile(trained, 1)
+        good = {arch: accuracy for arch, accuracy in known.items() if accuracy >= lowest}
+        self.graphs = space.encode([space.from_text(arch) for arch in good]).to(draws.device)
+        self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,) in %
 
     def draw(self, num_architectures: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (1, C, S, D) of as many classes as a task has, and rows of `graphs`."""
@@ -93,8 +101,10 @@ class PredictorObjective:
         set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (B + 1, Z)
         set_vec = torch.cat([set_vec, set_vec[-1:].expand(len(rows) - 1, -1)])  # the last for all the extra ones
         graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], self.benchmark.graphs[extra]]))
-        truth = torch.cat([self.scaled[rows], self.benchmark_scaled[extra]])
-        return self._loss(self.model.predict(set_vec, graph_vec), truth)
+        scores, extra_scores = self.model.predict(set_vec, graph_vec).split(len(rows))
+        truth = self.benchmark_scaled[extra]
+        offset = (extra_scores - truth).mean()
+        return self._loss(scores, self.scaled[rows]) + self._loss(extra_scores - offset, truth)
 
     def _loss(self, scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         loss = (scores - truth).square().sum()

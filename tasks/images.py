@@ -134,10 +134,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 class _Pixels(Dataset):
-    """Images at 32 x 32, or None where one cannot be read."""
+    """Images at 32 x 32, or None where one cannot be read; brought to `first_size` before that, where it is given."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor):
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, first_size: int | None = None):
         self.source = source
+        self.sizes = (first_size, IMAGE_SIZE) if first_size else (IMAGE_SIZE,)
         self.numbers = numbers.tolist()
 
     def __len__(self) -> int:
@@ -149,9 +150,10 @@ class _Pixels(Dataset):
                 pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             return None
-        if pixels.shape[1:] == (IMAGE_SIZE, IMAGE_SIZE):
-            return pixels
-        return TF.resize(pixels, [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+        for size in self.sizes:
+            if pixels.shape[1:] != (size, size):
+                pixels = TF.resize(pixels, [size, size], antialias=True)
+        return pixels
 
 
 def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,6 +172,7 @@ class ExtractOptions:
     batch_size: int
     num_workers: int
     spec: ExtractorSpec | None = None
+    first_size: int | None = None
 
 
 def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions) -> Features:
@@ -180,14 +183,13 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     """
     network = Extractor(options.extractor, source.name, options.spec).to(options.device)
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    loader = DataLoader(
-        _Pixels(source, numbers), options.batch_size, num_workers=options.num_workers, collate_fn=_collate
-    )
+    pixels = _Pixels(source, numbers, options.first_size)
+    loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
     readable, filled = [], 0
     with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
-        for pixels, ok in loader:
-            images[filled : filled + len(pixels)] = network.embed(pixels)
-            filled += len(pixels)
+        for batch, ok in loader:
+            images[filled : filled + len(batch)] = network.embed(batch)
+            filled += len(batch)
             readable.append(ok)
             bar.update(len(ok))
     kept = torch.cat(readable)

@@ -1,5 +1,7 @@
 """Fast forms against slow, obvious ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
 from graphs import GraphBatch
 from graphs.propagation import propagate
+from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.modules import MAB, PMA, SetPool
 
@@ -166,6 +169,18 @@ def test_scores_of_all_pairs_equal_scores_of_each(models, rng):
     for r in range(3):
         expected = predictor.predict(set_vec[r].expand(7, -1), graph_vec)
         torch.testing.assert_close(scores[r], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_ensembles_score_is_the_mean_of_its_members(models, rng):
+    space, _, predictor = models
+    ensemble = PredictorEnsemble(replace(predictor.config, members=3)).eval()
+    x, graphs = torch.randn(2, 3, 4, 10, generator=rng), space.encode(space.sample(2, rng))
+    scores = [m.predict(m.encode_set(x), m.encode_graph(graphs)) for m in ensemble.members]
+    set_vec, graph_vec = ensemble.encode_set(x), ensemble.encode_graph(graphs, share_states=True)
+    torch.testing.assert_close(ensemble.predict(set_vec, graph_vec), torch.stack(scores).mean(0))
+    torch.testing.assert_close(ensemble.predict_all(set_vec, graph_vec).diagonal(), torch.stack(scores).mean(0))
+    images, index = x.flatten(0, 2), torch.arange(24).view(2, 3, 4)
+    torch.testing.assert_close(ensemble.encode_set_draws(images, index), set_vec, rtol=1e-5, atol=1e-6)
 
 
 def test_attention_equals_the_definition(rng):

@@ -4,13 +4,16 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import authors_features
 
-from engine.checkpoints import Checkpoint
+from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.cli import run
+from predictor import ensemble
 
 ROOT = Path(__file__).parents[1]
 
@@ -318,3 +321,45 @@ def test_main_as_a_program(toy):
     done = subprocess.run([*arguments, "--load-epoch", "7"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+
+
+def test_cifar100_where_a_user_has_its_features(command, toy, space):
+    torch.save(authors_features(100, 5, seed=7), Path("data") / "cifar100bylabel.pt")
+    code, _, err = command("--model search --data-name cifar100 --num-gen-arch 40 --num-runs 2")
+    assert code == 0, err
+    known = space.known_accuracy("cifar100")
+    rows = list(csv.DictReader(lines("results/search/cifar100/001/ranking_run_1.csv")))
+    assert len(rows) == 40
+    assert all(float(row["test_accuracy"]) == pytest.approx(known[row["architecture"]], abs=1e-4) for row in rows)
+    figures = json.loads(Path("results/search/cifar100/001/summary.json").read_text())["runs"][0]["figures"]
+    assert figures["benchmark_best"] == pytest.approx(73.5133, abs=1e-4)
+    assert figures["first_choice"] == pytest.approx(known[rows[0]["architecture"]])
+
+
+def test_predictors_joined_to_an_ensemble(command, toy, capsys):
+    """Its predictions are the means of its members', which must fit each other."""
+    first = read_checkpoint(toy["predictor"], "predictor", "")
+    torch.manual_seed(5)
+    other = replace(first, state={name: torch.randn_like(t) * 0.1 for name, t in first.state.items()})
+    other.save("other.pt")
+    replace(first, target={"mean": 1.0, "std": 2.0}).save("misfit.pt")
+
+    def join(line):
+        return run(ensemble.build_parser(), ensemble.main, line.split())
+
+    assert join(f"{toy['predictor']} other.pt both.pt") == 0
+    predictions = {}
+    for name in (str(toy["predictor"]), "other.pt", "both.pt"):
+        line = f"--model search --data-name pets --num-gen-arch 20 --save-path out --predictor-checkpoint {name}"
+        code, _, err = command(f"{line} --generator-checkpoint {toy['generator']}")
+        assert code == 0, err
+        number = len(predictions) + 1
+        rows = csv.DictReader(lines(f"out/search/pets/{number:03d}/ranking_run_1.csv"))
+        predictions[name] = {row["architecture"]: float(row["predicted_accuracy"]) for row in rows}
+    one, two, both = predictions.values()
+    assert all(both[arch] == pytest.approx((one[arch] + two[arch]) / 2, abs=2e-3) for arch in both)
+    capsys.readouterr()
+    assert join(f"{toy['predictor']} misfit.pt new.pt") == 2
+    assert "another target" in capsys.readouterr().err
+    assert join(f"{toy['predictor']} other.pt both.pt") == 2
+    assert "--overwrite" in capsys.readouterr().err

@@ -1,16 +1,19 @@
 """Meta-training through the command line."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from engine.checkpoints import read_checkpoint
+from graphs.batch import GraphBatch
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"generator": "--hs 8 --nz 8", "predictor": "--hs 12 --nz 8"}
@@ -41,7 +44,8 @@ def test_published_command_as_typed(command, kind, monkeypatch):
     if not torch.cuda.is_available():
         assert "running on the CPU" in err
     checkpoint = read_checkpoint(f"results/{kind}/model/ckpt_1.pt", kind, "")
-    assert checkpoint.config == {"max_n": 8, "num_vertex_type": 7, "hs": hs, "nz": 56, "feature_dim": 512}
+    sizes = {"max_n": 8, "num_vertex_type": 7, "hs": hs, "nz": 56, "feature_dim": 512}
+    assert checkpoint.config == sizes | ({"members": 1} if kind == "predictor" else {})
     assert checkpoint.extractor == "resnet18-32px"
     assert checkpoint.history["seed"] == 333
 
@@ -223,3 +227,83 @@ def test_a_run_that_was_stopped_early_is_used_by_a_search(command):
     code, _, err = command("--model generator --test --data-name cifar10 --num-gen-arch 1 --num-runs 1")
     assert "using the shipped" not in err
     assert code == 0 or "no valid architecture" in err
+
+
+def test_averaged_weights_are_what_is_kept_and_resumed(command):
+    """With no decay the average is the weights; with one, it is what a loop over the steps gives."""
+    for folder, more in (("plain", ""), ("none", "--ema 0"), ("averaged", "--ema 0.5")):
+        assert command(line("predictor", f"--max-epoch 2 --save-epoch 1 {more}", folder))[0] == 0
+    assert_same(weights("predictor", "plain"), weights("predictor", "none"))
+    last = read_checkpoint("averaged/predictor/model/ckpt_last.pt", "predictor", "")
+    assert_same(last.training["raw"], weights("predictor", "plain"))
+    assert not torch.equal(last.state["score.2.weight"], last.training["raw"]["score.2.weight"])
+    assert command(line("predictor", "--max-epoch 4 --ema 0.5", "averaged") + " --resume")[0] == 0
+    assert command(line("predictor", "--max-epoch 4 --ema 0.5", "whole"))[0] == 0
+    assert_same(weights("predictor", "averaged"), weights("predictor", "whole"))
+
+
+def test_the_average_equals_a_plain_loop():
+    from engine.fit import FitOptions, _State
+
+    model = torch.nn.Linear(2, 1)
+    state = _State(SimpleNamespace(model=model), FitOptions(ema=0.7, lr=0.1))
+    expected = model.weight.detach().clone()
+    for step in range(20):
+        state.step(model(torch.ones(1, 2)).square().sum())
+        decay = min(0.7, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    with state.averaged():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert not torch.allclose(model.weight.detach(), expected)
+
+
+def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monkeypatch):
+    monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
+    name = "--benchmark-task imagenet16-120"
+    assert command(line("predictor", f"--max-epoch 1 {name}"))[0] == 0
+    assert command(line("predictor", "--max-epoch 1", "plain"))[0] == 0
+    assert not torch.equal(weights("predictor")["score.2.weight"], weights("predictor", "plain")["score.2.weight"])
+    assert "choose among: imagenet16-120" in refuses(line("predictor", "--benchmark-task cifar10", "other"))
+    assert "predictor's" in refuses(line("generator", name, "other"))
+    monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 120})
+    assert "first 120 classes" in refuses(line("predictor", name, "other"))
+
+
+def test_only_differences_count_within_the_benchmarks_task():
+    """A model that is wrong by a constant on the benchmark's architectures has no loss there."""
+    from predictor.train import PredictorObjective
+
+    truth = torch.tensor([0.1, 0.3, 0.2, 0.0])
+    wrong = torch.tensor([0.5, 0.7, 0.6, 0.4])  # 0.4 too high
+    model = SimpleNamespace(
+        encode_set=lambda images: torch.zeros(len(images), 1),
+        encode_graph=lambda graphs: torch.zeros(len(graphs), 1),
+        predict=lambda sets, graphs: torch.cat([truth, wrong]),
+    )
+    graphs = GraphBatch(torch.zeros(4, 2).long(), torch.zeros(4, 2, 2).bool(), torch.full((4,), 2))
+    objective = PredictorObjective.__new__(PredictorObjective)
+    objective.model, objective.graphs, objective.rank_loss, objective.scaled = model, graphs, 0.0, truth
+    objective.benchmark_scaled = truth
+    objective.draws = SimpleNamespace(index=lambda rows, rng: rows, images=lambda index: torch.zeros(4, 1, 1, 1))
+    draw = (torch.zeros(1, 1, 1, 1), torch.arange(4))
+    objective.benchmark = SimpleNamespace(draw=lambda n, rng: draw, graphs=graphs)
+    assert objective.loss(torch.arange(4), None).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_ranking_loss_equals_a_plain_loop(rng):
+    from predictor.train import pairwise_ranking_loss
+
+    scores, truth = torch.randn(6, generator=rng), torch.tensor([1.0, 2.0, 2.0, 0.0, 5.0, 3.0])
+    expected = 0.0
+    for i in range(6):
+        for j in range(6):
+            if truth[i] != truth[j]:
+                better = scores[i] - scores[j] if truth[i] > truth[j] else scores[j] - scores[i]
+                expected += math.log1p(math.exp(-better)) / 5
+    assert pairwise_ranking_loss(scores, truth).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_training_with_a_ranking_loss(command):
+    assert command(line("predictor", "--max-epoch 1 --rank-loss 1"))[0] == 0
+    assert command(line("predictor", "--max-epoch 1", "plain"))[0] == 0
+    assert not torch.equal(weights("predictor")["score.2.weight"], weights("predictor", "plain")["score.2.weight"])

@@ -1,0 +1,268 @@
+"""Make RESULTS.md and its plots from the result files of benchmarks/results: python benchmarks/make_results.py"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import search_spaces
+from engine.cli import run
+from engine.errors import UserError
+from engine.files import ROOT, atomic_write, write_text
+
+FOLDER = ROOT / "benchmarks" / "results"
+NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
+# From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
+PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
+FIGURES = {
+    "first_choice": "first choice",
+    "oracle_of_top_30": "oracle of the top 30",
+    "trained_until_best_candidate": "trained until the best candidate",
+    "trained_until_benchmark_best": "trained until the benchmark's best",
+}
+BASELINES = {
+    "random": "random search: 500 architectures in random order",
+    "random_12_epochs": "random search: 500 architectures trained for 12 epochs, ranked by validation accuracy",
+    "evolution_12_epochs": "regularized evolution: the same, 500 evaluations",
+    "transfer": "trivial transfer: all architectures, ranked by their ImageNet16-120 accuracy",
+}
+ABLATIONS = {
+    "whole": "whole method",
+    "random_candidates": "500 random candidates instead of the generator's",
+    "random_choice": "random order instead of the predictor's",
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    """A result file.
+
+    Raises:
+        UserError: it is missing.
+    """
+    path = FOLDER / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Make it with: python benchmarks/quality.py --sections {name}")
+    return json.loads(path.read_text())
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def value(entry: dict[str, Any], name: str, digits: int = 2) -> str:
+    """Mean and 95 % interval of one figure of one entry, and in how many runs it exists."""
+    figure = entry["summary"].get(name)
+    if figure is None:
+        return "not among the candidates"
+    text = f"{figure['mean']:.{digits}f} ± {figure['interval_95']:.{digits}f}"
+    return text if figure["runs"] == entry["runs"] else f"{text} (in {figure['runs']} of {entry['runs']} runs)"
+
+
+def figure_cells(entry: dict[str, Any]) -> list[str]:
+    return [value(entry, name, 1 if name.startswith("trained") else 2) for name in FIGURES]
+
+
+def made(history: dict[str, Any]) -> str:
+    """Where a section comes from."""
+    device = "GPU" if history["device"].startswith("cuda") else f"CPU, {history['threads']} threads"
+    return f"`{history['command']}`, {history['date'][:10]}, {device}, PyTorch {history['torch']}\n"
+
+
+def main_tables(search: dict[str, Any], baselines: dict[str, Any]) -> str:
+    parts = []
+    for dataset, entries in search["result"].items():
+        rows = [[f"**MetaD2A, here** ({entries['default']['runs']} runs)", *figure_cells(entries["default"])]]
+        rows[0].append(value(entries["default"], "search_seconds") + " s")
+        if dataset == "cifar10":
+            rows += [
+                ["MetaD2A, paper", "not reported", "94.37 ± 0.03", "not reported", "not reported", "69 s (GPU)"],
+                ["PC-DARTS, paper", "93.66 ± 0.17", "-", "-", "-", "10,395 s (GPU)"],
+            ]
+        rows += [[BASELINES[name], *figure_cells(entry), "-"] for name, entry in baselines["result"][dataset].items()]
+        parts.append(f"### {NAMES[dataset]}\n\n" + table(["", *FIGURES.values(), "search time"], rows))
+    return "\n".join(parts)
+
+
+def scaling_tables(search: dict[str, Any]) -> str:
+    parts = []
+    for dataset, entries in search["result"].items():
+        for group, label in (("candidates", "candidates"), ("draws", "draws of the dataset, 500 candidates")):
+            rows = [
+                [n, *figure_cells(entry), value(entry, "search_seconds") + " s"] for n, entry in entries[group].items()
+            ]
+            parts.append(f"{NAMES[dataset]}:\n\n" + table([label, *FIGURES.values(), "seconds"], rows))
+    return "\n".join(parts)
+
+
+def correlation_table(correlation: dict[str, Any]) -> str:
+    result = correlation["result"]
+    rows = [
+        [f"400 validation tuples, {n} draw{'s' if n != '1' else ''}", *cells(figures)]
+        for n, figures in result["validation"].items()
+    ]
+    rows += [[f"{NAMES[d]}, all 15,625", *cells(result[d]["correlation"])] for d in NAMES if d in result]
+    return table(["", "Pearson", "Spearman", "Kendall"], rows)
+
+
+def cells(figures: dict[str, float]) -> list[str]:
+    return [f"{figures[name]:.3f}" for name in ("Pearson", "Spearman", "Kendall")]
+
+
+def ablation_tables(ablations: dict[str, Any]) -> str:
+    parts = []
+    for dataset, entries in ablations["result"].items():
+        rows = []
+        for name, entry in entries.items():
+            other = name.removeprefix("sees_")
+            label = ABLATIONS.get(name) or f"generator and predictor are shown {NAMES[other]} instead"
+            rows.append([label, *figure_cells(entry)])
+        parts.append(f"{NAMES[dataset]}:\n\n" + table(["", *FIGURES.values()], rows))
+    return "\n".join(parts)
+
+
+def generator_table(generator: dict[str, Any]) -> str:
+    rows = []
+    for name, shares in generator["result"].items():
+        if isinstance(shares, dict):
+            source, _, dataset = name.rpartition(", ")
+            label = f"{source or 'generator'}, {NAMES[dataset]}"
+            quality = f"{shares['mean_accuracy']:.2f}" if "mean_accuracy" in shares else "-"
+            rows.append([label, *(f"{100 * shares[key]:.1f} %" for key in ("valid", "distinct", "novel")), quality])
+    return table(["", "valid", "distinct among valid", "not in the training set", "mean real accuracy (%)"], rows)
+
+
+def study_table(study: dict[str, Any]) -> str:
+    rows = []
+    for entry in study["result"]["variants"]:
+        options = f"`{entry['options']}`" if entry["options"] else "(the published protocol)"
+        best = f"{entry['best']:.4f}", f"{entry['at']} of {entry['epochs']}", f"{entry['latest']:.4f}"
+        rows.append([f"{entry['name']}", options, *best])
+    return table(["variant", "options", "best correlation", "at epoch", "mean of the last 5"], rows)
+
+
+def predictors_table(predictors: dict[str, Any]) -> str:
+    rows = []
+    for name, entry in predictors["result"].items():
+        row = [name, *cells(entry["validation"])]
+        for dataset in (d for d in NAMES if d in entry):
+            row += [value(entry[dataset], "first_choice"), value(entry[dataset], "trained_until_benchmark_best", 1)]
+        rows.append(row)
+    head = ["predictor", "Pearson", "Spearman", "Kendall"]
+    for dataset in (d for d in NAMES if d in entry):
+        head += [f"{NAMES[dataset]}, first choice", "trained until the best"]
+    return table(head, rows)
+
+
+def trained_table(trained: dict[str, Any]) -> str:
+    rows = []
+    for row in trained["result"]["networks"]:
+        sizes, known = row["num_images"], row["benchmark"]
+        rows.append(
+            [
+                NAMES.get(row["dataset"], row["dataset"]),
+                f"`{row['architecture']}`".replace("|", "\\|"),
+                f"{row['flops']:.1f}",
+                f"{row['mean']:.2f}" + (f" ± {row['interval_95']:.2f}" if len(row["seeds"]) > 1 else ""),
+                f"{known:.2f}" if known else "-",
+                f"{row['protocol']['epochs']} epochs, {sizes['train']:,} images, {len(row['seeds'])} seed(s)",
+            ]
+        )
+    return table(["", "architecture", "MFLOPs", "x-test accuracy (%)", "benchmark, 200 epochs", "trained with"], rows)
+
+
+def axes_of(width: float = 6.4) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def save(figure: Figure, name: str) -> None:
+    atomic_write(FOLDER / name, lambda path: figure.savefig(path, dpi=100, format="png"))
+
+
+def plot_predicted(correlation: dict[str, Any]) -> None:
+    """Predicted against real accuracy, one panel a dataset."""
+    space = search_spaces.get("nasbench201")
+    datasets = [d for d in NAMES if d in correlation["result"]]
+    figure = Figure(figsize=(5 * len(datasets), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for i, dataset in enumerate(datasets, 1):
+        axes = figure.add_subplot(1, len(datasets), i)
+        real = list(space.known_accuracy(dataset).values())
+        axes.plot(correlation["result"][dataset]["predicted"], real, ".", markersize=1.5, alpha=0.4)
+        axes.set(xlabel="predicted accuracy (%)", ylabel="real accuracy (%)", title=NAMES[dataset])
+    save(figure, "predicted_against_real.png")
+
+
+def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
+    """Best test accuracy among the first n choices."""
+    figure, axes = axes_of()
+    curves = {"MetaD2A, here": search["result"]["cifar10"]["default"]}
+    labels = {"random": "random order", "random_12_epochs": "random, 12 epochs", "transfer": "trivial transfer"}
+    labels["evolution_12_epochs"] = "evolution, 12 epochs"
+    curves |= {labels[name]: entry for name, entry in baselines["result"]["cifar10"].items()}
+    for label, entry in curves.items():
+        best = entry["best_after"]
+        axes.step(range(1, len(best) + 1), best, where="post", label=label)
+    axes.set(xscale="log", xlabel="architectures trained (first run)", ylabel="best accuracy on CIFAR-10 (%)")
+    axes.set_ylim(bottom=92)
+    axes.legend()
+    save(figure, "accuracy_against_trained.png")
+
+
+def plot_time(search: dict[str, Any]) -> None:
+    """Accuracy against search time, with the paper's points."""
+    figure, axes = axes_of()
+    for label, (accuracy, seconds) in PAPER.items():
+        axes.plot(seconds, accuracy, "s", label=f"{label} (GPU)")
+    for name, marker in (("first_choice", "o"), ("oracle_of_top_30", "^")):
+        entries = search["result"]["cifar10"]["candidates"].values()
+        points = [(e["summary"]["search_seconds"]["mean"], e["summary"][name]["mean"]) for e in entries]
+        axes.plot(*zip(*points, strict=True), marker, label=f"here, {FIGURES[name]} (CPU)")
+    axes.set(xscale="log", xlabel="search time (s)", ylabel="accuracy on CIFAR-10 (%)")
+    axes.legend()
+    save(figure, "accuracy_against_time.png")
+
+
+def make(args: argparse.Namespace) -> None:
+    names = ("search", "correlation", "baselines", "ablations", "generator", "study", "predictors", "trained")
+    results = {name: read(name) for name in names}
+    plot_predicted(results["correlation"])
+    plot_trained(results["search"], results["baselines"])
+    plot_time(results["search"])
+    values = {
+        "main": main_tables(results["search"], results["baselines"]),
+        "scaling": scaling_tables(results["search"]),
+        "correlation": correlation_table(results["correlation"]),
+        "ablations": ablation_tables(results["ablations"]),
+        "generator": generator_table(results["generator"]),
+        "study": study_table(results["study"]),
+        "trained": trained_table(results["trained"]),
+        "predictors": predictors_table(results["predictors"]),
+    }
+    text = Path(__file__).with_name("results.template.md").read_text()
+    for name, content in values.items():
+        text = text.replace(f"@{name}@", content.rstrip("\n"))
+    for name, content in results.items():
+        text = text.replace(f"@{name}-made@", made(content["history"]).rstrip("\n"))
+    write_text(Path(args.output), text)
+    print(f"{args.output} is made")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", default=str(ROOT / "RESULTS.md"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), make))

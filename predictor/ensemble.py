@@ -1,0 +1,100 @@
+"""Several predictors as one: python -m predictor.ensemble A.pt B.pt TARGET.pt
+
+Dimensions: M members; B, C, S, D, Z, R as in `predictor.model`.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+
+from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.cli import run
+from engine.errors import UserError
+from engine.files import shown
+from graphs.batch import GraphBatch
+from predictor.model import PredictorConfig, PredictorModel
+
+
+class PredictorEnsemble(nn.Module):
+    """Predictors of one configuration, used as one: its score is the mean of theirs.
+
+    Set vectors and graph vectors of the members lie side by side, (..., M * Z).
+    """
+
+    def __init__(self, config: PredictorConfig):
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(PredictorModel(replace(config, members=1)) for _ in range(config.members))
+
+    def encode_set(self, x: torch.Tensor) -> torch.Tensor:
+        """As `PredictorModel.encode_set`: (B, C, S, D) -> (B, M * Z)."""
+        return torch.cat([member.encode_set(x) for member in self.members], dim=-1)
+
+    def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """As `PredictorModel.encode_set_draws`: (B, M * Z)."""
+        return torch.cat([member.encode_set_draws(images, index) for member in self.members], dim=-1)
+
+    def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
+        """As `PredictorModel.encode_graph`: (B, M * Z)."""
+        return torch.cat([member.encode_graph(graphs, share_states) for member in self.members], dim=-1)
+
+    def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """Mean scores (B,) of pairs."""
+        return torch.stack([m.predict(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
+
+    def predict_all(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """Mean scores (R, B) of R set vectors with each of B graph vectors."""
+        return torch.stack([m.predict_all(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
+
+    def _parts(self, set_vec: torch.Tensor, graph_vec: torch.Tensor):
+        nz = self.config.nz
+        return zip(self.members, set_vec.split(nz, dim=-1), graph_vec.split(nz, dim=-1), strict=True)
+
+
+def build_predictor(config: PredictorConfig) -> PredictorModel | PredictorEnsemble:
+    """The model of a configuration."""
+    return PredictorModel(config) if config.members == 1 else PredictorEnsemble(config)
+
+
+def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
+    """One checkpoint of several predictors, without their training states.
+
+    Raises:
+        UserError: they differ in configuration, search space, features or scale of accuracies.
+    """
+    first = checkpoints[0]
+    for name in ("config", "search_space", "extractor", "target"):
+        for checkpoint, source in zip(checkpoints, sources, strict=True):
+            if getattr(checkpoint, name) != getattr(first, name):
+                raise UserError(f"{source} has another {name} than {sources[0]}: they cannot be joined.")
+    config = PredictorConfig(**first.config)
+    if config.members > 1:
+        raise UserError(f"{sources[0]} is an ensemble already: join its members.")
+    state = {f"members.{i}.{name}": t for i, c in enumerate(checkpoints) for name, t in c.state.items()}
+    made_by = {f"member_{i}": str(c.history.get("command")) for i, c in enumerate(checkpoints)}
+    config = asdict(replace(config, members=len(checkpoints)))
+    return replace(first, config=config, state=state, metrics={}, history=first.history | made_by, training={})
+
+
+def main(args: argparse.Namespace) -> None:
+    if Path(args.target).exists() and not args.overwrite:
+        raise UserError(f"{args.target} exists; add --overwrite to replace it.")
+    checkpoints = [read_checkpoint(source, "predictor", "Train it first.") for source in args.sources]
+    join(checkpoints, args.sources).save(args.target)
+    print(f"{shown(Path(args.target))}: {len(checkpoints)} predictors")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+", help="checkpoints of the members")
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), main))
