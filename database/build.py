@@ -132,15 +132,15 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     """
     space = search_spaces.get(search_space)
     folder = data_folder(space, data_path)
-    target = folder / "meta_train_tasks_predictor.pt"
-    if target.exists() and not overwrite:
-        raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    for target in (folder / "meta_train_tasks_predictor.pt", folder / TASK_LIST):
+        if target.exists() and not overwrite:
+            raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks, texts, accuracy, task = [], [], [], []
     for path, header, records in _read_all(shards_folder(space, data_path)):
         missing = header["num_tasks"] - len(records)
         note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
         say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
-        for record in records:
+        for record in sorted(records, key=lambda record: record["number"]):  # not in the order they were finished
             texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
             accuracy += record["accuracy"]
             task += [len(tasks)] * len(record["archs"])

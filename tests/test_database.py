@@ -93,7 +93,7 @@ def test_shards_are_built_and_collected(world, build):
     assert ((sizes >= 10) & (sizes <= 12)).all()
     assert len(torch.load("data/ofa_mbv3/meta_train_task_lst.pt", weights_only=True)) == 6
     expected = [value for shard in (0, 1) for record in records(shard) for value in record["accuracy"]]
-    assert sorted(tuples.accuracy.tolist()) == pytest.approx(sorted(expected))
+    assert tuples.accuracy.tolist() == pytest.approx(expected)
     assert not set(tuples.task[tuples.training].tolist()) & set(tuples.task[tuples.validation].tolist())
 
 
