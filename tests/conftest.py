@@ -35,6 +35,15 @@ def _one_folder_a_test(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def one_thread():
+    """Sums in the order in which a subprocess with one thread makes them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def command(capsys):
     """Run `main.py` in this process: command("--model search ...") -> exit code, standard output, standard error."""
 

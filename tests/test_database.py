@@ -194,6 +194,7 @@ def ray_workers(folder):
     return found
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_ray_worker_that_dies_is_replaced(world, build):
     """Two workers, one killed on the way: the results are those of this process alone."""
     pytest.importorskip("ray")

@@ -311,6 +311,7 @@ with joined(torch.device("cpu")) as (processes, device):
 """
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_equal_one_that_takes_both_shares(tmp_path):
     """Gradients are the mean over the whole batch; each process normalises over its share, as the CPU can."""
     script = tmp_path / "worker.py"
