@@ -11,7 +11,6 @@ architecture: a high-quality one for that task, without training any (MetaD2A se
 import argparse
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -58,13 +57,12 @@ def build(options: BuildOptions) -> None:
         UserError: a database is there already, or predictor and features do not fit.
     """
     keep_freed_memory()
-    folder = data_folder(search_spaces.get(options.search_space), options.data_path)
+    space, device = search_spaces.get(options.search_space), options.device
+    folder = data_folder(space, options.data_path)
     target = folder / "meta_train_tasks_generator.pt"
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
-    space, device = search_spaces.get(options.search_space), options.device
-    given = options.predictor_checkpoint
-    path = Path(given) if given else find_checkpoint("predictor", space, options.save_path, options.load_epoch)
+    path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
     predictor, checkpoint = load_model("predictor", space, path, device)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, predictor.config.feature_dim, "predictor")

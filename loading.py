@@ -24,15 +24,20 @@ def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path
     return Path(save_path) / space.results_folder / kind
 
 
-def find_checkpoint(kind: str, space: SearchSpace, save_path: str | Path, load_epoch: int | None) -> Path:
+def find_checkpoint(
+    kind: str, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
+) -> Path:
     """The checkpoint to use: the one asked for, else the user's best or last, else the shipped one.
 
     Args:
+        given: a file, which is then the one.
         load_epoch: of `ckpt_<epoch>.pt`; None for the predictor's best and the generator's last.
 
     Raises:
         UserError: the checkpoint asked for is missing.
     """
+    if given:
+        return Path(given)
     folder = results_folder(kind, space, save_path) / "model"
     shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
     numbered = {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}

@@ -6,13 +6,12 @@ python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batch
 """
 
 import argparse
-import os
 import shutil
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.cli import gpu_option, not_negative_int, positive_int, run
+from engine.cli import default_mirror, gpu_option, mirror_option, not_negative_int, positive_int, run
 from engine.errors import UserError
 
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
@@ -36,7 +35,7 @@ class ProcessOptions:
     max_per_class: int | None = None
     seed: int = 333
     overwrite: bool = False
-    mirror: str | None = field(default_factory=lambda: os.environ.get("METAD2A_MIRROR"))
+    mirror: str | None = field(default_factory=default_mirror)
 
     @property
     def name(self) -> str:
@@ -77,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
     add("--seed", type=not_negative_int, default=default.seed, help="of --max-per-class (default 333)")
     add("--overwrite", action="store_true", help="replace an existing features file")
-    add("--mirror", default=default.mirror, help="where to fetch official files from instead")
+    mirror_option(parser)
     gpu_option(parser)
     return parser
 
@@ -97,8 +96,10 @@ def process(options: ProcessOptions) -> Path:
     target = options.target
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
-    how = ExtractOptions(options.extractor, choose_device(options.gpu), options.batch_size, options.num_workers)
-    how = replace(how, first_size=options.first_size)
+    device = choose_device(options.gpu)
+    how = ExtractOptions(
+        options.extractor, device, options.batch_size, options.num_workers, first_size=options.first_size
+    )
     if options.dataset == "imagenet32":
         if options.image_folder is None:
             raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")

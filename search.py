@@ -168,7 +168,7 @@ class Session:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         epoch = options.load_epoch if kind == self.epoch_of else None
-        path = Path(given) if given else find_checkpoint(kind, self.space, options.save_path, epoch)
+        path = find_checkpoint(kind, self.space, options.save_path, epoch, given)
         model, checkpoint = load_model(kind, self.space, path, options.device)
         for name in ("hs", "nz"):
             asked, found = getattr(options, name), getattr(model.config, name)

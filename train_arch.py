@@ -4,7 +4,6 @@ Results are kept by what they depend on: architecture, images and their split, a
 that an earlier result is never reported as another one's.
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +15,7 @@ import torch
 import report
 import search_spaces
 from engine.errors import UserError
-from engine.files import set_aside, write_text
+from engine.files import identity_key, set_aside, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
 from networks.export import check_formats, export
@@ -125,9 +124,8 @@ class Job:
             "images": data.fingerprint,
             "protocol": asdict(self.protocol),
         }
-        key = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
         parent = Path(options.save_path) / self.space.results_folder / "train_arch"
-        self.folder = parent / data.name / key
+        self.folder = parent / data.name / identity_key(self.identity)
 
     def prepare(self) -> None:
         """Make the folder, or see whether the one that is there may be continued or replaced."""

@@ -179,10 +179,10 @@ def trained_table(trained: dict[str, Any]) -> str:
     return table(["", "architecture", "MFLOPs", "x-test accuracy (%)", "benchmark, 200 epochs", "trained with"], rows)
 
 
-def axes_of(width: float = 6.4) -> tuple[Figure, Any]:
+def new_figure(width: float = 6.4) -> Figure:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure
 
 
 def save(figure: Figure, name: str) -> None:
@@ -193,8 +193,7 @@ def plot_predicted(correlation: dict[str, Any]) -> None:
     """Predicted against real accuracy, one panel a dataset."""
     space = search_spaces.get("nasbench201")
     datasets = [d for d in NAMES if d in correlation["result"]]
-    figure = Figure(figsize=(5 * len(datasets), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5 * len(datasets))
     for i, dataset in enumerate(datasets, 1):
         axes = figure.add_subplot(1, len(datasets), i)
         real = list(space.known_accuracy(dataset).values())
@@ -205,7 +204,8 @@ def plot_predicted(correlation: dict[str, Any]) -> None:
 
 def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
     """Best test accuracy among the first n choices."""
-    figure, axes = axes_of()
+    figure = new_figure()
+    axes = figure.add_subplot()
     curves = {"MetaD2A, here": search["result"]["cifar10"]["default"]}
     labels = {"random": "random order", "random_12_epochs": "random, 12 epochs", "transfer": "trivial transfer"}
     labels["evolution_12_epochs"] = "evolution, 12 epochs"
@@ -221,7 +221,8 @@ def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
 
 def plot_time(search: dict[str, Any]) -> None:
     """Accuracy against search time, with the paper's points."""
-    figure, axes = axes_of()
+    figure = new_figure()
+    axes = figure.add_subplot()
     for label, (accuracy, seconds) in PAPER.items():
         axes.plot(seconds, accuracy, "s", label=f"{label} (GPU)")
     for name, marker in (("first_choice", "o"), ("oracle_of_top_30", "^")):

@@ -32,8 +32,8 @@ from loading import load_model
 from predictor.ensemble import PredictorEnsemble
 from report import Ranking
 from search import SearchOptions, Session
-from tasks.features import find_features, load_features
-from tasks.meta_train import load_tuples
+from tasks.features import Features, find_features, load_features
+from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
@@ -78,6 +78,11 @@ class Lab:
         session.options = replace(session.options, num_gen_arch=500, num_draws=10)
         session.options = replace(session.options, **changes)
         return session
+
+    def database(self, kind: str) -> tuple[Features, Tuples]:
+        """The meta-training images and the tuples of "generator" or "predictor"."""
+        features = load_features(find_features(FEATURES_NAME, self.args.data_path), FEATURES_NAME)
+        return features, load_tuples(kind, self.space, self.args.data_path, features.num_classes)
 
     def study(self, name: str) -> Path:
         """The best checkpoint of a variant of benchmarks/study.py."""
@@ -164,13 +169,13 @@ def measure_baselines(lab: Lab) -> dict[str, Any]:
 
 
 def random_order(lab: Lab, dataset: str, number: int) -> Ranking:
-    archs = random.Random(number).sample(lab.space.all_architectures(), 500)
+    archs = random_candidates(lab, number)
     return lab.ranked_by(dataset, archs, [0.0] * len(archs))
 
 
 def random_search(lab: Lab, dataset: str, early: dict[str, float], number: int) -> Ranking:
     """500 random architectures, ranked by their validation accuracy after 12 epochs."""
-    archs = random.Random(number).sample(lab.space.all_architectures(), 500)
+    archs = random_candidates(lab, number)
     return lab.ranked_by(dataset, archs, [early[arch] for arch in archs])
 
 

@@ -69,7 +69,7 @@ def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, f
 
 def measure(args: argparse.Namespace) -> None:
     device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
-    path = args.predictor_checkpoint or find_checkpoint("predictor", space, args.save_path, None)
+    path = find_checkpoint("predictor", space, args.save_path, None, args.predictor_checkpoint)
     model, checkpoint = load_model("predictor", space, path, device)
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, model.config.feature_dim, "predictor")

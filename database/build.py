@@ -1,6 +1,5 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from database.items import Item, draw_item, name_classes
 from database.shards import ShardWriter, read_shard, shard_file
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
-from engine.files import save_torch
+from engine.files import file_digest, save_torch
 from engine.runs import random_generator, say
 from search_spaces import SearchSpace
 from tasks.features import find_features, load_features
@@ -91,15 +90,8 @@ def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     """What the shards of a command have in common."""
     same = ("search_space", "num_tasks", "num_archs", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same}
-    return {"supernet": _digest(options.supernet), "class_names": names, **values}
-
-
-def _digest(path: str) -> str:
-    """Of a file's content, "" where there is none."""
-    if not Path(path).is_file():
-        return ""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
+    return {"supernet": supernet, "class_names": names, **values}
 
 
 class _locks:

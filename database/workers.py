@@ -1,6 +1,5 @@
 """Measure items in this process or on the workers of a Ray cluster, and hand over results as they come."""
 
-import resource
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import search_spaces
 from database.items import Item
 from engine.errors import UserError
 from engine.files import ROOT
-from engine.runs import keep_freed_memory, random_generator
+from engine.runs import keep_freed_memory, peak_gb, random_generator
 
 MAX_RETRIES = 3  # of an item whose worker died
 FEWER = "Use fewer --num-workers or a machine with more memory; finished tasks are kept."
@@ -54,8 +53,7 @@ def measure(options: EvaluatorOptions, item: Item) -> dict[str, Any]:
     start, space = time.perf_counter(), search_spaces.get(options.search_space)
     evaluator, rng = _evaluator(options), random_generator(item.seed)
     accuracy = [evaluator.evaluate(space.from_text(text), item.classes, rng) for text in item.archs]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    return {"accuracy": accuracy, "seconds": time.perf_counter() - start, "peak_gb": peak}
+    return {"accuracy": accuracy, "seconds": time.perf_counter() - start, "peak_gb": peak_gb()}
 
 
 def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ from engine.errors import UserError
 USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
 BROKEN_PIPE_CODE = 141
+MIRROR_VARIABLE = "METAD2A_MIRROR"
 
 
 def positive_int(text: str) -> int:
@@ -55,6 +57,20 @@ def true_or_false(text: str) -> bool:
 def gpu_option(parser: argparse.ArgumentParser) -> None:
     """Add `--gpu`."""
     parser.add_argument("--gpu", help="CUDA device number, or cpu (default: GPU 0 where there is one, else the CPU)")
+
+
+def default_mirror() -> str | None:
+    """Where official files are fetched from instead, by the environment."""
+    return os.environ.get(MIRROR_VARIABLE)
+
+
+def mirror_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--mirror`."""
+    parser.add_argument(
+        "--mirror",
+        default=default_mirror(),
+        help=f"an address or a folder that has the same files under the same paths (default: {MIRROR_VARIABLE})",
+    )
 
 
 def run(

@@ -1,5 +1,7 @@
 """Reading and writing files so that a damaged one is never taken for a good one and none is lost."""
 
+import hashlib
+import json
 import os
 import pickle
 import struct
@@ -98,6 +100,17 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
         raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
     except DAMAGED as error:
         raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity_key(identity: dict[str, Any]) -> str:
+    """A short name for a result that depends on all of `identity`, numbers and text."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def shown(path: str | Path) -> str:

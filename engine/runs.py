@@ -53,9 +53,14 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
+def peak_gb() -> float:
+    """The most memory that this process has had, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
 def peak_memory() -> str:
     """The most memory that this process has had, and that it has had on a GPU, as text."""
-    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.2f} GB"
+    text = f"{peak_gb():.2f} GB"
     gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
     return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from engine.errors import UserError
 from tasks.imagenet import CROP, MEAN, STD
-from tasks.images import ImageSource, split_folder, to_rgb
+from tasks.images import ImageSource, read_rgb, split_folder
 from tasks.pixels import stratified_split
 from tasks.sources import open_source
 
@@ -32,14 +32,7 @@ class Part(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         number = self.numbers[index]
-        try:
-            with self.source.open(number) as image:
-                pixels = to_rgb(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f"{self.source.describe(number)} cannot be read ({error}). Replace or remove it."
-            ) from error
-        return self.transform(pixels), int(self.source.labels[number])
+        return self.transform(read_rgb(self.source, number)), int(self.source.labels[number])
 
 
 @dataclass(frozen=True)

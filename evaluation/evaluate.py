@@ -1,6 +1,5 @@
 """The accuracy of a MobileNetV3 architecture on a dataset, from its choice to the result file."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ import torch
 
 import search_spaces
 from engine.errors import UserError
-from engine.files import write_text
+from engine.files import file_digest, identity_key, write_text
 from engine.runs import TextLog, keep_freed_memory, provenance
 from evaluation.architectures import Chosen, read_model_config, searched
 from evaluation.data import FineTuningData, load_fine_tuning_data
@@ -111,7 +110,7 @@ def identify(
         "dataset": data.name,
         "images": data.fingerprint,
         "image_size": image_size,
-        "supernet": hashlib.sha256(Path(options.supernet).read_bytes()).hexdigest(),
+        "supernet": file_digest(options.supernet),
         "protocol": asdict(protocol),
         "seed": options.seed,
     }
@@ -119,8 +118,8 @@ def identify(
 
 def prepare(options: EvaluationOptions, identity: dict[str, Any]) -> Path:
     """Make the run's folder, or see whether the one that is there may be continued or replaced."""
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    folder = Path(options.save_path) / space.results_folder / "evaluation" / identity["dataset"] / key
+    parent = Path(options.save_path) / space.results_folder / "evaluation" / identity["dataset"]
+    folder = parent / identity_key(identity)
     if folder.exists() and not options.resume:
         if not options.overwrite:
             raise UserError(f"{folder} has an earlier run of this: continue with --resume or replace with --overwrite.")

@@ -6,13 +6,12 @@ python evaluation/main.py --data-name cifar10 --model-config net.subnet        a
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import fraction, gpu_option, not_negative_float, not_negative_int, positive_int, run
+from engine.cli import fraction, gpu_option, mirror_option, not_negative_float, not_negative_int, positive_int, run
 from supernet.model import PUBLISHED
 
 
@@ -27,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--arch", help="an architecture's text instead")
     add("--supernet", default=str(PUBLISHED), help=f"weights (default {PUBLISHED})")
     add("--data-path", default="data", help="folder of official files (default data)")
-    add("--mirror", default=os.environ.get("METAD2A_MIRROR"), help="where to fetch official files from instead")
+    mirror_option(parser)
     add("--save-path", default="results", help="folder of meta-tests and results (default results)")
     add("--image-size", type=positive_int, help="side of the input (default: the supernet's, 224 for the published)")
     add("--epochs", type=positive_int, default=150, help="default 150")

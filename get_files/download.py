@@ -22,13 +22,12 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from engine.cli import run
+from engine.cli import MIRROR_VARIABLE, mirror_option, run
 from engine.errors import UserError
 from engine.files import write_text
 from engine.runs import say
 from get_files.manifest import PublishedFile
 
-MIRROR_VARIABLE = "METAD2A_MIRROR"
 CHUNK = 1 << 20  # bytes of a file read at a time
 NETWORK_CHUNK = 1 << 15  # at most so much of a broken transfer is lost
 MAX_FAILURES = 5  # transfers in a row that bring nothing
@@ -372,11 +371,7 @@ def main(description: str, files: Callable[[str], Iterable[PublishedFile]], spac
     parser = argparse.ArgumentParser(description=description)
     if spaces:
         parser.add_argument("--search-space", "--graph-data-name", choices=spaces, default=spaces[0])
-    parser.add_argument(
-        "--mirror",
-        default=os.environ.get(MIRROR_VARIABLE),
-        help=f"an address or a folder that has the same files under the same paths (default: {MIRROR_VARIABLE})",
-    )
+    mirror_option(parser)
     parser.add_argument("--data-path", default="data", help="folder for data (default data)")
     parser.add_argument("--only", help="names of files, separated by commas")
     parser.add_argument("--list", action="store_true", help="show the files and their addresses, fetch nothing")

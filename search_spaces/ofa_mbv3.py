@@ -24,6 +24,10 @@ IMAGE_SIZE = 224  # of the published supernet
 
 Arch = dict[str, list[int]]
 
+SMALLEST, LARGEST = (
+    {"ks": [KERNELS[i]] * NUM_LAYERS, "e": [EXPANSIONS[i]] * NUM_LAYERS, "d": [DEPTHS[i]] * NUM_STAGES} for i in (0, -1)
+)
+
 
 class OFAMobileNetV3(SearchSpace):
     name = "ofa_mbv3"
@@ -93,8 +97,7 @@ class OFAMobileNetV3(SearchSpace):
         return {"flops": flops, "params": params}
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
-        smallest = {"ks": KERNELS[:1] * NUM_LAYERS, "e": EXPANSIONS[:1] * NUM_LAYERS, "d": DEPTHS[:1] * NUM_STAGES}
-        return self.cost({name: list(choices) for name, choices in smallest.items()}, num_classes)
+        return self.cost(SMALLEST, num_classes)
 
     def network(self, arch: Arch, num_classes: int) -> nn.Module:
         from supernet.model import SupernetConfig, build_supernet, subnet

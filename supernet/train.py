@@ -17,7 +17,7 @@ from tqdm import tqdm
 import search_spaces
 from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
-from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS
+from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, read_supernet, save_supernet, subnet
 from tasks.imagenet import Images, open_imagenet
@@ -27,8 +27,6 @@ WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
 NUM_CHECKED = 2000  # held-out images of the check after every epoch, and training images that calibrate it
-SMALLEST = {"ks": [KERNELS[0]] * 20, "e": [EXPANSIONS[0]] * 20, "d": [DEPTHS[0]] * 5}
-LARGEST = {"ks": [KERNELS[-1]] * 20, "e": [EXPANSIONS[-1]] * 20, "d": [DEPTHS[-1]] * 5}
 
 
 @dataclass(frozen=True)

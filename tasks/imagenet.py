@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
-from tasks.images import ImageSource, folder_classes, image_folder, read_class_order, to_rgb
+from tasks.extractors import IMAGENET_STATS
+from tasks.images import ImageSource, folder_classes, image_folder, read_class_order, read_rgb
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
 HELD_OUT = 4  # without a folder `val`, every fourth image of a class is held out
-MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
-STD = torch.tensor([0.229, 0.224, 0.225]) * 255
+MEAN, STD = (torch.tensor(values) * 255 for values in IMAGENET_STATS)
 
 
 class PixelStore:
@@ -67,13 +66,7 @@ class PixelStore:
         return normalize(pixels[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]])
 
     def _decode(self, number: int) -> torch.Tensor:
-        try:
-            with self.source.open(number) as image:
-                pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f"{self.source.describe(number)} cannot be read ({error}). Replace or remove it."
-            ) from error
+        pixels = torch.from_numpy(np.array(read_rgb(self.source, number))).permute(2, 0, 1)
         pixels = TF.resize(pixels, [self.side], antialias=True)
         return TF.center_crop(pixels, [self.side, self.side]).permute(1, 2, 0)
 

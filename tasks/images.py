@@ -133,6 +133,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def read_rgb(source: ImageSource, number: int) -> Image.Image:
+    """The image of a number, in RGB.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with source.open(number) as image:
+            return to_rgb(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+
+
 class _Pixels(Dataset):
     """Images at 32 x 32, or None where one cannot be read; brought to `first_size` before that, where it is given."""
 
@@ -146,10 +159,10 @@ class _Pixels(Dataset):
 
     def __getitem__(self, index: int) -> torch.Tensor | None:
         try:
-            with self.source.open(self.numbers[index]) as image:
-                pixels = torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            image = read_rgb(self.source, self.numbers[index])
+        except UserError:
             return None
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         for size in self.sizes:
             if pixels.shape[1:] != (size, size):
                 pixels = TF.resize(pixels, [size, size], antialias=True)

@@ -5,7 +5,6 @@ Dimensions: M images in all, B images of a batch, H x W = 32 x 32 pixels.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from engine.cli import default_mirror
 from engine.errors import UserError
 from engine.files import load_torch, save_torch, write_text
 from engine.runs import random_generator, say
-from get_files.download import MIRROR_VARIABLE
 from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
 from tasks.images import decode, split_folder
 from tasks.sources import open_source
@@ -124,8 +123,7 @@ def _decoded(name: str, image_folder: str | None, data_path: Path) -> tuple[dict
         The content of that file, its key and the origin of the images.
     """
     splits = ("train", "test") if image_folder is None or split_folder(image_folder, "test") else ("train",)
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
+    sources = [open_source(name, image_folder, split, data_path, default_mirror()) for split in splits]
     if any(source.class_names != sources[0].class_names for source in sources):
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
