@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from networks.nasbench201 import IMAGE_SIZE
 from search_spaces import SearchSpace
 
 WARM_UP, REPETITIONS = 3, 15
@@ -14,7 +13,7 @@ WARM_UP, REPETITIONS = 3, 15
 
 @torch.inference_mode()
 def latency(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, device: torch.device) -> float:
-    """Median milliseconds of a batch of 32 x 32 images through an architecture's network, in float32.
+    """Median milliseconds of a batch of images of the space's size through an architecture's network, in float32.
 
     The weights are zero: building is quick, and the time does not depend on them.
     """
@@ -23,7 +22,7 @@ def latency(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, de
     network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
     for tensor in network.state_dict().values():
         tensor.zero_()
-    images = torch.zeros(batch_size, 3, IMAGE_SIZE, IMAGE_SIZE, device=device)
+    images = torch.zeros(batch_size, 3, space.image_size, space.image_size, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(WARM_UP + REPETITIONS):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from search_spaces.nasbench201 import CELL_EDGES, OPERATIONS, NASBench201
 
 FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
-IMAGE_SIZE = 32
+IMAGE_SIZE = NASBench201.image_size
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 STAGES = [(FIRST_CHANNELS << s, IMAGE_SIZE >> s) for s in range(NUM_STAGES)]  # (C, H) of each
 LAST_CHANNELS = STAGES[-1][0]

@@ -32,6 +32,7 @@ class SearchSpace(ABC):
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
+        image_size: side in pixels of the images that costs and latency are of.
         task_sizes: fewest and most classes of a task when a database is built.
         ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
@@ -44,6 +45,7 @@ class SearchSpace(ABC):
     size: int
     results_folder: str
     published_epoch: int
+    image_size: int
     task_sizes: tuple[int, int]
     ranks_when_generating: bool = False
     tuples_shipped: bool

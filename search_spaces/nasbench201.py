@@ -35,6 +35,7 @@ class NASBench201(SearchSpace):
     size = len(OPERATIONS) ** len(CELL_EDGES)
     results_folder = ""
     published_epoch = 400
+    image_size = 32
     task_sizes = (20, 20)
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})

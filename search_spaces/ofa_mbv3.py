@@ -20,8 +20,6 @@ KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
 NUM_STAGES, MAX_DEPTH = 5, 4
 NUM_LAYERS = NUM_STAGES * MAX_DEPTH
 FIRST_OPERATION_TYPE = 2
-IMAGE_SIZE = 224  # of the published supernet
-
 Arch = dict[str, list[int]]
 
 SMALLEST, LARGEST = (
@@ -36,6 +34,7 @@ class OFAMobileNetV3(SearchSpace):
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
     results_folder = "ofa_mbv3"
     published_epoch = 120
+    image_size = 224  # of the published supernet
     task_sizes = (10, 990)
     ranks_when_generating = True
     tuples_shipped = False
@@ -91,7 +90,7 @@ class OFAMobileNetV3(SearchSpace):
         }
 
     def cost(
-        self, arch: Arch, num_classes: int, image_size: int = IMAGE_SIZE, width_mult: float = 1.0
+        self, arch: Arch, num_classes: int, image_size: int = image_size, width_mult: float = 1.0
     ) -> dict[str, float]:
         flops, params = self.costs([arch], num_classes, image_size, width_mult)[:, 0].tolist()
         return {"flops": flops, "params": params}
@@ -105,7 +104,7 @@ class OFAMobileNetV3(SearchSpace):
         return subnet(build_supernet(SupernetConfig(num_classes)), arch)
 
     def costs(
-        self, archs: list[Arch], num_classes: int, image_size: int = IMAGE_SIZE, width_mult: float = 1.0
+        self, archs: list[Arch], num_classes: int, image_size: int = image_size, width_mult: float = 1.0
     ) -> torch.Tensor:
         """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions.
 

@@ -90,6 +90,21 @@ def test_an_unknown_operation_is_named():
         NASBench201Network(SMALL.replace("skip_connect", "max_pool_3x3"), 10)
 
 
+def test_latency_is_of_images_of_the_spaces_size(monkeypatch):
+    import search_spaces
+
+    for name, size in (("nasbench201", 32), ("ofa_mbv3", 224)):
+        space, seen = search_spaces.get(name), []
+
+        class Network(torch.nn.Module):
+            def forward(self, images, seen=seen):
+                seen.append(tuple(images.shape))
+
+        monkeypatch.setattr(space, "network", lambda arch, num_classes, network=Network: network())
+        latency(space, None, 10, 2, torch.device("cpu"))
+        assert set(seen) == {(2, 3, size, size)}
+
+
 def test_latency(space):
     assert 0 < latency(space, SMALL, 10, 2, torch.device("cpu")) < 10_000
 
