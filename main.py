@@ -77,6 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.0,
         help="predictor: weight of a pairwise ranking loss beside the squared error (default 0)",
     )
+    add(
+        "--within-task-loss",
+        type=not_negative_float,
+        default=0.0,
+        help="predictor: weight of the squared error of differences between architectures of a task (default 0)",
+    )
     add("--save-epoch", type=positive_int, default=20, help="keep ckpt_<epoch>.pt every so many epochs (default 20)")
     add("--resume", action="store_true", help="continue the run in --save-path")
 

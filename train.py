@@ -49,8 +49,12 @@ def train(options: TrainOptions) -> None:
     config_class, model_class = CLASSES[kind]
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
-    if kind == "generator" and (options.fit.benchmark_task or options.fit.rank_loss):
-        raise UserError("--benchmark-task and --rank-loss are the predictor's: leave them out for the generator.")
+    fit_options = options.fit
+    if kind == "generator" and (fit_options.benchmark_task or fit_options.rank_loss or fit_options.within_task_loss):
+        raise UserError(
+            "--benchmark-task, --rank-loss and --within-task-loss are the predictor's: leave them out for the "
+            "generator."
+        )
     config_class(**sizes)  # complains about sizes before anything is read
 
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
@@ -67,9 +71,10 @@ def train(options: TrainOptions) -> None:
     if kind == "generator":
         objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
     else:
-        name = options.fit.benchmark_task
+        name = fit_options.benchmark_task
         benchmark = BenchmarkTask(space, name, draws, tuples) if name else None
-        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, options.fit.rank_loss)
+        losses = fit_options.rank_loss, fit_options.within_task_loss
+        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
         target = target_statistics(tuples)
     history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
     template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.runs import TextLog, random_generator, say
+from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
 
@@ -28,6 +29,8 @@ class FitOptions:
         benchmark_task: dataset whose benchmark accuracies the predictor learns beside the tuples ("": none, as
             published).
         rank_loss: weight of a pairwise ranking loss beside the predictor's squared error (0: none, as published).
+        within_task_loss: weight of the squared error of differences between architectures of one task, in units of
+            their variance (0: none, as published).
     """
 
     max_epoch: int = 400
@@ -40,6 +43,7 @@ class FitOptions:
     ema: float = 0.0
     benchmark_task: str = ""
     rank_loss: float = 0.0
+    within_task_loss: float = 0.0
 
 
 class Objective(Protocol):
@@ -47,11 +51,13 @@ class Objective(Protocol):
 
     Attributes:
         model: on its device.
+        draws: of the tuples' tasks.
         training: (n,) long, the tuples to train on.
         best_metric: the validation figure whose maximum is kept in `ckpt_max_corr.pt`, or None.
     """
 
     model: nn.Module
+    draws: TaskDraws
     training: torch.Tensor
     best_metric: str | None
 
@@ -212,8 +218,8 @@ def _check_options(
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:
     """One pass over the training tuples; returns the loss a tuple."""
     objective.model.train()
-    rng, rows = state.rng, objective.training
-    rows = rows[torch.randperm(len(rows), generator=rng, device=rng.device)]
+    rng = state.rng
+    rows = objective.draws.shuffled(objective.training, rng)
     total = torch.zeros((), device=rng.device)
     batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
     for batch in batches:

@@ -36,10 +36,10 @@ class GeneratorObjective:
         self.validation = tuples.validation.to(draws.device)
         known = tuples.training.tolist()
         self.training_archs = {space.to_text(tuples.archs[i]) for i in known}
-        self.validation_index = draws.index(self.validation, random_generator(seed, draws.device))
+        self.validation_index = draws.index(draws.task[self.validation], random_generator(seed, draws.device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        images = self.draws.images(self.draws.index(rows, rng))  # (B, C, S, D)
+        images = self.draws.images(self.draws.index(self.draws.task[rows], rng))  # (B, C, S, D)
         return self.model.loss(*self.model.set_encode(images), self.graphs[rows], rng)[0]
 
     @torch.inference_mode()

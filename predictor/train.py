@@ -63,9 +63,10 @@ class BenchmarkTask:
 
 
 class PredictorObjective:
-    """Summed squared error on ((accuracy - mean) / std) / 100, validated by Pearson correlation."""
+    """Summed squared error on ((accuracy - mean) / std) / 100, validated by Pearson correlation.
 
-    best_metric = "correlation"
+    With `within_task_loss` by the correlation within tasks: of accuracies and scores less their tasks' means.
+    """
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class PredictorObjective:
         seed: int,
         benchmark: BenchmarkTask | None = None,
         rank_loss: float = 0.0,
+        within_task_loss: float = 0.0,
     ):
         self.model = model
         self.draws = draws
@@ -84,6 +86,11 @@ class PredictorObjective:
         device = draws.device
         self.scaled = self._scale(tuples.accuracy).to(device)  # (n,)
         self.rank_loss = rank_loss
+        self.within_task_loss = within_task_loss
+        self.best_metric = "correlation"
+        if within_task_loss:
+            self.within_task_std = self._within_task_std(tuples)
+            self.best_metric = "correlation_within_tasks"
         self.benchmark = benchmark
         if benchmark:
             self.benchmark_scaled = self._scale(benchmark.accuracy).to(device)
@@ -91,23 +98,31 @@ class PredictorObjective:
         self.validation = tuples.validation.to(device)
         # Drawn once: the best epoch must not be the luckiest draw.
         rng = random_generator(seed, device)
-        self.validation_index = [draws.index(b, rng) for b in self.validation.split(VALIDATION_BATCH)]
+        self.validation_index = [
+            draws.index(draws.distinct(b)[0], rng) for b in self.validation.split(VALIDATION_BATCH)
+        ]
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        images = self.draws.images(self.draws.index(rows, rng))  # (B, C, S, D)
+        tasks, position = self.draws.distinct(rows)
+        images = self.draws.images(self.draws.index(tasks, rng))  # (T, C, S, D)
         if self.benchmark is None:
-            return self._loss(self.scores(images, rows), self.scaled[rows])
+            return self._loss(self.scores(images, rows), self.scaled[rows], position)
         extra_images, extra = self.benchmark.draw(len(rows), rng)
-        set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (B + 1, Z)
-        set_vec = torch.cat([set_vec, set_vec[-1:].expand(len(rows) - 1, -1)])  # the last for all the extra ones
+        set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (T + 1, Z)
+        set_vec = set_vec[torch.cat([position, torch.full_like(position, len(tasks))])]
         graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], self.benchmark.graphs[extra]]))
         scores, extra_scores = self.model.predict(set_vec, graph_vec).split(len(rows))
         truth = self.benchmark_scaled[extra]
         offset = (extra_scores - truth).mean()
-        return self._loss(scores, self.scaled[rows]) + self._loss(extra_scores - offset, truth)
+        return self._loss(scores, self.scaled[rows], position) + self._loss(extra_scores - offset, truth)
 
-    def _loss(self, scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        loss = (scores - truth).square().sum()
+    def _loss(self, scores: torch.Tensor, truth: torch.Tensor, task: torch.Tensor | None = None) -> torch.Tensor:
+        """Of scores (B,), whose tuples' tasks are numbered by `task` (B,)."""
+        error = scores - truth
+        loss = error.square().sum()
+        if self.within_task_loss and task is not None:
+            within = centered_by_task(error, task).square().sum() / self.within_task_std**2 / TARGET_SCALE**2
+            loss = loss + self.within_task_loss * within
         if self.rank_loss:
             loss = loss + self.rank_loss * pairwise_ranking_loss(scores * TARGET_SCALE, truth) / TARGET_SCALE**2
         return loss
@@ -115,8 +130,26 @@ class PredictorObjective:
     def _scale(self, accuracy: torch.Tensor) -> torch.Tensor:
         return (accuracy - self.target["mean"]) / self.target["std"] / TARGET_SCALE
 
+    def _within_task_std(self, tuples: Tuples) -> float:
+        """Standard deviation of the scaled training targets within their tasks.
+
+        Raises:
+            UserError: most tasks have one architecture.
+        """
+        if not self.draws.grouped:
+            raise UserError(
+                f"--within-task-loss needs several architectures of a task, but {tuples.source} has one of most. Build "
+                "a database with --num-arch 2 or more, or leave the option out."
+            )
+        task = tuples.task[tuples.training]
+        free = len(task) - len(task.unique())  # degrees of freedom
+        within = centered_by_task(self._scale(tuples.accuracy[tuples.training]), task)
+        return max((within.double().square().sum() / free).sqrt().item(), 1e-12)
+
     def scores(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return self.model.predict(self.model.encode_set(images), self.model.encode_graph(self.graphs[rows]))
+        """Of tuples `rows` (B,), given the images of their tasks as `TaskDraws.distinct` orders them."""
+        set_vec = self.model.encode_set(images)[self.draws.distinct(rows)[1]]
+        return self.model.predict(set_vec, self.model.encode_graph(self.graphs[rows]))
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
@@ -124,10 +157,27 @@ class PredictorObjective:
         batches = zip(self.validation_index, self.validation.split(VALIDATION_BATCH), strict=True)
         scores = torch.cat([self.scores(self.draws.images(index), rows) for index, rows in batches])
         truth = self.scaled[self.validation]
-        return {
-            "correlation": torch.corrcoef(torch.stack([scores, truth]))[0, 1].item(),
+        figures = {
+            "correlation": correlation(scores, truth),
             "validation_loss": (scores - truth).square().mean().item(),
         }
+        if self.draws.grouped:
+            task = self.draws.task[self.validation]
+            within = correlation(centered_by_task(scores, task), centered_by_task(truth, task))
+            figures["correlation_within_tasks"] = within
+        return figures
+
+
+def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Pearson's, of values (B,) each."""
+    return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
+
+
+def centered_by_task(values: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+    """Values (B,) less the mean of their task's, whose numbers are `task` (B,)."""
+    zeros = values.new_zeros(int(task.max()) + 1)
+    mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)
+    return values - mean[task]
 
 
 def pairwise_ranking_loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

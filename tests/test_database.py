@@ -128,8 +128,9 @@ def test_the_whole_way_to_a_search(world, build, command):
     small = "--search-space ofa_mbv3 --nz 8 --num-sample 2 --gpu cpu"
     assert build(f"{BUILD} --index 0-1 --num-arch 2")[0] == 0
     assert build("--model_name predictor --collect")[0] == 0
-    code, _, err = command(f"--model predictor --hs 12 --max-epoch 2 --batch-size 4 {small}")
+    code, _, err = command(f"--model predictor --hs 12 --max-epoch 2 --batch-size 4 --within-task-loss 1 {small}")
     assert code == 0, err
+    assert "correlation_within_tasks" in Path("results/ofa_mbv3/predictor/log.txt").read_text()
     line = "--model_name generator --num-tasks 8 --num-sampled 5 --num-sample 2 --num-draws 2"
     code, err = build(line)
     assert code == 0, err

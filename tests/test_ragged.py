@@ -1,5 +1,7 @@
 """Tasks of different sizes in one batch equal the same tasks one at a time."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -73,6 +75,27 @@ def test_a_padded_batch_equals_one_task_at_a_time(draws, rng, kind):
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
     for a, b in zip(gradient, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_tuples_of_a_task_stay_together_and_share_a_draw(draws, rng):
+    tuples = ragged_tuples(rng)
+    task = torch.tensor([3, 1, 0, 1, 3, 1, 0, 3])
+    several = Tuples(ofa.sample(8, rng), torch.rand(8), task, tuples.task_classes, torch.arange(8), "toy")
+    grouped = TaskDraws(draws.features, several, 4, torch.device("cpu"))
+    orders = [grouped.shuffled(torch.arange(1, 8), rng).tolist() for _ in range(20)]
+    for order in orders:
+        assert sorted(order) == list(range(1, 8))
+        changes = sum(a != b for a, b in pairwise(task[order].tolist()))
+        assert changes == 2  # three tasks, one after the other
+    assert len({tuple(order) for order in orders}) > 10
+    tasks, position = grouped.distinct(torch.tensor([0, 1, 2, 3]))
+    assert tasks[position].tolist() == [3, 1, 0, 1]
+    assert len(tasks) == 3
+
+    rows = torch.tensor([2, 0])
+    assert not draws.grouped
+    assert sorted(draws.shuffled(torch.arange(4), rng).tolist()) == [0, 1, 2, 3]
+    assert [t.tolist() for t in draws.distinct(rows)] == [[2, 0], [0, 1]]
 
 
 def test_what_a_padded_class_holds_does_not_matter(rng):

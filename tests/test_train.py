@@ -286,9 +286,12 @@ def test_only_differences_count_within_the_benchmarks_task():
     )
     graphs = GraphBatch(torch.zeros(4, 2).long(), torch.zeros(4, 2, 2).bool(), torch.full((4,), 2))
     objective = PredictorObjective.__new__(PredictorObjective)
-    objective.model, objective.graphs, objective.rank_loss, objective.scaled = model, graphs, 0.0, truth
+    objective.model, objective.graphs, objective.scaled = model, graphs, truth
+    objective.rank_loss = objective.within_task_loss = 0.0
     objective.benchmark_scaled = truth
-    objective.draws = SimpleNamespace(index=lambda rows, rng: rows, images=lambda index: torch.zeros(4, 1, 1, 1))
+    objective.draws = SimpleNamespace(
+        distinct=lambda rows: (rows, rows), index=lambda rows, rng: rows, images=lambda index: torch.zeros(4, 1, 1, 1)
+    )
     draw = (torch.zeros(1, 1, 1, 1), torch.arange(4))
     objective.benchmark = SimpleNamespace(draw=lambda n, rng: draw, graphs=graphs)
     assert objective.loss(torch.arange(4), None).item() == pytest.approx(0, abs=1e-12)
@@ -305,6 +308,40 @@ def test_ranking_loss_equals_a_plain_loop(rng):
                 better = scores[i] - scores[j] if truth[i] > truth[j] else scores[j] - scores[i]
                 expected += math.log1p(math.exp(-better)) / 5
     assert pairwise_ranking_loss(scores, truth).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_differences_within_tasks_equal_a_plain_loop(rng):
+    from predictor.train import centered_by_task
+
+    values, task = torch.randn(7, generator=rng), torch.tensor([2, 0, 2, 5, 0, 2, 5])
+    means = {t: sum(v for v, u in zip(values.tolist(), task.tolist(), strict=True) if u == t) for t in (0, 2, 5)}
+    count = {0: 2, 2: 3, 5: 2}
+    expected = [v - means[t] / count[t] for v, t in zip(values.tolist(), task.tolist(), strict=True)]
+    assert centered_by_task(values, task).tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_loss_within_tasks_needs_several_architectures_of_a_task(refuses, authors_data):
+    path = authors_data / "meta_train_tasks_predictor.pt"
+    value = torch.load(path, weights_only=False)
+    value["task"] = list(range(len(value["acc"])))
+    torch.save(value, path)
+    torch.save([[1, 2]] * len(value["acc"]), authors_data / "meta_train_task_lst.pt")
+    assert "--num-arch 2" in refuses(line("predictor", "--max-epoch 1 --within-task-loss 1"))
+    assert "predictor's" in refuses(line("generator", "--max-epoch 1 --within-task-loss 1"))
+
+
+def test_differences_between_tasks_do_not_count_within_tasks():
+    """Scores that are wrong by a constant a task have the squared error alone; the rest is in units of its variance."""
+    from predictor.train import PredictorObjective
+
+    objective = PredictorObjective.__new__(PredictorObjective)
+    objective.rank_loss, objective.within_task_loss, objective.within_task_std = 0.0, 2.0, 0.01
+    truth, task = torch.tensor([0.1, 0.3, 0.2, 0.0]), torch.tensor([0, 1, 0, 1])
+    by_task = truth + torch.tensor([0.5, -0.2, 0.5, -0.2])
+    assert objective._loss(by_task, truth, task).item() == pytest.approx(2 * 0.25 + 2 * 0.04, rel=1e-5)
+    error = torch.tensor([0.03, 0.0, -0.03, 0.0])
+    expected = 2 * 0.03**2 + 2.0 * 2 * 0.03**2 / 0.01**2 / 100**2
+    assert objective._loss(truth + error, truth, task).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_with_a_ranking_loss(command):
