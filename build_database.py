@@ -9,6 +9,7 @@ architecture: a high-quality one for that task, without training any (MetaD2A se
 """
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from supernet.model import PUBLISHED
 from tasks.features import Features, check_extractor, draw_images, find_features, load_features
 from tasks.meta_train import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 
+MAX_SHARDS = 500  # of one command, which holds a lock on each
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
 
 
@@ -45,6 +47,8 @@ class BuildOptions:
     load_epoch: int | None
     overwrite: bool
     predictor_checkpoint: str | None
+    hs: int | None
+    nz: int | None
 
 
 @torch.inference_mode()
@@ -63,7 +67,7 @@ def build(options: BuildOptions) -> None:
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
-    predictor, checkpoint = load_model("predictor", space, path, device)
+    predictor, checkpoint = load_model("predictor", space, path, device, options.hs, options.nz)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     check_extractor(features, checkpoint.extractor, predictor.config.feature_dim, "predictor")
     features = features.to(device)
@@ -153,8 +157,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def shard_numbers(text: str) -> list[int]:
     """The argparse type of `--index`: "3", "0,3" or "0-9"."""
-    parts = [[not_negative_int(end) for end in part.split("-")] for part in text.split(",")]
-    return sorted({number for part in parts for number in range(part[0], part[-1] + 1)})
+    parts = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
+    if None in parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shard or a range of them: give for example 3, 0,3 or 0-9")
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts]
+    if min(map(len, ranges)) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} has a range that ends before it begins")
+    if sum(map(len, ranges)) > MAX_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r} are more than {MAX_SHARDS} shards, the most of one command")
+    return sorted({number for part in ranges for number in part})
 
 
 def dispatch(args: argparse.Namespace) -> None:
@@ -164,7 +175,7 @@ def dispatch(args: argparse.Namespace) -> None:
             return
         names = (
             "search_space data_path save_path num_sampled num_draws num_sample seed load_epoch overwrite "
-            "predictor_checkpoint"
+            "predictor_checkpoint hs nz"
         )
         values = {name: getattr(args, name) for name in names.split()}
         build(BuildOptions(device=choose_device(args.gpu), num_tasks=args.num_tasks or 1710, **values))

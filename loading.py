@@ -49,7 +49,7 @@ def find_checkpoint(
             there = ", ".join(str(e) for e in sorted(numbered)) or "none"
             raise UserError(
                 f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {there}. Give one of them as "
-                f"--load-epoch, or train with: python main.py --model {kind}"
+                f"--load-epoch, or train with: python main.py --model {kind} --search-space {space.name}"
             )
     elif kind == "predictor" and best.is_file():
         return best
@@ -67,12 +67,20 @@ def find_checkpoint(
 
 
 def load_model(
-    kind: str, space: SearchSpace, path: str | Path, device: torch.device
+    kind: str,
+    space: SearchSpace,
+    path: str | Path,
+    device: torch.device,
+    hs: int | None = None,
+    nz: int | None = None,
 ) -> tuple[GeneratorModel | PredictorModel | PredictorEnsemble, Checkpoint]:
     """Read a checkpoint, ours or published, into its model on `device`, in evaluation mode.
 
+    Args:
+        hs, nz: the sizes that it must have; None for any.
+
     Raises:
-        UserError: the file is missing, damaged, of the other model or of another search space.
+        UserError: the file is missing, damaged, of the other model, of another search space or of other sizes.
     """
     mend = f"Train one with: python main.py --model {kind} --search-space {space.name}"
     checkpoint = read_checkpoint(path, kind, mend)
@@ -82,6 +90,10 @@ def load_model(
     if checkpoint.search_space not in ("", space.name) or sizes != (space.max_n, space.num_vertex_type):
         found = checkpoint.search_space or f"graphs of {sizes[0]} vertices and {sizes[1]} types"
         raise UserError(f"{path} was trained for {found}, not for {space.name}. {mend}")
+    for name, asked in (("hs", hs), ("nz", nz)):
+        found = getattr(config, name)
+        if asked is not None and asked != found:
+            raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
     model = model_class(config)
     if checkpoint.history.get("names") == PUBLISHED:
         model.load_published(checkpoint.state)

@@ -182,7 +182,7 @@ def run_build(args: argparse.Namespace) -> None:
 
     names = (
         "search_space data_path save_path num_tasks num_sampled num_draws num_sample seed load_epoch overwrite "
-        "predictor_checkpoint"
+        "predictor_checkpoint hs nz"
     )
     build(BuildOptions(device=choose_device(args.gpu), **{name: getattr(args, name) for name in names.split()}))
 

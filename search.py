@@ -141,11 +141,16 @@ class Session:
             if name not in smallest:
                 raise UserError(f"--max-{name}: costs are not known for the search space {self.space.name}.")
             if limit < smallest[name]:
-                raise UserError(self._nothing_within(self.space.name))
+                raise UserError(
+                    f"{self._limits}: no architecture of {self.space.name} is that small; the smallest there are have "
+                    f"{self.smallest}."
+                )
 
-    def _nothing_within(self, source: str) -> str:
-        given = " and ".join(f"--max-{name} {limit:g}" for name, limit in self.options.limits.items())
-        return f"{given}: no architecture of {source} is that small; the smallest there are have {self.smallest}."
+    @property
+    def _limits(self) -> str:
+        """As messages name them."""
+        names = {"flops": "--max-flops (--bound)", "params": "--max-params"}
+        return " and ".join(f"{names[name]} {limit:g}" for name, limit in self.options.limits.items())
 
     def within_limits(self, arch: Any) -> bool:
         """Whether an architecture may be a candidate."""
@@ -161,7 +166,10 @@ class Session:
         """
         kept = [arch for arch in archs if self.within_limits(arch)]
         if not kept:
-            raise UserError(self._nothing_within(source))
+            raise UserError(
+                f"{self._limits}: none of the architectures of {source} is that small. Raise the limit; the smallest "
+                f"of {self.space.name} have {self.smallest}."
+            )
         return kept
 
     def _load(self, kind: str) -> None:
@@ -169,11 +177,7 @@ class Session:
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         epoch = options.load_epoch if kind == self.epoch_of else None
         path = find_checkpoint(kind, self.space, options.save_path, epoch, given)
-        model, checkpoint = load_model(kind, self.space, path, options.device)
-        for name in ("hs", "nz"):
-            asked, found = getattr(options, name), getattr(model.config, name)
-            if asked is not None and asked != found:
-                raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
+        model, checkpoint = load_model(kind, self.space, path, options.device, options.hs, options.nz)
         self.models[kind], self.checkpoints[kind] = model, checkpoint
         self.sources[kind] = shown(path)
 
@@ -197,13 +201,14 @@ class Session:
         )
         if not made.archs and made.num_valid:
             raise UserError(
-                f"{self._nothing_within(f'{made.num_distinct} generated ones')} Raise the limit, or add --num-gen-arch "
-                "all to look at every architecture."
+                f"{self._limits}: none of {made.num_distinct} generated architectures is that small. Raise the limit, "
+                f"or look at more with a larger --num-gen-arch; the smallest of {self.space.name} have {self.smallest}."
             )
         if not made.archs:
             raise UserError(
                 f"The generator {self.sources['generator']} produced no valid architecture in {made.num_decoded} "
-                "graphs; train it longer with: python main.py --model generator --resume"
+                "graphs; train it longer with: python main.py --model generator "
+                f"--search-space {self.space.name} --resume"
             )
         if len(made.archs) < o.num_gen_arch:
             say(
@@ -294,24 +299,32 @@ def test_generator(options: SearchOptions) -> None:
     Where the space ranks when generating, the second step follows.
     """
     session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
-    folder = options.folder / "generated_arch"
-    _keep_earlier(folder)
+    ranking = None
+    if session.space.ranks_when_generating:  # its sizes and epoch are not the generator's
+        ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
+    folder, texts = options.folder / "generated_arch", {}
     for run in options.runs:
         start = time.perf_counter()
         archs, shares = session.generate(run)
         elapsed = time.perf_counter() - start
-        lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
-        write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
+        texts[run] = "\n".join([f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]) + "\n"
         noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
         print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
+    _keep_earlier(folder)
+    for run, text in texts.items():
+        write_text(folder / f"run_{run}.txt", text)
     _write_history(folder, session)
-    if session.space.ranks_when_generating:
-        test_predictor(replace(options, load_epoch=None, hs=None, nz=None))  # these were the generator's
+    if ranking:
+        _rank_generated(ranking)
 
 
 def test_predictor(options: SearchOptions) -> str:
     """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
-    session = Session(options, ("predictor",))
+    return _rank_generated(Session(options, ("predictor",)))
+
+
+def _rank_generated(session: Session) -> str:
+    options = session.options
     generated = options.folder / "generated_arch"
     rankings = []
     for run in options.runs:
@@ -353,8 +366,8 @@ def _keep_earlier(folder: Path) -> None:
 
 def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
     mend = (
-        f"Generate first with: python main.py --model generator --test --data-name {options.data_name} "
-        f"--num-gen-arch {options.num_gen_arch or 'all'}"
+        f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'}"
     )
     if not path.is_file():
         raise UserError(f"{path} is missing. {mend}")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import search_spaces
 from database.items import Item, draw_item, name_classes
-from database.shards import ShardWriter, read_shard, shard_file
+from database.shards import ShardWriter, read_shard, shard_file, shard_files
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
 from engine.files import file_digest, save_torch
@@ -128,7 +128,7 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks, texts, accuracy, task = [], [], [], []
-    for path, header, records in _read_all(shards_folder(space, data_path)):
+    for path, header, records in _read_all(space, shards_folder(space, data_path)):
         missing = header["num_tasks"] - len(records)
         note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
         say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
@@ -153,12 +153,12 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     return written
 
 
-def _read_all(folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
-    found = [(path, *read_shard(path)[:2]) for path in sorted(folder.glob("shard_*.jsonl"))]
+def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
+    found = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
     if not found:
         raise UserError(
             f"There are no shards in {folder}. Build one with: python build_database.py --model_name predictor "
-            "--index 0 --imgnet DIR"
+            f"--search-space {space.name} --index 0 --imgnet DIR"
         )
     first_path, first, _ = found[0]
     for path, header, _ in found[1:]:

@@ -1,5 +1,7 @@
 """Measure items in this process or on the workers of a Ray cluster, and hand over results as they come."""
 
+import re
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -98,6 +100,7 @@ def measure_with_ray(
         where = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
         where = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
+    _reach(address)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -109,6 +112,19 @@ def measure_with_ray(
         yield from _stream(ray, task, ray.put(options), items, num_workers)
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Complain about a machine that does not answer, which Ray would wait minutes for."""
+    found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+):(?P<port>\d{1,5})", address or "")
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"], int(found["port"])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"Ray cannot be reached at --ray-address {address} ({error}). Start it there with: ray start --head"
+        ) from error
 
 
 def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: int):

@@ -85,7 +85,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is missing. {mend}")
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {mend}")
     try:
         with _pickle_globals() if allow_pickle else nullcontext():
             try:
@@ -120,7 +120,8 @@ def shown(path: str | Path) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    text = (str(error).splitlines() or [""])[0]
+    return text if any(map(str.isalpha, text)) else type(error).__name__  # a KeyError's may be a number
 
 
 def _pickle_message(path: Path, allowed: bool) -> str:

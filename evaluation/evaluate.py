@@ -96,7 +96,8 @@ def choose(options: EvaluationOptions, width_mult: float) -> Chosen:
     folder = Path(options.save_path) / space.results_folder / "meta_test" / options.data_name
     mend = (
         f"Search with: python main.py --model generator --search-space {space.name} --test --data-name "
-        f"{options.data_name} --num-gen-arch {options.num_gen_arch}"
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
+        + (f" --image-folder {options.image_folder}" if options.image_folder else "")
     )
     return searched(folder / str(options.num_gen_arch), options.bound, mend)
 

@@ -4,7 +4,7 @@ Dimensions: B images of a batch, K classes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -70,8 +70,13 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
         `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
 
     Raises:
-        UserError: the loss is not finite, or an image cannot be read.
+        UserError: the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
+    if min(run.protocol.batch_size, len(data.train)) < 2:
+        raise UserError(
+            f"Batch norm needs two images in a batch, but --batch-size is {run.protocol.batch_size} and there are "
+            f"{len(data.train)} training images."
+        )
     path = run.checkpoint.with_name(BEST)
     best = load_torch(path, "Start anew with --overwrite.") if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
@@ -100,7 +105,8 @@ def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
     total = 0.0
-    for images, labels in tqdm(loader, desc=f"epoch {epoch + 1}/{protocol.epochs}", leave=False, unit="batch"):
+    batches = tqdm(_batches(loader), f"epoch {epoch + 1}/{protocol.epochs}", len(loader), leave=False, unit="batch")
+    for images, labels in batches:
         if len(labels) == 1:  # batch norm needs two
             continue
         images = images.to(run.device, memory_format=torch.channels_last, non_blocking=True)
@@ -116,11 +122,19 @@ def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
     return mean
 
 
+def _batches(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
+    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
+
+
 @torch.inference_mode()
 def accuracy(network: nn.Module, part: Part, num_workers: int) -> float:
     """Percent of the images whose class has the highest logit."""
     network.eval()
     device, right = next(network.parameters()).device, 0
-    for images, labels in DataLoader(part, 256, num_workers=num_workers):
+    for images, labels in _batches(DataLoader(part, 256, num_workers=num_workers)):
         right += int((network(images.to(device)).argmax(dim=1).cpu() == labels).sum())
     return 100 * right / len(part)

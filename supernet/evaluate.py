@@ -79,5 +79,8 @@ def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[
             f"give the folder that has all {config.num_classes}."
         )
     if missing := [name for name in names if name not in known]:
-        raise UserError(f"The supernet {path} was not trained on class {missing[0]} ({len(missing)} such classes).")
+        raise UserError(
+            f"The supernet {path} was not trained on class {missing[0]} ({len(missing)} such classes). List the others "
+            "in a file for --class-order, or give another --supernet."
+        )
     return [known.index(name) for name in names]

@@ -103,10 +103,17 @@ def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple
     """
     value = read_supernet(path)
     net = build_supernet(value["config"])
+    with torch.no_grad():  # the package's load_state_dict does not complain about what is missing
+        for tensor in net.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.fill_(torch.nan)
     try:
         net.load_state_dict(value["state_dict"])
     except (ValueError, AssertionError, RuntimeError) as error:
         raise UserError(
             f"{path} does not fit OFAMobileNetV3 ({str(error).splitlines()[-1].strip()}). {FETCH}"
         ) from error
+    state = net.state_dict()
+    if missing := [name for name, tensor in state.items() if tensor.is_floating_point() and tensor.isnan().any()]:
+        raise UserError(f"{path} lacks {missing[0]}, or holds NaN ({len(missing)} of {len(state)} tensors). {FETCH}")
     return net.to(device).eval(), value["config"]

@@ -90,6 +90,8 @@ class _Run:
 
     def restore(self, path: Path, options: SupernetOptions) -> None:
         value = read_supernet(path)
+        if not isinstance(value.get("training"), dict):
+            raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
         before, now = value["training"]["options"], options.fixed()
         if differing := [name for name in now if before.get(name) != now[name]]:
             name = differing[0]
@@ -122,7 +124,12 @@ def train_supernet(options: SupernetOptions) -> Path:
     training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
     classes = list(range(len(options.class_names)))
     numbers, labels = training.numbers(classes), training.labels(classes)
-    steps = math.ceil(len(numbers) / options.batch_size)
+    if min(options.batch_size, len(numbers)) < 2:
+        raise UserError(
+            f"Batch norm needs two images in a batch, but --batch-size is {options.batch_size} and there are "
+            f"{len(numbers)} training images."
+        )
+    steps = len(_batches(numbers, options.batch_size))
     run = _Run(options, steps * options.epochs)
     log = TextLog(folder / "log.txt")
     if options.resume:
@@ -143,7 +150,7 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     space = search_spaces.get("ofa_mbv3")
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
-    batches, total = order.split(options.batch_size), 0.0
+    batches, total = _batches(order, options.batch_size), 0.0
     for rows in tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
         x = images.store.augmented(numbers[rows], run.rng).to(options.device)
         smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
@@ -157,6 +164,14 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {run.epoch + 1}: try a smaller --lr.")
     return mean
+
+
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Parts of `size`; a single image that is left over joins the last, for batch norm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]) -> float:

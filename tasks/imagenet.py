@@ -113,7 +113,10 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: f
     whole = _images(folder, names, image_size, crop)
     held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
     if small := [name for name, mask in zip(names, held, strict=True) if not mask.any()]:
-        raise UserError(f"{folder / small[0]} has fewer than {HELD_OUT} images: none can be held out.")
+        raise UserError(
+            f"{folder / small[0]} has fewer than {HELD_OUT} images: none can be held out. Add some, or list the other "
+            "classes in a file for --class-order."
+        )
     training = [part[~mask] for part, mask in zip(whole.by_class, held, strict=True)]
     held_out = [part[mask] for part, mask in zip(whole.by_class, held, strict=True)]
     return Images(whole.store, training), Images(whole.store, held_out)
@@ -144,6 +147,9 @@ def class_names(folder: str | Path, class_order: str | None) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"--imgnet {folder} is not a folder.")
     names = folder_classes(folder / "train" if (folder / "train").is_dir() else folder)
-    if not names:
-        raise UserError(f"{folder} has no sub-folders: it needs one for each class, with the images inside.")
+    if len(names) < 2:
+        raise UserError(
+            f"{folder} has {len(names) or 'no'} sub-folder{'' if names else 's'}: it needs one for each class, "
+            "two or more, with the images inside."
+        )
     return names

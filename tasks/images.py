@@ -115,12 +115,19 @@ def read_class_order(path: str | Path) -> list[str]:
     """The first word of every line of a text file.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, names fewer than two, or one twice.
     """
+    wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
     try:
-        return [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
+        names = [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--class-order {path} cannot be read: {error}.") from error
+        raise UserError(f"--class-order {path} cannot be read: {error}. {wanted}") from error
+    if len(names) < 2:
+        raise UserError(f"--class-order {path} names {names[0] if names else 'nothing'}. {wanted}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"--class-order {path} names {twice} twice. {wanted}")
+    return names
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,8 @@
 """Building and collecting a predictor's database on a toy supernet and a toy ImageNet."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,7 +241,7 @@ def test_a_folder_that_lacks_classes(world, refuses):
     (world / "images" / "n03").rmdir()
     assert "lacks 1 of 12 classes: it has no sub-folder n03" in refuses(BUILD)
     Path("order.txt").write_text("".join(f"{name} 1 x\n" for name in NAMES if name != "n03"))
-    Path("unknown.txt").write_text("n77\n")
+    Path("unknown.txt").write_text("n77\nn00\n")
     assert "no features of class n77" in refuses(f"{BUILD} --class-order unknown.txt")
 
 
@@ -266,6 +268,63 @@ def test_a_damaged_shard(world, build, refuses):
     assert "damaged" in refuses("--model_name predictor --collect")
     path.write_text(whole)
     assert build("--model_name predictor --collect")[0] == 0
+
+
+def test_a_refused_build_leaves_no_shard(world, build, refuses):
+    """So that the corrected command is not taken for another database's."""
+    refuses(BUILD.replace("supernet.pt", "nowhere.pt"))
+    Path("images/n03").rename("n03")
+    refuses(BUILD)
+    Path("n03").rename("images/n03")
+    assert build(BUILD)[0] == 0
+
+
+def test_a_header_alone_is_no_shard_of_other_options(world, build):
+    assert build(BUILD)[0] == 0
+    path = shard_file(SHARDS, 0)
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert build(f"{BUILD} --num-arch 2")[0] == 0
+    assert len(records()[0]["archs"]) == 2
+
+
+def test_copies_of_shards_and_of_lines_are_refused(world, build, refuses):
+    assert build(BUILD)[0] == 0
+    path, copy = shard_file(SHARDS, 0), shard_file(SHARDS, 9)
+    shutil.copy(path, copy)
+    assert "shard_0009.jsonl holds shard 0" in refuses("--model_name predictor --collect")
+    copy.rename(SHARDS / "shard_x.jsonl")  # no shard
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[1]]))
+    number = records_of(lines[1])["number"]
+    assert f"holds task {number} twice" in refuses("--model_name predictor --collect")
+    path.write_text("".join(lines))
+    assert build("--model_name predictor --collect")[0] == 0
+
+
+def records_of(line):
+    return json.loads(line.partition(" ")[2])
+
+
+@pytest.mark.parametrize("text", ["3-1", "1-2-4", "x", "1-", "-1", "", "0-999999999"])
+def test_shard_numbers_that_are_none(build, text):
+    code, err = build(f"--model_name predictor --imgnet images --index={text}")
+    assert code == 2
+    assert "--index" in err
+    assert "Traceback" not in err
+    assert not SHARDS.exists()
+
+
+def test_a_ray_cluster_that_does_not_answer(world, refuses):
+    pytest.importorskip("ray")
+    assert "--ray-address 127.0.0.1:1" in refuses(f"{BUILD} --ray-address 127.0.0.1:1")
+
+
+def test_sizes_of_the_predictor_are_checked(world, build, command, refuses):
+    assert build(f"{BUILD} --num-arch 2")[0] == 0
+    assert build("--model_name predictor --collect")[0] == 0
+    small = "--search-space ofa_mbv3 --nz 8 --num-sample 2 --gpu cpu"
+    assert command(f"--model predictor --hs 12 --max-epoch 1 {small}")[0] == 0
+    assert "has --hs 12, not 512" in refuses("--model_name generator --hs 512 --nz 8 --num-tasks 4")
 
 
 def test_shards_of_other_options_do_not_mix(world, build, refuses):

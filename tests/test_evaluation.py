@@ -183,6 +183,20 @@ def test_configurations_of_nsganetv2(tmp_path, rng):
         read_model_config(tmp_path / "bad", 1.0)
 
 
+def test_batches_that_batch_norm_cannot_use(world, call):
+    code, _, err = call(f"{LINE.replace('batch-size 8', 'batch-size 1')} --num-gen-arch 2 --epochs 1")
+    assert (code, "two images in a batch" in err) == (2, True)
+
+
+def test_an_image_that_a_worker_cannot_read_is_named_without_a_traceback(world, call):
+    for path in Path("images/train/red").iterdir():
+        path.write_bytes(b"no image")
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --num-workers 1")
+    assert code == 2
+    assert "cannot be read" in err
+    assert "Traceback" not in err
+
+
 def test_what_is_missing_is_named(world, call):
     code, _, err = call(f"{LINE} --num-gen-arch 77")
     assert code == 2

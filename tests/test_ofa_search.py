@@ -83,6 +83,25 @@ def test_an_impossible_bound_says_the_smallest_possible(refuses):
     assert smallest < sampled[0].min()
 
 
+def test_a_bound_between_the_smallest_and_what_is_generated(refuses, command):
+    bound = ofa.smallest_cost(5)["flops"] + 0.01
+    assert command(f"{TEST} --data-name pets")[0] == 0
+    folder = Path("results/ofa_mbv3/meta_test/pets/12")
+    before = sorted(path.name for path in folder.iterdir())
+    message = refuses(f"{TEST} --data-name pets --bound {bound}")
+    assert "generated architectures is that small. Raise the limit" in message
+    assert f"the smallest of ofa_mbv3 have {bound - 0.01:.6g} MFLOPs" in message
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_earlier_results_stay_where_the_predictor_does_not_fit(refuses, command, toy_checkpoints):
+    assert command(f"{TEST} --data-name pets")[0] == 0
+    folder = Path("results/ofa_mbv3/meta_test/pets/12")
+    before = {path: path.read_bytes() for path in folder.rglob("*.txt")}
+    refuses(f"{TEST} --data-name pets --predictor-checkpoint {toy_checkpoints['predictor']}")
+    assert {path: path.read_bytes() for path in folder.rglob("*.txt")} == before
+
+
 def test_a_search_in_one_go(command):
     code, out, err = command("--model search --search-space ofa_mbv3 --data-name pets --num-gen-arch 9")
     assert code == 0, err

@@ -265,7 +265,7 @@ def test_an_unknown_dataset(refuses, toy):
 
 def test_missing_candidates(refuses, toy):
     message = refuses("--model predictor --test --data-name pets --num-gen-arch 50")
-    assert "--model generator --test --data-name pets --num-gen-arch 50" in message
+    assert "--search-space nasbench201 --test --data-name pets --num-gen-arch 50" in message
 
 
 def test_damaged_candidates(refuses, command, toy):

@@ -197,6 +197,38 @@ def test_files_that_are_no_supernet(tmp_path, value):
         load_supernet(tmp_path / "net")
 
 
+def test_a_supernet_that_lacks_weights(tmp_path):
+    """The package's own loading leaves what is missing at random."""
+    net = build_supernet(TINY)
+    state = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("blocks.3.")}
+    torch.save({"state_dict": state}, tmp_path / "net")
+    with pytest.raises(UserError, match=r"lacks blocks\.3\."):
+        load_supernet(tmp_path / "net")
+
+
+def test_a_single_image_left_over_joins_the_last_batch(images, command):
+    code, err = command(f"{TRAIN.replace('batch-size 6', 'batch-size 17')} --epochs 1")
+    assert code == 0, err
+    assert "1 steps an epoch" in err
+    code, err = command(f"{TRAIN.replace('batch-size 6', 'batch-size 1')} --save-path other")
+    assert (code, "Batch norm needs two images" in err) == (2, True)
+
+
+def test_files_that_cannot_be_resumed(images, command):
+    state = build_supernet(SupernetConfig(3, 0.1, 16)).state_dict()
+    Path("out").mkdir()
+    torch.save({"state_dict": state}, "out/supernet.pt")
+    code, err = command(f"{TRAIN} --save-path out --resume")
+    assert (code, "no training state" in err) == (2, True)
+
+
+def test_lists_of_classes_that_make_no_task(images, command):
+    for text, complaint in (("a\nb\na\n", "names a twice"), ("a\n", "names a."), ("", "names nothing")):
+        Path("order.txt").write_text(text)
+        code, err = command(f"{TRAIN} --class-order order.txt")
+        assert (code, complaint in err) == (2, True)
+
+
 def test_the_package_ofa_is_named_when_it_is_missing(images, command, monkeypatch):
     monkeypatch.setitem(sys.modules, "ofa.imagenet_classification.elastic_nn.networks", None)
     code, err = command(TRAIN)
