@@ -98,7 +98,7 @@ def load_image_data(name: str, image_folder: str | None, data_path: str, seed: i
 def stratified_split(
     labels: torch.Tensor, class_names: list[str], seed: int, share: float = TEST_SHARE
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to test on: of each class a share, at least one, are for testing.
+    """Numbers of the images to train on and to test on, of each class a share of at least one and never all.
 
     Raises:
         UserError: a class has a single image.
@@ -110,7 +110,7 @@ def stratified_split(
         if len(rows) < 2:
             raise UserError(f"Class {name!r} has {len(rows)} readable image(s); two are needed to train and to test.")
         rows = rows[torch.randperm(len(rows), generator=rng)]
-        count = max(1, round(share * len(rows)))
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
         test.append(rows[:count])
         train.append(rows[count:])
     return torch.cat(train), torch.cat(test)

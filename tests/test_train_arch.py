@@ -239,6 +239,9 @@ def test_splits_are_stratified_and_repeatable(images):
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(17))
     assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1)[0])
     assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2)[0])
+    for share in (0.001, 0.999):  # neither part lacks a class
+        parts = stratified_split(labels, ["a", "b", "c"], 1, share)
+        assert all(set(labels[part].tolist()) == {0, 1, 2} for part in parts)
     data = load_image_data("toy", images, "data", 333)
     assert torch.bincount(data.valid.labels).tolist() == torch.bincount(data.test.labels).tolist() == [2, 2, 2]
     assert load_image_data("toy", images, "data", 333).fingerprint == data.fingerprint
