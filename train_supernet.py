@@ -20,6 +20,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--width-mult", type=not_negative_float, default=1.0, help="channels relative to MobileNetV3's (default 1)")
     add("--image-size", type=positive_int, default=224, help="side of the input in pixels (default 224)")
     add("--epochs", type=positive_int, default=30, help="default 30")
+    add(
+        "--largest-epochs",
+        type=not_negative_int,
+        default=0,
+        help="so many of them train the largest subnet alone, before the others join (default 0)",
+    )
     add("--batch-size", type=positive_int, default=128, help="default 128")
     add("--num-random", type=not_negative_int, default=1, help="random subnets a step beside the largest and smallest")
     add("--lr", type=not_negative_float, default=2e-3, help="AdamW's highest learning rate (default 2e-3)")

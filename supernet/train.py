@@ -1,5 +1,6 @@
 """Train a supernet by the sandwich rule: at every step the largest subnet learns the labels, the smallest and random
-ones learn the largest one's outputs (Yu and Huang, ICCV 2019; in place of Once-for-All's progressive shrinking).
+ones learn the largest one's outputs (Yu and Huang, ICCV 2019). As in Once-for-All's progressive shrinking the largest
+can be trained alone before.
 
 Dimensions: B images of a batch, C classes.
 """
@@ -40,6 +41,7 @@ class SupernetOptions:
     width_mult: float
     image_size: int
     epochs: int
+    largest_epochs: int
     batch_size: int
     num_random: int
     lr: float
@@ -153,7 +155,9 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     batches, total = _batches(order, options.batch_size), 0.0
     for rows in tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
         x = images.store.augmented(numbers[rows], run.rng).to(options.device)
-        smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
+        smaller = []
+        if run.epoch >= options.largest_epochs:
+            smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
         run.optimizer.zero_grad()
         loss = sandwich(run.net, x, labels[rows].to(options.device), smaller)
         nn.utils.clip_grad_norm_(run.net.parameters(), MAX_NORM)

@@ -206,6 +206,19 @@ def test_a_supernet_that_lacks_weights(tmp_path):
         load_supernet(tmp_path / "net")
 
 
+def test_the_largest_subnet_can_be_trained_alone_first(images, command):
+    """The matrices that make smaller kernels of larger ones are not touched until the smaller subnets join."""
+    torch.manual_seed(333)
+    before = build_supernet(SupernetConfig(3, 0.1, 16)).state_dict()
+    matrices = [name for name in before if name.endswith("_matrix")]
+    assert matrices
+    for alone, same in ((1, True), (0, False)):
+        assert command(f"{TRAIN} --epochs 1 --largest-epochs {alone} --save-path {alone}")[0] == 0
+        after = read_supernet(f"{alone}/supernet.pt")["state_dict"]
+        assert all(torch.equal(before[name], after[name]) for name in matrices) == same
+        assert not torch.equal(before["classifier.linear.weight"], after["classifier.linear.weight"])
+
+
 def test_a_single_image_left_over_joins_the_last_batch(images, command):
     code, err = command(f"{TRAIN.replace('batch-size 6', 'batch-size 17')} --epochs 1")
     assert code == 0, err
