@@ -48,7 +48,8 @@ def read(name: str) -> dict[str, Any]:
     """
     path = FOLDER / f"{name}.json"
     if not path.is_file():
-        raise UserError(f"{path} is missing. Make it with: python benchmarks/quality.py --sections {name}")
+        command = {"study": "study.py", "subnets": "subnets.py --imgnet DIR"}.get(name, f"quality.py --sections {name}")
+        raise UserError(f"{path} is missing. Make it with: python benchmarks/{command}")
     return json.loads(path.read_text())
 
 
@@ -73,7 +74,8 @@ def figure_cells(entry: dict[str, Any]) -> list[str]:
 
 def made(history: dict[str, Any]) -> str:
     """Where a section comes from."""
-    device = "GPU" if history["device"].startswith("cuda") else f"CPU, {history['threads']} threads"
+    threads = history["threads"]
+    device = "GPU" if history["device"].startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}"
     return f"`{history['command']}`, {history['date'][:10]}, {device}, PyTorch {history['torch']}\n"
 
 
@@ -179,6 +181,36 @@ def trained_table(trained: dict[str, Any]) -> str:
     return table(["", "architecture", "MFLOPs", "x-test accuracy (%)", "benchmark, 200 epochs", "trained with"], rows)
 
 
+def subnet_tables(subnets: dict[str, Any]) -> str:
+    """The supernet and its database, the predictor's correlations, and chosen against random subnets."""
+    result = subnets["result"]
+    net, database, fresh = (result[name] for name in ("supernet", "database", "new tasks"))
+    facts = (
+        f"Supernet: {net['classes']} classes, width {net['width_mult']}, {net['image_size']} pixels, {net['epochs']} "
+        f"epochs; largest subnet {net['largest']:.2f} %, smallest {net['smallest']:.2f} % on all classes' held-out "
+        f"images.\nDatabase: {database['tuples']:,} tuples of {database['tasks']} tasks; accuracies have a standard "
+        f"deviation of {database['std']:.2f} points, {database['std_within_tasks']:.2f} within tasks; their "
+        "correlation with the logarithm of a task's number of classes is "
+        f"{database['correlation_with_log_classes']:.2f}.\n\n"
+    )
+    rows = []
+    label = {"validation tuples": (database, "validation_tuples"), "random subnets of new tasks": (fresh, "tuples")}
+    for name, (figures, count) in label.items():
+        within = {key.split()[0]: value for key, value in figures.items() if "within" in key}
+        blind = {key.split()[0]: value for key, value in figures["layers alone"].items()}
+        cell = [f"{found[key]:.3f}" for found in (figures, within, blind) for key in ("Pearson", "Spearman")]
+        rows.append([name, f"{figures[count]:,}", *cell])
+    head = ["", "tuples", "Pearson", "Spearman", "Pearson within tasks", "Spearman within tasks"]
+    head += ["Pearson within tasks, ridge regression", "Spearman"]
+    text = facts + table(head, rows) + "\n"
+    rows = []
+    for name, found in result["summary"].items():
+        cost = [f"{found[key]:.2f}" if key in found else "-" for key in ("mflops", "chosen", "random")]
+        rows.append([name, str(found["tasks"]), *cost, f"{found['gain']:.2f} ± {found['interval_95']:.2f}"])
+    head = ["bound on FLOPs", "tasks", "MFLOPs", "chosen (%)", "random, equal FLOPs (%)", "gain (points)"]
+    return text + table(head, rows)
+
+
 def new_figure(width: float = 6.4) -> Figure:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -235,7 +267,17 @@ def plot_time(search: dict[str, Any]) -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    names = ("search", "correlation", "baselines", "ablations", "generator", "study", "predictors", "trained")
+    names = (
+        "search",
+        "correlation",
+        "baselines",
+        "ablations",
+        "generator",
+        "study",
+        "predictors",
+        "trained",
+        "subnets",
+    )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
@@ -247,6 +289,7 @@ def make(args: argparse.Namespace) -> None:
         "ablations": ablation_tables(results["ablations"]),
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
+        "subnets": subnet_tables(results["subnets"]),
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
     }

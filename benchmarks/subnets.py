@@ -6,35 +6,43 @@ For each task (random classes, drawn from a seed of their own) and each bound (a
 generator makes candidates of 90 % to 100 % of the bound, the predictor chooses one, and its measured accuracy is
 compared with the mean of random subnets whose FLOPs differ from its by 2 % at most. Accuracies are measured as the
 database's are: with the supernet's weights, batch norm calibrated on the task's training images, on held-out images.
+The random subnets also tell how well the predictor ranks on these tasks, which chose none of its epochs.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
 from tqdm import tqdm
+from validation import correlations, validation_scores, within_tasks
 
 import search_spaces
 from database.items import draw_item, name_classes
 from database.workers import EvaluatorOptions
 from engine.cli import gpu_option, not_negative_int, positive_int, run
-from engine.files import write_text
+from engine.files import ROOT, write_text
 from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
 from generator.generate import generate
 from loading import find_checkpoint, load_model
 from predictor.score import score
+from predictor.train import centered_by_task
 from report import interval
+from search_spaces.ofa_mbv3 import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
 from supernet.model import PUBLISHED, read_supernet
 from tasks.features import Features, check_extractor, find_features, load_features
-from tasks.meta_train import FEATURES_NAME
+from tasks.meta_train import FEATURES_NAME, load_tuples
 
 SHARD = 1_000_000  # no database has that many
 QUANTILES = (0.25, 0.5, 0.75)
 TOLERANCE = 0.02
+RIDGE = 30.0  # penalty of the linear baseline
 POOL = 5000  # random subnets that those of equal FLOPs are taken from
 
 
@@ -63,8 +71,9 @@ class Bench:
             self.space.name, args.imgnet, tuple(self.names), args.supernet, args.num_calibration, 0, str(self.device)
         )
         self.evaluator = self.space.evaluator(options)
-        config = read_supernet(args.supernet)["config"]
-        self.sizes = (config.num_classes, config.image_size, config.width_mult)
+        supernet = read_supernet(args.supernet)
+        self.config, self.epochs = supernet["config"], supernet.get("epoch")
+        self.sizes = (self.config.num_classes, self.config.image_size, self.config.width_mult)
         self.pool = self.space.sample(POOL, random_generator(args.seed))
         self.pool_flops = self.flops(self.pool)
 
@@ -87,10 +96,49 @@ class Bench:
         )
         if not made.archs:
             return None
-        scores = score(self.models["predictor"], self.space, features, made.archs, 10, args.num_sample, rng)
-        return made.archs[int(scores.argmax())]
+        return made.archs[int(self.scores(features, made.archs, rng).argmax())]
 
-    def task(self, number: int) -> list[dict[str, float]]:
+    def scores(self, features: Features, archs: list, rng: torch.Generator) -> torch.Tensor:
+        return score(self.models["predictor"], self.space, features, archs, 10, self.args.num_sample, rng)
+
+    def describe_supernet(self) -> dict[str, Any]:
+        """Its sizes, and the accuracy of its largest and smallest subnet on all classes."""
+        whole = SimpleNamespace(classes=list(range(len(self.names))), seed=self.args.seed)
+        return {
+            "classes": self.config.num_classes,
+            "width_mult": self.config.width_mult,
+            "image_size": self.config.image_size,
+            "epochs": self.epochs,
+            "largest": self.accuracy(LARGEST, whole),
+            "smallest": self.accuracy(SMALLEST, whole),
+        }
+
+    def validate(self) -> dict[str, Any]:
+        """The predictor's correlations on the validation tuples of its database, and what that holds."""
+        args = self.args
+        tuples = load_tuples("predictor", self.space, args.data_path, self.features.num_classes)
+        rng, rows = random_generator(args.seed, self.device), tuples.validation
+        predictor = self.models["predictor"]
+        score = validation_scores(predictor, self.space, self.features, tuples, 10, rng, args.num_sample).mean(0)
+        truth, task = tuples.accuracy[rows].numpy(), tuples.task[rows].numpy()
+        accuracy, of = tuples.accuracy.double(), tuples.task
+        known = tuples.training.tolist()
+        self.weights = ridge([tuples.archs[row] for row in known], accuracy[known], of[known])
+        blind = (layer_features([tuples.archs[row] for row in rows.tolist()]) @ self.weights).numpy()
+        sizes = (tuples.task_classes[of] >= 0).sum(dim=1)
+        return {
+            "tuples": len(of),
+            "tasks": len(of.unique()),
+            "validation_tuples": len(rows),
+            "std": accuracy.std().item(),
+            "std_within_tasks": centered_by_task(accuracy, of).square().mean().sqrt().item(),
+            "correlation_with_log_classes": torch.corrcoef(torch.stack([sizes.double().log(), accuracy]))[0, 1].item(),
+            **correlations(score, truth),
+            **within_tasks(score, truth, task),
+            "layers alone": within_tasks(blind, truth, task),
+        }
+
+    def task(self, number: int) -> list[dict[str, Any]]:
         """A row for each bound."""
         item = draw_item(self.space, len(self.names), 1, self.args.seed, SHARD, number)
         features = classes_of(self.features, [self.numbers[c] - 1 for c in item.classes]).to(self.device)
@@ -102,15 +150,48 @@ class Bench:
             flops = self.flops([chosen]).item()
             near = ((self.pool_flops - flops).abs() <= TOLERANCE * flops).nonzero()[:, 0]
             order = torch.randperm(len(near), generator=random_generator(item.seed))[: self.args.num_random]
-            random = [self.accuracy(self.pool[i], item) for i in near[order].tolist()]
+            archs = [self.pool[i] for i in near[order].tolist()]
+            random = [self.accuracy(arch, item) for arch in archs]
             row = {"task": number, "classes": len(item.classes), "quantile": quantile, "mflops": flops}
             row |= {"chosen": self.accuracy(chosen, item), "random": sum(random) / len(random)}
             row["share_beaten"] = sum(row["chosen"] > value for value in random) / len(random)
+            row["random_accuracies"] = random
+            row["layers_alone"] = (layer_features(archs) @ self.weights).tolist()
+            row["random_scores"] = self.scores(features, archs, random_generator(item.seed, self.device)).tolist()
             rows.append(row | {"random_mflops": self.pool_flops[near[order]].mean().item()})
         return rows
 
 
-def summarize(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+def layer_features(archs: list[dict[str, list[int]]]) -> torch.Tensor:
+    """What every layer of a subnet is: (n, 85) double, 0 where it is inactive, and the depth of each stage."""
+    rows = []
+    for arch in archs:
+        active = [i % MAX_DEPTH < arch["d"][i // MAX_DEPTH] for i in range(len(arch["ks"]))]
+        choices = [("ks", KERNELS[1:]), ("e", EXPANSIONS[1:])]
+        one_hot = [on * (v == c) for k, cs in choices for c in cs for on, v in zip(active, arch[k], strict=True)]
+        rows.append([*one_hot, *arch["d"]])
+    return torch.tensor(rows, dtype=torch.double)
+
+
+def ridge(archs: list[dict[str, list[int]]], accuracy: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+    """Weights of `layer_features` (85,) for accuracies (n,) within tasks (n,): a baseline that sees no images."""
+    position = task.unique(return_inverse=True)[1]
+    x = layer_features(archs)
+    x = torch.stack([centered_by_task(column, position) for column in x.T], dim=1)
+    penalty = RIDGE * torch.eye(x.shape[1], dtype=torch.double)
+    return torch.linalg.solve(x.T @ x + penalty, x.T @ centered_by_task(accuracy, position))
+
+
+def ranking(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How the predictor ranks the random subnets of tasks that no model has seen."""
+    score, truth = (np.array([x for row in rows for x in row[name]]) for name in ("random_scores", "random_accuracies"))
+    task = np.array([row["task"] for row in rows for _ in row["random_scores"]])
+    blind = np.array([x for row in rows for x in row["layers_alone"]])
+    figures = correlations(score, truth) | within_tasks(score, truth, task) | {"tuples": len(task)}
+    return figures | {"layers alone": within_tasks(blind, truth, task)}
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean gain over random subnets with its 95 % interval, for every bound and for the tasks' means over bounds."""
     groups = {f"quantile {q}": [row for row in rows if row["quantile"] == q] for q in QUANTILES}
     summary = {}
@@ -126,15 +207,23 @@ def summarize(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     return summary | {"all": {"gain": mean, "interval_95": half, "tasks": len(tasks)}}
 
 
+def shown(value: float | dict[str, float]) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {shown(figure)}" for key, figure in value.items()) + ")"
+    return f"{value:.4g}"
+
+
 def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
     bench = Bench(args)
+    database = bench.validate()
     rows = [row for number in tqdm(range(args.num_tasks), unit="task") for row in bench.task(number)]
     summary = summarize(rows)
-    for name, figures in summary.items():
-        print(name + ": " + ", ".join(f"{key} {value:.4g}" for key, value in figures.items()))
-    history = provenance(args.seed, imgnet=args.imgnet, supernet=args.supernet)
-    write_text(args.out, json.dumps({"summary": summary, "rows": rows, "history": history}, indent=1) + "\n")
+    result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
+    for name, figures in (result | summary).items():
+        print(name + ": " + ", ".join(f"{key} {shown(value)}" for key, value in figures.items()))
+    history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
+    write_text(args.out, json.dumps({"history": history, "result": result | {"summary": summary, "rows": rows}}) + "\n")
 
 
 if __name__ == "__main__":
@@ -151,6 +240,6 @@ if __name__ == "__main__":
     add("--num-calibration", type=positive_int, default=2000)
     add("--num-sample", type=positive_int, default=20)
     add("--seed", type=not_negative_int, default=333)
-    add("--out", default="results/ofa_mbv3/subnets.json")
+    add("--out", default=str(ROOT / "benchmarks" / "results" / "subnets.json"))
     gpu_option(parser)
     sys.exit(run(parser, measure))
