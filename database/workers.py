@@ -1,5 +1,6 @@
 """Measure items in this process or on the workers of a Ray cluster, and hand over results as they come."""
 
+import os
 import re
 import socket
 import time
@@ -153,6 +154,7 @@ def _result(ray: Any, reference: Any, item: Item) -> dict[str, Any]:
 
 
 def _ray() -> Any:
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # Ray's default is to try again for ever
     try:
         import ray
     except ImportError as error:

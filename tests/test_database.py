@@ -230,6 +230,18 @@ def test_a_worker_out_of_memory(world, refuses, monkeypatch):
     assert "--num-workers" in refuses(BUILD)
 
 
+def test_ray_workers_that_are_killed_for_their_memory(world):
+    """A threshold that every worker exceeds: tried again, but not for ever."""
+    pytest.importorskip("ray")
+    command = [sys.executable, str(ROOT / "build_database.py"), *BUILD.split(), "--num-workers", "1"]
+    memory = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **memory}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert "want of memory. Use fewer --num-workers" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_ray_is_optional(world, refuses, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install ray" in refuses(f"{BUILD} --num-workers 2")
