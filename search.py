@@ -302,17 +302,17 @@ def test_generator(options: SearchOptions) -> None:
     ranking = None
     if session.space.ranks_when_generating:  # its sizes and epoch are not the generator's
         ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
-    folder, texts = options.folder / "generated_arch", {}
+    folder, generated = options.folder / "generated_arch", []
     for run in options.runs:
         start = time.perf_counter()
         archs, shares = session.generate(run)
-        elapsed = time.perf_counter() - start
-        texts[run] = "\n".join([f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]) + "\n"
+        generated.append((run, archs, shares, time.perf_counter() - start))
+    _keep_earlier(folder)  # only now, for the above may fail
+    for run, archs, shares, elapsed in generated:
+        lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
+        write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
         noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
         print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
-    _keep_earlier(folder)
-    for run, text in texts.items():
-        write_text(folder / f"run_{run}.txt", text)
     _write_history(folder, session)
     if ranking:
         _rank_generated(ranking)

@@ -135,8 +135,7 @@ def measure_correlation(lab: Lab) -> dict[str, Any]:
     """(c) the predictor against validation tuples and against the whole table."""
     session = lab.session("cifar10")
     model = session.models["predictor"]
-    features = load_features(find_features("imgnet32", lab.args.data_path), "imgnet32")
-    tuples = load_tuples("predictor", lab.space, lab.args.data_path, features.num_classes)
+    features, tuples = lab.database("predictor")
     truth = tuples.accuracy[tuples.validation].numpy()
     scores = validation_scores(model, lab.space, features, tuples, 10, random_generator(lab.args.seed, lab.device))
     result = {"validation": {"1": correlations(scores[0], truth), "10": correlations(scores.mean(0), truth)}}
@@ -229,8 +228,7 @@ def seeing(lab: Lab, dataset: str, other: str, number: int) -> Ranking:
 def measure_generator(lab: Lab) -> dict[str, Any]:
     """Validity, uniqueness, novelty and quality of what is generated, beside random sampling."""
     space = lab.space
-    features = load_features(find_features("imgnet32", lab.args.data_path), "imgnet32")
-    tuples = load_tuples("generator", space, lab.args.data_path, features.num_classes)
+    _, tuples = lab.database("generator")
     trained = {space.to_text(tuples.archs[row]) for row in tuples.training.tolist()}
     result: dict[str, Any] = {"decoded": GRAPHS_PER_ROUND, "training_architectures": len(trained)}
     for dataset in (*DATASETS, "mnist"):
@@ -246,8 +244,7 @@ def measure_generator(lab: Lab) -> dict[str, Any]:
 
 def measure_predictors(lab: Lab) -> dict[str, Any]:
     """The predictors of benchmarks/study.py that have the published size, alone and joined."""
-    features = load_features(find_features("imgnet32", lab.args.data_path), "imgnet32")
-    tuples = load_tuples("predictor", lab.space, lab.args.data_path, features.num_classes)
+    features, tuples = lab.database("predictor")
     truth = tuples.accuracy[tuples.validation].numpy()
     paths = {name: lab.study(name) for name in ("full-published", "full-ema", "full-benchmark-task")}
     models = {name: load_model("predictor", lab.space, path, lab.device)[0] for name, path in paths.items()}

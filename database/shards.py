@@ -6,6 +6,7 @@ The first line says what the shard is; every other is one measured task.
 import json
 import os
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
         )
     if shard_file(path.parent, values[0]["shard"]) != path:
         raise UserError(f"{path} holds shard {values[0]['shard']}: it is a copy, or was renamed. Move it elsewhere.")
-    numbers = [record["number"] for record in values[1:]]
-    if twice := [number for number in set(numbers) if numbers.count(number) > 1]:
+    counts = Counter(record["number"] for record in values[1:])
+    if twice := [number for number, count in counts.items() if count > 1]:
         raise UserError(f"{path} holds task {twice[0]} twice. Remove one of the two lines.")
     return values[0], values[1:], sum(len(line.encode()) for line in lines[: len(values)])
 
@@ -73,18 +74,18 @@ class ShardWriter:
         self.done: set[int] = set()
         if path.exists():
             before, records, size = read_shard(path)
-            if not records:
+            differing = [name for name in header if before.get(name) != header[name]]
+            if not records:  # a header alone, of whatever options
                 path.unlink()
-                size = 0
-            elif differing := [name for name in header if before.get(name) != header[name]]:
+            elif differing:
                 name = differing[0]
                 raise UserError(
                     f"{path} was built with {name} {_short(before.get(name))}, this command has "
                     f"{_short(header[name])}. Give the options of the first run, remove the file, or give another "
                     "--data-path."
                 )
-            self.done = {record["number"] for record in records}
-            if records:
+            else:
+                self.done = {record["number"] for record in records}
                 os.truncate(path, size)
         self._path = path
 

@@ -20,7 +20,7 @@ from engine.runs import random_generator
 from evaluation.data import FineTuningData, Part
 from networks.train import Run
 from search_spaces.ofa_mbv3 import Arch
-from supernet.model import subnet
+from supernet.model import check_batches, subnet
 
 BEST = "best.pt"
 
@@ -72,11 +72,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
     Raises:
         UserError: the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
-    if min(run.protocol.batch_size, len(data.train)) < 2:
-        raise UserError(
-            f"Batch norm needs two images in a batch, but --batch-size is {run.protocol.batch_size} and there are "
-            f"{len(data.train)} training images."
-        )
+    check_batches(run.protocol.batch_size, len(data.train))
     path = run.checkpoint.with_name(BEST)
     best = load_torch(path, "Start anew with --overwrite.") if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):

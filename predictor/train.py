@@ -98,15 +98,16 @@ class PredictorObjective:
         self.validation = tuples.validation.to(device)
         # Drawn once: the best epoch must not be the luckiest draw.
         rng = random_generator(seed, device)
-        self.validation_index = [
-            draws.index(draws.distinct(b)[0], rng) for b in self.validation.split(VALIDATION_BATCH)
-        ]
+        self.validation_batches = []
+        for rows in self.validation.split(VALIDATION_BATCH):
+            tasks, position = draws.distinct(rows)
+            self.validation_batches.append((rows, position, draws.index(tasks, rng)))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         tasks, position = self.draws.distinct(rows)
         images = self.draws.images(self.draws.index(tasks, rng))  # (T, C, S, D)
         if self.benchmark is None:
-            return self._loss(self.scores(images, rows), self.scaled[rows], position)
+            return self._loss(self.scores(images, rows, position), self.scaled[rows], position)
         extra_images, extra = self.benchmark.draw(len(rows), rng)
         set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (T + 1, Z)
         set_vec = set_vec[torch.cat([position, torch.full_like(position, len(tasks))])]
@@ -146,16 +147,17 @@ class PredictorObjective:
         within = centered_by_task(self._scale(tuples.accuracy[tuples.training]), task)
         return max((within.double().square().sum() / free).sqrt().item(), 1e-12)
 
-    def scores(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Of tuples `rows` (B,), given the images of their tasks as `TaskDraws.distinct` orders them."""
-        set_vec = self.model.encode_set(images)[self.draws.distinct(rows)[1]]
+    def scores(self, images: torch.Tensor, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Of tuples `rows` (B,), given the images of tasks (T, C, S, D) and which of these is each tuple's (B,)."""
+        set_vec = self.model.encode_set(images)[position]
         return self.model.predict(set_vec, self.model.encode_graph(self.graphs[rows]))
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         self.model.eval()
-        batches = zip(self.validation_index, self.validation.split(VALIDATION_BATCH), strict=True)
-        scores = torch.cat([self.scores(self.draws.images(index), rows) for index, rows in batches])
+        scores = torch.cat(
+            [self.scores(self.draws.images(index), rows, position) for rows, position, index in self.validation_batches]
+        )
         truth = self.scaled[self.validation]
         figures = {
             "correlation": correlation(scores, truth),

@@ -12,12 +12,12 @@ import torch.nn as nn
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
-from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, Arch
+from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
 
 FORMAT = "metad2a-supernet-1"
 PUBLISHED = Path(".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0")
 FETCH = "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: python train_supernet.py --imgnet DIR"
-LAST_CHANNELS, IMAGENET_SIZE = 1280, 224  # of the published supernet at width 1.0
+LAST_CHANNELS = 1280  # of the published supernet at width 1.0
 CLASSIFIER = "classifier.linear.weight"
 
 
@@ -35,7 +35,7 @@ class SupernetConfig:
 
     num_classes: int
     width_mult: float = 1.0
-    image_size: int = IMAGENET_SIZE
+    image_size: int = OFAMobileNetV3.image_size
     class_names: list[str] = field(default_factory=list)
 
 
@@ -68,6 +68,19 @@ def subnet(supernet: nn.Module, arch: Arch) -> nn.Module:
     """The network of an architecture, with a copy of the supernet's weights."""
     supernet.set_active_subnet(arch["ks"], arch["e"], arch["d"])
     return supernet.get_active_subnet(preserve_weight=True)
+
+
+def check_batches(batch_size: int, num_images: int) -> None:
+    """Whether subnets can be trained on such batches.
+
+    Raises:
+        UserError: there is none of two images, which batch norm needs.
+    """
+    if min(batch_size, num_images) < 2:
+        raise UserError(
+            f"Batch norm needs two images in a batch, but --batch-size is {batch_size} and there are {num_images} "
+            "training images."
+        )
 
 
 def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig, **more: Any) -> None:

@@ -20,7 +20,7 @@ from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
-from supernet.model import SupernetConfig, build_supernet, read_supernet, save_supernet, subnet
+from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
 from tasks.imagenet import Images, open_imagenet
 
 FILE = "supernet.pt"
@@ -126,11 +126,7 @@ def train_supernet(options: SupernetOptions) -> Path:
     training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
     classes = list(range(len(options.class_names)))
     numbers, labels = training.numbers(classes), training.labels(classes)
-    if min(options.batch_size, len(numbers)) < 2:
-        raise UserError(
-            f"Batch norm needs two images in a batch, but --batch-size is {options.batch_size} and there are "
-            f"{len(numbers)} training images."
-        )
+    check_batches(options.batch_size, len(numbers))
     steps = len(_batches(numbers, options.batch_size))
     run = _Run(options, steps * options.epochs)
     log = TextLog(folder / "log.txt")
