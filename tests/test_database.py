@@ -139,11 +139,11 @@ def test_the_whole_way_to_a_search(world, build, command):
     assert "--overwrite" in build(line)[1]
     code, _, err = command(f"--model generator --hs 8 --max-epoch 2 --batch-size 4 {small}")
     assert code == 0, err
-    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_2.pt", weights_only=True)
+    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_last.pt", weights_only=True)
     checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5  # so little training makes no valid graph
     checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
     checkpoint["state"]["decoder.add_vertex.2.bias"][2:11] = 0
-    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_2.pt")
+    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_last.pt")
     Features("toy", torch.randn(15, 16), torch.full((3,), 5), list("abc"), "toy-32px", "").save("data/toybylabel.pt")
     code, _, err = command(f"--model generator --test --num-gen-arch 5 --data-name toy {small}")
     assert code == 0, err
