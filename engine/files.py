@@ -114,7 +114,7 @@ def identity_key(identity: dict[str, Any]) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """A path as messages and records name it: shipped files relative to the repository, bytes that are no text escaped."""
+    """A path as messages and records name it, text in any case; shipped files relative to the repository."""
     path = Path(path)
     path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
     return os.fsencode(path).decode(errors="backslashreplace")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
@@ -22,6 +22,8 @@ from tasks.features import Features
 from tasks.folders import folder_classes, held_out, image_files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
+ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
+TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
 
 
@@ -156,10 +158,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` writes them anew, which fails for odd ones.)"""
     try:
-        return ImageOps.exif_transpose(image)
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
     except Exception:  # damaged EXIF data are as good as none
-        return image
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
