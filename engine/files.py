@@ -114,9 +114,10 @@ def identity_key(identity: dict[str, Any]) -> str:
 
 
 def shown(path: str | Path) -> str:
-    """A path as messages and records name it: shipped files relative to the repository."""
+    """A path as messages and records name it, text in any case; shipped files relative to the repository."""
     path = Path(path)
-    return str(path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path)
+    path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Training the architecture that was found, through the command line."""
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -184,7 +183,7 @@ def test_bad_folders(refuses):
     write_images(Path("images"))
     for path in sorted(Path("images/class 1").iterdir())[1:]:
         path.unlink()
-    assert "Class 'class 1' has 1 readable image" in refuses(line())
+    assert "Class 'class 1' has 1 image" in refuses(line())
     shutil.rmtree("images")
     write_images(Path("images/train"))
     write_images(Path("images/test"), num_classes=4, n=4)
@@ -234,11 +233,11 @@ def test_published_split_files_are_used(images):
 
 def test_splits_are_stratified_and_repeatable(images):
     labels = torch.tensor([0] * 10 + [1] * 5 + [2] * 2)
-    train, test = stratified_split(labels, ["a", "b", "c"], 1)
+    train, test = stratified_split(labels, ["a", "b", "c"], 1, 0.2)
     assert torch.bincount(labels[test]).tolist() == [2, 1, 1]
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(17))
-    assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1)[0])
-    assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2)[0])
+    assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1, 0.2)[0])
+    assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2, 0.2)[0])
     for share in (0.001, 0.999):  # neither part lacks a class
         parts = stratified_split(labels, ["a", "b", "c"], 1, share)
         assert all(set(labels[part].tolist()) == {0, 1, 2} for part in parts)
