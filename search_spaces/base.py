@@ -11,6 +11,7 @@ import torch.nn as nn
 from engine.errors import UserError
 from graphs.batch import GraphBatch
 
+LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
 
 
@@ -70,6 +71,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def sample(self, n: int, rng: torch.Generator) -> list[Any]:
         """`n` architectures drawn independently and evenly."""
+
+    @property
+    def can_be_listed(self) -> bool:
+        """Whether `all_architectures` can."""
+        return self.size <= LISTABLE
 
     def all_architectures(self) -> list[Any]:
         """Every architecture of the space.

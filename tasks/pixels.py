@@ -66,7 +66,9 @@ class ImageData:
     origin: str
 
 
-def load_image_data(name: str, image_folder: str | None, data_path: str, seed: int) -> ImageData:
+def load_image_data(
+    name: str, image_folder: str | None, data_path: str, seed: int, mirror: str | None = None
+) -> ImageData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
     A folder whose sub-folders are `train` and `test` has its test set; of any other, 20 % of each class become one.
@@ -79,7 +81,7 @@ def load_image_data(name: str, image_folder: str | None, data_path: str, seed: i
     Raises:
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
-    decoded, key, origin = _decoded(name, image_folder, Path(data_path))
+    decoded, key, origin = _decoded(name, image_folder, Path(data_path), mirror or default_mirror())
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
@@ -116,14 +118,16 @@ def stratified_split(
     return torch.cat(train), torch.cat(test)
 
 
-def _decoded(name: str, image_folder: str | None, data_path: Path) -> tuple[dict[str, Any], str, str]:
+def _decoded(
+    name: str, image_folder: str | None, data_path: Path, mirror: str | None
+) -> tuple[dict[str, Any], str, str]:
     """Pixels and labels, from the file that an earlier call left unless the images have changed since.
 
     Returns:
         The content of that file, its key and the origin of the images.
     """
     splits = ("train", "test") if image_folder is None or split_folder(image_folder, "test") else ("train",)
-    sources = [open_source(name, image_folder, split, data_path, default_mirror()) for split in splits]
+    sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
     if any(source.class_names != sources[0].class_names for source in sources):
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
@@ -170,7 +174,7 @@ def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -
         write_text(drawn, json.dumps(value) + "\n")
     path = published if published.is_file() else drawn
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
         halves = [torch.tensor([int(number) for number in value[half][1]]) for half in ("xvalid", "xtest")]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f'{path} is not a split file ({{"xvalid": ["int", [...]], "xtest": ...}}): {error}.') from error
