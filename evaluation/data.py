@@ -3,7 +3,6 @@
 Dimensions: M images, s side of the network's input in pixels.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +12,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from engine.errors import UserError
+from engine.files import content_digest
+from tasks.content import images_digest
 from tasks.imagenet import CROP, MEAN, STD
 from tasks.images import ImageSource, read_rgb
 from tasks.pixels import stratified_split
@@ -75,8 +76,7 @@ def load_fine_tuning_data(
     train, valid = stratified_split(source.labels, names, seed, valid_share)
     augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)
     parts = (Part(source, train, augment), Part(source, valid, plain), Part(test_source, test, plain))
-    described = "\n".join(f"{part.source.describe(i)} {part.source.labels[i]}" for part in parts for i in part.numbers)
-    fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
+    fingerprint = content_digest(*(images_digest(part.source, torch.tensor(part.numbers)) for part in parts))
     return FineTuningData(name, names, *parts, fingerprint, source.origin)
 
 
