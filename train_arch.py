@@ -130,7 +130,7 @@ class Job:
     def prepare(self) -> None:
         """Make the folder, or see whether the one that is there may be continued or replaced."""
         identity, text = self.folder / "identity.json", json.dumps(self.identity, indent=1) + "\n"
-        if identity.is_file() and identity.read_text() != text:
+        if identity.is_file() and identity.read_bytes() != text.encode():
             raise UserError(f"{identity} is not of this architecture, dataset and protocol: remove {self.folder}.")
         if any(self.folder.glob("seed_*")) and not self.options.resume:
             if not self.options.overwrite:
@@ -182,7 +182,8 @@ class Job:
 
     def _finished(self, path: Path, seed: int) -> TrainedNetwork:
         trained = TrainedNetwork.read(path)
-        if trained.identity != self.identity or trained.seed != seed:
+        missing = {"x-valid", "x-test"} - set(trained.accuracy)
+        if trained.identity != self.identity or trained.seed != seed or missing:
             raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
         return trained
 

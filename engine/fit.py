@@ -3,17 +3,20 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn as nn
+from annotated_types import MaxLen
+from pydantic import Strict
 from tqdm import tqdm
 
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.runs import TextLog, random_generator, say
+from engine.schema import BYTES, OPEN, Integer, State, TensorOf, Text, check, check_form, check_optimizer, check_state
 from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
@@ -155,6 +158,7 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
     if resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
         _check_options(checkpoint, options, template, state.rng.device, models / LAST)
+        _check_training(checkpoint, state, models / LAST)
         state.restore(checkpoint)
         log(f"resumed after epoch {state.epoch}: {template.history['command']}")
     else:
@@ -200,6 +204,7 @@ def _check_options(
 ) -> None:
     if not checkpoint.training:
         raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
+    check(path, checkpoint.training, _Training, "a checkpoint to resume from", "Start anew with --overwrite.")
     before, now = dict(checkpoint.training["options"]), asdict(options)
     before.update(checkpoint.config, extractor=checkpoint.extractor, search_space=checkpoint.search_space)
     now.update(template.config, extractor=template.extractor, search_space=template.search_space)
@@ -213,6 +218,32 @@ def _check_options(
             f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of the "
             "first run, or start anew with --overwrite."
         )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What `_State.training_state` has and `_check_training` cannot tell from a state that was just made."""
+
+    __pydantic_config__ = OPEN
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
+    rng: Annotated[torch.Tensor, TensorOf(BYTES, ("n",))]
+    best: Annotated[float, Strict()]
+    options: dict[Text, Any]
+    raw: State | Annotated[dict[Text, Any], MaxLen(0)] = field(default_factory=dict)
+    steps: Integer = 0
+
+
+def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
+    """Raise a UserError unless the training state is one of this model."""
+    mend, training = "Start anew with --overwrite.", checkpoint.training
+    for weights in (checkpoint.state, training.get("raw")):
+        if weights:
+            check_state(path, weights, state.model, "its configuration", mend)
+    check_optimizer(path, training["optimizer"], state.optimizer, mend)
+    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", mend)
+    check_form(path, training["rng"], state.rng.get_state(), "rng", mend)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:

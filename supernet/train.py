@@ -14,10 +14,12 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 import search_spaces
 from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.schema import Text, check, check_form, check_optimizer
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
@@ -56,6 +58,16 @@ class SupernetOptions:
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
+_Dict = dict[Text, Any]
+
+
+class _Training(TypedDict):
+    optimizer: _Dict
+    scheduler: _Dict
+    rng: Any
+    options: _Dict
+
+
 class _Run:
     """The supernet and everything else that changes while training."""
 
@@ -92,9 +104,11 @@ class _Run:
 
     def restore(self, path: Path, options: SupernetOptions) -> None:
         value = read_supernet(path)
-        if not isinstance(value.get("training"), dict):
-            raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
-        before, now = value["training"]["options"], options.fixed()
+        mend = "Start anew with --overwrite."
+        if not value.get("training") or "epoch" not in value:
+            raise UserError(f"{path} has no training state and cannot be resumed. {mend}")
+        training = check(path, value["training"], _Training, "a supernet to resume from", mend)
+        before, now = training["options"], options.fixed()
         if differing := [name for name in now if before.get(name) != now[name]]:
             name = differing[0]
             raise UserError(
@@ -103,10 +117,13 @@ class _Run:
             )
         if value["config"] != self.config:
             raise UserError(f"{path} was trained on other classes. Start anew with --overwrite.")
+        check_optimizer(path, training["optimizer"], self.optimizer, mend)
+        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", mend)
+        check_form(path, training["rng"], self.rng.get_state(), "rng", mend)
         self.net.load_state_dict(value["state_dict"])
-        self.optimizer.load_state_dict(value["training"]["optimizer"])
-        self.scheduler.load_state_dict(value["training"]["scheduler"])
-        self.rng.set_state(value["training"]["rng"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.rng.set_state(training["rng"])
         self.epoch = value["epoch"]
 
 
