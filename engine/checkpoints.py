@@ -13,7 +13,7 @@ from pydantic import Strict
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
-from engine.schema import CLOSED, Integer, Number, State, Text, check, describe
+from engine.schema import CLOSED, Facts, Integer, Number, State, Text, check, describe
 
 FORMAT = "metad2a-checkpoint-1"
 WHAT = "a checkpoint"
@@ -40,13 +40,13 @@ class Checkpoint:
 
     kind: Literal["generator", "predictor"]
     search_space: Text
-    config: dict[Text, Any]
+    config: Facts
     state: State
     extractor: Text
     target: dict[Text, Number] = field(default_factory=dict)
     epoch: Integer = 0
     metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)
-    history: dict[Text, Any] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
     training: dict[Text, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:

@@ -16,7 +16,19 @@ from tqdm import tqdm
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.runs import TextLog, random_generator, say
-from engine.schema import BYTES, OPEN, Integer, State, TensorOf, Text, check, check_form, check_optimizer, check_state
+from engine.schema import (
+    BYTES,
+    OPEN,
+    Facts,
+    Integer,
+    State,
+    TensorOf,
+    Text,
+    check,
+    check_form,
+    check_optimizer,
+    check_state,
+)
 from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
@@ -230,9 +242,10 @@ class _Training:
     scheduler: dict[Text, Any]
     rng: Annotated[torch.Tensor, TensorOf(BYTES, ("n",))]
     best: Annotated[float, Strict()]
-    options: dict[Text, Any]
+    options: Facts
     raw: State | Annotated[dict[Text, Any], MaxLen(0)] = field(default_factory=dict)
     steps: Integer = 0
+    device: Text | None = None
 
 
 def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:

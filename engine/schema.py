@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 from annotated_types import Ge, Le, MinLen
-from pydantic import AllowInfNan, ConfigDict, Strict, TypeAdapter, ValidationError
+from pydantic import AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
 
 from engine.errors import UserError
@@ -42,6 +42,7 @@ Integer = Annotated[int, Strict(), Ge(0), Le(2**63 - 1)]
 Size = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Percent = Annotated[float, Strict(), Ge(0), Le(100)]
+Facts = dict[Text, JsonValue]  # text, numbers, and lists and dictionaries of these
 Names = Annotated[list[Text], MinLen(1)]
 
 

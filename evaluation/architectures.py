@@ -93,11 +93,15 @@ _Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **
 
 
 class _Layer(TypedDict):
+    """A layer of a network's configuration, as far as it matters here."""
+
     kernel_size: Size
     expand_ratio: Number
 
 
 class _Block(TypedDict):
+    """A layer with or without a shortcut around it; the key has two names in use."""
+
     shortcut: Any
     conv: NotRequired[_Layer | None]
     mobile_inverted_conv: NotRequired[_Layer | None]

@@ -30,6 +30,8 @@ BEST = "best.pt"
 
 
 class Best(TypedDict):
+    """The best epoch so far: validation accuracy (%), number from 1, weights."""
+
     valid: Percent
     epoch: Size
     network: State

@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.processes import Processes
 from engine.runs import random_generator
-from engine.schema import OPEN, Integer, State, Text, check, check_optimizer, check_state
+from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
 FORMAT = "metad2a-training-1"
@@ -130,7 +130,7 @@ class _File:
 
     __pydantic_config__ = OPEN
 
-    identity: dict[Text, Any]
+    identity: Facts
     seed: Integer
     epoch: Integer
     network: State

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn as nn
@@ -13,6 +13,7 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.schema import (
     CLOSED,
+    Facts,
     Integer,
     Names,
     Number,
@@ -56,10 +57,10 @@ class TrainedNetwork:
     mean: tuple[Number, Number, Number]
     std: tuple[Positive, Positive, Positive]
     state: State
-    identity: dict[Text, Any] = field(default_factory=dict)
+    identity: Facts = field(default_factory=dict)
     seed: Integer = 0
     accuracy: dict[Text, Percent] = field(default_factory=dict)
-    history: dict[Text, Any] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.

@@ -15,7 +15,19 @@ from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
-from engine.schema import CLOSED, Integer, Number, Size, State, Text, check, check_sizes, check_state, without_memory
+from engine.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Number,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
 
 FORMAT = "metad2a-supernet-1"
@@ -47,10 +59,12 @@ class SupernetConfig:
 
 
 class _Published(TypedDict):
+    """The published file, whatever else it holds."""
+
     state_dict: State
 
 
-_More = {"epoch": Integer, "training": dict[Text, Any], "history": dict[Text, Any]}  # for resuming
+_More = {"epoch": Integer, "training": dict[Text, Any], "history": Facts}  # for resuming
 _File = TypedDict(
     "_File",
     {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},

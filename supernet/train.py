@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
-from engine.schema import Text, check, check_form, check_optimizer
+from engine.schema import Facts, Text, check, check_form, check_optimizer
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
@@ -58,14 +58,13 @@ class SupernetOptions:
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
-_Dict = dict[Text, Any]
-
-
 class _Training(TypedDict):
-    optimizer: _Dict
-    scheduler: _Dict
+    """What is needed to go on training."""
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
     rng: Any
-    options: _Dict
+    options: Facts
 
 
 class _Run:

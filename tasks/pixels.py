@@ -165,6 +165,8 @@ _Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
 
 
 class _TestSplit(TypedDict):
+    """Numbers of the test images of either half, as NAS-Bench-201's authors write them."""
+
     xvalid: _Half
     xtest: _Half
 
