@@ -26,6 +26,7 @@ from engine.schema import (
     check,
     check_form,
     check_optimizer,
+    check_rng,
     check_state,
 )
 from engine.training_run import TrainingRun
@@ -207,7 +208,7 @@ def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
             check_state(path, weights, state.model, "its configuration", mend)
     check_optimizer(path, training["optimizer"], state.optimizer, mend)
     check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", mend)
-    check_form(path, training["rng"], state.rng.get_state(), "rng", mend)
+    check_rng(path, training["rng"], state.rng, mend)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:

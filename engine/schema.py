@@ -297,9 +297,20 @@ def _same_form(found: Any, wanted: Any) -> bool:
         return isinstance(found, int | float) and not isinstance(found, bool) and found == found
     if type(found) is not type(wanted):
         return False
+    if isinstance(wanted, bool | str):  # they say how an optimiser or scheduler works
+        return found == wanted
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys()
     return not isinstance(wanted, list | tuple) or len(found) == len(wanted)
+
+
+def check_rng(path: str | Path, found: Any, rng: torch.Generator, mend: str) -> None:
+    """Raise a UserError unless `found` is a state that random generators like `rng` can take."""
+    check_form(path, found, rng.get_state(), "rng", mend)
+    try:
+        torch.Generator(rng.device).set_state(found)
+    except RuntimeError as error:
+        raise UserError(f"{path} is damaged: its state of the random generator is none. {mend}") from error
 
 
 def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimizer, mend: str) -> None:

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
-from engine.schema import Text, check, check_form, check_optimizer
+from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
@@ -106,7 +106,7 @@ class _Run:
         training = check(path, training, _Training, "a supernet to resume from", mend)
         check_optimizer(path, training["optimizer"], self.optimizer, mend)
         check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", mend)
-        check_form(path, training["rng"], self.rng.get_state(), "rng", mend)
+        check_rng(path, training["rng"], self.rng, mend)
         self.net.load_state_dict(value["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scheduler.load_state_dict(training["scheduler"])

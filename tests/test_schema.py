@@ -302,7 +302,7 @@ def tuples():
     return {
         "database": {
             "format": "metad2a-tuples-1",
-            "acc": torch.rand(8) * 100,
+            "acc": torch.rand(8, generator=rng) * 100,
             "task": torch.arange(8) % 4,
             "str": texts,
         },
@@ -313,7 +313,7 @@ def tuples():
 
 @cache
 def five_classes():
-    return Features("imgnet32", torch.randn(15, 6), torch.full((5,), 3), list("abcde"), "toy", "toy.pt")
+    return Features("imgnet32", torch.zeros(15, 6), torch.full((5,), 3), list("abcde"), "toy", "toy.pt")
 
 
 def save_database(folder, database, split, tasks):
@@ -495,6 +495,31 @@ def test_training_states_of_the_models(tmp_path, data):
     used_or_refused(resume_fit, path)
 
 
+def use_best(path):
+    from evaluation.finetune import read_best
+
+    run = new_run(path)
+    run.network.load_state_dict(read_best(run, path)["network"])
+
+
+@fuzzed(30)
+@given(st.data())
+def test_best_epochs_of_a_fine_tuning(tmp_path, data):
+    value = {"valid": 50.0, "epoch": 1, "network": new_run(tmp_path).network.state_dict()}
+    torch.save(value, tmp_path / "best.pt")
+    assert used_or_refused(use_best, tmp_path / "best.pt")
+    torch.save(data.draw(changed(value)), tmp_path / "best.pt")
+    used_or_refused(use_best, tmp_path / "best.pt")
+
+
+def test_an_identity_that_is_no_text_is_refused(tmp_path):
+    from train_arch import Job
+
+    (tmp_path / "identity.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"identity\.json is not of this"):
+        Job.prepare(SimpleNamespace(identity={}, folder=tmp_path))
+
+
 # Images
 
 
@@ -619,6 +644,30 @@ def test_supernets_whose_sizes_are_not_those_of_their_weights(tmp_path, change):
     value = supernet_fields()
     torch.save(value | {"config": value["config"] | change}, tmp_path / "supernet.pt")
     assert not used_or_refused(load_supernet, tmp_path / "supernet.pt")
+
+
+def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
+    pytest.importorskip("ofa")
+    from supernet.train import SupernetOptions, _Run
+
+    fields = {
+        "imgnet": "images",
+        "save_path": "out",
+        "epochs": 2,
+        "largest_epochs": 0,
+        "batch_size": 2,
+        "num_random": 1,
+    }
+    more = {"lr": 0.1, "weight_decay": 0.0, "seed": 1, "resume": True, "overwrite": False, "device": CPU}
+    options = SupernetOptions(class_names=["a", "b"], width_mult=0.1, image_size=16, **fields, **more)
+    path = tmp_path / "supernet.pt"
+    run = _Run(options, 4)
+    run.save(path, options)
+    run.restore(path, options)
+    value = torch.load(path, weights_only=True)
+    for name, junk in (("rng", torch.zeros(3)), ("optimizer", {"state": [1]}), ("scheduler", {}), ("options", None)):
+        torch.save(value | {"training": value["training"] | {name: junk}}, path)
+        assert not used_or_refused(run.restore, path, options)
 
 
 # The benchmark
