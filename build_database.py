@@ -20,7 +20,7 @@ import search_spaces
 from engine.cli import gpu_option, not_negative_int, positive_int, run
 from engine.errors import UserError
 from engine.runs import choose_device, keep_freed_memory, random_generator, say
-from loading import find_checkpoint, load_model
+from loading import find_checkpoint, load_model, supernet_sizes
 from predictor.score import encode_architectures
 from predictor.train import to_percent
 from supernet.model import PUBLISHED
@@ -87,7 +87,9 @@ def build(options: BuildOptions) -> None:
     accuracy = to_percent(torch.tensor(scores), checkpoint.target)
     split = torch.randperm(len(tasks), generator=rng)
     lists = [(classes + 1).tolist() for classes in tasks.values()]
-    written = save_tuples("generator", folder, texts, accuracy, torch.arange(len(tasks)), split, tasks=lists)
+    numbers = torch.arange(len(tasks))
+    sizes = supernet_sizes(checkpoint)
+    written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
     say(
         f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
         f"{accuracy.mean():.2f} % on average"

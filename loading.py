@@ -109,6 +109,12 @@ def load_model(
     return model.to(device).eval(), checkpoint
 
 
+def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
+    """`image_size` and `width_mult` of the supernet that measured the checkpoints' database, where it is known."""
+    known = [c.history for c in checkpoints]
+    return {name: h[name] for name in ("image_size", "width_mult") for h in known if name in h}
+
+
 def published_target(space: SearchSpace) -> dict[str, float]:
     """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
     if not space.tuples_shipped:

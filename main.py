@@ -14,7 +14,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from engine.cli import fraction, gpu_option, not_negative_float, not_negative_int, positive_int, run, true_or_false
+from engine.cli import (
+    fraction,
+    gpu_option,
+    mirror_option,
+    not_negative_float,
+    not_negative_int,
+    positive_int,
+    run,
+    true_or_false,
+)
 from engine.errors import UserError
 
 MODES = ("search", "generator", "predictor", "build", "train_arch")
@@ -36,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save-path", default="results", help="folder of logs, checkpoints and results (default results)")
     add("--seed", type=not_negative_int, default=333, help="default 333")
     gpu_option(parser)
+    mirror_option(parser)
     add("--overwrite", action="store_true", help="replace the checkpoints or the database of an earlier run")
     pickled = os.environ.get("METAD2A_ALLOW_PICKLE", "") not in ("", "0")
     add(
@@ -90,6 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
     add = testing.add_argument
     add("--data-name", help="dataset: its <name>bylabel.pt in --data-path, or shipped: cifar10, mnist, imagenet16-120")
     add("--image-folder", help="images of --data-name, one sub-folder a class, processed first where that is not done")
+    add(
+        "--image-size",
+        type=positive_int,
+        help="ofa_mbv3: side in pixels of the images that costs and latency are of, and that --model train_arch trains "
+        "on (default: that of the supernet behind the checkpoints, else 224; nasbench201 always has 32)",
+    )
     add("--num-gen-arch", type=count_or_all, default=500, help="candidates (default 500), or all to rank the space")
     add("--num-runs", type=positive_int, help="default: search 1; --test 10 for cifar10 and cifar100, else 1")
     add("--num-draws", type=positive_int, default=10, help="draws of the dataset that scores are averaged over")
@@ -167,7 +183,7 @@ def run_train_arch(args: argparse.Namespace, arch: str | None) -> str:
             raise UserError(f"{name} is missing: --model train_arch needs an architecture and a dataset.")
     names = (
         "search_space data_name data_path image_folder save_path seed epochs num_runs batch_size precision export "
-        "resume overwrite"
+        "resume overwrite image_size mirror"
     )
     values = {name: getattr(args, name) for name in names.split()}
     text = train_arch(TrainArchOptions(arch=arch, device=choose_device(args.gpu), **values))
@@ -197,7 +213,8 @@ def run_search(args: argparse.Namespace) -> None:
         raise UserError("torchrun is for --model train_arch alone: search without it, then train what was found.")
     names = (
         "search_space data_name data_path image_folder save_path num_gen_arch num_runs num_draws num_sample num_class "
-        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz max_flops max_params latency latency_batch"
+        "seed load_epoch generator_checkpoint predictor_checkpoint hs nz max_flops max_params latency latency_batch "
+        "image_size mirror"
     )
     values = {name: getattr(args, name) for name in names.split()}
     if args.model == "search":

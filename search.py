@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
-from loading import find_checkpoint, load_model
+from loading import find_checkpoint, load_model, supernet_sizes
 from networks.latency import latency
 from predictor.score import score
 from predictor.train import to_percent
@@ -37,6 +37,9 @@ class SearchOptions:
     Attributes:
         max_flops, max_params: millions that a candidate may have; None for any.
         latency: measure so many candidates, best predicted first, None for all, with batches of `latency_batch`.
+        image_size: side of the images that costs are of; None for that of the supernet behind the checkpoints, else
+            the space's own.
+        mirror: where official images are fetched from instead.
     """
 
     search_space: str
@@ -60,6 +63,8 @@ class SearchOptions:
     max_params: float | None = None
     latency: int | None = 0
     latency_batch: int = 1
+    image_size: int | None = None
+    mirror: str | None = None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -110,6 +115,7 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
             gpu=str(options.device.index) if options.device.type == "cuda" else "cpu",
             max_per_class=IMAGES_PER_CLASS,
             seed=options.seed,
+            mirror=options.mirror,
         )
         return process(how)
     return find_features(name, options.data_path)  # says what is missing
@@ -128,6 +134,11 @@ class Session:
         self.sources: dict[str, str] = {}
         for kind in kinds:
             self._load(kind)
+        sizes = supernet_sizes(*self.checkpoints.values())
+        self.space = self.space.sized(**sizes).sized(options.image_size)
+        self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
+        if not self.space.fixed_size:
+            say(f"Costs and latency are of {self.space.size_text}.")
         extractors = {checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()}
         features = load_features(features_file(options, next(iter(extractors), None)), options.data_name)
         for kind, checkpoint in self.checkpoints.items():

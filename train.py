@@ -76,7 +76,8 @@ def train(options: TrainOptions) -> None:
         losses = fit_options.rank_loss, fit_options.within_task_loss
         objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
         target = target_statistics(tuples)
-    history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
+    sources = {"features": features.source, "tuples": tuples.source, "device": options.device}
+    history = provenance(seed, **sources, **tuples.sizes)
     template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
     folder = results_folder(kind, space, Path(options.save_path))
     fit(objective, options.fit, folder, options.resume, options.overwrite, template)

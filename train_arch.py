@@ -21,6 +21,7 @@ from engine.runs import TextLog, keep_freed_memory, provenance, say
 from networks.export import check_formats, export
 from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
+from search_spaces import SearchSpace
 from tasks.pixels import ImageData, load_image_data
 
 PUBLISHED_SEEDS = (777, 888, 999)
@@ -35,6 +36,8 @@ class TrainArchOptions:
         arch: text of the architecture.
         seed: of the splits of the images; the runs' own are 777, 888, 999, ...
         precision: None for bfloat16 where the GPU has it, else float32.
+        image_size: side of the images in pixels; None for the search space's.
+        mirror: where official images are fetched from instead.
         export: formats that the trained networks are also written in, see `networks.export`.
     """
 
@@ -51,6 +54,8 @@ class TrainArchOptions:
     batch_size: int | None = None
     precision: str | None = None
     export: str | None = None
+    image_size: int | None = None
+    mirror: str | None = None
     resume: bool = False
     overwrite: bool = False
 
@@ -81,7 +86,7 @@ def train_arch(options: TrainArchOptions) -> str:
         UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
     """
     keep_freed_memory()
-    space = search_spaces.get(options.search_space)
+    space = search_spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(options.arch)))
     formats = check_formats(options.export) if options.export else []
     with joined(options.device) as (processes, device):
@@ -89,8 +94,9 @@ def train_arch(options: TrainArchOptions) -> str:
         torch.backends.cudnn.benchmark = True  # batches have one size
         if not processes.is_first:
             processes.wait()  # until the first has decoded the images and prepared the folder
-        data = load_image_data(options.data_name, options.image_folder, options.data_path, options.seed)
-        job = Job(options, data, processes)
+        images = (options.data_name, options.image_folder, options.data_path)
+        data = load_image_data(*images, options.seed, space.image_size, options.mirror)
+        job = Job(options, space, data, processes)
         if processes.is_first:
             job.prepare()
             processes.wait()
@@ -106,9 +112,8 @@ def train_arch(options: TrainArchOptions) -> str:
 class Job:
     """One architecture, dataset and protocol, trained with several seeds."""
 
-    def __init__(self, options: TrainArchOptions, data: ImageData, processes: Processes):
-        self.options, self.data, self.processes = options, data, processes
-        self.space = search_spaces.get(options.search_space)
+    def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
+        self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
         self.protocol = options.protocol(processes)
         batch, found = self.protocol.batch_size, len(data.train)
@@ -174,6 +179,7 @@ class Job:
             seed,
             accuracy,
             history,
+            self.space.image_size,
         )
         if self.processes.is_first:
             trained.save(path)
@@ -194,7 +200,7 @@ class Job:
         )
         protocol = self.protocol
         lines = [
-            f"{value['architecture']} on {self.data.name}{cost}",
+            f"{value['architecture']} on {self.data.name}{cost}, {self.space.image_size}x{self.space.image_size} images",
             f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % ({len(networks)} seeds, 95 %)"
             if len(networks) > 1
             else f"x-test accuracy {value['mean']:.2f} %",
@@ -220,6 +226,7 @@ class Job:
         return {
             **self.identity,
             **self.space.cost(self.arch, len(data.class_names)),
+            "image_size": self.space.image_size,
             "mean": mean,
             "interval_95": half,
             "runs": [{"seed": n.seed, "accuracy": n.accuracy, "history": n.history} for n in networks],

@@ -73,12 +73,12 @@ class Bench:
         self.evaluator = self.space.evaluator(options)
         supernet = read_supernet(args.supernet)
         self.config, self.epochs = supernet["config"], supernet.get("epoch")
-        self.sizes = (self.config.num_classes, self.config.image_size, self.config.width_mult)
+        self.space = self.space.sized(self.config.image_size, self.config.width_mult)
         self.pool = self.space.sample(POOL, random_generator(args.seed))
         self.pool_flops = self.flops(self.pool)
 
     def flops(self, archs: list) -> torch.Tensor:
-        return self.space.costs(archs, *self.sizes)[0]
+        return self.space.costs(archs, self.config.num_classes)[0]
 
     def accuracy(self, arch, item) -> float:
         """Measured with the same calibration images for every architecture of a task."""

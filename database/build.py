@@ -91,7 +91,8 @@ def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     same = ("search_space", "num_tasks", "num_archs", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same}
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
-    return {"supernet": supernet, "class_names": names, **values}
+    sizes = search_spaces.get(options.search_space).supernet_sizes(options.supernet)
+    return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}
 
 
 class _locks:
@@ -128,7 +129,8 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks, texts, accuracy, task = [], [], [], []
-    for path, header, records in _read_all(space, shards_folder(space, data_path)):
+    found = _read_all(space, shards_folder(space, data_path))
+    for path, header, records in found:
         missing = header["num_tasks"] - len(records)
         note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
         say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
@@ -144,7 +146,8 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     split, num_validation = split_by_task(torch.tensor(task))
     save_torch(folder / TASK_LIST, tasks)
     tensors = (torch.tensor(accuracy), torch.tensor(task), split)
-    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation)
+    supernet = found[0][1].get("sizes", {})  # shards of earlier versions do not say
+    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation, sizes=supernet)
     sizes = [len(classes) for classes in tasks]
     say(
         f"{written}: {len(texts)} architectures on {len(tasks)} tasks of {min(sizes)} to {max(sizes)} classes, "

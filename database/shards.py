@@ -74,7 +74,7 @@ class ShardWriter:
         self.done: set[int] = set()
         if path.exists():
             before, records, size = read_shard(path)
-            differing = [name for name in header if before.get(name) != header[name]]
+            differing = [name for name in header if before.get(name, header[name]) != header[name]]
             if not records:  # a header alone, of whatever options
                 path.unlink()
             elif differing:

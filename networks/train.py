@@ -36,7 +36,7 @@ class Protocol:
         epochs: passes over the training images.
         batch_size: B, of all processes together.
         lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
-        augment: mirror images at random and cut them out of 4 pixels of padding.
+        augment: mirror images at random and cut them out of a padding of an eighth of their side.
         precision: of activations in training, float32 or bfloat16; evaluation is in float32.
         processes: how many train together.
     """
@@ -166,7 +166,7 @@ def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epo
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)
     order = torch.randperm(len(images), generator=rng)
-    corners, mirrored = draw_augmentation(len(images), rng)
+    corners, mirrored = draw_augmentation(len(images), rng, images.side)
     batches = _batches(order.to(device), run)
     corners, mirrored = corners.to(device), mirrored.to(device)
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)

@@ -23,6 +23,7 @@ class TrainedNetwork:
         search_space: name of the search space.
         architecture: its text.
         class_names: K names, in the order of the logits.
+        image_size: S, side in pixels of the images it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
         identity: architecture, images and protocol of the run, see `train_arch.Identity`.
@@ -41,6 +42,7 @@ class TrainedNetwork:
     seed: int = 0
     accuracy: dict[str, float] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=dict)
+    image_size: int = 32
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.
@@ -60,6 +62,7 @@ class TrainedNetwork:
         value = load_torch(path, MEND)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise UserError(f"{path} is not a trained network of this program. {MEND}")
+        value = {"image_size": 32, **value}  # files of earlier versions do not say
         if missing := set(TrainedNetwork.__dataclass_fields__) - set(value):
             raise UserError(f"{path} is damaged: it lacks {min(missing)!r}. {MEND}")
         return TrainedNetwork(**{name: value[name] for name in TrainedNetwork.__dataclass_fields__})
@@ -71,33 +74,35 @@ class Classifier(nn.Module):
     Attributes:
         architecture: text of the architecture.
         class_names: in the order of the logits.
+        image_size: S, side in pixels of the images.
     """
 
-    def __init__(self, network: nn.Module, mean, std, architecture: str, class_names: list[str]):
+    def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
-        self.network, self.architecture, self.class_names = network, architecture, class_names
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
+        self.image_size = trained.image_size
+        self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB images (B, 3, H, W) with values 0..1 -> logits (B, K)."""
+        """RGB images (B, 3, S, S) with values 0..1 -> logits (B, K)."""
         return self.network((images - self.mean) / self.std)
 
 
 def load_network(path: str | Path) -> Classifier:
     """A trained network in evaluation mode, on the CPU.
 
-    It takes RGB images (B, 3, 32, 32) with values 0..1 and returns logits (B, K); `class_names` and `architecture`
-    are among its attributes.
+    It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
+    `image_size`, S, are among its attributes.
 
     Raises:
         UserError: the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
-    space = search_spaces.get(trained.search_space)
+    space = search_spaces.get(trained.search_space).sized(trained.image_size)
     network = space.network(space.from_text(trained.architecture), len(trained.class_names))
     try:
         network.load_state_dict(trained.state)
     except RuntimeError as error:
         raise UserError(f"{path} is damaged: its weights are not those of {trained.architecture}. {MEND}") from error
-    return Classifier(network, trained.mean, trained.std, trained.architecture, trained.class_names).eval()
+    return Classifier(network, trained).eval()

@@ -154,11 +154,10 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
 
 
 class _Pixels(Dataset):
-    """Images at 32 x 32, or None where one cannot be read; brought to `first_size` before that, where it is given."""
+    """Images brought to the squares of `sizes`, one after the other, or None where one cannot be read."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, first_size: int | None = None):
-        self.source = source
-        self.sizes = (first_size, IMAGE_SIZE) if first_size else (IMAGE_SIZE,)
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, sizes: tuple[int, ...]):
+        self.source, self.sizes = source, sizes
         self.numbers = numbers.tolist()
 
     def __len__(self) -> int:
@@ -177,7 +176,7 @@ class _Pixels(Dataset):
 
 
 def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, 32, 32), and which of the batch were readable (B,)."""
+    """The readable images (n, 3, S, S), and which of the batch were readable (B,)."""
     readable = torch.tensor([item is not None for item in items])
     images = [item for item in items if item is not None]
     return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
@@ -203,7 +202,8 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     """
     network = Extractor(options.extractor, source.name, options.spec).to(options.device)
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    pixels = _Pixels(source, numbers, options.first_size)
+    sizes = (options.first_size, IMAGE_SIZE) if options.first_size else (IMAGE_SIZE,)
+    pixels = _Pixels(source, numbers, sizes)
     loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
     readable, filled = [], 0
     with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
@@ -222,21 +222,21 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
 
 
-def decode(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset at 32 x 32, in its own order; unreadable ones are named and left out.
+def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images of a dataset as squares of `image_size`, in its own order; unreadable ones are named and left out.
 
     Returns:
-        Pixels (M, 3, 32, 32) uint8 and labels (M,) long.
+        Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
 
     Raises:
         UserError: a class has no images, or more than 5 % of the images cannot be read.
     """
     numbers = source.select(None, 0).sort().values
-    loader = DataLoader(_Pixels(source, numbers), 256, collate_fn=_collate)
+    loader = DataLoader(_Pixels(source, numbers, (image_size,)), 256, collate_fn=_collate)
     batches = list(tqdm(loader, desc=f"{source.name} images", unit="batch"))
     kept = torch.cat([readable for _, readable in batches])
     _report_unreadable(source, numbers, kept)
-    return torch.cat([pixels for pixels, _ in batches]), source.labels[numbers[kept]]
+    return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]
 
 
 def _report_unreadable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> None:

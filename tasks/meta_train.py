@@ -3,7 +3,7 @@
 Dimensions: n tuples, C classes of a task.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Tuples:
         split: (n,) long, a permutation: first the validation tuples, then those for training.
         source: the file they were read from.
         num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
+        sizes: `image_size` and `width_mult` of the supernet that measured them, where one did and it is known.
     """
 
     archs: list[Any]
@@ -42,6 +43,7 @@ class Tuples:
     split: torch.Tensor
     source: str
     num_validation: int | None = None
+    sizes: dict[str, float] = field(default_factory=dict)
 
     @property
     def validation(self) -> torch.Tensor:
@@ -150,7 +152,8 @@ def load_tuples(
         raise UserError(f"{path} holds accuracies that are NaN or infinite.")
     if int(task.min()) < 0 or int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
-    return Tuples(archs, accuracy, task, task_classes, split, shown(path), value.get("num_validation"))
+    more = value.get("num_validation"), value.get("sizes", {})
+    return Tuples(archs, accuracy, task, task_classes, split, shown(path), *more)
 
 
 def _architectures(path: Path, value: dict[str, Any], space: SearchSpace) -> list[Any]:
@@ -183,7 +186,7 @@ def save_tuples(
     """Write a database in our layout, tensors, numbers and text alone; returns its file.
 
     Args:
-        more: `num_validation` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
+        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
             beside it.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"

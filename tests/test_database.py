@@ -136,6 +136,8 @@ def test_the_whole_way_to_a_search(world, build, command):
     code, err = build(line)
     assert code == 0, err
     assert len(load_tuples("generator", ofa, "data", 12).archs) == 8
+    for kind in ("predictor", "generator"):  # the supernet's
+        assert load_tuples(kind, ofa, "data", 12).sizes == {"image_size": 16, "width_mult": 0.1}
     assert "--overwrite" in build(line)[1]
     code, _, err = command(f"--model generator --hs 8 --max-epoch 2 --batch-size 4 {small}")
     assert code == 0, err
@@ -147,6 +149,7 @@ def test_the_whole_way_to_a_search(world, build, command):
     Features("toy", torch.randn(15, 16), torch.full((3,), 5), list("abc"), "toy-32px", "").save("data/toybylabel.pt")
     code, _, err = command(f"--model generator --test --num-gen-arch 5 --data-name toy {small}")
     assert code == 0, err
+    assert "16x16 images at width 0.1" in err
     assert len(Path("results/ofa_mbv3/meta_test/toy/5/best_arch/architecture.txt").read_text().splitlines()) == 1
 
 
