@@ -14,11 +14,11 @@ import sys
 from dataclasses import dataclass
 
 import torch
-from tqdm import tqdm
 
 import search_spaces
 from engine.cli import gpu_option, not_negative_int, positive_int, run
 from engine.errors import UserError
+from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, random_generator, say
 from loading import find_checkpoint, load_model, supernet_sizes
 from predictor.score import encode_architectures
@@ -77,7 +77,7 @@ def build(options: BuildOptions) -> None:
     pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(pool_size, rng)
     graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
     texts, scores = [], []
-    for number, classes in tqdm(tasks.items(), desc="tasks", unit="task"):
+    for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
         set_vec = _encode_task(predictor, features, classes, options, random_generator(number, device))
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
         score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, shown
 from engine.fit import BEST, LAST
@@ -123,3 +124,7 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     from predictor.train import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import report
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
+from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
 from loading import find_checkpoint, load_model, supernet_sizes
@@ -199,6 +200,8 @@ class Session:
             return self.candidates(self.space.all_architectures(), self.space.name), {}
         if o.num_gen_arch > self.space.size:
             raise UserError(f"--num-gen-arch {o.num_gen_arch}: {self.space.name} has {self.space.size} architectures.")
+        if o.limits:
+            say(f"Generating until {o.num_gen_arch} distinct architectures are within {self._limits}.")
         rng = random_generator(o.seed + run, o.device)
         made = generate(
             self.models["generator"],
@@ -259,7 +262,7 @@ class Session:
         if not texts:
             return ranking
         costs = [dict(cost) for cost in ranking.costs]
-        for text, cost in zip(tqdm(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+        for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
             arch = self.space.from_text(text)
             cost["latency"] = latency(self.space, arch, self.features.num_classes, o.latency_batch, o.device)
         return replace(ranking, costs=costs)
@@ -399,3 +402,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> t
 def _write_history(folder: Path, session: Session) -> None:
     history = provenance(session.options.seed, **session.sources)
     write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

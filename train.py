@@ -7,6 +7,7 @@ import torch
 
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.fit import FitOptions, fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
@@ -82,3 +83,7 @@ def train(options: TrainOptions) -> None:
     folder = results_folder(kind, space, Path(options.save_path))
     fit(objective, options.fit, folder, options.resume, options.overwrite, template)
     say(f"peak memory {peak_memory()}")
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model generator, or --model predictor")

@@ -14,6 +14,7 @@ import torch
 
 import report
 import search_spaces
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_text
 from engine.processes import Processes, joined
@@ -80,7 +81,7 @@ def train_arch(options: TrainArchOptions) -> str:
     a `seed_<s>/network.pt` for `networks.load_network`.
 
     Returns:
-        The report's text.
+        The report's text and the networks' files, a line each.
 
     Raises:
         UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
@@ -104,8 +105,9 @@ def train_arch(options: TrainArchOptions) -> str:
         if not processes.is_first:
             return ""
         text = job.report(networks)
-        for seed in options.run_seeds if formats else []:
-            export(job.network_file(seed), formats)
+        for seed in options.run_seeds:
+            path = job.network_file(seed)
+            text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
         return text
 
 
@@ -200,7 +202,7 @@ class Job:
         )
         protocol = self.protocol
         lines = [
-            f"{value['architecture']} on {self.data.name}{cost}, {self.space.image_size}x{self.space.image_size} images",
+            f"{value['architecture']} on {self.data.name}{cost}, {self.space.size_text}",
             f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % ({len(networks)} seeds, 95 %)"
             if len(networks) > 1
             else f"x-test accuracy {value['mean']:.2f} %",
@@ -233,3 +235,7 @@ class Job:
             "num_images": sizes,
             "history": provenance(options.seed, images=data.origin, device=options.device),
         }
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model train_arch --arch STRING --data-name NAME")

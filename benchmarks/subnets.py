@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from validation import correlations, validation_scores, within_tasks
 
 import search_spaces
@@ -28,6 +27,7 @@ from database.items import draw_item, name_classes
 from database.workers import EvaluatorOptions
 from engine.cli import gpu_option, not_negative_int, positive_int, run
 from engine.files import ROOT, write_text
+from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
 from generator.generate import generate
 from loading import find_checkpoint, load_model
@@ -215,7 +215,7 @@ def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
     bench = Bench(args)
     database = bench.validate()
-    rows = [row for number in tqdm(range(args.num_tasks), unit="task") for row in bench.task(number)]
+    rows = [row for number in progress(range(args.num_tasks), unit="task") for row in bench.task(number)]
     summary = summarize(rows)
     result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
     for name, figures in (result | summary).items():

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 import search_spaces
 from database.items import Item, draw_item, name_classes
@@ -16,6 +15,7 @@ from database.shards import ShardWriter, read_shard, shard_file, shard_files
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
 from engine.files import file_digest, save_torch
+from engine.progress import progress
 from engine.runs import random_generator, say
 from search_spaces import SearchSpace
 from tasks.features import find_features, load_features
@@ -65,7 +65,7 @@ def build_shards(options: ShardOptions) -> None:
         todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
         items = [draw_item(space, len(names), options.num_archs, options.seed, *item) for item in todo]
         peak = 0.0
-        with tqdm(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
+        with progress(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
             for item, result in _measured(options, names, items):
                 classes = [numbers[c] for c in item.classes]
                 record = {"number": item.number, "classes": classes, "archs": item.archs, **result}

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from engine.errors import UserError
 
@@ -93,3 +94,9 @@ def run(
         print(f"error: {error.filename or 'A file'} cannot be used: {error.strerror or error}.", file=sys.stderr)
         return USER_ERROR_CODE
     return 0
+
+
+def not_a_program(command: str) -> NoReturn:
+    """End a module that was started as if it were a program, naming the command that is meant."""
+    print(f"error: {sys.argv[0]} is a part of main.py and does nothing alone. Use: {command}", file=sys.stderr)
+    sys.exit(USER_ERROR_CODE)

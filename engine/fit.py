@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
-from tqdm import tqdm
 
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
+from engine.progress import progress
 from engine.runs import TextLog, random_generator, say
 from tasks.draws import TaskDraws
 
@@ -221,7 +221,9 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
     rng = state.rng
     rows = objective.draws.shuffled(objective.training, rng)
     total = torch.zeros((), device=rng.device)
-    batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
+    batches = progress(
+        rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch"
+    )
     for batch in batches:
         loss = objective.loss(batch, rng)
         state.step(loss)

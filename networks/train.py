@@ -18,6 +18,7 @@ from tqdm import tqdm
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.processes import Processes
+from engine.progress import progress
 from engine.runs import random_generator
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
@@ -134,9 +135,8 @@ def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, fl
     model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
     images = data.train.to(run.device)
     steps = len(_batches(torch.arange(len(images)), run))
-    shown = {} if first else {"disable": True}
     total, done = steps * protocol.epochs, steps * run.epoch
-    with tqdm(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", **shown) as bar:
+    with progress(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", hidden=not first) as bar:
         for epoch in range(run.epoch, protocol.epochs):
             loss = train_epoch(run, model, images, data, epoch, bar)
             run.epoch = epoch + 1

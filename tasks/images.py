@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
-from tqdm import tqdm
 
 from engine.errors import UserError
+from engine.progress import progress
 from engine.runs import say
 from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
 from tasks.features import Features
@@ -206,7 +206,7 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     pixels = _Pixels(source, numbers, sizes)
     loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
     readable, filled = [], 0
-    with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
+    with torch.inference_mode(), progress(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
         for batch, ok in loader:
             images[filled : filled + len(batch)] = network.embed(batch)
             filled += len(batch)
@@ -233,7 +233,7 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
     """
     numbers = source.select(None, 0).sort().values
     loader = DataLoader(_Pixels(source, numbers, (image_size,)), 256, collate_fn=_collate)
-    batches = list(tqdm(loader, desc=f"{source.name} images", unit="batch"))
+    batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
     kept = torch.cat([readable for _, readable in batches])
     _report_unreadable(source, numbers, kept)
     return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]

@@ -186,8 +186,8 @@ def save_tuples(
     """Write a database in our layout, tensors, numbers and text alone; returns its file.
 
     Args:
-        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
-            beside it.
+        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the
+            task list beside it.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})
