@@ -9,46 +9,29 @@ architecture: a high-quality one for that task, without training any (MetaD2A se
 """
 
 import argparse
-import re
 import sys
-from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 
+import engine.python  # noqa: F401
 import search_spaces
-from engine.cli import gpu_option, not_negative_int, positive_int, run
+from database.options import ShardOptions
+from engine.cli import gpu_option, run
 from engine.errors import UserError
+from engine.options import add_options, fill, flag, option_fields
 from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, random_generator, say
 from loading import find_checkpoint, load_model, supernet_sizes
+from meta_train.options import BuildOptions, CommonOptions
 from predictor.score import encode_architectures
 from predictor.train import to_percent
-from supernet.model import PUBLISHED
 from tasks.features import Features, check_extractor, draw_images, find_features, load_features
 from tasks.meta_train import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 
-MAX_SHARDS = 500  # of one command, which holds a lock on each
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """Where to build from and how much."""
-
-    search_space: str
-    data_path: str
-    save_path: str
-    device: torch.device
-    num_tasks: int
-    num_sampled: int
-    num_draws: int
-    num_sample: int
-    seed: int
-    load_epoch: int | None
-    overwrite: bool
-    predictor_checkpoint: str | None
-    hs: int | None
-    nz: int | None
 
 
 @torch.inference_mode()
@@ -118,99 +101,47 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model_name", "--model-name", "--model", required=True, choices=("predictor", "generator"), help="whose")
-    add("--search-space", "--graph-data-name", default="ofa_mbv3", choices=search_spaces.NAMES, help="default ofa_mbv3")
-    add("--data-path", default="data", help="folder of features and databases (default data)")
-    add("--save-path", default="results", help="folder of checkpoints (default results)")
-    add(
-        "--seed", type=not_negative_int, default=333, help="each shard and task has its own, which follow from this one"
-    )
-    add("--num-tasks", type=positive_int, help="tasks of a shard (default 100), or of the generator's database (1710)")
-    add("--overwrite", action="store_true", help="replace the database of an earlier run; shards are always continued")
+    add("--collect", action="store_true", help="merge the predictor's shards into its database")
     gpu_option(parser)
-
-    shards = parser.add_argument_group("predictor")
-    add = shards.add_argument
-    add("--index", type=shard_numbers, default=[0], help="shards to build: a number, or some as 0,3 or 0-9 (default 0)")
-    add("--imgnet", help="the ImageNet folder: a sub-folder of images a class, or such folders train and val")
-    add("--collect", action="store_true", help="merge the shards into the database")
-    add(
-        "--class-order", help="a text file whose lines start with a class's sub-folder (default: those of the features)"
-    )
-    add("--supernet", default=str(PUBLISHED), help=f"weights of the supernet (default {PUBLISHED})")
-    add("--num-arch", type=positive_int, default=1, help="architectures measured on each task (default 1)")
-    add("--num-calibration", type=positive_int, default=2000, help="images that calibrate batch norm (default 2000)")
-    add("--epochs", type=positive_int, default=12, help="for networks trained from scratch, nasbench201 (default 12)")
-    add("--num-workers", type=not_negative_int, default=0, help="Ray processes (default 0: this process alone)")
-    add(
-        "--ray-address", help="of a running Ray cluster whose machines share these folders (default: start a local one)"
-    )
-
-    best = parser.add_argument_group("generator")
-    add = best.add_argument
-    add("--num-sampled", type=positive_int, default=100, help="architectures scored for each task (default 100)")
-    add("--num-draws", type=positive_int, default=10, help="draws of a task that scores are averaged over (default 10)")
-    add("--num-sample", type=positive_int, default=20, help="images of each class in a draw (default 20)")
-    add("--load-epoch", type=positive_int, help="load the predictor's ckpt_<epoch>.pt (default: its best)")
-    add("--predictor-checkpoint", help="load this file")
-    for name in ("--hs", "--nz"):
-        add(name, type=positive_int, help="published; follows from the checkpoint")
+    done = add_options(parser, CommonOptions)
+    done = add_options(parser.add_argument_group("predictor"), ShardOptions, leave_out=done)
+    add_options(parser.add_argument_group("generator"), BuildOptions, leave_out=done)
     return parser
 
 
-def shard_numbers(text: str) -> list[int]:
-    """The argparse type of `--index`: "3", "0,3" or "0-9"."""
-    parts = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
-    if None in parts:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shard or a range of them: give for example 3, 0,3 or 0-9")
-    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts]
-    if min(map(len, ranges)) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} has a range that ends before it begins")
-    if sum(map(len, ranges)) > MAX_SHARDS:
-        raise argparse.ArgumentTypeError(f"{text!r} are more than {MAX_SHARDS} shards, the most of one command")
-    return sorted({number for part in ranges for number in part})
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that belong to the other model's database.
+
+    Raises:
+        UserError: naming the option.
+    """
+    own, other = {"predictor": (ShardOptions, BuildOptions), "generator": (BuildOptions, ShardOptions)}[args.model_name]
+    collecting = {"overwrite"} if args.collect else set()
+    for name in option_fields(other):
+        if hasattr(args, name) and name not in set(option_fields(own, CommonOptions)) | collecting:
+            raise UserError(f"{flag(name)} does nothing with --model_name {args.model_name}: leave it out.")
 
 
 def dispatch(args: argparse.Namespace) -> None:
-    if args.model_name == "generator":
-        if args.collect:
-            say("The generator's database is written whole: there is nothing to collect.")
-            return
-        names = (
-            "search_space data_path save_path num_sampled num_draws num_sample seed load_epoch overwrite "
-            "predictor_checkpoint hs nz"
-        )
-        values = {name: getattr(args, name) for name in names.split()}
-        build(BuildOptions(device=choose_device(args.gpu), num_tasks=args.num_tasks or 1710, **values))
+    args.search_space = getattr(args, "search_space", "ofa_mbv3")
+    check_options(args)
+    common = fill(CommonOptions, args)
+    if args.model_name == "generator" and args.collect:
+        say("The generator's database is written whole: there is nothing to collect.")
+    elif args.model_name == "generator":
+        build(fill(BuildOptions, args, device=choose_device(args.gpu)))
     elif args.collect:
         from database.build import collect
 
-        collect(args.search_space, args.data_path, args.overwrite)
+        collect(common.search_space, common.data_path, getattr(args, "overwrite", False))
     else:
-        run_shards(args)
+        from database.build import build_shards
 
-
-def run_shards(args: argparse.Namespace) -> None:
-    from database.build import ShardOptions, build_shards
-
-    if args.imgnet is None:
-        raise UserError("--imgnet is missing: name the ImageNet folder, one sub-folder of images a class.")
-    options = ShardOptions(
-        args.search_space,
-        args.data_path,
-        args.index,
-        args.imgnet,
-        args.class_order,
-        args.supernet,
-        args.num_tasks or 100,
-        args.num_arch,
-        args.num_calibration,
-        args.epochs,
-        args.seed,
-        choose_device(args.gpu),
-        args.num_workers,
-        args.ray_address,
-    )
-    build_shards(options)
+        paths = {"search_space": common.search_space, "data_path": common.data_path}
+        options = fill(ShardOptions, args, device=choose_device(args.gpu), **paths)
+        if options.imgnet is None:
+            raise UserError("--imgnet is missing: name the ImageNet folder, one sub-folder of images a class.")
+        build_shards(options)
 
 
 if __name__ == "__main__":

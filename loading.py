@@ -17,6 +17,7 @@ from predictor.model import PredictorConfig, PredictorModel
 from search_spaces import SearchSpace
 from tasks.meta_train import load_tuples
 
+VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
 
 
@@ -32,7 +33,8 @@ def find_checkpoint(
 
     Args:
         given: a file, which is then the one.
-        load_epoch: of `ckpt_<epoch>.pt`; None for the predictor's best and the generator's last.
+        load_epoch: of `ckpt_<epoch>.pt`; None for the predictor's best epoch and the generator's last, whether or not
+            that one has a numbered file.
 
     Raises:
         UserError: the checkpoint asked for is missing.
@@ -54,16 +56,15 @@ def find_checkpoint(
             )
     elif kind == "predictor" and best.is_file():
         return best
-    elif numbered:
-        return numbered[max(numbered)]
     elif (folder / LAST).is_file():
         return folder / LAST
+    elif numbered:
+        return numbered[max(numbered)]
     if not shipped.is_file():
         raise UserError(
             f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
             f"python main.py --model {kind} --search-space {space.name}"
         )
-    say(f"No {kind} checkpoint in {folder}: using the shipped {shown(shipped)}.")
     return shipped
 
 
@@ -85,6 +86,12 @@ def load_model(
     """
     mend = f"Train one with: python main.py --model {kind} --search-space {space.name}"
     checkpoint = read_checkpoint(path, kind, mend)
+    published = checkpoint.history.get("names") == PUBLISHED
+    if checkpoint.epoch < 1 and not published:
+        raise UserError(
+            f"{path} holds a {kind} that has not finished an epoch of training. Go on training it with: python main.py "
+            f"--model {kind} --search-space {space.name} --resume, or name another as --{kind}-checkpoint."
+        )
     config_class, model_class = CLASSES[kind]
     config = config_class(**checkpoint.config)
     sizes = (config.max_n, config.num_vertex_type)
@@ -96,7 +103,7 @@ def load_model(
         if asked is not None and asked != found:
             raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
     model = model_class(config)
-    if checkpoint.history.get("names") == PUBLISHED:
+    if published:
         model.load_published(checkpoint.state)
         if kind == "predictor":
             checkpoint.target = published_target(space)
@@ -107,6 +114,7 @@ def load_model(
             raise UserError(
                 f"{path} does not fit its own configuration ({str(error).splitlines()[-1].strip()})."
             ) from error
+    say(f"{kind}: {describe(path, checkpoint)}")
     return model.to(device).eval(), checkpoint
 
 
@@ -114,6 +122,17 @@ def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
     """`image_size` and `width_mult` of the supernet that measured the checkpoints' database, where it is known."""
     known = [c.history for c in checkpoints]
     return {name: h[name] for name in ("image_size", "width_mult") for h in known if name in h}
+
+
+def describe(path: str | Path, checkpoint: Checkpoint) -> str:
+    """Which checkpoint it is: file, epoch and validation figures."""
+    path = Path(path)
+    if checkpoint.history.get("names") == PUBLISHED:
+        return f"{shown(path)}, in the authors' format (epoch and validation figures are not kept in it)"
+    shipped = "shipped " if path.is_relative_to(ASSETS) else ""
+    figures = {name: value for name, value in checkpoint.metrics.items() if name in VALIDATION}
+    text = "".join(f", {VALIDATION[name]} {value:.4g}" for name, value in figures.items())
+    return f"{shipped}{shown(path)}, epoch {checkpoint.epoch}{text}"
 
 
 def published_target(space: SearchSpace) -> dict[str, float]:

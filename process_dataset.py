@@ -8,11 +8,16 @@ python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batch
 import argparse
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from engine.cli import default_mirror, gpu_option, mirror_option, not_negative_int, positive_int, run
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import engine.python  # noqa: F401
+from engine.cli import default_mirror, gpu_option, image_side, not_negative_int, positive_int, run, seed_number
 from engine.errors import UserError
+from engine.names import name_type
+from engine.options import add_options, fill, option
 
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
 FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}  # the authors' name of its features file
@@ -22,20 +27,35 @@ FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}  # the authors' 
 class ProcessOptions:
     """What to process, and how."""
 
-    dataset: str
-    image_folder: str | None = None
-    class_order: str | None = None
-    split: str = "train"
-    data_path: str = "data"
-    extractor: str = "efficientnet_lite0"
+    dataset: str = option(
+        MISSING,
+        "cifar10, cifar100, mnist, svhn, aircraft, aircraft100, pets, imagenet32 or a name of your own, later given as "
+        "--data-name",
+        type=name_type,
+    )
+    image_folder: str | None = option(
+        None, "a folder with one sub-folder of images a class; for imagenet32 that of its batches"
+    )
+    class_order: str | None = option(
+        None, "a text file whose lines start with a sub-folder's name, in the order of the classes"
+    )
+    split: str = option(
+        "train", "of a known dataset, or of an image folder with train and test", choices=("train", "test")
+    )
+    data_path: str = option("data", "folder for <dataset>bylabel.pt, official files in its raw-data")
+    extractor: str = option("efficientnet_lite0", "network whose features they are", choices=EXTRACTORS)
     gpu: str | None = None
-    batch_size: int = 64
-    num_workers: int = 0
-    first_size: int | None = None
-    max_per_class: int | None = None
-    seed: int = 333
-    overwrite: bool = False
-    mirror: str | None = field(default_factory=default_mirror)
+    batch_size: int = option(64, "images at a time", type=positive_int)
+    num_workers: int = option(0, "processes that read images", type=not_negative_int, shown="0: none")
+    first_size: int | None = option(
+        None, "bring images to this side in pixels first (ImageNet16-120: 16)", type=image_side
+    )
+    max_per_class: int | None = option(None, "at most so many images of a class, at random", type=positive_int)
+    seed: int = option(333, "of --max-per-class", type=seed_number)
+    overwrite: bool = option(False, "replace an existing features file")
+    mirror: str | None = option(
+        None, "an address or a folder that has the official files under the same paths", shown="METAD2A_MIRROR"
+    )
 
     @property
     def name(self) -> str:
@@ -48,35 +68,7 @@ class ProcessOptions:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add, default = parser.add_argument, ProcessOptions("")
-    add("--dataset", required=True, help="cifar10, cifar100, mnist, svhn, aircraft, aircraft100, pets, imagenet32 or a "
-        "name of your own, later given as --data-name")  # fmt: skip
-    add("--image-folder", help="a folder with one sub-folder of images a class; for imagenet32 that of its batches")
-    add("--class-order", help="a text file whose lines start with a sub-folder's name, in the order of the classes")
-    add(
-        "--split",
-        choices=("train", "test"),
-        default=default.split,
-        help="of a known dataset, or of an image folder with train and test (default train)",
-    )
-    add(
-        "--data-path",
-        default=default.data_path,
-        help="folder for <dataset>bylabel.pt, official files in its raw-data (default data)",
-    )
-    add("--extractor", default=default.extractor, choices=EXTRACTORS, help=f"default {default.extractor}")
-    add("--batch-size", type=positive_int, default=default.batch_size, help="images at a time (default 64)")
-    add(
-        "--num-workers",
-        type=not_negative_int,
-        default=default.num_workers,
-        help="processes that read images (default 0: none)",
-    )
-    add("--first-size", type=positive_int, help="bring images to this side in pixels first (ImageNet16-120: 16)")
-    add("--max-per-class", type=positive_int, help="at most so many images of a class, at random")
-    add("--seed", type=not_negative_int, default=default.seed, help="of --max-per-class (default 333)")
-    add("--overwrite", action="store_true", help="replace an existing features file")
-    mirror_option(parser)
+    add_options(parser, ProcessOptions)
     gpu_option(parser)
     return parser
 
@@ -109,7 +101,7 @@ def process(options: ProcessOptions) -> Path:
         features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
     else:
         o = options
-        source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror, o.class_order)
+        source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
         features = extract(source, source.select(options.max_per_class, options.seed), how)
     features.save(target)
     shutil.rmtree(working_folder(target), ignore_errors=True)
@@ -120,9 +112,9 @@ def process(options: ProcessOptions) -> Path:
     return target
 
 
-def options_of(args: argparse.Namespace) -> ProcessOptions:
-    return ProcessOptions(**vars(args))
+def dispatch(args: argparse.Namespace) -> None:
+    process(fill(ProcessOptions, args, gpu=args.gpu))
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), lambda args: process(options_of(args))))
+    sys.exit(run(build_parser(), dispatch))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,7 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
 
 def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
     """Draw an architecture's graph to a PNG file."""
+    os.environ["MPLBACKEND"] = "agg"  # no window is needed, and a bad value would be an error
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

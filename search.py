@@ -4,11 +4,9 @@
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import report
 import search_spaces
@@ -20,6 +18,7 @@ from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
 from loading import find_checkpoint, load_model, supernet_sizes
+from meta_test.options import SearchOptions
 from networks.latency import latency
 from predictor.score import score
 from predictor.train import to_percent
@@ -28,61 +27,6 @@ from search_spaces import COST_UNITS, SearchSpace
 from tasks.features import Features, check_extractor, find_features, load_features, shipped_features
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
-PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number.
-
-    Attributes:
-        max_flops, max_params: millions that a candidate may have; None for any.
-        latency: measure so many candidates, best predicted first, None for all, with batches of `latency_batch`.
-        image_size: side of the images that costs are of; None for that of the supernet behind the checkpoints, else
-            the space's own.
-        mirror: where official images are fetched from instead.
-    """
-
-    search_space: str
-    data_name: str
-    data_path: str
-    image_folder: str | None
-    save_path: str
-    device: torch.device
-    num_gen_arch: int | None
-    num_runs: int | None
-    num_draws: int
-    num_sample: int
-    num_class: int | None
-    seed: int
-    load_epoch: int | None
-    generator_checkpoint: str | None
-    predictor_checkpoint: str | None
-    hs: int | None
-    nz: int | None
-    max_flops: float | None = None
-    max_params: float | None = None
-    latency: int | None = 0
-    latency_batch: int = 1
-    image_size: int | None = None
-    mirror: str | None = None
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The largest cost of each kind that a candidate may have."""
-        limits = {"flops": self.max_flops, "params": self.max_params}
-        return {name: limit for name, limit in limits.items() if limit is not None}
-
-    @property
-    def runs(self) -> range:
-        return range(1, (self.num_runs or PUBLISHED_RUNS.get(self.data_name, 1)) + 1)
-
-    @property
-    def folder(self) -> Path:
-        """Results of the published two steps."""
-        space = search_spaces.get(self.search_space)
-        folder = Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
-        return folder / str(self.num_gen_arch or "all") if space.ranks_when_generating else folder
 
 
 def features_file(options: SearchOptions, extractor: str | None) -> Path:
@@ -200,9 +144,9 @@ class Session:
             return self.candidates(self.space.all_architectures(), self.space.name), {}
         if o.num_gen_arch > self.space.size:
             raise UserError(f"--num-gen-arch {o.num_gen_arch}: {self.space.name} has {self.space.size} architectures.")
-        if o.limits:
-            say(f"Generating until {o.num_gen_arch} distinct architectures are within {self._limits}.")
         rng = random_generator(o.seed + run, o.device)
+        if o.limits:
+            say(f"Generating until {o.num_gen_arch} candidates are within {self._limits}.")
         made = generate(
             self.models["generator"],
             self.space,
@@ -213,16 +157,24 @@ class Session:
             o.num_class,
             self.within_limits,
         )
+        if len(made.archs) < o.num_gen_arch and o.limits and self.space.can_be_listed:
+            archs = self.candidates(self.space.all_architectures(), self.space.name)
+            say(
+                f"Only {len(made.archs)} of {made.num_distinct} generated architectures are within {self._limits}: "
+                f"ranking all {len(archs)} of {self.space.name} that are."
+            )
+            return archs, {}
         if not made.archs and made.num_valid:
             raise UserError(
-                f"{self._limits}: none of {made.num_distinct} generated architectures is that small. Raise the limit, "
-                f"or look at more with a larger --num-gen-arch; the smallest of {self.space.name} have {self.smallest}."
+                f"{self._limits}: none of {made.num_distinct} generated architectures is that small. Raise the limit; "
+                f"the smallest of {self.space.name} have {self.smallest}."
             )
         if not made.archs:
             raise UserError(
                 f"The generator {self.sources['generator']} produced no valid architecture in {made.num_decoded} "
-                "graphs; train it longer with: python main.py --model generator "
-                f"--search-space {self.space.name} --resume"
+                f"graphs. Train it longer with: python main.py --model generator --search-space {self.space.name} "
+                f"--resume --max-epoch {2 * max(1, self.checkpoints['generator'].epoch)} (and the options of its first "
+                "command), or rank the shipped one's with --generator-checkpoint."
             )
         if len(made.archs) < o.num_gen_arch:
             say(
@@ -359,7 +311,9 @@ def _rank_generated(session: Session) -> str:
     mean, half = report.interval([ranking.seconds for ranking in rankings])
     write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
     write_text(folder / "accuracy.txt", summary + "\n")
-    write_text(folder / "time.txt", f"{mean:.4f} +- {half:.4f} s, generating and scoring\n")
+    time_file = options.folder / "time.txt"  # beside the folder, as published
+    _keep_earlier(time_file)
+    write_text(time_file, f"{mean:.4f} +- {half:.4f} s, generating and scoring\n")
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
     _write_history(folder, session)
     print(summary)
@@ -370,7 +324,7 @@ def _rank_generated(session: Session) -> str:
 def add_training(options: SearchOptions, text: str) -> None:
     """Add the accuracy of the trained first choice to the results of `test_predictor`."""
     path = options.folder / "best_arch" / "accuracy.txt"
-    write_text(path, f"{path.read_text()}first choice of run 1, trained here: {text}\n")
+    write_text(path, f"{path.read_text(encoding='utf-8')}first choice of run 1, trained here: {text}\n")
 
 
 def _keep_earlier(folder: Path) -> None:
@@ -385,7 +339,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> t
     )
     if not path.is_file():
         raise UserError(f"{path} is missing. {mend}")
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     try:
         seconds = float(lines[0])
         archs = [space.from_text(line) for line in lines[1:] if line.strip()]

@@ -1,6 +1,6 @@
 """Meta-training of either model: features and tuples in, checkpoints out (MetaD2A section 4.1)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -9,10 +9,11 @@ import search_spaces
 from engine.checkpoints import Checkpoint
 from engine.cli import not_a_program
 from engine.errors import UserError
-from engine.fit import FitOptions, fit
+from engine.fit import fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
+from meta_train.options import TrainOptions
 from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
 from tasks.draws import TaskDraws
 from tasks.features import find_features, load_features
@@ -20,23 +21,6 @@ from tasks.meta_train import FEATURES_NAME, load_tuples
 
 HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train on what; `fit` says how."""
-
-    kind: str
-    search_space: str
-    data_path: str
-    save_path: str
-    device: torch.device
-    hs: int | None
-    nz: int | None
-    resume: bool
-    overwrite: bool
-    allow_pickle: bool
-    fit: FitOptions
 
 
 def train(options: TrainOptions) -> None:
@@ -59,7 +43,7 @@ def train(options: TrainOptions) -> None:
     config_class(**sizes)  # complains about sizes before anything is read
 
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
-    tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.allow_pickle)
+    tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     say(f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}")
     say(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 

@@ -4,9 +4,10 @@ Results are kept by what they depend on: architecture, images and their split, a
 that an earlier result is never reported as another one's.
 """
 
+import csv
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,58 +21,21 @@ from engine.files import identity_key, set_aside, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
 from networks.export import check_formats, export
+from networks.options import TrainArchOptions
 from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
 from search_spaces import SearchSpace
 from tasks.pixels import ImageData, load_image_data
 
-PUBLISHED_SEEDS = (777, 888, 999)
+MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
 
 
-@dataclass(frozen=True)
-class TrainArchOptions:
-    """What to train on what. None stands for the published value.
-
-    Attributes:
-        arch: text of the architecture.
-        seed: of the splits of the images; the runs' own are 777, 888, 999, ...
-        precision: None for bfloat16 where the GPU has it, else float32.
-        image_size: side of the images in pixels; None for the search space's.
-        mirror: where official images are fetched from instead.
-        export: formats that the trained networks are also written in, see `networks.export`.
-    """
-
-    search_space: str
-    arch: str
-    data_name: str
-    data_path: str
-    image_folder: str | None
-    save_path: str
-    device: torch.device
-    seed: int
-    epochs: int | None = None
-    num_runs: int | None = None
-    batch_size: int | None = None
-    precision: str | None = None
-    export: str | None = None
-    image_size: int | None = None
-    mirror: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-
-    @property
-    def run_seeds(self) -> list[int]:
-        first, second = PUBLISHED_SEEDS[:2]
-        return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]
-
-    def protocol(self, processes: Processes) -> Protocol:
-        """The published protocol with what the options change."""
-        native = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        changes = {"epochs": self.epochs, "batch_size": self.batch_size}
-        changes = {name: value for name, value in changes.items() if value is not None}
-        precision = self.precision or ("bfloat16" if native else "float32")
-        return published_protocol(self.data_name, precision=precision, processes=processes.count, **changes)
+def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
+    """The published protocol with what the options change."""
+    changes = {"epochs": options.epochs, "batch_size": options.batch_size}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    return published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
 
 
 def train_arch(options: TrainArchOptions) -> str:
@@ -88,8 +52,8 @@ def train_arch(options: TrainArchOptions) -> str:
     """
     keep_freed_memory()
     space = search_spaces.get(options.search_space).sized(options.image_size)
-    options = replace(options, arch=space.to_text(space.from_text(options.arch)))
-    formats = check_formats(options.export) if options.export else []
+    options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))
+    formats = check_formats(options.export)
     with joined(options.device) as (processes, device):
         options = replace(options, device=device)
         torch.backends.cudnn.benchmark = True  # batches have one size
@@ -111,13 +75,37 @@ def train_arch(options: TrainArchOptions) -> str:
         return text
 
 
+def first_choice(arch: str) -> str:
+    """The text of an architecture: `arch` itself, or the first choice where it is the folder of a search's results.
+
+    Raises:
+        UserError: it is a folder without results.
+    """
+    folder = Path(arch)
+    if len(arch) > MAX_PATH or not folder.is_dir():
+        return arch
+    rankings = [folder / "ranking_run_1.csv", folder / "best_arch" / "ranking_run_1.csv"]
+    path = next((path for path in rankings if path.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"--arch {arch} is a folder without results of a search (ranking_run_1.csv). Give the folder that a search "
+            "named at its end, or an architecture in quotes."
+        )
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        text = next(csv.DictReader(file), {}).get("architecture")
+    if not text:
+        raise UserError(f"{path} is damaged: it names no architecture. Search anew, or give an architecture in quotes.")
+    say(f"The first choice of {path}: {text}")
+    return text
+
+
 class Job:
     """One architecture, dataset and protocol, trained with several seeds."""
 
     def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
         self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
-        self.protocol = options.protocol(processes)
+        self.protocol = protocol_of(options, processes)
         batch, found = self.protocol.batch_size, len(data.train)
         if found < batch:
             raise UserError(
@@ -137,7 +125,7 @@ class Job:
     def prepare(self) -> None:
         """Make the folder, or see whether the one that is there may be continued or replaced."""
         identity, text = self.folder / "identity.json", json.dumps(self.identity, indent=1) + "\n"
-        if identity.is_file() and identity.read_text() != text:
+        if identity.is_file() and identity.read_text(encoding="utf-8") != text:
             raise UserError(f"{identity} is not of this architecture, dataset and protocol: remove {self.folder}.")
         if any(self.folder.glob("seed_*")) and not self.options.resume:
             if not self.options.overwrite:

@@ -7,8 +7,12 @@ For those who cannot fetch the published supernet (get_files/get_ofa_supernet.py
 
 import argparse
 import sys
+from pathlib import Path
 
-from engine.cli import gpu_option, not_negative_float, not_negative_int, positive_int, run
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import engine.python  # noqa: F401
+from engine.cli import gpu_option, image_side, not_negative_float, not_negative_int, positive_int, run, seed_number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--class-order", help="a text file whose lines start with a sub-folder's name (default: all sub-folders)")
     add("--save-path", default="results/ofa_mbv3/supernet", help="default results/ofa_mbv3/supernet")
     add("--width-mult", type=not_negative_float, default=1.0, help="channels relative to MobileNetV3's (default 1)")
-    add("--image-size", type=positive_int, default=224, help="side of the input in pixels (default 224)")
+    add("--image-size", type=image_side, default=224, help="side of the input in pixels (default 224)")
     add("--epochs", type=positive_int, default=30, help="default 30")
     add(
         "--largest-epochs",
@@ -30,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-random", type=not_negative_int, default=1, help="random subnets a step beside the largest and smallest")
     add("--lr", type=not_negative_float, default=2e-3, help="AdamW's highest learning rate (default 2e-3)")
     add("--weight-decay", type=not_negative_float, default=0.05, help="AdamW's weight decay (default 0.05)")
-    add("--seed", type=not_negative_int, default=333, help="default 333")
+    add("--seed", type=seed_number, default=333, help="default 333")
     add("--resume", action="store_true", help="continue the run in --save-path")
     add("--overwrite", action="store_true", help="replace the run in --save-path")
     gpu_option(parser)

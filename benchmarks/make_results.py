@@ -50,7 +50,7 @@ def read(name: str) -> dict[str, Any]:
     if not path.is_file():
         command = {"study": "study.py", "subnets": "subnets.py --imgnet DIR"}.get(name, f"quality.py --sections {name}")
         raise UserError(f"{path} is missing. Make it with: python benchmarks/{command}")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -293,7 +293,7 @@ def make(args: argparse.Namespace) -> None:
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
     }
-    text = Path(__file__).with_name("results.template.md").read_text()
+    text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():
         text = text.replace(f"@{name}@", content.rstrip("\n"))
     for name, content in results.items():

@@ -268,7 +268,7 @@ def measure_trained(lab: Lab) -> dict[str, Any]:
     """What `main.py --model train_arch` has trained below --save-path."""
     rows = []
     for path in sorted(Path(lab.args.save_path).glob("train_arch/*/*/result.json")):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         known = lab.space.known_accuracy(found["dataset"]) or {}
         names = ("dataset", "architecture", "flops", "params", "mean", "interval_95", "num_images")
         row = {name: found[name] for name in names} | {"benchmark": known.get(found["architecture"])}

@@ -43,7 +43,7 @@ LATEST = 5  # epochs that the figure of a variant's end is averaged over
 def read_log(path: Path) -> list[dict[str, float]]:
     """Figures of every epoch in a training log; a resumed run's later lines replace the earlier ones."""
     epochs = {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         if match := re.search(r" epoch (\d+) (.*)", line):
             words = match[2].split()
             epochs[int(match[1])] = dict(zip(words[::2], map(float, words[1::2]), strict=True))
@@ -53,7 +53,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def train(name: str, args: argparse.Namespace) -> None:
     """Train one variant unless that is done."""
     folder = Path(args.save_path) / name / "predictor"
-    if (folder / "log.txt").is_file() and "finished after" in (folder / "log.txt").read_text():
+    if (folder / "log.txt").is_file() and "finished after" in (folder / "log.txt").read_text(encoding="utf-8"):
         return
     command = [sys.executable, str(ROOT / "main.py"), "--model", "predictor", *VARIANTS[name].split()]
     command += ["--save-path", str(folder.parent), "--data-path", args.data_path]

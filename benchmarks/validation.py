@@ -7,6 +7,7 @@ architectures also within tasks (the mean over tasks), which knowing how hard a 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -83,6 +84,9 @@ def measure(args: argparse.Namespace) -> None:
         score = scores[:draws].mean(0)
         figures = correlations(score, truth) | within_tasks(score, truth, task)
         print(f"{draws:>3} draws: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    if args.record:
+        figure = correlations(scores.mean(0), truth)["Pearson"]
+        replace(checkpoint, metrics=checkpoint.metrics | {"correlation": figure}).save(path)
 
 
 if __name__ == "__main__":
@@ -95,5 +99,6 @@ if __name__ == "__main__":
     parser.add_argument("--num-draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=333)
     parser.add_argument("--allow-pickle", action="store_true")
+    parser.add_argument("--record", action="store_true", help="keep Pearson's over all draws in the checkpoint")
     gpu_option(parser)
     sys.exit(run(parser, measure))

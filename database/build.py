@@ -1,7 +1,6 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from filelock import FileLock, Timeout
 
 import search_spaces
 from database.items import Item, draw_item, name_classes
+from database.options import ShardOptions
 from database.shards import ShardWriter, read_shard, shard_file, shard_files
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
@@ -20,26 +20,6 @@ from engine.runs import random_generator, say
 from search_spaces import SearchSpace
 from tasks.features import find_features, load_features
 from tasks.meta_train import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
-
-
-@dataclass(frozen=True)
-class ShardOptions:
-    """Shards to build. `num_workers` 0 measures in this process."""
-
-    search_space: str
-    data_path: str
-    shards: list[int]
-    imgnet: str
-    class_order: str | None
-    supernet: str
-    num_tasks: int
-    num_archs: int
-    num_calibration: int
-    epochs: int
-    seed: int
-    device: torch.device
-    num_workers: int
-    ray_address: str | None
 
 
 def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
@@ -58,12 +38,12 @@ def build_shards(options: ShardOptions) -> None:
     names, numbers = name_classes(features, options.class_order)
     folder = shards_folder(space, options.data_path)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locks(folder, options.shards):
+    with _locks(folder, options.index):
         header = _header(options, names)
-        writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.shards}
-        all_items = [(shard, number) for shard in options.shards for number in range(options.num_tasks)]
+        writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.index}
+        all_items = [(shard, number) for shard in options.index for number in range(options.num_tasks)]
         todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
-        items = [draw_item(space, len(names), options.num_archs, options.seed, *item) for item in todo]
+        items = [draw_item(space, len(names), options.num_arch, options.seed, *item) for item in todo]
         peak = 0.0
         with progress(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
             for item, result in _measured(options, names, items):
@@ -88,8 +68,8 @@ def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Ite
 
 def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     """What the shards of a command have in common."""
-    same = ("search_space", "num_tasks", "num_archs", "num_calibration", "epochs", "seed")
-    values = {name: getattr(options, name) for name in same}
+    same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
+    values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
     sizes = search_spaces.get(options.search_space).supernet_sizes(options.supernet)
     return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}

@@ -91,8 +91,8 @@ class ShardWriter:
 
     def append(self, record: dict[str, Any]) -> None:
         if not self.done:
-            atomic_write(self._path, lambda temporary: temporary.write_text(_line(self._header)))
-        with self._path.open("a") as file:
+            atomic_write(self._path, lambda temporary: temporary.write_text(_line(self._header), encoding="utf-8"))
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -13,22 +14,29 @@ USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
 BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
+LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
+NO_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate", "invalid buffer size")
+NUMBER = re.compile(r"[+-]?\d{1,25}")
 
 
-def positive_int(text: str) -> int:
-    """An argparse type."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not NUMBER.fullmatch(text.strip()):
+            raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}")
+        if not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be at least {low} and at most {high}, not {int(text)}")
+        return int(text)
+
+    return parse
 
 
-def not_negative_int(text: str) -> int:
-    """An argparse type, for seeds and counts that may be 0."""
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 2^63, not {value}")
-    return value
+positive_int = whole_number(1, LARGEST)  # counts and sizes
+not_negative_int = whole_number(0, LARGEST)  # counts that may be 0
+seed_number = whole_number(0, 2**32 - 1)  # small enough that the numbers derived from one are seeds too
+width = whole_number(1, 8192)  # of a model's vectors
+image_side = whole_number(1, 4096)  # pixels
 
 
 def not_negative_float(text: str) -> float:
@@ -60,6 +68,11 @@ def gpu_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", help="CUDA device number, or cpu (default: GPU 0 where there is one, else the CPU)")
 
 
+def count_or_all(text: str) -> int | None:
+    """The argparse type of a number, or None for `all`."""
+    return None if text == "all" else positive_int(text)
+
+
 def default_mirror() -> str | None:
     """Where official files are fetched from instead, by the environment."""
     return os.environ.get(MIRROR_VARIABLE)
@@ -78,12 +91,14 @@ def run(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
     """Parse, run, and turn errors that users can mend into one paragraph and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     args = parser.parse_args(argv)
     try:
         command(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR_CODE
+        return _complain(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED_CODE
@@ -91,8 +106,11 @@ def run(
         sys.stderr.close()
         return BROKEN_PIPE_CODE
     except OSError as error:
-        print(f"error: {error.filename or 'A file'} cannot be used: {error.strerror or error}.", file=sys.stderr)
-        return USER_ERROR_CODE
+        return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
     return 0
 
 
@@ -100,3 +118,46 @@ def not_a_program(command: str) -> NoReturn:
     """End a module that was started as if it were a program, naming the command that is meant."""
     print(f"error: {sys.argv[0]} is a part of main.py and does nothing alone. Use: {command}", file=sys.stderr)
     sys.exit(USER_ERROR_CODE)
+
+
+def _complain(text: str) -> int:
+    """Print an error as one paragraph; returns the exit code."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return USER_ERROR_CODE
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory, of the machine or of a GPU, was not enough."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(part in words for part in NO_MEMORY)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def smaller_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """What to make smaller when memory is short: the numbers given on the command line, else what usually helps."""
+    names = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    usual = [names[dest] for dest in SIZES if dest in names]
+    numbers = [names[dest] for dest in SIZES if dest in names and isinstance(getattr(args, dest, None), int)]
+    which = ", ".join(numbers or usual)
+    return f"Make smaller: {which}." if which else "Close other programs, or use a machine with more memory."
+
+
+# Options that memory grows with, those that it grows most with first.
+SIZES = (
+    "batch_size",
+    "latency_batch",
+    "image_size",
+    "first_size",
+    "num_sample",
+    "num_draws",
+    "num_gen_arch",
+    "hs",
+    "nz",
+    "num_tasks",
+    "num_sampled",
+    "num_calibration",
+    "num_workers",
+)

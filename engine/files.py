@@ -64,7 +64,7 @@ def _umask() -> int:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
-    atomic_write(path, lambda temporary: temporary.write_text(text))
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def save_torch(path: str | Path, value: Any) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,36 +14,10 @@ from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, random_generator, say
+from meta_train.options import FitOptions
 from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Published protocol. `--max-epoch` and `--save-epoch` alone may change when a run is resumed.
-
-    Attributes:
-        ema: decay a step of the exponential moving average of the weights, which is then what is validated and kept
-            (0: the weights themselves, as published).
-        benchmark_task: dataset whose benchmark accuracies the predictor learns beside the tuples ("": none, as
-            published).
-        rank_loss: weight of a pairwise ranking loss beside the predictor's squared error (0: none, as published).
-        within_task_loss: weight of the squared error of differences between architectures of one task, in units of
-            their variance (0: none, as published).
-    """
-
-    max_epoch: int = 400
-    batch_size: int = 32
-    lr: float = 1e-4
-    weight_decay: float = 0.0
-    save_epoch: int = 20
-    seed: int = 333
-    num_sample: int = 20
-    ema: float = 0.0
-    benchmark_task: str = ""
-    rank_loss: float = 0.0
-    within_task_loss: float = 0.0
 
 
 class Objective(Protocol):

@@ -1,12 +1,15 @@
 """Several processes that train one network together, one a GPU, as `torchrun` starts them."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+
+from engine.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,42 @@ class Processes:
         return rows.tensor_split(self.count)[self.rank]
 
 
+def from_environment() -> Processes:
+    """This process as `torchrun` describes it in the environment; alone where it does not.
+
+    Raises:
+        UserError: the variables are there in part, or are not numbers that fit together.
+    """
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    values = [os.environ.get(name) for name in names]
+    if all(value is None for value in values) or values[1:2] == ["1"]:
+        return Processes()
+    if not all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values):
+        given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True) if value is not None)
+        raise UserError(
+            f"The environment has {given}, which is not what torchrun sets: unset these variables, or start with "
+            "torchrun --nproc-per-node N main.py ..."
+        )
+    rank, count, local_rank = map(int, values)
+    if rank >= count:
+        raise UserError(f"The environment has RANK={rank} and WORLD_SIZE={count}: start with torchrun, or unset both.")
+    return Processes(rank, count, local_rank)
+
+
+def check_alone() -> None:
+    """Complain where several processes were started for a mode that uses one.
+
+    Raises:
+        UserError: `torchrun` started several.
+    """
+    if from_environment().count > 1:
+        raise UserError("torchrun is for --model train_arch alone: search without it, then train what was found.")
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     """Join the processes that `torchrun` started, if it did; yields this one and its device."""
-    values = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    processes = Processes(*map(int, values)) if None not in values else Processes()
+    processes = from_environment()
     if processes.count == 1:
         yield processes, device
         return

@@ -95,5 +95,5 @@ class TextLog:
 
     def __call__(self, text: str) -> None:
         say(text)
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")

@@ -41,7 +41,7 @@ def searched(folder: Path, mend: str) -> list[Chosen]:
     if not path.is_file():
         raise UserError(f"{path} is missing. {mend}")
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}). {mend}") from error
@@ -84,7 +84,7 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
     """
     space = search_spaces.get("ofa_mbv3")
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
         if "blocks" in value:
             arch = _from_blocks(value["blocks"])
         else:

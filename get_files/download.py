@@ -258,7 +258,9 @@ def _transfer(address: str, part: Path, file: PublishedFile, mend: str) -> None:
         if done and (length, validator) != (known.get("length"), known.get("validator")):
             _discard(part)
             raise TryAgain("the file changed on the server")
-        _meta(part).write_text(json.dumps({"address": address, "validator": validator, "length": length}))
+        _meta(part).write_text(
+            json.dumps({"address": address, "validator": validator, "length": length}), encoding="utf-8"
+        )
         _write_body(response, part, done, length, file.name)
     size = part.stat().st_size
     if length is not None and size != length:
@@ -267,7 +269,7 @@ def _transfer(address: str, part: Path, file: PublishedFile, mend: str) -> None:
 
 def _read_meta(part: Path) -> dict:
     try:
-        return json.loads(_meta(part).read_text())
+        return json.loads(_meta(part).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
@@ -335,7 +337,7 @@ def is_extracted(file: PublishedFile, data_path: str | Path) -> bool:
 
 def _extracted(marker: Path, archive: list[int]) -> bool:
     try:
-        stamp = json.loads(marker.read_text())
+        stamp = json.loads(marker.read_text(encoding="utf-8"))
         return stamp["archive"] == archive and all((marker.parent / name).exists() for name in stamp["entries"])
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -71,7 +71,7 @@ def table_from_csv(test_200: Path, accuracy_12: Path, space: NASBench201) -> Tab
     """The table of two CSV files with a column `arch`."""
 
     def columns(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [(space.from_text(row["arch"]), row) for row in csv.DictReader(file)]
         return {
             dataset: _in_order({text: float(row[column]) for text, row in rows}, space, str(path))

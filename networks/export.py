@@ -23,13 +23,13 @@ TOLERANCE = 1e-4  # of outputs, relative to the largest logit
 Outputs = Callable[[torch.Tensor], torch.Tensor]
 
 
-def check_formats(text: str) -> list[str]:
-    """Names of formats, separated by commas, as a list.
+def check_formats(text: str | None) -> list[str]:
+    """Names of formats, separated by commas, as a list; none for None.
 
     Raises:
         UserError: a format is unknown, or a package that it needs is not installed.
     """
-    formats = text.split(",")
+    formats = text.split(",") if text is not None else []
     if unknown := [name for name in formats if name not in FORMATS]:
         raise UserError(f"--export {unknown[0]!r} is none of {', '.join(FORMATS)}.")
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]

@@ -13,6 +13,7 @@ from engine.errors import UserError
 from graphs.batch import GraphBatch
 
 MOST = {"image_size": (int, 1024), "width_mult": (int | float, 16)}  # type and largest size of a network
+LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
 
 
@@ -110,6 +111,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def sample(self, n: int, rng: torch.Generator) -> list[Any]:
         """`n` architectures drawn independently and evenly."""
+
+    @property
+    def can_be_listed(self) -> bool:
+        """Whether `all_architectures` can."""
+        return self.size <= LISTABLE
 
     def all_architectures(self) -> list[Any]:
         """Every architecture of the space.

@@ -4,6 +4,7 @@ Dimensions: B draws, C classes, S images of a class, D feature width, M images i
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
 
 FORMAT = "metad2a-features-1"
+DATASETS = (
+    "cifar10",
+    "cifar100",
+    "mnist",
+    "svhn",
+    "aircraft",
+    "aircraft100",
+    "pets",
+)  # fetched where they are not there
 
 
 @dataclass(frozen=True)
@@ -135,9 +145,13 @@ def find_features(name: str, data_path: str | Path) -> Path:
         return own
     if (shipped := shipped_features(name)) is not None:
         return shipped
-    known = ", ".join(sorted(path.stem for path in (ASSETS / "features").glob("*.pt")))
+    shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
+    own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
+    close = get_close_matches(name, [*shipped_names, *own_names, *DATASETS], n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
     raise UserError(
-        f"No features of a dataset called {name!r}: {own} is missing, and those shipped are {known}. "
+        f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
+        f"{', '.join(shipped_names)}.{meant} "
         f"{process_command(name)}"
     )
 

@@ -93,7 +93,7 @@ class _SortedBatches:
         self.work, self.batches = work, batches
         index = work / "index.json"
         stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in batches]
-        if index.is_file() and (saved := json.loads(index.read_text()))["stamp"] == stamp:
+        if index.is_file() and (saved := json.loads(index.read_text(encoding="utf-8")))["stamp"] == stamp:
             self.counts = np.array(saved["counts"])  # (batches, C)
             return
         shutil.rmtree(work, ignore_errors=True)
@@ -107,7 +107,7 @@ class _SortedBatches:
                     stream.write(pixels[order[start : start + 4096]].tobytes())
             self.counts[number] = np.bincount(labels, minlength=NUM_CLASSES)
         value = {"stamp": stamp, "counts": self.counts.tolist()}
-        atomic_write(index, lambda temporary: temporary.write_text(json.dumps(value)))
+        atomic_write(index, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
 
     def pixels(self, label: int) -> torch.Tensor:
         """Images (n, 3, 32, 32) uint8 of a class."""

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
+from engine.names import check_name
 from engine.progress import progress
 from engine.runs import say
 from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
@@ -119,7 +120,7 @@ def read_class_order(path: str | Path) -> list[str]:
     """
     wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
     try:
-        names = [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
+        names = [line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class-order {path} cannot be read: {error}. {wanted}") from error
     if len(names) < 2:
@@ -127,7 +128,7 @@ def read_class_order(path: str | Path) -> list[str]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"--class-order {path} names {twice} twice. {wanted}")
-    return names
+    return [check_name(name, f"--class-order {path}:") for name in names]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

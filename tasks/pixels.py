@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from engine.cli import default_mirror
 from engine.errors import UserError
 from engine.files import load_torch, save_torch, write_text
 from engine.runs import random_generator, say
@@ -92,7 +93,7 @@ def load_image_data(
     Raises:
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
-    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror)
+    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror or default_mirror())
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
@@ -185,7 +186,7 @@ def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -
         write_text(drawn, json.dumps(value) + "\n")
     path = published if published.is_file() else drawn
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
         halves = [torch.tensor([int(number) for number in value[half][1]]) for half in ("xvalid", "xtest")]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f'{path} is not a split file ({{"xvalid": ["int", [...]], "xtest": ...}}): {error}.') from error

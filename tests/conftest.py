@@ -130,5 +130,5 @@ def toy_checkpoints(tmp_path, space):
         paths[kind] = tmp_path / "results" / kind / "model" / name
         target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
         config = asdict(model.config)
-        Checkpoint(kind, space.name, config, model.state_dict(), "resnet18-32px", target).save(paths[kind])
+        Checkpoint(kind, space.name, config, model.state_dict(), "resnet18-32px", target, 400).save(paths[kind])
     return paths

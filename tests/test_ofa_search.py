@@ -33,7 +33,9 @@ def checkpoints(tmp_path):
     for (kind, model), name in zip(models.items(), ("ckpt_120.pt", "ckpt_max_corr.pt"), strict=True):
         paths[kind] = tmp_path / "results" / "ofa_mbv3" / kind / "model" / name
         target = {"mean": 50.0, "std": 9.0} if kind == "predictor" else {}
-        Checkpoint(kind, ofa.name, asdict(model.config), model.state_dict(), "resnet18-32px", target).save(paths[kind])
+        Checkpoint(kind, ofa.name, asdict(model.config), model.state_dict(), "resnet18-32px", target, 120).save(
+            paths[kind]
+        )
     return paths
 
 

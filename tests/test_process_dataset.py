@@ -24,7 +24,7 @@ def write_images(folder, classes=("cat", "dog"), n=3, seed=0):
 
 def process(line):
     def command(args):
-        process_dataset.process(process_dataset.options_of(args))
+        process_dataset.dispatch(args)
 
     return run(process_dataset.build_parser(), command, line.split())
 

@@ -1,0 +1,68 @@
+"""A command's options as a dataclass: from its fields argparse takes names, help and defaults.
+
+A field made by `option` is an option of the command line; any other field is filled by the program.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import MISSING, Field, field, fields
+from typing import Any
+
+
+def option(
+    default: Any,
+    text: str,
+    *names: str,
+    type: Callable[[str], Any] | None = None,
+    choices: tuple[str, ...] | None = None,
+    shown: str | None = None,
+) -> Any:
+    """A field that is an option, `--field-name` on the command line.
+
+    Args:
+        default: of the field; `MISSING` where it must be given. A default of False makes it a switch.
+        text: the help, to which the default is added.
+        names: further names, for example "--bound".
+        type: of argparse, from text to the value.
+        shown: how the help shows the default, where that is not its text.
+    """
+    if shown is None and default is not MISSING and default not in (None, False, ""):
+        shown = str(default)
+    metadata = {"help": f"{text} (default {shown})" if shown else text, "names": names, "type": type}
+    return field(default=default, metadata=metadata | {"choices": choices})
+
+
+def flag(name: str) -> str:
+    """A field's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def option_fields(*classes: type) -> dict[str, Field]:
+    """The fields of dataclasses that are options, by name."""
+    return {f.name: f for cls in classes for f in fields(cls) if "help" in f.metadata}
+
+
+def add_options(parser: argparse._ActionsContainer, *classes: type, leave_out: set[str] | None = None) -> set[str]:
+    """Add the options of dataclasses to a parser or group, each once; returns the names of all that it has now.
+
+    What is not given on the command line is not in the parsed arguments, so that `fill` can tell.
+    """
+    have = set(leave_out or ())
+    for name, spec in option_fields(*classes).items():
+        if name in have:
+            continue
+        have.add(name)
+        details: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": spec.metadata["help"]}
+        if spec.default is False and spec.metadata["type"] is None:
+            details["action"] = "store_true"
+        else:
+            details |= {"type": spec.metadata["type"], "choices": spec.metadata["choices"]}
+            details["required"] = spec.default is MISSING
+        parser.add_argument(flag(name), *spec.metadata["names"], **details)
+    return have
+
+
+def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
+    """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest."""
+    given = {name: getattr(args, name) for name in option_fields(cls) if hasattr(args, name)}
+    return cls(**given | values)

@@ -1,0 +1,87 @@
+"""Options of a search and of the published two steps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.cli import count_or_all, image_side, not_negative_float, positive_int, seed_number
+from engine.names import name_type
+from engine.options import option
+from meta_train.options import CommonOptions, ModelSizes
+
+if TYPE_CHECKING:
+    import torch
+
+ALL = "all"
+PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
+PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(CommonOptions, ModelSizes):
+    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
+
+    device: "torch.device"
+    seed: int = option(333, "of everything random", type=seed_number)
+    data_name: str = option(
+        ALL,
+        "dataset: its <name>bylabel.pt in --data-path, or shipped: cifar10, mnist, imagenet16-120; all: those of the "
+        "paper",
+        type=name_type,
+    )
+    image_folder: str | None = option(
+        None, "images of --data-name, one sub-folder a class, processed first where that is not done"
+    )
+    mirror: str | None = option(
+        None,
+        "an address or a folder that has the official files under the same paths",
+        shown="METAD2A_MIRROR",
+    )
+    num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
+    num_runs: int | None = option(
+        None,
+        "searches, or seeds of --model train_arch (default: search 1; --test 10 for cifar10 and cifar100, else 1; "
+        "train_arch 3)",
+        type=positive_int,
+    )
+    num_draws: int = option(10, "draws of a dataset that scores are averaged over", type=positive_int)
+    num_sample: int = option(20, "images of each class in a draw", type=positive_int)
+    num_class: int | None = option(None, "draw so many classes at random (default all)", type=positive_int)
+    load_epoch: int | None = option(
+        None, "load ckpt_<epoch>.pt", type=positive_int, shown="the last, the predictor's best"
+    )
+    generator_checkpoint: str | None = option(None, "load this file")
+    predictor_checkpoint: str | None = option(None, "load this file")
+    max_flops: float | None = option(
+        None, "candidates of at most so many millions of multiply-accumulates", "--bound", type=not_negative_float
+    )
+    max_params: float | None = option(
+        None, "candidates of at most so many millions of parameters", type=not_negative_float
+    )
+    image_size: int | None = option(
+        None,
+        "MobileNetV3: side in pixels of the images that costs, latency and training are of (default: that of "
+        "the supernet behind the checkpoints, else 224)",
+        type=image_side,
+    )
+    latency: int | None = option(0, "measure so many candidates, best first, or all", type=count_or_all, shown="none")
+    latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The largest cost of each kind that a candidate may have."""
+        limits = {"flops": self.max_flops, "params": self.max_params}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def runs(self) -> range:
+        return range(1, (self.num_runs or PUBLISHED_RUNS.get(self.data_name, 1)) + 1)
+
+    @property
+    def folder(self) -> Path:
+        """Results of the published two steps."""
+        import search_spaces  # and with it PyTorch, which takes seconds
+
+        space = search_spaces.get(self.search_space)
+        folder = Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
+        return folder / str(self.num_gen_arch or ALL) if space.ranks_when_generating else folder

@@ -1,0 +1,105 @@
+"""Options of meta-training and of building its databases."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.cli import fraction, not_negative_float, positive_int, seed_number, width
+from engine.files import ALLOW_PICKLE_VARIABLE
+from engine.options import option
+
+if TYPE_CHECKING:
+    import torch
+
+SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """What every mode of `main.py` takes."""
+
+    search_space: str = option("nasbench201", "search space", "--graph-data-name", choices=SEARCH_SPACES)
+    data_path: str = option("data", "folder of features and databases")
+    save_path: str = option("results", "folder of logs, checkpoints and results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSizes:
+    """Sizes of a model; None for the published ones, or those of its checkpoint."""
+
+    hs: int | None = option(None, "width of vertex states (default: generator 56, predictor 512)", type=width)
+    nz: int | None = option(None, "width of dataset and graph vectors (default 56)", type=width)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The training loop: the published protocol unless told otherwise. `max_epoch` and `save_epoch` alone may change
+    when a run is resumed."""
+
+    max_epoch: int = option(400, "epochs", type=positive_int)
+    batch_size: int = option(32, "tuples, or images of --model train_arch", "--batch_size", type=positive_int,
+                             shown="32; 256 to train an architecture")  # fmt: skip
+    lr: float = option(1e-4, "Adam's learning rate", type=not_negative_float)
+    weight_decay: float = option(0.0, "Adam's weight decay", type=not_negative_float)
+    save_epoch: int = option(20, "keep ckpt_<epoch>.pt every so many epochs", type=positive_int)
+    seed: int = option(333, "of everything random", type=seed_number)
+    num_sample: int = option(20, "images of each class in a draw", type=positive_int)
+    ema: float = option(
+        0.0,
+        "validate and keep an exponential moving average of the weights with this decay a step; 0: off",
+        type=fraction,
+    )
+    benchmark_task: str = option(
+        "", "predictor: learn a benchmark's accuracies on this dataset as one more task (imagenet16-120)"
+    )
+    rank_loss: float = option(
+        0.0, "predictor: weight of a pairwise ranking loss beside the squared error", type=not_negative_float
+    )
+    within_task_loss: float = option(
+        0.0,
+        "predictor: weight of the squared error of differences between architectures of a task, in units of their "
+        "variance",
+        type=not_negative_float,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(CommonOptions, ModelSizes):
+    """What to train on what; `fit` says how.
+
+    Attributes:
+        kind: "generator" or "predictor".
+    """
+
+    kind: str
+    device: "torch.device"
+    fit: FitOptions
+    resume: bool = option(False, "continue an interrupted run; what is finished is kept")
+    overwrite: bool = option(False, "replace what an earlier run left")
+    allow_pickle: bool = option(
+        False,
+        "read the authors' databases, which are Python pickles of igraph graphs: the file may build igraph graphs and "
+        f"NumPy values, nothing else (also {ALLOW_PICKLE_VARIABLE}=1)",
+    )
+
+    @property
+    def may_unpickle(self) -> bool:
+        """Whether the user gave the word, as an option or in the environment."""
+        return self.allow_pickle or os.environ.get(ALLOW_PICKLE_VARIABLE, "") not in ("", "0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(CommonOptions, ModelSizes):
+    """How to build the generator's database with the predictor."""
+
+    device: "torch.device"
+    num_tasks: int = option(1710, "tasks of the database: the paper's 1310 + 400", type=positive_int)
+    num_sampled: int = option(100, "architectures scored for each task", type=positive_int)
+    num_draws: int = option(10, "draws of a dataset that scores are averaged over", type=positive_int)
+    num_sample: int = option(20, "images of each class in a draw", type=positive_int)
+    seed: int = option(333, "of everything random", type=seed_number)
+    load_epoch: int | None = option(
+        None, "load ckpt_<epoch>.pt", type=positive_int, shown="the last, the predictor's best"
+    )
+    predictor_checkpoint: str | None = option(None, "load this file")
+    overwrite: bool = option(False, "replace what an earlier run left")

@@ -1,0 +1,42 @@
+"""Options of training a chosen architecture."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.cli import image_side, positive_int, seed_number
+from engine.names import name_type
+from engine.options import option
+from meta_train.options import CommonOptions
+
+if TYPE_CHECKING:
+    import torch
+
+PUBLISHED_SEEDS = (777, 888, 999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArchOptions(CommonOptions):
+    """What to train on what. None stands for the published value. The seeds of the runs are 777, 888, 999, ..."""
+
+    device: "torch.device"
+    arch: str = option(None, "--model train_arch: the architecture, in quotes, or a folder of results, whose first "
+                       "choice it takes")  # fmt: skip
+    data_name: str = option(None, "the dataset", type=name_type)
+    image_folder: str | None = option(None, "its images, one sub-folder a class")
+    mirror: str | None = option(None, "where official files are fetched from")
+    seed: int = option(333, "of the halves of the test set", type=seed_number)
+    epochs: int | None = option(None, "epochs of the chosen architecture (default 200, mnist 50)", type=positive_int)
+    num_runs: int | None = option(None, "number of seeds (default 3)", type=positive_int)
+    batch_size: int | None = option(None, "images of a batch (default 256)", type=positive_int)
+    image_size: int | None = option(None, "side of MobileNetV3's images in pixels (default 224)", type=image_side)
+    precision: str = option(
+        "float32", "of activations in training; bfloat16 is for GPUs that have it", choices=("float32", "bfloat16")
+    )
+    export: str | None = option(None, "also write the trained networks in these formats: onnx, pt2 or onnx,pt2")
+    resume: bool = option(False, "continue an interrupted run; what is finished is kept")
+    overwrite: bool = option(False, "replace what an earlier run left")
+
+    @property
+    def run_seeds(self) -> list[int]:
+        first, second = PUBLISHED_SEEDS[:2]
+        return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]

@@ -1,0 +1,303 @@
+"""Which options a mode takes, which checkpoints it uses, and what surrounds a command."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import main
+from engine.cli import run, smaller_options
+from engine.errors import UserError
+from engine.names import check_name
+from engine.processes import Processes, check_alone, from_environment
+from meta_train.options import FitOptions, TrainOptions
+
+ROOT = Path(__file__).parents[1]
+CHECKPOINTS = {"generator": "ckpt_400.pt", "predictor": "ckpt_max_corr.pt"}
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "mode"),
+    [
+        ("--model search --max-epoch 5", "--max-epoch", "generator | predictor"),
+        ("--model search --lr 3", "--lr", "generator | predictor"),
+        ("--model search --arch foo", "--arch", "train_arch"),
+        ("--model search --export onnx", "--export", "train_arch"),
+        ("--model search --overwrite", "--overwrite", "generator | predictor"),
+        ("--model search --test", "--test", "generator | predictor"),
+        ("--model generator --data-name pets", "--data-name", "search"),
+        ("--model build --lr 1", "--lr", "generator | predictor"),
+        ("--model predictor --test --generator-checkpoint x", "--generator-checkpoint", "search"),
+        ("--model predictor --test --epochs 3", "--epochs", "train_arch"),
+    ],
+)
+def test_an_option_that_a_mode_does_not_use_is_refused(refuses, line, option, mode):
+    message = refuses(line)
+    assert option in message
+    assert mode in message
+
+
+def test_a_mode_names_the_option_to_use_instead(refuses):
+    assert "use --epochs here" in refuses("--model train_arch --max-epoch 1 --data-name pets")
+    assert "use --max-epoch here" in refuses("--model predictor --epochs 1")
+
+
+def test_defaults_stand_in_the_dataclasses_alone():
+    """What is not given is not in the arguments, so that the dataclass's own default holds."""
+    args = main.build_parser().parse_args(["--model", "predictor", "--batch_size", "7"])
+    fit = main.fill(FitOptions, args)
+    assert fit == FitOptions(batch_size=7)
+    train = main.fill(TrainOptions, args, kind="predictor", device=torch.device("cpu"), fit=fit)
+    assert (train.search_space, train.data_path, train.hs, train.resume) == ("nasbench201", "data", None, False)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil", "/tmp/evil", "", "..", ".hidden", "a/b", "a\\b", "-x", "x" * 101, "a\nb"]
+)
+def test_names_that_lead_elsewhere_are_refused(name, capsys):
+    with pytest.raises(UserError):
+        check_name(name, "--dataset")
+    for line in (["--model", "search", f"--data-name={name}"], ["--model", "train_arch", f"--data-name={name}"]):
+        with pytest.raises(SystemExit) as stop:
+            main.main(line)
+        assert stop.value.code == 2
+    assert "cannot be a name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet16-120", "meine Bilder", "データ", "a.b_c"])
+def test_ordinary_names_are_names(name):
+    assert check_name(name, "--dataset") == name
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """Official files come from an empty folder: there are none, and no network is asked."""
+    empty = tmp_path / "mirror"
+    empty.mkdir()
+    monkeypatch.setenv("METAD2A_MIRROR", str(empty))
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints", "offline")
+@pytest.mark.parametrize("data_name", ["", "--data-name all"])
+def test_all_datasets_are_done_as_far_as_their_files_are_there(command, data_name):
+    options = f"--test --num-runs 1 --num-gen-arch 3 --num-sample 3 {data_name}"
+    code, _, err = command(f"--model generator {options}")
+    assert code == 2
+    assert all(name in err.splitlines()[-1] for name in ("cifar100", "svhn", "aircraft"))
+    assert "cifar10," not in err.splitlines()[-1]
+    assert "pets" not in err.splitlines()[-1]
+    assert {path.parts[-3] for path in Path("results/meta_test").glob("*/generated_arch/run_1.txt")} == {
+        "cifar10",
+        "pets",
+    }
+    code, _, err = command(f"--model predictor {options}")
+    assert code == 2
+    for name in ("cifar10", "pets"):
+        assert float(Path(f"results/meta_test/{name}/time.txt").read_text().split()[0]) > 0
+        assert Path(f"results/meta_test/{name}/best_arch/architecture.txt").is_file()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_mistyped_dataset_gets_a_suggestion(refuses):
+    assert "Did you mean cifar10?" in refuses("--model search --data-name cifra10")
+    assert "Did you mean aircraft?" in refuses("--model search --data-name aircaft")
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_the_checkpoints_are_always_named(command, toy_checkpoints):
+    line = "--model search --data-name pets --num-gen-arch 3 --num-sample 3"
+    code, _, err = command(line)
+    assert code == 0, err
+    for kind, path in toy_checkpoints.items():
+        assert f"{kind}: {path.relative_to(Path.cwd())}, epoch 400" in err
+    code, _, err = command("--model search --data-name cifar10 --num-gen-arch 3 --save-path elsewhere --data-path none")
+    assert code == 0, err
+    assert "generator: shipped assets/checkpoints/nasbench201/generator.pt, epoch" in err
+    assert "validation loss" in err
+    assert "predictor: shipped assets/checkpoints/nasbench201/predictor.pt, epoch" in err
+    assert "validation correlation" in err
+
+
+def rewrite_epoch(path, epoch, target=None):
+    value = torch.load(path, weights_only=True)
+    value["epoch"] = epoch
+    torch.save(value, target or path)
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_an_untrained_checkpoint_is_refused(refuses, toy_checkpoints):
+    rewrite_epoch(toy_checkpoints["generator"], 0)
+    message = refuses("--model search --data-name pets --num-gen-arch 3")
+    assert "has not finished an epoch" in message
+    assert str(toy_checkpoints["generator"].name) in message
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_the_generator_in_use_is_that_of_the_last_epoch(command, toy_checkpoints):
+    path = toy_checkpoints["generator"]
+    rewrite_epoch(path, 20, path.with_name("ckpt_20.pt"))
+    rewrite_epoch(path, 37, path.with_name("ckpt_last.pt"))
+    path.unlink()
+    code, _, err = command("--model search --data-name pets --num-gen-arch 3 --num-sample 3")
+    assert code == 0, err
+    assert "ckpt_last.pt, epoch 37" in err
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_a_limit_below_what_is_generated_ranks_what_fits(command):
+    code, _, err = command("--model search --data-name pets --num-gen-arch 5000 --num-sample 3 --max-flops 12")
+    assert code == 0, err
+    assert "ranking all" in err
+    with Path("results/search/pets/001/ranking_run_1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 100
+    assert max(float(row["mflops"]) for row in rows) <= 12
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_a_result_folder_stands_for_its_first_choice(command, refuses):
+    from train_arch import first_choice
+
+    command("--model search --data-name pets --num-gen-arch 3 --num-sample 3")
+    with Path("results/search/pets/001/ranking_run_1.csv").open() as file:
+        best = next(csv.DictReader(file))["architecture"]
+    assert first_choice("results/search/pets/001") == best
+    assert first_choice(CELL) == CELL
+    assert "folder without results" in refuses("--model train_arch --arch results --data-name pets")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--num-sample", "--num-draws", "--latency-batch", "--batch-size", "--hs", "--num-tasks", "--num-gen-arch"],
+)
+@pytest.mark.parametrize("number", ["1000000000", "9" * 30, "1_0", "0x10", "-1"])
+def test_numbers_that_no_machine_has_memory_for_are_refused(option, number, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--model", "search", f"{option}={number}"])
+    assert stop.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+    ],
+)
+def test_out_of_memory_says_what_to_make_smaller(error, capsys):
+    def command(args):
+        raise error
+
+    assert run(main.build_parser(), command, ["--model", "search", "--num-draws", "9999"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: Memory is not enough")
+    assert "Make smaller: --num-draws." in message
+
+
+def test_without_a_number_given_what_usually_helps_is_named():
+    parser = main.build_parser()
+    assert "--batch-size" in smaller_options(parser, parser.parse_args(["--model", "predictor"]))
+
+
+def test_other_errors_of_the_program_keep_their_traceback():
+    def command(args):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError):
+        run(main.build_parser(), command, ["--model", "search"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"}, {"RANK": "-1"}],
+)
+def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    assert "torchrun" in refuses("--model search --data-name cifar10")
+
+
+def test_torchrun_is_for_training_an_architecture(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert from_environment() == Processes(1, 2, 1)
+    with pytest.raises(UserError, match="train_arch alone"):
+        check_alone()
+
+
+def in_shell(*words, env=None):
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, errors="replace", env={**os.environ, **(env or {})}
+    )
+
+
+def test_isolated_python_finds_the_program(tmp_path):
+    """-I and -P leave the script's folder out of the path."""
+    for script in ("main.py", "process_dataset.py", "build_database.py", "train_supernet.py", "evaluation/main.py"):
+        result = in_shell("-I", "-P", str(ROOT / script), "--help")
+        assert result.returncode == 0, result.stderr
+        assert "usage" in result.stdout
+
+
+@pytest.mark.usefixtures("toy_checkpoints")
+def test_a_terminal_without_the_letters_and_a_bad_backend_do_no_harm(tmp_path, authors_data):
+    """Class names, folders and datasets have letters that ASCII lacks, and the locale knows no other."""
+    (tmp_path / "データ").mkdir()
+    shutil.copy(authors_data / "petsbylabel.pt", tmp_path / "データ" / "größebylabel.pt")
+    line = "--data-path データ --save-path größe --num-gen-arch 2 --num-sample 2 --num-draws 1 --gpu cpu "
+    line += " ".join(f"--{kind}-checkpoint results/{kind}/model/{name}" for kind, name in CHECKPOINTS.items())
+    ascii_only = {"PYTHONIOENCODING": "ascii", "MPLBACKEND": "no-such-backend"}
+    result = in_shell(str(ROOT / "main.py"), *f"--model search --data-name größe {line}".split(), env=ascii_only)
+    assert result.returncode == 0, result.stderr
+    assert "gr\\xf6" in result.stdout
+    assert (tmp_path / "größe" / "search" / "größe" / "001" / "summary.json").is_file()
+    no_locale = ascii_only | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": "C"}
+    result = in_shell(str(ROOT / "main.py"), *f"--model search --data-name größe {line}".split(), env=no_locale)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    line = line.replace("データ", "data").replace("größe", "plain")
+    result = in_shell(str(ROOT / "main.py"), *f"--model search --data-name pets {line}".split(), env=no_locale)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_version_is_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == main.__version__
+
+
+def test_an_old_python_gets_one_line():
+    """The check comes before anything that old Pythons cannot read: its file has their syntax."""
+    import ast
+
+    for script in ("main.py", "process_dataset.py", "build_database.py", "train_supernet.py", "evaluation/main.py"):
+        tree = ast.parse((ROOT / script).read_text(), feature_version=(3, 7))
+        modules = [node.names[0].name for node in tree.body if isinstance(node, ast.Import)]
+        froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        check = next(
+            node for node in tree.body if isinstance(node, ast.Import) and node.names[0].name == "engine.python"
+        )
+        assert "engine.python" in modules
+        ours = [node for node in froms if node.module.partition(".")[0] in {p.name for p in ROOT.iterdir()}]
+        assert all(node.lineno > check.lineno for node in ours)
+    ast.parse((ROOT / "engine/python.py").read_text(), feature_version=(3, 5))
+    ast.parse((ROOT / "engine/__init__.py").read_text(), feature_version=(3, 5))
+
+
+def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(refuses, monkeypatch):
+    from networks import export
+
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    message = refuses("--model predictor --test --data-name cifar10 --train-arch true --export onnx")
+    assert "pip install onnx" in message
