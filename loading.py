@@ -62,7 +62,8 @@ def find_checkpoint(
         return numbered[max(numbered)]
     if not shipped.is_file():
         raise UserError(
-            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
+            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Fetch the authors' "
+            f"with: python get_files/get_{kind}_checkpoint.py --search-space {space.name}, or train one with: "
             f"python main.py --model {kind} --search-space {space.name}"
         )
     return shipped

@@ -52,7 +52,8 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
         alone = ", or remove that line alone to keep the others' results" if number > 1 else ""
         raise UserError(
             f"{path} is damaged in line {number}. Remove the file and build that shard anew with the command that "
-            f"built it (python build_database.py --index {int(path.stem.split('_')[1])} ...){alone}."
+            f"built it (python build_database.py --model_name predictor --index {int(path.stem.split('_')[1])} "
+            f"--imgnet DIR ...){alone}."
         )
     if shard_file(path.parent, values[0]["shard"]) != path:
         raise UserError(f"{path} holds shard {values[0]['shard']}: it is a copy, or was renamed. Move it elsewhere.")
