@@ -82,7 +82,7 @@ class Session:
         sizes = supernet_sizes(*self.checkpoints.values())
         self.space = self.space.sized(**sizes).sized(options.image_size)
         self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
-        if not self.space.fixed_size:
+        if "predictor" in kinds and not self.space.fixed_size:
             say(f"Costs and latency are of {self.space.size_text}.")
         extractors = {checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()}
         features = load_features(features_file(options, next(iter(extractors), None)), options.data_name)

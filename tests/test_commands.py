@@ -18,6 +18,7 @@ import main
 import process_dataset
 import train_supernet
 from evaluation import main as evaluation
+from get_files import make_nasbench201_table
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
 # What the fields of a message stand for, by the end of their expression; anything else is a name.
@@ -127,19 +128,27 @@ def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
         main.check_options(args)
 
 
+@pytest.mark.parametrize("name", ["search", "train_arch", "train", "report", "loading"])
+def test_a_module_that_is_no_program_says_which_to_use(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert "Use: python main.py --model" in capsys.readouterr().err
+
+
 def options_of(parser):
     return {name for action in parser._actions for name in action.option_strings}
 
 
 def test_options_that_messages_name_are_ones_of_a_program():
-    modules = (main, process_dataset, build_database, train_supernet, evaluation)
+    modules = (main, process_dataset, build_database, train_supernet, evaluation, make_nasbench201_table)
     known = set().union(*(options_of(module.build_parser()) for module in modules))
     for path in SOURCES:
         nodes = ast.walk(ast.parse(path.read_text()))
         texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         own = {text for text in texts if re.fullmatch(r"--[a-z][\w-]*", text)}  # of its own parser
         named = {name for text in texts for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
-        assert named - known - own <= {"--no-deps"}, path  # pip's
+        assert named - known - own <= {"--no-deps", "--head"}, path  # of pip and Ray
     for module in (main, process_dataset, evaluation):  # those that fetch files, whose errors name it
         assert "--mirror" in options_of(module.build_parser())
 
