@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from engine.cli import not_a_program
-from engine.files import atomic_write, write_text
+from engine.files import atomic_write, write_json, write_text
 from search_spaces import SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
@@ -164,7 +163,7 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
         "runs": runs,
         "history": history,
     }
-    write_text(folder / "summary.json", json.dumps(value, indent=1) + "\n")
+    write_json(folder / "summary.json", value)
     draw_architecture(folder / "best_architecture.png", space, best.texts[0])
 
 

@@ -10,7 +10,6 @@ The random subnets also tell how well the predictor ranks on these tasks, which 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +25,7 @@ import search_spaces
 from database.items import draw_item, name_classes
 from database.workers import EvaluatorOptions
 from engine.cli import gpu_option, not_negative_int, positive_int, run
-from engine.files import ROOT, write_text
+from engine.files import ROOT, write_json
 from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
 from generator.generate import generate
@@ -221,7 +220,7 @@ def measure(args: argparse.Namespace) -> None:
     for name, figures in (result | summary).items():
         print(name + ": " + ", ".join(f"{key} {shown(value)}" for key, value in figures.items()))
     history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
-    write_text(args.out, json.dumps({"history": history, "result": result | {"summary": summary, "rows": rows}}) + "\n")
+    write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
 
 def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
     """One pass over the training images; returns the mean loss."""
-    protocol, seed = run.protocol, run.seed * 1_000_000 + epoch
+    protocol, seed = run.protocol, run.epoch_seed(epoch)
     torch.manual_seed(seed)  # of dropout, drop-path and the transformations
     loader = DataLoader(
         part, protocol.batch_size, shuffle=True, num_workers=num_workers, generator=random_generator(seed)

@@ -92,6 +92,10 @@ class Run:
             self.parameters, p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov, fused=True
         )
 
+    def epoch_seed(self, epoch: int) -> int:
+        """Of order and augmentation of an epoch, counted from 0."""
+        return (self.seed * 1_000_000 + epoch) % 2**63
+
     def save(self) -> None:
         """Write the checkpoint atomically."""
         value = {
@@ -164,7 +168,7 @@ def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
 def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
     """One pass over the training images; returns the mean loss of this process's images."""
     protocol, device = run.protocol, run.device
-    rng = random_generator(run.seed * 1_000_000 + epoch)
+    rng = random_generator(run.epoch_seed(epoch))
     order = torch.randperm(len(images), generator=rng)
     corners, mirrored = draw_augmentation(len(images), rng, images.side)
     batches = _batches(order.to(device), run)

@@ -8,7 +8,6 @@ Dimensions: B images of a batch, C classes.
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn as nn
@@ -18,12 +17,15 @@ import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
+from tasks.content import images_digest
 from tasks.imagenet import Images, open_imagenet
 
 FILE = "supernet.pt"
+FREE = ("imgnet", "class_names", "save_path", "device", "resume", "overwrite")  # the images' digest has the classes
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
@@ -32,7 +34,7 @@ NUM_CHECKED = 2000  # held-out images of the check after every epoch, and traini
 
 @dataclass(frozen=True)
 class SupernetOptions:
-    """How to train a supernet on an ImageNet folder. `imgnet`, `resume` and `overwrite` may differ when resumed."""
+    """How to train a supernet on an ImageNet folder. What `FREE` names may differ when a run is resumed."""
 
     imgnet: str
     class_names: list[str]
@@ -49,11 +51,6 @@ class SupernetOptions:
     seed: int
     resume: bool
     overwrite: bool
-
-    def fixed(self) -> dict[str, Any]:
-        """What must not change when a run is resumed."""
-        free = ("imgnet", "class_names", "save_path", "device", "resume", "overwrite")
-        return {name: value for name, value in asdict(self).items() if name not in free}
 
 
 class _Run:
@@ -80,33 +77,23 @@ class _Run:
         self.rng = random_generator(options.seed)
         self.epoch = 0
 
-    def save(self, path: Path, options: SupernetOptions) -> None:
+    def save(self, path: Path, training_run: TrainingRun) -> None:
         training = {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "rng": self.rng.get_state(),
-            "options": options.fixed(),
+            "identity": training_run.identity,
         }
-        history = provenance(options.seed, imgnet=options.imgnet)
-        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=history)
+        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=training_run.history)
 
-    def restore(self, path: Path, options: SupernetOptions) -> None:
+    def restore(self, path: Path, training_run: TrainingRun) -> None:
         value = read_supernet(path)
-        if not isinstance(value.get("training"), dict):
-            raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
-        before, now = value["training"]["options"], options.fixed()
-        if differing := [name for name in now if before.get(name) != now[name]]:
-            name = differing[0]
-            raise UserError(
-                f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of "
-                "the first run, or start anew with --overwrite."
-            )
-        if value["config"] != self.config:
-            raise UserError(f"{path} was trained on other classes. Start anew with --overwrite.")
+        training = value["training"] if isinstance(value.get("training"), dict) else {}
+        training_run.check(training.get("identity"), path)
         self.net.load_state_dict(value["state_dict"])
-        self.optimizer.load_state_dict(value["training"]["optimizer"])
-        self.scheduler.load_state_dict(value["training"]["scheduler"])
-        self.rng.set_state(value["training"]["rng"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.rng.set_state(training["rng"])
         self.epoch = value["epoch"]
 
 
@@ -118,29 +105,28 @@ def train_supernet(options: SupernetOptions) -> Path:
     """
     keep_freed_memory()
     folder = Path(options.save_path)
-    path = folder / FILE
-    if path.exists() and not (options.resume or options.overwrite):
-        raise UserError(f"{path} exists. Continue it with --resume, replace it with --overwrite, or give --save-path.")
-    if options.resume and not path.exists():
-        raise UserError(f"Nothing to resume: {path} is missing. Start without --resume.")
-    training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
-    classes = list(range(len(options.class_names)))
-    numbers, labels = training.numbers(classes), training.labels(classes)
-    check_batches(options.batch_size, len(numbers))
-    steps = len(_batches(numbers, options.batch_size))
-    run = _Run(options, steps * options.epochs)
-    log = TextLog(folder / "log.txt")
-    if options.resume:
-        run.restore(path, options)
-    say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
-    while run.epoch < options.epochs:
-        loss = _epoch(run, training, numbers, labels, options)
-        run.epoch += 1
-        run.save(path, options)
-        figures = _check(run, training, held_out)
-        log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    with TrainingRun(folder, (FILE,), options.resume, options.overwrite) as training_run:
+        training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
+        classes = list(range(len(options.class_names)))
+        numbers, labels = training.numbers(classes), training.labels(classes)
+        check_batches(options.batch_size, len(numbers))
+        fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
+        identity = fixed | {"images": images_digest(training.store.source, numbers)}
+        training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
+        steps = len(_batches(numbers, options.batch_size))
+        run = _Run(options, steps * options.epochs)
+        log = TextLog(folder / "log.txt")
+        if options.resume:
+            run.restore(folder / FILE, training_run)
+        say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
+        while run.epoch < options.epochs:
+            loss = _epoch(run, training, numbers, labels, options)
+            run.epoch += 1
+            run.save(folder / FILE, training_run)
+            figures = _check(run, training, held_out)
+            log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
     say(f"peak memory {peak_memory()}")
-    return path
+    return folder / FILE
 
 
 def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:

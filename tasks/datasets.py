@@ -82,4 +82,4 @@ def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | 
     def open_image(number: int) -> Image.Image:
         return data[number][0]
 
-    return ImageSource(name, names, labels, open_image, lambda i: f"{name} {split} image {i}", str(root))
+    return ImageSource(name, names, labels, open_image, lambda i: f"{name} {split} image {i}", root)

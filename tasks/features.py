@@ -3,7 +3,8 @@
 Dimensions: B draws, C classes, S images of a class, D feature width, M images in all.
 """
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +15,11 @@ import torch
 from engine.checkpoints import PUBLISHED_EXTRACTOR
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
+from tasks.folders import EXTENSIONS, listing_digest
 
 FORMAT = "metad2a-features-1"
-DATASETS = (
-    "cifar10",
-    "cifar100",
-    "mnist",
-    "svhn",
-    "aircraft",
-    "aircraft100",
-    "pets",
-)  # fetched where they are not there
+# Datasets whose official files are fetched where they are not there
+DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,7 @@ class Features:
         class_names: C names.
         extractor: identity of the network, layer and sizes that made them, for example "resnet18-32px".
         source: the file they were read from.
+        listing: digest of the folder of images that they are of, "" where it is not known.
     """
 
     name: str
@@ -46,6 +42,7 @@ class Features:
     class_names: list[str]
     extractor: str
     source: str
+    listing: str = ""
 
     @property
     def dim(self) -> int:
@@ -70,11 +67,13 @@ class Features:
     def to(self, device: torch.device) -> "Features":
         """The features in float32 on `device`."""
         images = self.images.to(device=device, dtype=torch.float32)
-        return Features(self.name, images, self.counts.to(device), self.class_names, self.extractor, self.source)
+        return replace(self, images=images, counts=self.counts.to(device))
 
     def save(self, path: str | Path) -> None:
         """Write our features file atomically; half precision keeps its width."""
-        value = {name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor")}
+        value = {
+            name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor", "listing")
+        }
         save_torch(path, {"format": FORMAT, **value})
 
 
@@ -171,7 +170,7 @@ def load_features(path: str | Path, name: str) -> Features:
         if missing := set(names) - set(value):
             raise UserError(f"{path} is damaged: it lacks {sorted(missing)[0]!r}. {mend}")
         fields = {key: value[key] for key in names}
-        features = Features(name=name, source=shown(path), **fields)
+        features = Features(name=name, source=shown(path), listing=value.get("listing", ""), **fields)
     else:
         features = _from_published(path, name, value, mend)
     _check(features, mend)
@@ -180,7 +179,7 @@ def load_features(path: str | Path, name: str) -> Features:
 
 def _from_published(path: str | Path, name: str, value: dict[Any, Any], mend: str) -> Features:
     classes = []
-    for label in sorted(value, key=lambda k: (isinstance(k, str), k)):
+    for label in sorted(value, key=_class_order):
         tensors = value[label] if isinstance(value[label], list | tuple) else [value[label]]
         tensors = [t for t in tensors if torch.is_tensor(t) and t.numel()]
         if any(t.ndim != 2 for t in tensors):
@@ -196,6 +195,12 @@ def _from_published(path: str | Path, name: str, value: dict[Any, Any], mend: st
     return Features(name, torch.cat([t for _, t in classes]), counts, names, PUBLISHED_EXTRACTOR, shown(path))
 
 
+def _class_order(label: Any) -> tuple[int, int, str]:
+    """Numbers, also those written as text, in their order, then names."""
+    text = str(label)
+    return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
+
+
 def _check(features: Features, mend: str) -> None:
     empty = [features.class_names[c] for c in (features.counts == 0).nonzero().flatten().tolist()]
     if empty:
@@ -207,6 +212,18 @@ def _check(features: Features, mend: str) -> None:
         raise UserError(
             f"{features.source}: {int((~finite).sum())} of {len(finite)} images have features that are NaN or infinite "
             f"(the first in row {int((~finite).nonzero()[0])}). {mend}"
+        )
+
+
+def check_images(features: Features, folder: str | Path) -> None:
+    """Raise a UserError where `features` are known to be of other images than those that are in `folder` now."""
+    if not Path(folder).is_dir():
+        raise UserError(f"--image-folder {shown(folder)} is not a folder.")
+    if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
+        raise UserError(
+            f"{features.source} was made of other images than are in {shown(folder)} now. Give these another "
+            f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
+            f"--image-folder {shlex.quote(shown(folder))} --overwrite"
         )
 
 

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 
 from engine.cli import default_mirror
 from engine.errors import UserError
-from engine.files import load_torch, save_torch, write_text
+from engine.files import load_torch, save_torch, shown, write_text
 from engine.runs import random_generator, say
 from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
-from tasks.images import decode, split_folder
-from tasks.sources import open_source
+from tasks.folders import listing_digest
+from tasks.images import decode
+from tasks.sources import open_source, usable_for_tests
 
-FORMAT = "metad2a-pixels-1"
-TEST_SHARE = 0.2  # of the images of each class, where a folder has no test set
+FORMAT = "metad2a-pixels-2"
 PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
 
 
@@ -81,12 +81,12 @@ def load_image_data(
 ) -> ImageData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
-    A folder whose sub-folders are `train` and `test` has its test set; of any other, 20 % of each class become one.
+    A folder has the parts that `tasks.folders.find_parts` finds; of any other, 20 % of each class are for testing.
     The halves of the test set come from `<data_path>/<name>-test-split.txt` where it exists (the format of the
-    benchmark's split files), else they are drawn and saved.
+    benchmark's split files), else they are drawn and saved. Images of the shipped features are in neither.
 
     Args:
-        seed: of the splits.
+        seed: of the halves of the test set.
         image_size: H, to which whole images are brought.
         mirror: where official files are fetched from instead.
 
@@ -97,37 +97,35 @@ def load_image_data(
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
-    train = Images(decoded["train_pixels"], decoded["train_labels"])
-    if "test_pixels" in decoded:
-        held_out = Images(decoded["test_pixels"], decoded["test_labels"])
-    else:
-        rows, held_out_rows = stratified_split(train.labels, class_names, seed)
-        train, held_out = train[rows], train[held_out_rows]
-    valid, test = _halves(name, held_out, Path(data_path), key, seed)
+    train, held_out = (Images(decoded[f"{part}_pixels"], decoded[f"{part}_labels"]) for part in ("train", "test"))
+    usable = usable_for_tests(name, image_folder, len(held_out))
+    valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
     parts = (train, held_out[valid], held_out[test])
     return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin)
 
 
 def stratified_split(
-    labels: torch.Tensor, class_names: list[str], seed: int, share: float = TEST_SHARE
+    labels: torch.Tensor, class_names: list[str], seed: int, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to test on, of each class a share of at least one and never all.
+    """Numbers of the images to train on and to validate with, of each class a share of at least one and never all.
 
     Raises:
         UserError: a class has a single image.
     """
     rng = random_generator(seed)
-    train, test = [], []
+    train, valid = [], []
     for label, name in enumerate(class_names):
         rows = (labels == label).nonzero()[:, 0]
         if len(rows) < 2:
-            raise UserError(f"Class {name!r} has {len(rows)} readable image(s); two are needed to train and to test.")
+            raise UserError(
+                f"Class {name!r} has {len(rows)} image(s) to train on; two are needed, one to validate with."
+            )
         rows = rows[torch.randperm(len(rows), generator=rng)]
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        test.append(rows[:count])
+        valid.append(rows[:count])
         train.append(rows[count:])
-    return torch.cat(train), torch.cat(test)
+    return torch.cat(train), torch.cat(valid)
 
 
 def _decoded(
@@ -138,14 +136,14 @@ def _decoded(
     Returns:
         The content of that file, its key and the origin of the images.
     """
-    splits = ("train", "test") if image_folder is None or split_folder(image_folder, "test") else ("train",)
+    splits = ("train", "test")
     sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
     if any(source.class_names != sources[0].class_names for source in sources):
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
-    key = _listing_digest([source.origin for source in sources])
+    key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
     path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
-    origin = str(image_folder or sources[0].origin)
+    origin = shown(image_folder or sources[0].folder)
     if path.is_file():
         value = load_torch(path, "Remove it, and it is made anew.")
         if value.get("format") == FORMAT and value.get("key") == key:
@@ -159,25 +157,17 @@ def _decoded(
     return value, key, origin
 
 
-def _listing_digest(folders: list[str]) -> str:
-    """Digest of the names, sizes and times of all files: another one means that the images have changed."""
-    lines = []
-    for folder in folders:
-        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            stat = path.stat()
-            lines.append(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}")
-        lines.append("")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
+def _halves(
+    name: str, held_out: Images, usable: torch.Tensor, data_path: Path, key: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the `usable` images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
     published, drawn = (
         data_path / f"{name}-test-split.txt",
         data_path / "pixels" / f"{name}-{key}-{seed}-test-split.txt",
     )
     if not published.is_file() and not drawn.is_file():
         shuffled = torch.randperm(len(held_out), generator=random_generator(seed))
+        shuffled = shuffled[usable[shuffled]]
         order = shuffled[held_out.labels[shuffled].argsort(stable=True)]
         value = {
             "xvalid": ["int", order[1::2].sort().values.tolist()],
@@ -197,7 +187,10 @@ def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -
             f"{path} does not split the {len(held_out)} test images of {name}: each half needs some, none may be in "
             "both or beyond the last."
         )
-    return halves[0], halves[1]
+    valid, test = (half[usable[half]] for half in halves)
+    if not len(valid) or not len(test):
+        raise UserError(f"{path}: no image that the features of {name} are not of is left in one of its halves.")
+    return valid, test
 
 
 def _fingerprint(parts: tuple[Images, ...]) -> str:

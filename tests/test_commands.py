@@ -148,7 +148,7 @@ def test_options_that_messages_name_are_ones_of_a_program():
         texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         own = {text for text in texts if re.fullmatch(r"--[a-z][\w-]*", text)}  # of its own parser
         named = {name for text in texts for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
-        assert named - known - own <= {"--no-deps", "--head"}, path  # of pip and Ray
+        assert named - known - own <= {"--no-deps", "--head", "--nproc-per-node"}, path  # of pip, Ray and torchrun
     for module in (main, process_dataset, evaluation):  # those that fetch files, whose errors name it
         assert "--mirror" in options_of(module.build_parser())
 

@@ -12,6 +12,7 @@ from PIL import Image
 import search_spaces
 from engine.cli import run
 from engine.errors import UserError
+from engine.training_run import TrainingRun
 from evaluation import main as evaluation
 
 pytest.importorskip("ofa")
@@ -139,6 +140,35 @@ def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypa
     assert [whole[name] for name in MEASURED] == [parts[name] for name in MEASURED]
 
 
+def test_replaced_images_are_another_run(world, call):
+    """Their names and classes are the same."""
+    line = f"{LINE} --num-gen-arch 2 --epochs 1"
+    assert call(line)[0] == 0
+    before = result()
+    for path in Path("images/test").rglob("*.png"):
+        Image.new("RGB", (24, 24), (0, 0, 255)).save(path)
+    code, _, err = call(f"{line} --resume")
+    assert code == 0
+    assert "a new run begins" in err
+    values = [json.loads(path.read_text()) for path in Path("results/ofa_mbv3/evaluation").rglob("result.json")]
+    assert len({value["images"] for value in values}) == 2
+    assert before in values
+
+
+def test_a_seed_of_any_size(world, call):
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
+    assert code == 0, err
+
+
+def test_two_processes_never_train_in_one_folder(world, call):
+    assert call(f"{LINE} --num-gen-arch 2 --epochs 1")[0] == 0
+    (path,) = Path("results/ofa_mbv3/evaluation").rglob("result.json")
+    with TrainingRun(path.parent, (), False, False):
+        code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --overwrite")
+    assert (code, "Another process trains" in err) == (2, True)
+    assert path.is_file()
+
+
 def test_the_network_has_the_supernets_weights_and_a_new_classifier(rng):
     torch.manual_seed(0)
     supernet = build_supernet(SupernetConfig(4, 0.1, 16))
@@ -194,7 +224,7 @@ def test_batches_that_batch_norm_cannot_use(world, call):
 
 def test_an_image_that_a_worker_cannot_read_is_named_without_a_traceback(world, call):
     for path in Path("images/train/red").iterdir():
-        path.write_bytes(b"no image")
+        path.write_bytes(path.read_bytes()[:-200])  # it opens
     code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --num-workers 1")
     assert code == 2
     assert "cannot be read" in err
