@@ -57,8 +57,8 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     if values and values[-1] is None and not lines[-1].endswith("\n"):
         values.pop()
     remedy = (
-        "Remove the file and build that shard anew with the command that built it (python build_database.py --index "
-        f"{int(path.stem.split('_')[1])} ...)"
+        "Remove the file and build that shard anew with the command that built it (python build_database.py "
+        f"--model_name predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
     )
     if not values or None in values:
         number = values.index(None) + 1 if None in values else 1
@@ -121,7 +121,7 @@ class ShardWriter:
         self.done: set[int] = set()
         if path.exists():
             before, records, size = read_shard(path)
-            differing = [name for name in header if before.get(name) != header[name]]
+            differing = [name for name in header if before.get(name, header[name]) != header[name]]
             if not records:  # a header alone, of whatever options
                 path.unlink()
             elif differing:

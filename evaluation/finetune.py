@@ -14,11 +14,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 from torchvision.ops import stochastic_depth
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
+from engine.progress import progress
 from engine.runs import random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
@@ -125,7 +125,7 @@ def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
     total = 0.0
-    batches = tqdm(_batches(loader), f"epoch {epoch + 1}/{protocol.epochs}", len(loader), leave=False, unit="batch")
+    batches = progress(_batches(loader), f"epoch {epoch + 1}/{protocol.epochs}", len(loader), leave=False, unit="batch")
     for images, labels in batches:
         if len(labels) == 1:  # batch norm needs two
             continue

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 import search_spaces
 from engine.errors import UserError
+from engine.progress import progress
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
@@ -152,7 +152,7 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
     batches, total = _batches(order, options.batch_size), 0.0
-    for rows in tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
+    for rows in progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
         x = images.store.augmented(numbers[rows], run.rng).to(options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:

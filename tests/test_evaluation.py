@@ -78,17 +78,21 @@ def test_the_searchs_choice_is_fine_tuned_and_reported(world, call):
     assert value["architecture"] == ofa.to_text({**ARCH, "d": [3] * 5})
     assert value["num_images"] == {"train": 27, "valid": 9, "test": 15}
     assert 1 <= value["epoch"] <= 3
-    cost = ofa.cost({**ARCH, "d": [3] * 5}, 3, 16, 0.1)
+    cost = ofa.sized(16, 0.1).cost({**ARCH, "d": [3] * 5}, 3)
     assert (value["flops"], value["params"]) == (cost["flops"], cost["params"])
     assert f"test accuracy {value['test']:.2f} %" in out
 
 
 def test_a_bound_takes_the_first_choice_within_it(world, call):
-    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 250")[0] == 0
+    """Of the size that is evaluated, whatever size the search's figures are of."""
+    small, large = (ofa.sized(16, 0.1).cost({**ARCH, "d": [depth] * 5}, 3)["flops"] for depth in (2, 3))
+    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {(small + large) / 2}")[0] == 0
     assert result()["architecture"] == ofa.to_text(ARCH)
-    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 100")
+    assert result()["flops"] == small
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {small / 2}")
     assert code == 2
-    assert "the smallest has 200 MFLOPs" in err
+    assert f"the smallest has {small:.6g} MFLOPs" in err
+    assert "16x16 images at width 0.1" in err
 
 
 def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):

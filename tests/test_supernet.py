@@ -36,10 +36,11 @@ def test_costs_equal_those_of_real_subnets(width, side, num_classes, rng):
     config = SupernetConfig(num_classes, width, side)
     net = build_supernet(config)
     archs = space.sample(3 if width < 1 else 1, rng)
-    costs = space.costs(archs, num_classes, side, width).T.tolist()
+    sized = space.sized(side, width)
+    costs = sized.costs(archs, num_classes).T.tolist()
     for arch, cost in zip(archs, costs, strict=True):
         assert cost == pytest.approx(profiled(subnet(net, arch), side), rel=1e-6)
-    assert space.cost(archs[0], num_classes, side, width) == {"flops": costs[0][0], "params": costs[0][1]}
+    assert sized.cost(archs[0], num_classes) == {"flops": costs[0][0], "params": costs[0][1]}
 
 
 def test_a_cost_ignores_inactive_layers(rng):
