@@ -1,6 +1,7 @@
 """Training the architecture that was found, through the command line."""
 
 import json
+import os
 import resource
 import shutil
 import signal
