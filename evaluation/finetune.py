@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.progress import progress
-from engine.runs import random_generator
+from engine.runs import cosine, random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
 from networks.train import Run
@@ -53,7 +53,7 @@ class FineTuning:
     clip: float = 5.0
 
     def learning_rate(self, epoch: int) -> float:
-        return 0.5 * self.lr * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.lr * cosine(epoch / self.epochs)
 
 
 def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:
@@ -116,7 +116,7 @@ def read_best(run: Run, path: Path) -> dict[str, Any]:
 
 def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
     """One pass over the training images; returns the mean loss."""
-    protocol, seed = run.protocol, run.epoch_seed(epoch)
+    protocol, seed = run.protocol, run.seed * 1_000_000 + epoch
     torch.manual_seed(seed)  # of dropout, drop-path and the transformations
     loader = DataLoader(
         part, protocol.batch_size, shuffle=True, num_workers=num_workers, generator=random_generator(seed)

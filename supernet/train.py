@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
-from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
@@ -83,7 +83,7 @@ class _Run:
         def factor(step: int) -> float:
             if step < rise:
                 return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise)))
+            return cosine((step - rise) / max(1, num_steps - rise))
 
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.rng = random_generator(options.seed)

@@ -155,9 +155,12 @@ def test_replaced_images_are_another_run(world, call):
     assert before in values
 
 
-def test_a_seed_of_any_size(world, call):
-    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
+def test_the_largest_seed(world, call):
+    """An epoch's own is a million times as large."""
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**32 - 1}")
     assert code == 0, err
+    with pytest.raises(SystemExit, match="2"):
+        call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
 
 
 def test_two_processes_never_train_in_one_folder(world, call):
