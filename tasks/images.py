@@ -5,6 +5,7 @@ Dimensions: B images of a batch, M images in all, D feature width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class ImageSource:
         name: of the dataset.
         class_names: C names.
         labels: (M,) long.
-        open: the image of a number, any mode.
+        open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
         describe: what to call it in messages.
         origin: where the images come from.
     """
@@ -101,10 +102,18 @@ def image_folder(name: str, folder: str | Path, class_order: str | Path | list[s
         name,
         names,
         torch.tensor(labels, dtype=torch.long),
-        lambda i: Image.open(files[i]),
-        lambda i: str(files[i]),
+        partial(_open, files),
+        partial(_describe, files),
         str(folder),
     )
+
+
+def _open(files: list[Path], number: int) -> Image.Image:
+    return Image.open(files[number])
+
+
+def _describe(files: list[Path], number: int) -> str:
+    return str(files[number])
 
 
 def folder_classes(folder: str | Path) -> list[str]:
