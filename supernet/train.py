@@ -32,7 +32,8 @@ NUM_CHECKED = 2000  # held-out images of the check after every epoch, and traini
 
 @dataclass(frozen=True)
 class SupernetOptions:
-    """How to train a supernet on an ImageNet folder. `imgnet`, `resume` and `overwrite` may differ when resumed."""
+    """How to train a supernet on an ImageNet folder. `imgnet`, `num_workers`, `resume` and `overwrite` may differ when
+    resumed."""
 
     imgnet: str
     class_names: list[str]
@@ -47,12 +48,13 @@ class SupernetOptions:
     lr: float
     weight_decay: float
     seed: int
+    num_workers: int
     resume: bool
     overwrite: bool
 
     def fixed(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
-        free = ("imgnet", "class_names", "save_path", "device", "resume", "overwrite")
+        free = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
@@ -148,9 +150,11 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     space = search_spaces.get("ofa_mbv3")
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
-    batches, total = _batches(order, options.batch_size), 0.0
-    for rows in tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
-        x = images.store.augmented(numbers[rows], run.rng).to(options.device)
+    batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)
+    pixels = images.store.read([numbers[rows] for rows in batches], options.num_workers)
+    bar = tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
+    for rows, part in zip(bar, pixels, strict=True):
+        x = images.store.augmented(part, run.rng).to(options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:
             smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
@@ -160,7 +164,7 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
         run.optimizer.step()
         run.scheduler.step()
         total += loss
-    mean = total / len(batches)
+    mean = total.item() / len(batches)
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {run.epoch + 1}: try a smaller --lr.")
     return mean
@@ -174,11 +178,13 @@ def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     return batches
 
 
-def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]) -> float:
+def sandwich(
+    net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]
+) -> torch.Tensor:
     """Add up the gradients of the largest subnet on labels (B,) and of smaller ones on its outputs (B, C).
 
     Returns:
-        The largest subnet's loss.
+        The largest subnet's loss, a scalar.
     """
     net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
     logits = net(x)  # (B, C)
@@ -188,7 +194,7 @@ def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: lis
     for arch in smaller:
         net.set_active_subnet(arch["ks"], arch["e"], arch["d"])
         F.cross_entropy(net(x), target).backward()
-    return loss.item()
+    return loss.detach()  # no .item(): the host must not wait for the device inside an epoch
 
 
 def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:

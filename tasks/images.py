@@ -3,10 +3,11 @@
 Dimensions: B images of a batch, M images in all, D feature width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,6 +162,14 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
             return to_rgb(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+
+
+def read_batches(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 
 
 class _Pixels(Dataset):
