@@ -137,8 +137,8 @@ def dispatch(args: argparse.Namespace) -> None:
     else:
         from database.build import build_shards
 
-        paths = {"search_space": common.search_space, "data_path": common.data_path}
-        options = fill(ShardOptions, args, device=choose_device(args.gpu), **paths)
+        values = {"search_space": common.search_space, "data_path": common.data_path, "use_gpus": args.gpu != "cpu"}
+        options = fill(ShardOptions, args, device=choose_device(args.gpu), **values)
         if options.imgnet is None:
             raise UserError("--imgnet is missing: name the ImageNet folder, one sub-folder of images a class.")
         build_shards(options)

@@ -102,8 +102,8 @@ def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
     valid = iter([10.0, 30.0, 20.0])
     tests = []
 
-    def accuracy(network, part, num_workers):
-        if len(part) == 9:
+    def accuracy(network, loader):
+        if len(loader.dataset) == 9:
             return next(valid)
         tests.append(next(iter(network.state_dict().values())).clone())
         return float(len(tests))
@@ -122,10 +122,10 @@ def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypa
     assert call(f"{line} --save-path whole --arch {str(ARCH).replace(' ', '')}")[0] == 0
     train = finetune._train_epoch
 
-    def stopped(run, part, epoch, num_workers):
+    def stopped(run, loader, epoch, seed):
         if epoch == 2:
             raise KeyboardInterrupt
-        return train(run, part, epoch, num_workers)
+        return train(run, loader, epoch, seed)
 
     monkeypatch.setattr(finetune, "_train_epoch", stopped)
     line = f"{line} --save-path parts --arch {str(ARCH).replace(' ', '')}"

@@ -177,7 +177,7 @@ def test_a_folder_with_train_and_val_is_taken_as_it_is(images):
 def test_crops_stay_within_the_image(images, rng):
     store = open_imagenet("images", ["b"], 16)[0].store
     assert store.pixels(torch.tensor([1, 0])).shape == (2, 18, 18, 3)
-    crops = store.augmented(torch.arange(8).repeat(20), rng)
+    crops = store.augmented(store.pixels(torch.arange(8).repeat(20)), rng)
     assert crops.shape == (160, 3, 16, 16)
     assert crops.is_contiguous(memory_format=torch.channels_last)
     lowest = (store.pixels(torch.arange(8)).float().min() - 120) / 60
