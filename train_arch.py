@@ -167,7 +167,8 @@ class Job:
 
     def _finished(self, path: Path, seed: int) -> TrainedNetwork:
         trained = TrainedNetwork.read(path)
-        if trained.identity != self.identity or trained.seed != seed:
+        missing = {"x-valid", "x-test"} - set(trained.accuracy)
+        if trained.identity != self.identity or trained.seed != seed or missing:
             raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
         return trained
 

@@ -6,7 +6,6 @@ import math
 import os
 import pickle
 import re
-import struct
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,18 +19,6 @@ from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 ASSETS = ROOT / "assets"
-# What torch.load raises for files that are not whole, besides UnpicklingError
-DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    struct.error,
-)
 # In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
@@ -125,7 +112,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
         raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
-    except DAMAGED as error:
+    except Exception as error:  # torch.load raises all sorts for files that are not whole
         raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
 
 

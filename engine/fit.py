@@ -3,17 +3,32 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn as nn
+from annotated_types import MaxLen
+from pydantic import Strict
 
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, command_line, random_generator
+from engine.schema import (
+    BYTES,
+    OPEN,
+    Integer,
+    State,
+    TensorOf,
+    Text,
+    check,
+    check_form,
+    check_optimizer,
+    check_rng,
+    check_state,
+)
 from engine.training_run import TrainingRun
 from meta_train.options import FitOptions
 from tasks.draws import TaskDraws
@@ -134,6 +149,7 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     if run.resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
         run.check(checkpoint.training.get("identity"), models / LAST)
+        _check_training(checkpoint, state, models / LAST)
         state.restore(checkpoint)
         log(f"resumed after epoch {state.epoch}: {command_line()}")
     else:
@@ -167,6 +183,32 @@ def _names(objective: Objective, state: _State, options: FitOptions, metrics: di
         state.best = metric
         names.insert(0, BEST)
     return names
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What `_State.training_state` has and `_check_training` cannot tell from a state that was just made."""
+
+    __pydantic_config__ = OPEN
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
+    rng: Annotated[torch.Tensor, TensorOf(BYTES, ("n",))]
+    best: Annotated[float, Strict()]
+    raw: State | Annotated[dict[Text, Any], MaxLen(0)] = field(default_factory=dict)
+    steps: Integer = 0
+
+
+def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
+    """Raise a UserError unless the training state is one of this model."""
+    mend, training = "Start anew with --overwrite.", checkpoint.training
+    check(path, training, _Training, "a checkpoint to resume from", mend)
+    for weights in (checkpoint.state, training.get("raw")):
+        if weights:
+            check_state(path, weights, state.model, "its configuration", mend)
+    check_optimizer(path, training["optimizer"], state.optimizer, mend)
+    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", mend)
+    check_rng(path, training["rng"], state.rng, mend)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:

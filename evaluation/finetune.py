@@ -6,23 +6,35 @@ Dimensions: B images of a batch, K classes.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 from torchvision.ops import stochastic_depth
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.progress import progress
 from engine.runs import random_generator
+from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
 from networks.train import Run
 from search_spaces.ofa_mbv3 import Arch
 from supernet.model import check_batches, subnet
 
 BEST = "best.pt"
+
+
+class Best(TypedDict):
+    """The best epoch so far: validation accuracy (%), number from 1, weights."""
+
+    valid: Percent
+    epoch: Size
+    network: State
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
     """
     check_batches(run.protocol.batch_size, len(data.train))
     path = run.checkpoint.with_name(BEST)
-    best = load_torch(path, "Start anew with --overwrite.") if path.is_file() and run.epoch else {"valid": -1.0}
+    best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
         loss = _train_epoch(run, data.train, epoch, num_workers)
         valid = accuracy(run.network, data.valid, num_workers)
@@ -85,9 +97,21 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
         run.save()
         log(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
     last = accuracy(run.network, data.test, num_workers)
-    run.network.load_state_dict(load_torch(path, "Start anew with --overwrite.")["network"])
+    run.network.load_state_dict(read_best(run, path)["network"])
     test = accuracy(run.network, data.test, num_workers)
     return {"valid": best["valid"], "test": test, "epoch": best["epoch"], "test_of_last_epoch": last}
+
+
+def read_best(run: Run, path: Path) -> dict[str, Any]:
+    """The best epoch so far: its validation accuracy (%), number and weights.
+
+    Raises:
+        UserError: the file is missing, damaged or of another network.
+    """
+    mend = "Start anew with --overwrite."
+    best = check(path, load_torch(path, mend), Best, "the best epoch of a fine-tuning", mend)
+    check_state(path, best["network"], run.network, "its architecture", mend)
+    return best
 
 
 def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:

@@ -20,6 +20,7 @@ from engine.files import load_torch, save_torch
 from engine.processes import Processes
 from engine.progress import progress
 from engine.runs import random_generator
+from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
 FORMAT = "metad2a-training-1"
@@ -117,14 +118,28 @@ class Run:
         if not self.checkpoint.is_file():
             return
         mend = "Start anew with --overwrite."
-        value = load_torch(self.checkpoint, mend)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise UserError(f"{self.checkpoint} is not a checkpoint of this program. {mend}")
-        if value["identity"] != self.identity or value["seed"] != self.seed:
-            raise UserError(f"{self.checkpoint} is of another architecture, dataset, protocol or seed. {mend}")
-        self.network.load_state_dict(value["network"])
-        self.optimizer.load_state_dict(value["optimizer"])
-        self.epoch = value["epoch"]
+        path = self.checkpoint
+        value = check(path, load_torch(path, mend), _File, "a checkpoint of this program", mend, FORMAT)
+        if value.identity != self.identity or value.seed != self.seed:
+            raise UserError(f"{path} is of another architecture, dataset, protocol or seed. {mend}")
+        check_state(path, value.network, self.network, "its architecture", mend)
+        check_optimizer(path, value.optimizer, self.optimizer, mend)
+        self.network.load_state_dict(value.network)
+        self.optimizer.load_state_dict(value.optimizer)
+        self.epoch = value.epoch
+
+
+@dataclass(frozen=True)
+class _File:
+    """What `Run.save` writes beside its format."""
+
+    __pydantic_config__ = OPEN
+
+    identity: Facts
+    seed: Integer
+    epoch: Integer
+    network: State
+    optimizer: dict[Text, Any]
 
 
 def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, float]:

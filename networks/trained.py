@@ -2,17 +2,36 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
 import torch.nn as nn
+from annotated_types import Gt
 
 import search_spaces
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
+from engine.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Names,
+    Number,
+    Percent,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
 
 FORMAT = "metad2a-network-1"
 MEND = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
+
+
+Positive = Annotated[Number, Gt(0)]
 
 
 @dataclass(frozen=True)
@@ -32,17 +51,19 @@ class TrainedNetwork:
         history: command, date, versions, data.
     """
 
-    search_space: str
-    architecture: str
-    class_names: list[str]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    state: dict[str, torch.Tensor]
-    identity: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    accuracy: dict[str, float] = field(default_factory=dict)
-    history: dict[str, Any] = field(default_factory=dict)
-    image_size: int = 32
+    __pydantic_config__ = CLOSED
+
+    search_space: Text
+    architecture: Text
+    class_names: Names
+    mean: tuple[Number, Number, Number]
+    std: tuple[Positive, Positive, Positive]
+    state: State
+    identity: Facts = field(default_factory=dict)
+    seed: Integer = 0
+    accuracy: dict[Text, Percent] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
+    image_size: Size = 32  # of files of earlier versions
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.
@@ -57,15 +78,22 @@ class TrainedNetwork:
         """Read a file that `save` wrote.
 
         Raises:
-            UserError: the file is missing, damaged or something else.
+            UserError: the file is missing, damaged or something else, or its weights are not those of its
+                architecture.
         """
-        value = load_torch(path, MEND)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise UserError(f"{path} is not a trained network of this program. {MEND}")
-        value = {"image_size": 32, **value}  # files of earlier versions do not say
-        if missing := set(TrainedNetwork.__dataclass_fields__) - set(value):
-            raise UserError(f"{path} is damaged: it lacks {min(missing)!r}. {MEND}")
-        return TrainedNetwork(**{name: value[name] for name in TrainedNetwork.__dataclass_fields__})
+        trained = check(path, load_torch(path, MEND), TrainedNetwork, "a trained network of this program", MEND, FORMAT)
+        check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, MEND)
+        try:
+            model = without_memory(trained.untrained)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error} {MEND}") from error
+        check_state(path, trained.state, model, trained.architecture, MEND)
+        return trained
+
+    def untrained(self) -> nn.Module:
+        """The network of the architecture, with initial weights."""
+        space = search_spaces.get(self.search_space).sized(self.image_size)
+        return space.network(space.from_text(self.architecture), len(self.class_names))
 
 
 class Classifier(nn.Module):
@@ -99,10 +127,6 @@ def load_network(path: str | Path) -> Classifier:
         UserError: the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
-    space = search_spaces.get(trained.search_space).sized(trained.image_size)
-    network = space.network(space.from_text(trained.architecture), len(trained.class_names))
-    try:
-        network.load_state_dict(trained.state)
-    except RuntimeError as error:
-        raise UserError(f"{path} is damaged: its weights are not those of {trained.architecture}. {MEND}") from error
+    network = trained.untrained()
+    network.load_state_dict(trained.state)
     return Classifier(network, trained).eval()

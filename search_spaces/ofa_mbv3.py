@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
+from engine.schema import describe
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.ofa_cost import cost_table
@@ -140,8 +141,8 @@ class OFAMobileNetV3(SearchSpace):
     def from_text(self, text: str) -> Arch:
         try:
             arch = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError) as error:
-            raise UserError(f"Not an OFA MobileNetV3 architecture: {text!r}.") from error
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            raise UserError(f"Not an OFA MobileNetV3 architecture: {describe(text)}.") from error
         return self._check(arch)
 
     @staticmethod
@@ -149,8 +150,10 @@ class OFAMobileNetV3(SearchSpace):
         expected = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
         for key, (choices, length) in expected.items():
             values = arch.get(key) if isinstance(arch, dict) else None
-            if not isinstance(values, list) or len(values) != length or not set(values) <= set(choices):
+            whole = isinstance(values, list) and len(values) == length
+            if not whole or not all(type(value) is int and value in choices for value in values):
                 raise UserError(
-                    f"Not an OFA MobileNetV3 architecture: {arch!r}. '{key}' must be {length} numbers among {choices}."
+                    f"Not an OFA MobileNetV3 architecture: {describe(str(arch))}. '{key}' must be {length} numbers "
+                    f"among {choices}."
                 )
         return arch

@@ -8,15 +8,18 @@ Dimensions: B images of a batch, C classes.
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from typing_extensions import TypedDict
 
 import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
@@ -51,6 +54,15 @@ class SupernetOptions:
     seed: int
     resume: bool
     overwrite: bool
+
+
+class _Training(TypedDict):
+    """What is needed to go on training."""
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
+    rng: Any
+    identity: dict[Text, Any]
 
 
 class _Run:
@@ -88,8 +100,13 @@ class _Run:
 
     def restore(self, path: Path, training_run: TrainingRun) -> None:
         value = read_supernet(path)
-        training = value["training"] if isinstance(value.get("training"), dict) else {}
+        mend = "Start anew with --overwrite."
+        training = value.get("training") or {}
         training_run.check(training.get("identity"), path)
+        training = check(path, training, _Training, "a supernet to resume from", mend)
+        check_optimizer(path, training["optimizer"], self.optimizer, mend)
+        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", mend)
+        check_rng(path, training["rng"], self.rng, mend)
         self.net.load_state_dict(value["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scheduler.load_state_dict(training["scheduler"])

@@ -5,17 +5,21 @@ Dimensions: M images in all, B images of a batch, H x W pixels, H = W.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import BeforeValidator
+from typing_extensions import TypedDict
 
 from engine.cli import default_mirror
 from engine.errors import UserError
 from engine.files import load_torch, save_torch, shown, write_text
 from engine.runs import random_generator, say
+from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
 from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
 from tasks.folders import listing_digest
 from tasks.images import decode
@@ -145,8 +149,14 @@ def _decoded(
     path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
     origin = shown(image_folder or sources[0].folder)
     if path.is_file():
-        value = load_torch(path, "Remove it, and it is made anew.")
-        if value.get("format") == FORMAT and value.get("key") == key:
+        mend = "Remove it, and it is made anew."
+        value = check(path, load_torch(path, mend), _Cache, "a file of decoded images", mend, FORMAT)
+        for split in splits:
+            labels, classes = value[f"{split}_labels"], value["class_names"]
+            if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
+                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {mend}")
+        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        if value["key"] == key and sides == {image_size}:
             return value, key, origin
     value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
     for split, source in zip(splits, sources, strict=True):
@@ -155,6 +165,26 @@ def _decoded(
     save_torch(path, value)
     say(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
     return value, key, origin
+
+
+def _digits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
+
+
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
+_Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
+_Parts = {
+    f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))
+}
+_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})
+_Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
+
+
+class _TestSplit(TypedDict):
+    """Numbers of the test images of either half, as NAS-Bench-201's authors write them."""
+
+    xvalid: _Half
+    xtest: _Half
 
 
 def _halves(
@@ -175,11 +205,9 @@ def _halves(
         }
         write_text(drawn, json.dumps(value) + "\n")
     path = published if published.is_file() else drawn
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        halves = [torch.tensor([int(number) for number in value[half][1]]) for half in ("xvalid", "xtest")]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f'{path} is not a split file ({{"xvalid": ["int", [...]], "xtest": ...}}): {error}.') from error
+    what = 'a split file ({"xvalid": ["int", [...]], "xtest": ...})'
+    split = read_json(path, _TestSplit, what, "Remove it, and the images are split anew.")
+    halves = [torch.tensor(split[half][1], dtype=torch.long) for half in ("xvalid", "xtest")]
     numbers = torch.cat(halves)
     good = all(map(len, halves)) and len(numbers.unique()) == len(numbers)
     if not good or not 0 <= int(numbers.min()) <= int(numbers.max()) < len(held_out):

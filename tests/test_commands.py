@@ -152,7 +152,7 @@ def test_options_that_messages_name_are_ones_of_a_program():
     modules = (main, process_dataset, build_database, train_supernet, evaluation)
     known = set().union(*(options_of(module.build_parser()) for module in modules))
     known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
-    known |= {"--head", "--nproc-per-node"}  # of Ray and torchrun
+    known |= {"--head", "--nproc-per-node", "--no-deps"}  # of Ray, torchrun and pip
     for path, part in texts.items():
         named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
         assert named <= known, path
