@@ -1,6 +1,7 @@
 """What the command-line programs share."""
 
 import argparse
+import errno
 import math
 import os
 import re
@@ -106,12 +107,18 @@ def run(
         sys.stderr.close()
         return BROKEN_PIPE_CODE
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _complain_of_memory(parser, args, error)
         return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
+        return _complain_of_memory(parser, args, error)
     return 0
+
+
+def _complain_of_memory(parser: argparse.ArgumentParser, args: argparse.Namespace, error: Exception) -> int:
+    return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
 
 
 def not_a_program(command: str) -> NoReturn:

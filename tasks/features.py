@@ -6,7 +6,6 @@ Dimensions: B draws, C classes, S images of a class, D feature width, M images i
 import re
 import shlex
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
 from engine.checkpoints import PUBLISHED_EXTRACTOR
-from engine.errors import UserError
+from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, load_torch, save_torch, shown
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from tasks.folders import EXTENSIONS, listing_digest
@@ -162,11 +161,10 @@ def find_features(name: str, data_path: str | Path) -> Path:
         return shipped
     shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
     own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
-    close = get_close_matches(name, [*shipped_names, *own_names, *DATASETS], n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
+    guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
         f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
-        f"{', '.join(shipped_names)}.{meant} "
+        f"{', '.join(shipped_names)}. {guess}"
         f"{process_command(name)}"
     )
 
