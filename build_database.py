@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
-from tqdm import tqdm
 
 import engine.python  # noqa: F401
 import search_spaces
@@ -23,8 +22,9 @@ from database.options import ShardOptions
 from engine.cli import gpu_option, run
 from engine.errors import UserError
 from engine.options import add_options, fill, flag, option_fields
+from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, random_generator, say
-from loading import find_checkpoint, load_model
+from loading import find_checkpoint, load_model, supernet_sizes
 from meta_train.options import BuildOptions, CommonOptions
 from predictor.score import encode_architectures
 from predictor.train import to_percent
@@ -60,7 +60,7 @@ def build(options: BuildOptions) -> None:
     pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(pool_size, rng)
     graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
     texts, scores = [], []
-    for number, classes in tqdm(tasks.items(), desc="tasks", unit="task"):
+    for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
         set_vec = _encode_task(predictor, features, classes, options, random_generator(number, device))
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
         score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)
@@ -70,7 +70,9 @@ def build(options: BuildOptions) -> None:
     accuracy = to_percent(torch.tensor(scores), checkpoint.target)
     split = torch.randperm(len(tasks), generator=rng)
     lists = [(classes + 1).tolist() for classes in tasks.values()]
-    written = save_tuples("generator", folder, texts, accuracy, torch.arange(len(tasks)), split, tasks=lists)
+    numbers = torch.arange(len(tasks))
+    sizes = supernet_sizes(checkpoint)
+    written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
     say(
         f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
         f"{accuracy.mean():.2f} % on average"
@@ -135,8 +137,8 @@ def dispatch(args: argparse.Namespace) -> None:
     else:
         from database.build import build_shards
 
-        paths = {"search_space": common.search_space, "data_path": common.data_path}
-        options = fill(ShardOptions, args, device=choose_device(args.gpu), **paths)
+        values = {"search_space": common.search_space, "data_path": common.data_path, "use_gpus": args.gpu != "cpu"}
+        options = fill(ShardOptions, args, device=choose_device(args.gpu), **values)
         if options.imgnet is None:
             raise UserError("--imgnet is missing: name the ImageNet folder, one sub-folder of images a class.")
         build_shards(options)

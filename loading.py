@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, shown
 from engine.fit import BEST, LAST
@@ -63,7 +64,8 @@ def find_checkpoint(
         return numbered[max(numbered)]
     if not shipped.is_file():
         raise UserError(
-            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
+            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Fetch the authors' "
+            f"with: python get_files/get_{kind}_checkpoint.py --search-space {space.name}, or train one with: "
             f"python main.py --model {kind} --search-space {space.name}"
         )
     return shipped
@@ -121,6 +123,12 @@ def load_model(
     return model.to(device).eval(), checkpoint
 
 
+def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
+    """`image_size` and `width_mult` of the supernet that measured the checkpoints' database, where it is known."""
+    known = [c.history for c in checkpoints]
+    return {name: h[name] for name in ("image_size", "width_mult") for h in known if name in h}
+
+
 def describe(path: str | Path, checkpoint: Checkpoint) -> str:
     """Which checkpoint it is: file, epoch and validation figures."""
     path = Path(path)
@@ -140,3 +148,7 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     from predictor.train import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from engine.cli import not_a_program
 from engine.files import atomic_write, write_json, write_text
 from search_spaces import SearchSpace
 
@@ -192,3 +193,7 @@ def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
     axes.title.set_fontsize(7)
     axes.axis("off")
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

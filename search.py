@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import report
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
+from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
-from loading import find_checkpoint, load_model
+from loading import find_checkpoint, load_model, supernet_sizes
 from meta_test.options import SearchOptions
 from networks.latency import latency
 from predictor.score import score
@@ -87,6 +87,11 @@ class Session:
         self.sources: dict[str, str] = {}
         for kind in kinds:
             self._load(kind)
+        sizes = supernet_sizes(*self.checkpoints.values())
+        self.space = self.space.sized(**sizes).sized(options.image_size)
+        self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
+        if "predictor" in kinds and not self.space.fixed_size:
+            say(f"Costs and latency are of {self.space.size_text}.")
         extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
         if options.image_folder:
@@ -219,7 +224,7 @@ class Session:
         if not texts:
             return ranking
         costs = [dict(cost) for cost in ranking.costs]
-        for text, cost in zip(tqdm(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+        for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
             arch = self.space.from_text(text)
             cost["latency"] = latency(self.space, arch, self.features.num_classes, o.latency_batch, o.device)
         return replace(ranking, costs=costs)
@@ -361,3 +366,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> t
 def _write_history(folder: Path, session: Session) -> None:
     history = provenance(session.options.seed, **session.sources)
     write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

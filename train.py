@@ -7,6 +7,7 @@ import torch
 
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import content_digest
 from engine.fit import FREE, PRODUCTS, fit
@@ -83,7 +84,8 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
         "benchmark": content_digest(benchmark.accuracy) if benchmark else "",
         "device": options.device.type,
     }
-    history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
+    sources = {"features": features.source, "tuples": tuples.source, "device": options.device}
+    history = provenance(seed, **sources, **tuples.sizes)
     run.begin(identity, history)
     fit(objective, fit_options, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target))
 
@@ -101,3 +103,7 @@ def check_size(kind: str, tuples: Tuples) -> None:
             f"{tuples.source} has {training} tuples to train on and {validation} to validate with, but the {kind} "
             f"needs {needed} of each: build a larger database."
         )
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model generator, or --model predictor")

@@ -13,6 +13,7 @@ import torch
 
 import report
 import search_spaces
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_json, write_text
 from engine.processes import Processes, joined
@@ -22,6 +23,7 @@ from networks.export import check_formats, export
 from networks.options import TrainArchOptions
 from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
+from search_spaces import SearchSpace
 from tasks.pixels import ImageData, load_image_data
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
@@ -43,13 +45,13 @@ def train_arch(options: TrainArchOptions) -> str:
     a `seed_<s>/network.pt` for `networks.load_network`.
 
     Returns:
-        The report's text.
+        The report's text and the networks' files, a line each.
 
     Raises:
         UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
     """
     keep_freed_memory()
-    space = search_spaces.get(options.search_space)
+    space = search_spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))
     formats = check_formats(options.export)
     with joined(options.device) as (processes, device):
@@ -57,8 +59,9 @@ def train_arch(options: TrainArchOptions) -> str:
         torch.backends.cudnn.benchmark = True  # batches have one size
         if not processes.is_first:
             processes.wait()  # until the first has decoded the images and prepared the folder
-        data = load_image_data(options.data_name, options.image_folder, options.data_path, options.seed, options.mirror)
-        job = Job(options, data, processes)
+        images = (options.data_name, options.image_folder, options.data_path)
+        data = load_image_data(*images, options.seed, space.image_size, options.mirror)
+        job = Job(options, space, data, processes)
         with job.training:
             job.training.begin(job.identity, provenance(options.seed, images=data.origin, device=options.device))
             if processes.is_first:
@@ -67,8 +70,9 @@ def train_arch(options: TrainArchOptions) -> str:
             if not processes.is_first:
                 return ""
             text = job.report(networks)
-            for seed in options.run_seeds if formats else []:
-                export(job.network_file(seed), formats)
+            for seed in options.run_seeds:
+                path = job.network_file(seed)
+                text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
             return text
 
 
@@ -99,9 +103,8 @@ def first_choice(arch: str) -> str:
 class Job:
     """One architecture, dataset and protocol, trained with several seeds."""
 
-    def __init__(self, options: TrainArchOptions, data: ImageData, processes: Processes):
-        self.options, self.data, self.processes = options, data, processes
-        self.space = search_spaces.get(options.search_space)
+    def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
+        self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
         self.protocol = protocol_of(options, processes)
         batch, found = self.protocol.batch_size, len(data.train)
@@ -155,6 +158,7 @@ class Job:
             seed,
             accuracy,
             history,
+            self.space.image_size,
         )
         if self.processes.is_first:
             trained.save(path)
@@ -176,7 +180,7 @@ class Job:
         )
         protocol = self.protocol
         lines = [
-            f"{value['architecture']} on {self.data.name}{cost}",
+            f"{value['architecture']} on {self.data.name}{cost}, {self.space.size_text}",
             f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % ({len(networks)} seeds, 95 %)"
             if len(networks) > 1
             else f"x-test accuracy {value['mean']:.2f} %",
@@ -203,9 +207,14 @@ class Job:
         return {
             **self.identity,
             **self.space.cost(self.arch, len(data.class_names)),
+            "image_size": self.space.image_size,
             "mean": mean,
             "interval_95": half,
             "runs": [{"seed": n.seed, "accuracy": n.accuracy, "history": n.history} for n in networks],
             "num_images": sizes,
             "history": self.training.history,
         }
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model train_arch --arch STRING --data-name NAME")

@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from annotated_types import MinLen
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.schema import OPEN, Integer, Names, Percent, Size, Text, check, parse_json
+from search_spaces import Sizes
 
 FORMAT = "metad2a-shard-1"
 
@@ -57,8 +58,8 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     if values and values[-1] is None and not lines[-1].endswith("\n"):
         values.pop()
     remedy = (
-        "Remove the file and build that shard anew with the command that built it (python build_database.py --index "
-        f"{int(path.stem.split('_')[1])} ...)"
+        "Remove the file and build that shard anew with the command that built it (python build_database.py "
+        f"--model_name predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
     )
     if not values or None in values:
         number = values.index(None) + 1 if None in values else 1
@@ -95,6 +96,7 @@ class _Header:
     num_calibration: Size
     epochs: Size
     seed: Integer
+    sizes: Sizes = field(default_factory=Sizes)  # not known of shards of earlier versions
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class ShardWriter:
         self.done: set[int] = set()
         if path.exists():
             before, records, size = read_shard(path)
-            differing = [name for name in header if before.get(name) != header[name]]
+            differing = [name for name in header if before.get(name, header[name]) != header[name]]
             if not records:  # a header alone, of whatever options
                 path.unlink()
             elif differing:

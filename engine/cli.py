@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from engine.errors import UserError
 
@@ -111,6 +112,12 @@ def run(
             raise
         return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
     return 0
+
+
+def not_a_program(command: str) -> NoReturn:
+    """End a module that was started as if it were a program, naming the command that is meant."""
+    print(f"error: {sys.argv[0]} is a part of main.py and does nothing alone. Use: {command}", file=sys.stderr)
+    sys.exit(USER_ERROR_CODE)
 
 
 def _complain(text: str) -> int:

@@ -11,10 +11,10 @@ import torch
 import torch.nn as nn
 from annotated_types import MaxLen
 from pydantic import Strict
-from tqdm import tqdm
 
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
+from engine.progress import progress
 from engine.runs import TextLog, command_line, random_generator
 from engine.schema import (
     BYTES,
@@ -217,7 +217,9 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
     rng = state.rng
     rows = objective.draws.shuffled(objective.training, rng)
     total = torch.zeros((), device=rng.device)
-    batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
+    batches = progress(
+        rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch"
+    )
     for batch in batches:
         loss = objective.loss(batch, rng)
         state.step(loss)

@@ -254,6 +254,8 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
         if name in wanted
         and (tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point())
     ]
+    variances = {name: tensor for name, tensor in state.items() if name.endswith("running_var")}
+    problems += [f"{name} is negative" for name, tensor in variances.items() if bool((tensor < 0).any())]
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {mend}")

@@ -1,7 +1,6 @@
 """Which architecture to evaluate: a search's choice, a text, or a configuration of NSGANetV2."""
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -12,6 +11,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.schema import Number, Size, Text, check, read_json
+from search_spaces import SearchSpace
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
 from supernet.model import MAX_IMAGE_SIZE
 
@@ -31,14 +31,14 @@ class Chosen:
     image_size: int | None = None
 
 
-def searched(folder: Path, bound: float | None, mend: str) -> Chosen:
-    """The best predicted architecture of a meta-test's first run, of at most `bound` million multiply-accumulates.
+def searched(folder: Path, mend: str) -> list[Chosen]:
+    """The architectures of a meta-test's first run, best predicted first.
 
     Args:
         mend: how to make the ranking, a sentence that ends in the command.
 
     Raises:
-        UserError: the ranking is missing or damaged, or holds none that small.
+        UserError: the ranking is missing or damaged.
     """
     space = search_spaces.get("ofa_mbv3")
     path = folder / "best_arch" / "ranking_run_1.csv"
@@ -46,17 +46,34 @@ def searched(folder: Path, bound: float | None, mend: str) -> Chosen:
         raise UserError(f"{path} is missing. {mend}")
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(float(row["mflops"]), space.from_text(row["architecture"])) for row in csv.DictReader(file)]
+            found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}). {mend}") from error
-    if not rows or not all(math.isfinite(flops) for flops, _ in rows):
-        raise UserError(f"{path} holds no architectures, or their costs are not finite. {mend}")
-    for flops, arch in rows:
-        if bound is None or flops <= bound:
-            return Chosen(arch, str(path))
+    if not found:
+        raise UserError(f"{path} holds no architectures. {mend}")
+    return found
+
+
+def first_within(
+    bound: float | None, candidates: list[Chosen], space: SearchSpace, num_classes: int
+) -> tuple[Chosen, dict[str, float]]:
+    """The first of the candidates of at most `bound` million multiply-accumulates, and its costs.
+
+    Args:
+        space: of the size that is evaluated, which need not be that of the search.
+
+    Raises:
+        UserError: none is that small.
+    """
+    smallest = float("inf")
+    for chosen in candidates:
+        cost = space.cost(chosen.arch, num_classes)
+        if bound is None or cost["flops"] <= bound:
+            return chosen, cost
+        smallest = min(smallest, cost["flops"])
     raise UserError(
-        f"--bound {bound:g}: none of the {len(rows)} candidates in {path} is that small, the smallest has "
-        f"{min(flops for flops, _ in rows):.6g} MFLOPs. {mend} --bound {bound:g}"
+        f"--bound {bound:g}: none of the {len(candidates)} candidates of {candidates[0].source} is that small for "
+        f"{space.size_text}, the smallest has {smallest:.6g} MFLOPs. Raise it, or search with that --bound."
     )
 
 

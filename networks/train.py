@@ -18,6 +18,7 @@ from tqdm import tqdm
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.processes import Processes
+from engine.progress import progress
 from engine.runs import cosine, random_generator
 from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
@@ -37,7 +38,7 @@ class Protocol:
         epochs: passes over the training images.
         batch_size: B, of all processes together.
         lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
-        augment: mirror images at random and cut them out of 4 pixels of padding.
+        augment: mirror images at random and cut them out of a padding of an eighth of their side.
         precision: of activations in training, float32 or bfloat16; evaluation is in float32.
         processes: how many train together.
     """
@@ -149,9 +150,8 @@ def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, fl
     model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
     images = data.train.to(run.device)
     steps = len(_batches(torch.arange(len(images)), run))
-    shown = {} if first else {"disable": True}
     total, done = steps * protocol.epochs, steps * run.epoch
-    with tqdm(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", **shown) as bar:
+    with progress(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", hidden=not first) as bar:
         for epoch in range(run.epoch, protocol.epochs):
             loss = train_epoch(run, model, images, data, epoch, bar)
             run.epoch = epoch + 1
@@ -181,7 +181,7 @@ def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epo
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)
     order = torch.randperm(len(images), generator=rng)
-    corners, mirrored = draw_augmentation(len(images), rng)
+    corners, mirrored = draw_augmentation(len(images), rng, images.side)
     batches = _batches(order.to(device), run)
     corners, mirrored = corners.to(device), mirrored.to(device)
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import torch
 import torch.nn as nn
-from annotated_types import Gt
+from annotated_types import Gt, Le
 
 import search_spaces
 from engine.errors import UserError
@@ -18,6 +18,7 @@ from engine.schema import (
     Names,
     Number,
     Percent,
+    Size,
     State,
     Text,
     check,
@@ -27,6 +28,7 @@ from engine.schema import (
 )
 
 FORMAT = "metad2a-network-1"
+MAX_IMAGE_SIZE = 4096  # side in pixels
 MEND = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
 
 
@@ -41,6 +43,7 @@ class TrainedNetwork:
         search_space: name of the search space.
         architecture: its text.
         class_names: K names, in the order of the logits.
+        image_size: S, side in pixels of the images it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
         identity: architecture, images and protocol of the run, see `train_arch.Identity`.
@@ -61,6 +64,7 @@ class TrainedNetwork:
     seed: Integer = 0
     accuracy: dict[Text, Percent] = field(default_factory=dict)
     history: Facts = field(default_factory=dict)
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.
@@ -89,7 +93,7 @@ class TrainedNetwork:
 
     def untrained(self) -> nn.Module:
         """The network of the architecture, with initial weights."""
-        space = search_spaces.get(self.search_space)
+        space = search_spaces.get(self.search_space).sized(self.image_size)
         return space.network(space.from_text(self.architecture), len(self.class_names))
 
 
@@ -99,24 +103,26 @@ class Classifier(nn.Module):
     Attributes:
         architecture: text of the architecture.
         class_names: in the order of the logits.
+        image_size: S, side in pixels of the images.
     """
 
-    def __init__(self, network: nn.Module, mean, std, architecture: str, class_names: list[str]):
+    def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
-        self.network, self.architecture, self.class_names = network, architecture, class_names
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
+        self.image_size = trained.image_size
+        self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB images (B, 3, H, W) with values 0..1 -> logits (B, K)."""
+        """RGB images (B, 3, S, S) with values 0..1 -> logits (B, K)."""
         return self.network((images - self.mean) / self.std)
 
 
 def load_network(path: str | Path) -> Classifier:
     """A trained network in evaluation mode, on the CPU.
 
-    It takes RGB images (B, 3, 32, 32) with values 0..1 and returns logits (B, K); `class_names` and `architecture`
-    are among its attributes.
+    It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
+    `image_size`, S, are among its attributes.
 
     Raises:
         UserError: the file is missing, damaged or no trained network.
@@ -124,4 +130,4 @@ def load_network(path: str | Path) -> Classifier:
     trained = TrainedNetwork.read(path)
     network = trained.untrained()
     network.load_state_dict(trained.state)
-    return Classifier(network, trained.mean, trained.std, trained.architecture, trained.class_names).eval()
+    return Classifier(network, trained).eval()

@@ -64,9 +64,9 @@ class Features:
         return self.counts.cumsum(0) - self.counts
 
     @cached_property
-    def count_range(self) -> tuple[int, int]:
-        """Images of the smallest and of the largest class."""
-        return int(self.counts.min()), int(self.counts.max())
+    def largest_count(self) -> int:
+        """Images of the largest class."""
+        return int(self.counts.max())
 
     def to(self, device: torch.device) -> "Features":
         """The features in float32 on `device`."""
@@ -92,17 +92,29 @@ def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng:
     Returns:
         (B, C, S) long, rows of `features.images`.
     """
-    device = classes.device
     counts = features.counts[classes]  # (B, C)
-    smallest, largest = features.count_range
-    width = max(largest, num_sample)
-    keys = torch.rand(*classes.shape, width, generator=rng, device=device)
-    keys.masked_fill_(torch.arange(width, device=device) >= counts[..., None], -1)
-    chosen = keys.topk(num_sample, dim=-1).indices  # (B, C, S)
-    if smallest < num_sample:
-        repeated = torch.rand(*classes.shape, num_sample, generator=rng, device=device) * counts[..., None]
-        chosen = torch.where(counts[..., None] >= num_sample, chosen, repeated.long())
-    return features.starts[classes][..., None] + chosen
+    random = torch.rand(num_sample, *classes.shape, generator=rng, device=classes.device)  # (S, B, C)
+    chosen = (random * counts).long()
+    if features.largest_count >= num_sample:
+        chosen = torch.where(counts >= num_sample, _distinct(counts, random), chosen)
+    return (features.starts[classes] + chosen).movedim(0, -1).contiguous()
+
+
+def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+    """S distinct numbers below each of `counts` (...), every subset as likely as another, from random (S, ...) in 0..1.
+
+    Floyd's sampling (Bentley and Floyd, CACM 1987), whose cost does not depend on the counts: number j is one of the
+    first count - S + j + 1; where that is taken, the last of these is not. Without meaning where a count is below S.
+    """
+    S = len(random)
+    step = torch.arange(S, device=counts.device).view(-1, *[1] * counts.ndim)
+    last = counts - S + step  # (S, ...)
+    picked = (random * (last + 1)).to(torch.int32)
+    last = last.to(torch.int32)
+    for j in range(1, S):
+        taken = (picked[:j] == picked[j]).any(dim=0)
+        picked[j] = torch.where(taken, last[j], picked[j])
+    return picked.long()
 
 
 def draw_dataset(

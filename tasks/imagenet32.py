@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import atomic_write, load_torch, save_torch
+from engine.progress import progress
 from engine.runs import say
 from engine.schema import Integer, check_form, read_json
 from tasks.extractors import IMAGE_SIZE, Extractor
@@ -112,7 +112,7 @@ class _SortedBatches:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self.counts = np.zeros((len(batches), NUM_CLASSES), dtype=np.int64)
-        for number, path in enumerate(tqdm(batches, desc="sorting batches", unit="file")):
+        for number, path in enumerate(progress(batches, desc="sorting batches", unit="file")):
             pixels, labels = read_batch(path)
             order = np.argsort(labels, kind="stable")
             with (work / f"batch_{number}.bin").open("wb") as stream:
@@ -157,7 +157,7 @@ def extract_imagenet32(
     finished = sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES))
     if finished:
         say(f"Going on after {finished} of {NUM_CLASSES} classes.")
-    with tqdm(total=len(images), desc=f"{name} features", unit="img") as bar:
+    with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
         for label, rows in enumerate(images.split(counts.tolist())):
             part = done / f"{label}.pt"
             if part.is_file():

@@ -3,20 +3,22 @@
 Dimensions: B images of a batch, M images in all, D feature width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
-from tqdm import tqdm
 
 from engine.errors import UserError
 from engine.files import shown
 from engine.names import check_name
+from engine.progress import progress
 from engine.runs import say
 from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
 from tasks.features import Features
@@ -36,7 +38,7 @@ class ImageSource:
         name: of the dataset.
         class_names: C names.
         labels: (M,) long.
-        open: the image of a number, any mode.
+        open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
         describe: what to call it in messages.
         folder: where the images lie.
     """
@@ -110,10 +112,18 @@ def image_folder(
         name,
         [shown(class_name) for class_name in names],
         torch.tensor(labels, dtype=torch.long),
-        lambda i: open_image(files[i]),
-        lambda i: shown(files[i]),
+        partial(_open, files),
+        partial(_describe, files),
         folder,
     )
+
+
+def _open(files: list[Path], number: int) -> Image.Image:
+    return open_image(files[number])
+
+
+def _describe(files: list[Path], number: int) -> str:
+    return shown(files[number])
 
 
 def open_image(path: Path) -> Image.Image:
@@ -196,12 +206,19 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
         raise UserError(f"{source.describe(number)} cannot be read ({reason}). Replace or remove it.") from error
 
 
-class _Pixels(Dataset):
-    """Images at 32 x 32, or None where one cannot be read; brought to `first_size` before that, where it is given."""
+def read_batches(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, first_size: int | None = None):
-        self.source = source
-        self.sizes = (first_size, IMAGE_SIZE) if first_size else (IMAGE_SIZE,)
+
+class _Pixels(Dataset):
+    """Images brought to the squares of `sizes`, one after the other, or None where one cannot be read."""
+
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, sizes: tuple[int, ...]):
+        self.source, self.sizes = source, sizes
         self.numbers = numbers.tolist()
 
     def __len__(self) -> int:
@@ -220,7 +237,7 @@ class _Pixels(Dataset):
 
 
 def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, 32, 32), and which of the batch were readable (B,)."""
+    """The readable images (n, 3, S, S), and which of the batch were readable (B,)."""
     readable = torch.tensor([item is not None for item in items])
     images = [item for item in items if item is not None]
     return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
@@ -246,10 +263,11 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     """
     network = Extractor(options.extractor, source.name, options.spec).to(options.device)
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    pixels = _Pixels(source, numbers, options.first_size)
+    sizes = (options.first_size, IMAGE_SIZE) if options.first_size else (IMAGE_SIZE,)
+    pixels = _Pixels(source, numbers, sizes)
     loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
     readable, filled = [], 0
-    with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
+    with torch.inference_mode(), progress(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
         for batch, ok in loader:
             images[filled : filled + len(batch)] = network.embed(batch)
             filled += len(batch)
@@ -261,21 +279,21 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
 
 
-def decode(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset at 32 x 32, in its own order; unreadable ones are named and left out.
+def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images of a dataset as squares of `image_size`, in its own order; unreadable ones are named and left out.
 
     Returns:
-        Pixels (M, 3, 32, 32) uint8 and labels (M,) long.
+        Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
 
     Raises:
         UserError: a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
     """
     numbers = source.select(None, 0).sort().values
-    loader = DataLoader(_Pixels(source, numbers), 256, collate_fn=_collate)
-    batches = list(tqdm(loader, desc=f"{source.name} images", unit="batch"))
+    loader = DataLoader(_Pixels(source, numbers, (image_size,)), 256, collate_fn=_collate)
+    batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
     kept = torch.cat([readable for _, readable in batches])
     _check_readable(source, numbers, kept)
-    return torch.cat([pixels for pixels, _ in batches]), source.labels[numbers[kept]]
+    return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]
 
 
 def _check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:

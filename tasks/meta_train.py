@@ -3,7 +3,7 @@
 Dimensions: n tuples, C classes of a task.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
 from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, Sizes
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
@@ -36,6 +36,7 @@ class Tuples:
         split: (n,) long, a permutation: first the validation tuples, then those for training.
         source: the file they were read from.
         num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
+        sizes: `image_size` and `width_mult` of the supernet that measured them, where one did and it is known.
     """
 
     archs: list[Any]
@@ -45,6 +46,7 @@ class Tuples:
     split: torch.Tensor
     source: str
     num_validation: int | None = None
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def validation(self) -> torch.Tensor:
@@ -146,7 +148,8 @@ def load_tuples(
         )
     if int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
-    return Tuples(archs, accuracy, task, task_classes, split, shown(path), file.num_validation)
+    more = file.num_validation, file.sizes
+    return Tuples(archs, accuracy, task, task_classes, split, shown(path), *more)
 
 
 def _list_of_rows(value: Any) -> Any:
@@ -171,6 +174,7 @@ class _File:
     graph: Annotated[list[Any], MinLen(1)] | None = None
     tasks: Tasks | None = None
     num_validation: Size | None = None
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 def _architectures(path: Path, file: _File, space: SearchSpace, mend: str) -> list[Any]:
@@ -217,8 +221,8 @@ def save_tuples(
     """Write a database in our layout, tensors, numbers and text alone; returns its file.
 
     Args:
-        more: `num_validation` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
-            beside it.
+        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the
+            task list beside it.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})

@@ -1,6 +1,6 @@
-"""Labelled images to train on: decoded once to 32 x 32, split, and augmented a batch at a time where they lie.
+"""Labelled images to train on: decoded once to one size, split, and augmented a batch at a time where they lie.
 
-Dimensions: M images in all, B images of a batch, H x W = 32 x 32 pixels.
+Dimensions: M images in all, B images of a batch, H x W pixels, H = W.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from tasks.images import decode
 from tasks.sources import open_source, usable_for_tests
 
 FORMAT = "metad2a-pixels-2"
-PADDING = 4  # of the random crop
+PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def side(self) -> int:
+        """H, in pixels."""
+        return self.pixels.shape[1]
 
     def __getitem__(self, rows: torch.Tensor) -> "Images":
         return Images(self.pixels[rows], self.labels[rows])
@@ -71,7 +76,12 @@ class ImageData:
 
 
 def load_image_data(
-    name: str, image_folder: str | None, data_path: str, seed: int, mirror: str | None = None
+    name: str,
+    image_folder: str | None,
+    data_path: str,
+    seed: int,
+    image_size: int = IMAGE_SIZE,
+    mirror: str | None = None,
 ) -> ImageData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
@@ -81,11 +91,13 @@ def load_image_data(
 
     Args:
         seed: of the halves of the test set.
+        image_size: H, to which whole images are brought.
+        mirror: where official files are fetched from instead.
 
     Raises:
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
-    decoded, key, origin = _decoded(name, image_folder, Path(data_path), mirror or default_mirror())
+    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror or default_mirror())
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
@@ -121,7 +133,7 @@ def stratified_split(
 
 
 def _decoded(
-    name: str, image_folder: str | None, data_path: Path, mirror: str | None
+    name: str, image_folder: str | None, data_path: Path, image_size: int, mirror: str | None
 ) -> tuple[dict[str, Any], str, str]:
     """Pixels and labels, from the file that an earlier call left unless the images have changed since.
 
@@ -134,7 +146,7 @@ def _decoded(
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
     key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
-    path = data_path / "pixels" / f"{name}-{key}.pt"
+    path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
     origin = shown(image_folder or sources[0].folder)
     if path.is_file():
         mend = "Remove it, and it is made anew."
@@ -143,11 +155,12 @@ def _decoded(
             labels, classes = value[f"{split}_labels"], value["class_names"]
             if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
                 raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {mend}")
-        if value["key"] == key:
+        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        if value["key"] == key and sides == {image_size}:
             return value, key, origin
     value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
     for split, source in zip(splits, sources, strict=True):
-        pixels, labels = decode(source)
+        pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
     save_torch(path, value)
     say(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
@@ -158,7 +171,7 @@ def _digits(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
 
 
-_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", IMAGE_SIZE, IMAGE_SIZE, 3))]
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
 _Parts = {
     f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))
@@ -222,16 +235,22 @@ def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
     return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def draw_augmentation(n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Corners (n, 2) of random crops, 0..8, and (n,) bool which images are mirrored."""
-    corners = torch.randint(2 * PADDING + 1, (n, 2), generator=rng)
+def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Corners (n, 2) of random crops of padded images, and (n,) bool which images are mirrored."""
+    corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
     return corners, torch.rand(n, generator=rng) < 0.5
 
 
+def _padding(side: int) -> int:
+    """Black pixels around images of `side`."""
+    return round(PADDING * side)
+
+
 def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Pad (B, H, W, 3) by 4 black pixels, cut H x W at each image's corner, and mirror some, all at once."""
-    padded = F.pad(pixels, (0, 0, PADDING, PADDING, PADDING, PADDING))  # (B, H+8, W+8, 3)
-    steps = torch.arange(IMAGE_SIZE, device=pixels.device)
+    """Pad (B, H, W, 3) by black pixels, cut H x W at each image's corner, and mirror some, all at once."""
+    side = pixels.shape[1]
+    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) where H is 32
+    steps = torch.arange(side, device=pixels.device)
     rows = corners[:, :1] + steps  # (B, H)
     columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, W)
     images = torch.arange(len(pixels), device=pixels.device)[:, None, None]

@@ -78,17 +78,21 @@ def test_the_searchs_choice_is_fine_tuned_and_reported(world, call):
     assert value["architecture"] == ofa.to_text({**ARCH, "d": [3] * 5})
     assert value["num_images"] == {"train": 27, "valid": 9, "test": 15}
     assert 1 <= value["epoch"] <= 3
-    cost = ofa.cost({**ARCH, "d": [3] * 5}, 3, 16, 0.1)
+    cost = ofa.sized(16, 0.1).cost({**ARCH, "d": [3] * 5}, 3)
     assert (value["flops"], value["params"]) == (cost["flops"], cost["params"])
     assert f"test accuracy {value['test']:.2f} %" in out
 
 
 def test_a_bound_takes_the_first_choice_within_it(world, call):
-    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 250")[0] == 0
+    """Of the size that is evaluated, whatever size the search's figures are of."""
+    small, large = (ofa.sized(16, 0.1).cost({**ARCH, "d": [depth] * 5}, 3)["flops"] for depth in (2, 3))
+    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {(small + large) / 2}")[0] == 0
     assert result()["architecture"] == ofa.to_text(ARCH)
-    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 100")
+    assert result()["flops"] == small
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {small / 2}")
     assert code == 2
-    assert "the smallest has 200 MFLOPs" in err
+    assert f"the smallest has {small:.6g} MFLOPs" in err
+    assert "16x16 images at width 0.1" in err
 
 
 def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
@@ -98,8 +102,8 @@ def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
     valid = iter([10.0, 30.0, 20.0])
     tests = []
 
-    def accuracy(network, part, num_workers):
-        if len(part) == 9:
+    def accuracy(network, loader):
+        if len(loader.dataset) == 9:
             return next(valid)
         tests.append(next(iter(network.state_dict().values())).clone())
         return float(len(tests))
@@ -118,10 +122,10 @@ def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypa
     assert call(f"{line} --save-path whole --arch {str(ARCH).replace(' ', '')}")[0] == 0
     train = finetune._train_epoch
 
-    def stopped(run, part, epoch, num_workers):
+    def stopped(run, loader, epoch, seed):
         if epoch == 2:
             raise KeyboardInterrupt
-        return train(run, part, epoch, num_workers)
+        return train(run, loader, epoch, seed)
 
     monkeypatch.setattr(finetune, "_train_epoch", stopped)
     line = f"{line} --save-path parts --arch {str(ARCH).replace(' ', '')}"

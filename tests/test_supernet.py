@@ -36,10 +36,11 @@ def test_costs_equal_those_of_real_subnets(width, side, num_classes, rng):
     config = SupernetConfig(num_classes, width, side)
     net = build_supernet(config)
     archs = space.sample(3 if width < 1 else 1, rng)
-    costs = space.costs(archs, num_classes, side, width).T.tolist()
+    sized = space.sized(side, width)
+    costs = sized.costs(archs, num_classes).T.tolist()
     for arch, cost in zip(archs, costs, strict=True):
         assert cost == pytest.approx(profiled(subnet(net, arch), side), rel=1e-6)
-    assert space.cost(archs[0], num_classes, side, width) == {"flops": costs[0][0], "params": costs[0][1]}
+    assert sized.cost(archs[0], num_classes) == {"flops": costs[0][0], "params": costs[0][1]}
 
 
 def test_a_cost_ignores_inactive_layers(rng):
@@ -176,7 +177,7 @@ def test_a_folder_with_train_and_val_is_taken_as_it_is(images):
 def test_crops_stay_within_the_image(images, rng):
     store = open_imagenet("images", ["b"], 16)[0].store
     assert store.pixels(torch.tensor([1, 0])).shape == (2, 18, 18, 3)
-    crops = store.augmented(torch.arange(8).repeat(20), rng)
+    crops = store.augmented(store.pixels(torch.arange(8).repeat(20)), rng)
     assert crops.shape == (160, 3, 16, 16)
     assert crops.is_contiguous(memory_format=torch.channels_last)
     lowest = (store.pixels(torch.arange(8)).float().min() - 120) / 60

@@ -55,7 +55,10 @@ def results(name="toy"):
 
 
 def test_train_report_and_load(command, images):
-    assert command(line("--export pt2"))[0] == 0
+    code, out, err = command(line("--export pt2"))
+    assert code == 0, err
+    assert [Path(text).name for text in out.splitlines()[-2:]] == ["network.pt", "network.pt2"]
+    assert all(Path(text).is_file() for text in out.splitlines()[-2:])
     code, out, err = command(line("--resume", runs=2))
     assert code == 0, err
     [folder] = results()
@@ -68,7 +71,8 @@ def test_train_report_and_load(command, images):
     assert value["mean"] == pytest.approx(sum(each) / 2)
     assert value["params"] == pytest.approx(0.115, abs=0.05)
     assert f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % (2 seeds, 95 %)" in out
-    assert out == (folder / "accuracy.txt").read_text()
+    files = [f"{folder / f'seed_{seed}' / 'network.pt'}\n" for seed in (777, 888)]
+    assert out == (folder / "accuracy.txt").read_text() + "".join(files)
     assert (folder / "seed_777" / "network.pt2").is_file()
     assert not (folder / "seed_888" / "ckpt_last.pt").exists()
 
