@@ -182,7 +182,7 @@ def read_json(path: str | Path, schema: Any, what: str, mend: str) -> Any:
         UserError: as `check`, or the file cannot be read or is no JSON.
     """
     try:
-        value = parse_json(Path(path).read_text())
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not {what} ({type(error).__name__}: {error}). {mend}") from error
     return check(path, value, schema, what, mend)
