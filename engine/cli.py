@@ -15,6 +15,7 @@ USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
 BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
+ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
 NO_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate", "invalid buffer size")
 NUMBER = re.compile(r"[+-]?\d{1,25}")
