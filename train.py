@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,9 +11,11 @@ from engine.checkpoints import Checkpoint
 from engine.errors import UserError
 from engine.fit import fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
+from generator.model import GeneratorModel
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
 from meta_train.options import TrainOptions
+from predictor.model import PredictorModel
 from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
 from tasks.draws import TaskDraws
 from tasks.features import find_features, load_features
@@ -60,8 +63,22 @@ def train(options: TrainOptions) -> None:
         losses = fit_options.rank_loss, fit_options.within_task_loss
         objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
         target = target_statistics(tuples)
+    if options.compile:
+        compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
     history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
     template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
     folder = results_folder(kind, space, Path(options.save_path))
     fit(objective, options.fit, folder, options.resume, options.overwrite, template)
     say(f"peak memory {peak_memory()}")
+
+
+def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) -> None:
+    """Have `torch.compile` compile the costly methods of a model when they are first called.
+
+    Args:
+        how: further arguments of `torch.compile`; the mode "reduce-overhead" makes CUDA graphs, one for each shape.
+    """
+    for name in model.costly:
+        owner, _, method = name.rpartition(".")
+        module = model.get_submodule(owner)
+        setattr(module, method, torch.compile(getattr(module, method), **how))
