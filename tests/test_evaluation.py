@@ -172,6 +172,25 @@ def test_two_processes_never_train_in_one_folder(world, call):
     assert path.is_file()
 
 
+def test_workers_stay_and_change_nothing(world, call, monkeypatch):
+    from torch.utils.data import dataloader
+
+    started = []
+    start = dataloader._MultiProcessingDataLoaderIter.__init__
+    monkeypatch.setattr(
+        dataloader._MultiProcessingDataLoaderIter, "__init__", lambda self, loader: started.append(start(self, loader))
+    )
+    weights = []
+    for number in (0, 2):
+        line = f"{LINE} --epochs 3 --num-workers {number} --save-path workers_{number}"
+        code, _, err = call(f"{line} --arch {str(ARCH).replace(' ', '')}")
+        assert code == 0, err
+        (path,) = Path(f"workers_{number}").rglob("ckpt_last.pt")
+        weights.append(torch.load(path)["network"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert len(started) == 3  # for training, validation and test images, not for every epoch
+
+
 def test_the_network_has_the_supernets_weights_and_a_new_classifier(rng):
     torch.manual_seed(0)
     supernet = build_supernet(SupernetConfig(4, 0.1, 16))
