@@ -81,11 +81,19 @@ def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
 
     Training steps keep PyTorch's limit of minutes, after which a peer counts as lost. Waiting for the first process
     is another matter: it may have a dataset to fetch.
+
+    Raises:
+        UserError: the environment is not as `torchrun` sets it.
     """
     processes = from_environment()
     if processes.count == 1:
         yield processes, device
         return
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(
+            f"The environment has WORLD_SIZE={processes.count} but no {missing[0]}: start with torchrun "
+            "--nproc-per-node N main.py ..., or unset RANK, WORLD_SIZE and LOCAL_RANK."
+        )
     if device.type == "cuda":
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)

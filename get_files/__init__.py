@@ -1,1 +1,3 @@
 """Scripts that fetch data and checkpoints."""
+
+import engine.python  # noqa: F401
