@@ -583,7 +583,7 @@ CONFIGURATIONS = [
 
 def use_configuration(path):
     chosen = read_model_config(path, 1.0)
-    OFA.cost(chosen.arch, 10, chosen.image_size or 32)
+    OFA.sized(chosen.image_size or 32).cost(chosen.arch, 10)
 
 
 @fuzzed(60)
