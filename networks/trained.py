@@ -6,7 +6,7 @@ from typing import Annotated
 
 import torch
 import torch.nn as nn
-from annotated_types import Gt
+from annotated_types import Gt, Le
 
 import search_spaces
 from engine.errors import UserError
@@ -28,6 +28,7 @@ from engine.schema import (
 )
 
 FORMAT = "metad2a-network-1"
+MAX_IMAGE_SIZE = 4096  # side in pixels
 MEND = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
 
 
@@ -63,7 +64,7 @@ class TrainedNetwork:
     seed: Integer = 0
     accuracy: dict[Text, Percent] = field(default_factory=dict)
     history: Facts = field(default_factory=dict)
-    image_size: Size = 32  # of files of earlier versions
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.
