@@ -1,15 +1,18 @@
 """Find and load trained models: the user's own, else the shipped ones."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, shown
 from engine.fit import BEST, LAST
 from engine.runs import say
+from engine.schema import check, check_sizes, check_state, without_memory
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.ensemble import PredictorEnsemble, build_predictor
 from predictor.model import PredictorConfig, PredictorModel
@@ -61,7 +64,8 @@ def find_checkpoint(
         return numbered[max(numbered)]
     if not shipped.is_file():
         raise UserError(
-            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Train one with: "
+            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Fetch the authors' "
+            f"with: python get_files/get_{kind}_checkpoint.py --search-space {space.name}, or train one with: "
             f"python main.py --model {kind} --search-space {space.name}"
         )
     return shipped
@@ -92,7 +96,7 @@ def load_model(
             f"--model {kind} --search-space {space.name} --resume, or name another as --{kind}-checkpoint."
         )
     config_class, model_class = CLASSES[kind]
-    config = config_class(**checkpoint.config)
+    config = check(path, checkpoint.config, config_class, f"a {kind} with a good configuration", mend)
     sizes = (config.max_n, config.num_vertex_type)
     if checkpoint.search_space not in ("", space.name) or sizes != (space.max_n, space.num_vertex_type):
         found = checkpoint.search_space or f"graphs of {sizes[0]} vertices and {sizes[1]} types"
@@ -101,20 +105,28 @@ def load_model(
         found = getattr(config, name)
         if asked is not None and asked != found:
             raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
-    model = model_class(config)
+    check_sizes(path, checkpoint.state, asdict(config), mend)
     if published:
+        try:
+            without_memory(lambda: model_class(config)).load_published(checkpoint.state)
+        except UserError as error:
+            raise UserError(f"{path}: {error}. {mend}") from error
+        model = model_class(config)
         model.load_published(checkpoint.state)
         if kind == "predictor":
             checkpoint.target = published_target(space)
     else:
-        try:
-            model.load_state_dict(checkpoint.state)
-        except RuntimeError as error:
-            raise UserError(
-                f"{path} does not fit its own configuration ({str(error).splitlines()[-1].strip()})."
-            ) from error
+        check_state(path, checkpoint.state, without_memory(lambda: model_class(config)), "its configuration", mend)
+        model = model_class(config)
+        model.load_state_dict(checkpoint.state)
     say(f"{kind}: {describe(path, checkpoint)}")
     return model.to(device).eval(), checkpoint
+
+
+def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
+    """`image_size` and `width_mult` of the supernet that measured the checkpoints' database, where it is known."""
+    known = [c.history for c in checkpoints]
+    return {name: h[name] for name in ("image_size", "width_mult") for h in known if name in h}
 
 
 def describe(path: str | Path, checkpoint: Checkpoint) -> str:
@@ -136,3 +148,7 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     from predictor.train import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

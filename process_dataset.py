@@ -8,12 +8,11 @@ python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batch
 import argparse
 import shutil
 import sys
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine.python  # noqa: F401
 from engine.cli import default_mirror, gpu_option, image_side, not_negative_int, positive_int, run, seed_number
 from engine.errors import UserError
 from engine.names import name_type
@@ -40,7 +39,10 @@ class ProcessOptions:
         None, "a text file whose lines start with a sub-folder's name, in the order of the classes"
     )
     split: str = option(
-        "train", "of a known dataset, or of an image folder with train and test", choices=("train", "test")
+        "train",
+        "of a known dataset or an image folder; of a folder without a part for testing, train leaves out the images "
+        "that are held out to test networks on, all takes every image",
+        choices=("train", "test", "all"),
     )
     data_path: str = option("data", "folder for <dataset>bylabel.pt, official files in its raw-data")
     extractor: str = option("efficientnet_lite0", "network whose features they are", choices=EXTRACTORS)
@@ -80,6 +82,7 @@ def process(options: ProcessOptions) -> Path:
         UserError: images are missing, too many are unreadable, or the file exists already.
     """
     from engine.runs import choose_device, keep_freed_memory, say
+    from tasks.folders import EXTENSIONS, listing_digest
     from tasks.imagenet32 import extract_imagenet32, working_folder
     from tasks.images import ExtractOptions, extract
     from tasks.sources import open_source
@@ -102,7 +105,11 @@ def process(options: ProcessOptions) -> Path:
     else:
         o = options
         source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
+        if o.split == "test":
+            say("These are the images that train_arch and evaluation test networks on: search with others.")
         features = extract(source, source.select(options.max_per_class, options.seed), how)
+        if o.image_folder is not None:
+            features = replace(features, listing=listing_digest(o.image_folder, EXTENSIONS))
     features.save(target)
     shutil.rmtree(working_folder(target), ignore_errors=True)
     say(

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from engine.files import atomic_write, write_text
+from engine.cli import not_a_program
+from engine.files import atomic_write, write_json, write_text
 from search_spaces import SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
@@ -163,7 +163,7 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
         "runs": runs,
         "history": history,
     }
-    write_text(folder / "summary.json", json.dumps(value, indent=1) + "\n")
+    write_json(folder / "summary.json", value)
     draw_architecture(folder / "best_architecture.png", space, best.texts[0])
 
 
@@ -193,3 +193,7 @@ def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
     axes.title.set_fontsize(7)
     axes.axis("off")
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

@@ -8,23 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import report
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
+from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
-from loading import find_checkpoint, load_model
+from loading import find_checkpoint, load_model, supernet_sizes
 from meta_test.options import SearchOptions
 from networks.latency import latency
 from predictor.score import score
 from predictor.train import to_percent
 from report import Ranking
 from search_spaces import COST_UNITS, SearchSpace
-from tasks.features import Features, check_extractor, find_features, load_features, shipped_features
+from tasks.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 
@@ -41,10 +41,10 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
     name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
     if own.is_file():
         if options.image_folder:
-            say(f"Using {own}, made earlier; remove it to process {options.image_folder} anew.")
+            say(f"Using {own}, made earlier.")
         return own
     shipped = shipped_features(name)
-    if shipped is not None and not options.image_folder and not (Path(options.data_path) / "raw-data" / name).is_dir():
+    if shipped is not None and not options.image_folder and not _official_files(name, options.data_path):
         say(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
         return shipped
 
@@ -66,6 +66,14 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
     return find_features(name, options.data_path)  # says what is missing
 
 
+def _official_files(name: str, data_path: str) -> bool:
+    if not (Path(data_path) / "raw-data" / name).is_dir():
+        return False
+    from tasks.sources import official_files_are_there  # torchvision takes seconds to import
+
+    return official_files_are_there(name, data_path)
+
+
 class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
@@ -79,8 +87,15 @@ class Session:
         self.sources: dict[str, str] = {}
         for kind in kinds:
             self._load(kind)
-        extractors = {checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()}
-        features = load_features(features_file(options, next(iter(extractors), None)), options.data_name)
+        sizes = supernet_sizes(*self.checkpoints.values())
+        self.space = self.space.sized(**sizes).sized(options.image_size)
+        self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
+        if "predictor" in kinds and not self.space.fixed_size:
+            say(f"Costs and latency are of {self.space.size_text}.")
+        extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
+        features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
+        if options.image_folder:
+            check_images(features, options.image_folder)
         for kind, checkpoint in self.checkpoints.items():
             check_extractor(features, checkpoint.extractor, self.models[kind].config.feature_dim, kind)
         self.sources["features"] = features.source
@@ -209,7 +224,7 @@ class Session:
         if not texts:
             return ranking
         costs = [dict(cost) for cost in ranking.costs]
-        for text, cost in zip(tqdm(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+        for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
             arch = self.space.from_text(text)
             cost["latency"] = latency(self.space, arch, self.features.num_classes, o.latency_batch, o.device)
         return replace(ranking, costs=costs)
@@ -351,3 +366,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> t
 def _write_history(folder: Path, session: Session) -> None:
     history = provenance(session.options.seed, **session.sources)
     write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model search --data-name cifar10")

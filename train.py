@@ -8,18 +8,22 @@ import torch
 
 import search_spaces
 from engine.checkpoints import Checkpoint
+from engine.cli import not_a_program
 from engine.errors import UserError
-from engine.fit import fit
+from engine.files import content_digest
+from engine.fit import FREE, PRODUCTS, fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
+from engine.training_run import TrainingRun
 from generator.model import GeneratorModel
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
 from meta_train.options import TrainOptions
 from predictor.model import PredictorModel
 from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
+from tasks.content import features_digest, tuples_digest
 from tasks.draws import TaskDraws
 from tasks.features import find_features, load_features
-from tasks.meta_train import FEATURES_NAME, load_tuples
+from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
 HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
@@ -33,7 +37,7 @@ def train(options: TrainOptions) -> None:
     """
     keep_freed_memory()
     kind, space = options.kind, search_spaces.get(options.search_space)
-    config_class, model_class = CLASSES[kind]
+    config_class = CLASSES[kind][0]
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
     fit_options = options.fit
@@ -43,9 +47,18 @@ def train(options: TrainOptions) -> None:
             "generator."
         )
     config_class(**sizes)  # complains about sizes before anything is read
+    folder = results_folder(kind, space, Path(options.save_path))
+    with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite) as run:
+        _train(options, sizes, run)
+    say(f"peak memory {peak_memory()}")
 
+
+def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
+    kind, space, fit_options = options.kind, search_spaces.get(options.search_space), options.fit
+    config_class, model_class = CLASSES[kind]
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
+    check_size(kind, tuples)
     say(f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}")
     say(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
@@ -55,6 +68,7 @@ def train(options: TrainOptions) -> None:
     model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
     graphs = space.encode(tuples.archs).to(options.device)
+    benchmark = None
     if kind == "generator":
         objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
     else:
@@ -65,11 +79,35 @@ def train(options: TrainOptions) -> None:
         target = target_statistics(tuples)
     if options.compile:
         compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
-    history = provenance(seed, features=features.source, tuples=tuples.source, device=options.device)
-    template = Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target, history=history)
-    folder = results_folder(kind, space, Path(options.save_path))
-    fit(objective, options.fit, folder, options.resume, options.overwrite, template)
-    say(f"peak memory {peak_memory()}")
+    identity = {
+        "kind": kind,
+        "search_space": space.name,
+        **asdict(config),
+        **{name: value for name, value in asdict(fit_options).items() if name not in FREE},
+        "features": features_digest(features),
+        "tuples": tuples_digest(tuples, space),
+        "benchmark": content_digest(benchmark.accuracy) if benchmark else "",
+        "device": options.device.type,
+    }
+    sources = {"features": features.source, "tuples": tuples.source, "device": options.device}
+    history = provenance(seed, **sources, **tuples.sizes)
+    run.begin(identity, history)
+    fit(objective, fit_options, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target))
+
+
+def check_size(kind: str, tuples: Tuples) -> None:
+    """Whether there is enough to train on and to validate with.
+
+    Raises:
+        UserError: there is less than a tuple of each for the generator, two for the predictor, which needs the
+            deviation of the accuracies it is trained on and the correlation with those it is validated by.
+    """
+    needed, training, validation = 2 if kind == "predictor" else 1, len(tuples.training), len(tuples.validation)
+    if min(training, validation) < needed:
+        raise UserError(
+            f"{tuples.source} has {training} tuples to train on and {validation} to validate with, but the {kind} "
+            f"needs {needed} of each: build a larger database."
+        )
 
 
 def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) -> None:
@@ -82,3 +120,7 @@ def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) 
         owner, _, method = name.rpartition(".")
         module = model.get_submodule(owner)
         setattr(module, method, torch.compile(getattr(module, method), **how))
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model generator, or --model predictor")

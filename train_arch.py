@@ -5,8 +5,6 @@ that an earlier result is never reported as another one's.
 """
 
 import csv
-import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,22 @@ import torch
 
 import report
 import search_spaces
+from engine.cli import not_a_program
 from engine.errors import UserError
-from engine.files import identity_key, set_aside, write_text
+from engine.files import identity_key, set_aside, write_json, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
+from engine.training_run import TrainingRun
 from networks.export import check_formats, export
 from networks.options import TrainArchOptions
 from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
+from search_spaces import SearchSpace
 from tasks.pixels import ImageData, load_image_data
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
+PRODUCTS = ("seed_*", "result.json", "accuracy.txt")  # of a run in its folder
 
 
 def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
@@ -39,17 +41,17 @@ def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
 def train_arch(options: TrainArchOptions) -> str:
     """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
 
-    Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `identity.json` and
+    Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `run.json` and
     a `seed_<s>/network.pt` for `networks.load_network`.
 
     Returns:
-        The report's text.
+        The report's text and the networks' files, a line each.
 
     Raises:
         UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
     """
     keep_freed_memory()
-    space = search_spaces.get(options.search_space)
+    space = search_spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))
     formats = check_formats(options.export)
     with joined(options.device) as (processes, device):
@@ -57,18 +59,21 @@ def train_arch(options: TrainArchOptions) -> str:
         torch.backends.cudnn.benchmark = True  # batches have one size
         if not processes.is_first:
             processes.wait()  # until the first has decoded the images and prepared the folder
-        data = load_image_data(options.data_name, options.image_folder, options.data_path, options.seed, options.mirror)
-        job = Job(options, data, processes)
-        if processes.is_first:
-            job.prepare()
-            processes.wait()
-        networks = [job.run(seed) for seed in options.run_seeds]
-        if not processes.is_first:
-            return ""
-        text = job.report(networks)
-        for seed in options.run_seeds if formats else []:
-            export(job.network_file(seed), formats)
-        return text
+        images = (options.data_name, options.image_folder, options.data_path)
+        data = load_image_data(*images, options.seed, space.image_size, options.mirror)
+        job = Job(options, space, data, processes)
+        with job.training:
+            job.training.begin(job.identity, provenance(options.seed, images=data.origin, device=options.device))
+            if processes.is_first:
+                processes.wait()
+            networks = [job.run(seed) for seed in options.run_seeds]
+            if not processes.is_first:
+                return ""
+            text = job.report(networks)
+            for seed in options.run_seeds:
+                path = job.network_file(seed)
+                text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
+            return text
 
 
 def first_choice(arch: str) -> str:
@@ -98,17 +103,20 @@ def first_choice(arch: str) -> str:
 class Job:
     """One architecture, dataset and protocol, trained with several seeds."""
 
-    def __init__(self, options: TrainArchOptions, data: ImageData, processes: Processes):
-        self.options, self.data, self.processes = options, data, processes
-        self.space = search_spaces.get(options.search_space)
+    def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
+        self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
         self.protocol = protocol_of(options, processes)
         batch, found = self.protocol.batch_size, len(data.train)
         if found < batch:
-            raise UserError(
-                f"{data.origin} has {found} training images, fewer than a batch of {batch}: add images, or give "
-                f"--batch-size {max(1, found // 4)}."
-            )
+            smaller = max(2, found // 4, processes.count)
+            if found < smaller:
+                raise UserError(f"{data.origin} has {found} training images: a batch needs {smaller}. Add some.")
+            if processes.is_first:
+                say(
+                    f"{data.origin} has {found} training images, fewer than a batch of {batch}: {smaller} make a batch."
+                )
+            self.protocol = replace(self.protocol, batch_size=smaller)
         self.identity = {
             "search_space": self.space.name,
             "architecture": options.arch,
@@ -118,20 +126,8 @@ class Job:
         }
         parent = Path(options.save_path) / self.space.results_folder / "train_arch"
         self.folder = parent / data.name / identity_key(self.identity)
-
-    def prepare(self) -> None:
-        """Make the folder, or see whether the one that is there may be continued or replaced."""
-        identity, text = self.folder / "identity.json", json.dumps(self.identity, indent=1) + "\n"
-        if identity.is_file() and identity.read_text(encoding="utf-8") != text:
-            raise UserError(f"{identity} is not of this architecture, dataset and protocol: remove {self.folder}.")
-        if any(self.folder.glob("seed_*")) and not self.options.resume:
-            if not self.options.overwrite:
-                raise UserError(
-                    f"{self.folder} has earlier runs of this architecture, dataset and protocol. Continue them (what "
-                    "is finished is kept) with --resume, or replace them with --overwrite."
-                )
-            shutil.rmtree(self.folder)
-        write_text(identity, text)
+        resume, overwrite, first = options.resume, options.overwrite, processes.is_first
+        self.training = TrainingRun(self.folder, PRODUCTS, resume, overwrite, may_begin=True, first=first)
 
     def network_file(self, seed: int) -> Path:
         """Where the trained network of a seed is kept."""
@@ -148,13 +144,9 @@ class Job:
         run = Run(network, self.protocol, self.identity, seed, path.with_name(CHECKPOINT), self.processes)
         run.restore()
         log = TextLog(self.folder / "log.txt") if self.processes.is_first else say
-        try:
-            accuracy = train(run, data, log)
-        except KeyboardInterrupt:
-            say(f"Interrupted: epoch {run.epoch} is saved. Continue with the same command and --resume.")
-            raise
+        accuracy = train(run, data, log)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
-        history = provenance(seed, images=data.origin, device=options.device)
+        history = self.training.history | {"seed": seed}
         trained = TrainedNetwork(
             self.space.name,
             options.arch,
@@ -166,6 +158,7 @@ class Job:
             seed,
             accuracy,
             history,
+            self.space.image_size,
         )
         if self.processes.is_first:
             trained.save(path)
@@ -174,7 +167,8 @@ class Job:
 
     def _finished(self, path: Path, seed: int) -> TrainedNetwork:
         trained = TrainedNetwork.read(path)
-        if trained.identity != self.identity or trained.seed != seed:
+        missing = {"x-valid", "x-test"} - set(trained.accuracy)
+        if trained.identity != self.identity or trained.seed != seed or missing:
             raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
         return trained
 
@@ -186,7 +180,7 @@ class Job:
         )
         protocol = self.protocol
         lines = [
-            f"{value['architecture']} on {self.data.name}{cost}",
+            f"{value['architecture']} on {self.data.name}{cost}, {self.space.size_text}",
             f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % ({len(networks)} seeds, 95 %)"
             if len(networks) > 1
             else f"x-test accuracy {value['mean']:.2f} %",
@@ -199,22 +193,28 @@ class Job:
             f"{len(self.data.test)} images in x-test",
         ]
         text = "\n".join(lines)
-        for name, content in (("result.json", json.dumps(value, indent=1)), ("accuracy.txt", text)):
+        for name in ("result.json", "accuracy.txt"):
             set_aside(self.folder / name)
-            write_text(self.folder / name, content + "\n")
+        write_json(self.folder / "result.json", value)
+        write_text(self.folder / "accuracy.txt", text + "\n")
         return text
 
     def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
         """What `result.json` holds."""
-        options, data = self.options, self.data
+        data = self.data
         mean, half = report.interval([network.accuracy["x-test"] for network in networks])
         sizes = {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)}
         return {
             **self.identity,
             **self.space.cost(self.arch, len(data.class_names)),
+            "image_size": self.space.image_size,
             "mean": mean,
             "interval_95": half,
             "runs": [{"seed": n.seed, "accuracy": n.accuracy, "history": n.history} for n in networks],
             "num_images": sizes,
-            "history": provenance(options.seed, images=data.origin, device=options.device),
+            "history": self.training.history,
         }
+
+
+if __name__ == "__main__":
+    not_a_program("python main.py --model train_arch --arch STRING --data-name NAME")

@@ -24,7 +24,7 @@ import search_spaces
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
-from engine.files import ROOT, write_text
+from engine.files import ROOT, write_json
 from engine.fit import BEST
 from engine.runs import choose_device, provenance, random_generator, say
 from generator.generate import GRAPHS_PER_ROUND, decode_round
@@ -312,7 +312,7 @@ def measure(args: argparse.Namespace) -> None:
         history = provenance(args.seed, device=lab.device, threads=torch.get_num_threads(), **sources)
         path = Path(args.output) / f"{section}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps({"history": history, "result": result}) + "\n")
+        write_json(path, {"history": history, "result": result}, indent=None)
         say(f"{path}: {time.perf_counter() - start:.0f} s")
 
 

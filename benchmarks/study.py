@@ -6,7 +6,6 @@ again, an interrupted one is resumed; `--report` trains nothing and reports as f
 """
 
 import argparse
-import json
 import re
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ import torch
 
 from engine.cli import gpu_option, run
 from engine.errors import UserError
-from engine.files import ROOT, write_text
+from engine.files import ROOT, write_json
 from engine.runs import choose_device, provenance
 
 SMALL, EMA = "--hs 128 --lr 3e-4 --max-epoch 12", "--ema 0.998"
@@ -82,7 +81,7 @@ def measure(args: argparse.Namespace) -> None:
         rows.append(row | {"at": best["epoch"], "latest": latest, "curves": curves})
         print(f"{name:<20}{len(epochs):>7}{row['best']:>8.4f}{best['epoch']:>5}{latest:>8.4f}", flush=True)
     history = provenance(333, device=choose_device(args.gpu), threads=torch.get_num_threads())
-    write_text(Path(args.output), json.dumps({"history": history, "result": {"variants": rows}}) + "\n")
+    write_json(Path(args.output), {"history": history, "result": {"variants": rows}}, indent=None)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ The random subnets also tell how well the predictor ranks on these tasks, which 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from validation import correlations, validation_scores, within_tasks
 
 import search_spaces
 from database.items import draw_item, name_classes
 from database.workers import EvaluatorOptions
 from engine.cli import gpu_option, not_negative_int, positive_int, run
-from engine.files import ROOT, write_text
+from engine.files import ROOT, write_json
+from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
 from generator.generate import generate
 from loading import find_checkpoint, load_model
@@ -73,12 +72,12 @@ class Bench:
         self.evaluator = self.space.evaluator(options)
         supernet = read_supernet(args.supernet)
         self.config, self.epochs = supernet["config"], supernet.get("epoch")
-        self.sizes = (self.config.num_classes, self.config.image_size, self.config.width_mult)
+        self.space = self.space.sized(self.config.image_size, self.config.width_mult)
         self.pool = self.space.sample(POOL, random_generator(args.seed))
         self.pool_flops = self.flops(self.pool)
 
     def flops(self, archs: list) -> torch.Tensor:
-        return self.space.costs(archs, *self.sizes)[0]
+        return self.space.costs(archs, self.config.num_classes)[0]
 
     def accuracy(self, arch, item) -> float:
         """Measured with the same calibration images for every architecture of a task."""
@@ -215,13 +214,13 @@ def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
     bench = Bench(args)
     database = bench.validate()
-    rows = [row for number in tqdm(range(args.num_tasks), unit="task") for row in bench.task(number)]
+    rows = [row for number in progress(range(args.num_tasks), unit="task") for row in bench.task(number)]
     summary = summarize(rows)
     result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
     for name, figures in (result | summary).items():
         print(name + ": " + ", ".join(f"{key} {shown(value)}" for key, value in figures.items()))
     history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
-    write_text(args.out, json.dumps({"history": history, "result": result | {"summary": summary, "rows": rows}}) + "\n")
+    write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 import search_spaces
 from database.items import Item, draw_item, name_classes
@@ -16,6 +15,7 @@ from database.shards import ShardWriter, read_shard, shard_file, shard_files
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
 from engine.files import file_digest, save_torch
+from engine.progress import progress
 from engine.runs import random_generator, say
 from search_spaces import SearchSpace
 from tasks.features import find_features, load_features
@@ -45,7 +45,7 @@ def build_shards(options: ShardOptions) -> None:
         todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
         items = [draw_item(space, len(names), options.num_arch, options.seed, *item) for item in todo]
         peak = 0.0
-        with tqdm(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
+        with progress(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
             for item, result in _measured(options, names, items):
                 classes = [numbers[c] for c in item.classes]
                 record = {"number": item.number, "classes": classes, "archs": item.archs, **result}
@@ -71,7 +71,8 @@ def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
-    return {"supernet": supernet, "class_names": names, **values}
+    sizes = search_spaces.get(options.search_space).supernet_sizes(options.supernet)
+    return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}
 
 
 class _locks:
@@ -108,7 +109,8 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks, texts, accuracy, task = [], [], [], []
-    for path, header, records in _read_all(space, shards_folder(space, data_path)):
+    found = _read_all(space, shards_folder(space, data_path))
+    for path, header, records in found:
         missing = header["num_tasks"] - len(records)
         note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
         say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
@@ -124,7 +126,8 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     split, num_validation = split_by_task(torch.tensor(task))
     save_torch(folder / TASK_LIST, tasks)
     tensors = (torch.tensor(accuracy), torch.tensor(task), split)
-    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation)
+    supernet = found[0][1].get("sizes", {})  # shards of earlier versions do not say
+    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation, sizes=supernet)
     sizes = [len(classes) for classes in tasks]
     say(
         f"{written}: {len(texts)} architectures on {len(tasks)} tasks of {min(sizes)} to {max(sizes)} classes, "

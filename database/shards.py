@@ -7,11 +7,16 @@ import json
 import os
 import zlib
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import MinLen
 
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.schema import OPEN, Integer, Names, Percent, Size, Text, check, parse_json
+from search_spaces import Sizes
 
 FORMAT = "metad2a-shard-1"
 
@@ -33,7 +38,12 @@ def _line(value: dict[str, Any]) -> str:
 def _parse(line: str) -> dict[str, Any] | None:
     """The value of a line, None where its checksum does not agree."""
     digest, _, text = line.rstrip("\n").partition(" ")
-    return json.loads(text) if line.endswith("\n") and digest == f"{zlib.crc32(text.encode()):08x}" else None
+    if not line.endswith("\n") or digest != f"{zlib.crc32(text.encode()):08x}":
+        return None
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
 
 
 def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
@@ -47,19 +57,58 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     values = [_parse(line) for line in lines]
     if values and values[-1] is None and not lines[-1].endswith("\n"):
         values.pop()
-    if not values or None in values or values[0].get("format") != FORMAT:
+    remedy = (
+        "Remove the file and build that shard anew with the command that built it (python build_database.py "
+        f"--model_name predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
+    )
+    if not values or None in values:
         number = values.index(None) + 1 if None in values else 1
         alone = ", or remove that line alone to keep the others' results" if number > 1 else ""
-        raise UserError(
-            f"{path} is damaged in line {number}. Remove the file and build that shard anew with the command that "
-            f"built it (python build_database.py --index {int(path.stem.split('_')[1])} ...){alone}."
-        )
-    if shard_file(path.parent, values[0]["shard"]) != path:
-        raise UserError(f"{path} holds shard {values[0]['shard']}: it is a copy, or was renamed. Move it elsewhere.")
+        raise UserError(f"{path} is damaged in line {number}. {remedy}{alone}.")
+    header = check(path, values[0], _Header, "a shard", f"{remedy}.", FORMAT)
+    if shard_file(path.parent, header.shard) != path:
+        raise UserError(f"{path} holds shard {header.shard}: it is a copy, or was renamed. Move it elsewhere.")
+    for number, value in enumerate(values[1:], 2):
+        record = check(f"Line {number} of {path}", value, _Record, "a measured task", f"{remedy}.")
+        if not len(record.archs) == len(record.accuracy) or record.number >= header.num_tasks:
+            raise UserError(
+                f"Line {number} of {path} has {len(record.archs)} architectures and {len(record.accuracy)} accuracies "
+                f"of task {record.number} of {header.num_tasks}. {remedy}."
+            )
     counts = Counter(record["number"] for record in values[1:])
     if twice := [number for number, count in counts.items() if count > 1]:
         raise UserError(f"{path} holds task {twice[0]} twice. Remove one of the two lines.")
     return values[0], values[1:], sum(len(line.encode()) for line in lines[: len(values)])
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the first line of a shard says beside its format."""
+
+    __pydantic_config__ = OPEN
+
+    shard: Integer
+    search_space: Text
+    supernet: Text
+    class_names: Names
+    num_tasks: Size
+    num_archs: Size
+    num_calibration: Size
+    epochs: Size
+    seed: Integer
+    sizes: Sizes = field(default_factory=Sizes)  # not known of shards of earlier versions
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A task that was measured; classes are numbers in the features, from 1."""
+
+    __pydantic_config__ = OPEN
+
+    number: Integer
+    classes: Annotated[list[Size], MinLen(1)]
+    archs: Names
+    accuracy: list[Percent]
 
 
 class ShardWriter:
@@ -74,7 +123,7 @@ class ShardWriter:
         self.done: set[int] = set()
         if path.exists():
             before, records, size = read_shard(path)
-            differing = [name for name in header if before.get(name) != header[name]]
+            differing = [name for name in header if before.get(name, header[name]) != header[name]]
             if not records:  # a header alone, of whatever options
                 path.unlink()
             elif differing:

@@ -1,16 +1,22 @@
 """Checkpoints: everything that loading, resuming and trusting a model needs, in one file of tensors and text."""
 
 import argparse
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Gt
+from pydantic import Strict
 
+from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
+from engine.schema import CLOSED, Facts, Integer, Number, State, Text, check, describe
 
 FORMAT = "metad2a-checkpoint-1"
+WHAT = "a checkpoint"
 
 
 @dataclass
@@ -30,16 +36,18 @@ class Checkpoint:
         training: optimiser, scheduler and random state, for resuming; empty in a model for use alone.
     """
 
-    kind: str
-    search_space: str
-    config: dict[str, int]
-    state: dict[str, torch.Tensor]
-    extractor: str
-    target: dict[str, float] = field(default_factory=dict)
-    epoch: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    history: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    __pydantic_config__ = CLOSED
+
+    kind: Literal["generator", "predictor"]
+    search_space: Text
+    config: Facts
+    state: State
+    extractor: Text
+    target: dict[Text, Number] = field(default_factory=dict)
+    epoch: Integer = 0
+    metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
+    training: dict[Text, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint atomically.
@@ -66,20 +74,24 @@ def read_checkpoint(path: str | Path, kind: str, mend: str) -> Checkpoint:
         UserError: the file is missing, damaged, of the other model or of an unknown format.
     """
     value = load_torch(path, mend)
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a checkpoint. {mend}")
-    if "format" not in value:
+    if isinstance(value, dict) and "format" not in value:
         return _read_published(path, value, kind, mend)
-    if value["format"] != FORMAT:
-        raise UserError(f"{path} has the format {value['format']!r}, this version reads {FORMAT!r}. {mend}")
-    if missing := set(Checkpoint.__dataclass_fields__) - set(value):
-        raise UserError(f"{path} is damaged: it lacks {sorted(missing)[0]!r}. {mend}")
-    checkpoint = Checkpoint(**{name: value[name] for name in Checkpoint.__dataclass_fields__})
+    checkpoint = check(path, value, Checkpoint, WHAT, mend, FORMAT)
     if checkpoint.kind != kind:
         raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {mend}")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in checkpoint.state.values()):
-        raise UserError(f"{path} holds parameters that are not finite. {mend}")
+    if kind == "predictor" and checkpoint.history.get("names") != PUBLISHED:
+        check(path, checkpoint.target, Target, WHAT, mend)
     return checkpoint
+
+
+@dataclass(frozen=True)
+class Target:
+    """Scale of the accuracies (%) that a predictor was trained on."""
+
+    __pydantic_config__ = CLOSED
+
+    mean: Number
+    std: Annotated[Number, Gt(0)]
 
 
 # Sizes of a published state dict: (name of a parameter, its dimension).
@@ -92,33 +104,55 @@ PUBLISHED_SIZES = {
     },
 }
 PUBLISHED_MESSAGE = {"generator": "decoding_gate.0.weight", "predictor": "gate_forward.0.weight"}
+PUBLISHED_FEATURES = "intra_setpool.enc.0.mab.fc_q.weight"
 PUBLISHED_EXTRACTOR = "resnet18-32px"
 PUBLISHED = "published"  # the value of history["names"] for parameters under the authors' names
 
 
 def _read_published(path: str | Path, state: dict[str, Any], kind: str, mend: str) -> Checkpoint:
-    sizes = PUBLISHED_SIZES[kind]
-    other = "predictor" if kind == "generator" else "generator"
-    is_generator = "grud.weight_hh" in state
-    if "grue_forward.weight_hh" not in state or not all(torch.is_tensor(t) for t in state.values()):
-        raise UserError(f"{path} is neither a checkpoint of this program nor one of the authors'. {mend}")
-    if is_generator != (kind == "generator"):
+    what = "a checkpoint, neither of this program nor of the authors"
+    state = check(path, state, State, what, mend)
+    sizes = {**PUBLISHED_SIZES[kind], "max_n": (PUBLISHED_MESSAGE[kind], 1), "feature_dim": (PUBLISHED_FEATURES, 1)}
+    if ("grud.weight_hh" in state) != (kind == "generator") and "grue_forward.weight_hh" in state:
+        other = "predictor" if kind == "generator" else "generator"
         raise UserError(f"{path} holds a published {other}, but a {kind} is needed here. {mend}")
+    for name, _ in sizes.values():
+        if name not in state:
+            raise UserError(f"{path} is not {what}: it lacks {name!r}. {mend}")
+        if state[name].ndim != 2:
+            raise UserError(f"{path}: {name} is {describe(state[name])}, but should have two dimensions. {mend}")
     config = {size: state[name].shape[dim] for size, (name, dim) in sizes.items()}
-    config["max_n"] = state[PUBLISHED_MESSAGE[kind]].shape[1] - config["hs"]
-    config["feature_dim"] = state["intra_setpool.enc.0.mab.fc_q.weight"].shape[1]
+    config["max_n"] -= config["hs"]
     return Checkpoint(kind, "", config, state, PUBLISHED_EXTRACTOR, history={"names": PUBLISHED})
 
 
-def main() -> None:
-    """Strip a checkpoint of its training state and halve its precision, to be shipped."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("kind", choices=["generator", "predictor"])
-    parser.add_argument("source")
-    parser.add_argument("target")
-    args = parser.parse_args()
+def check_target(target: str, sources: list[str], overwrite: bool) -> None:
+    """Whether a command may write the file `target`.
+
+    Raises:
+        UserError: it is one of its sources, or is there already.
+    """
+    if any(Path(target).resolve() == Path(source).resolve() for source in sources):
+        raise UserError(f"{target} is what is read: give another file to write.")
+    if Path(target).exists() and not overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it.")
+
+
+def main(args: argparse.Namespace) -> None:
+    check_target(args.target, [args.source], args.overwrite)
     read_checkpoint(args.source, args.kind, "Train it first.").for_use(torch.float16).save(args.target)
 
 
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Strip a checkpoint of its training state and halve its precision, to be shipped."
+    )
+    parser.add_argument("kind", choices=["generator", "predictor"])
+    parser.add_argument("source")
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(run(build_parser(), main))

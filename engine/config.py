@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from engine.errors import UserError
+from engine.schema import CLOSED, Size
 from set_encoder.modules import NUM_HEADS
 
 
@@ -14,11 +15,13 @@ class ModelConfig:
         UserError: a size is not a positive integer, or `nz` is not a multiple of the attention heads.
     """
 
-    max_n: int  # N, vertices of a graph
-    num_vertex_type: int  # T, vertex types
-    hs: int  # H, width of vertex states
-    nz: int  # Z, width of dataset and graph vectors
-    feature_dim: int = 512  # D, width of image features
+    __pydantic_config__ = CLOSED
+
+    max_n: Size  # N, vertices of a graph
+    num_vertex_type: Size  # T, vertex types
+    hs: Size  # H, width of vertex states
+    nz: Size  # Z, width of dataset and graph vectors
+    feature_dim: Size = 512  # D, width of image features
 
     def __post_init__(self):
         for field in fields(self):

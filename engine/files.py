@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import pickle
-import struct
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,30 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.cli import ALLOW_PICKLE_VARIABLE
 from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 ASSETS = ROOT / "assets"
-# What torch.load raises for files that are not whole, besides UnpicklingError
-DAMAGED = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    AssertionError,
-    struct.error,
-)
-ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
+# In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
+UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
     """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
 
     Raises:
-        UserError: the folder cannot be made or written, or the disk is full.
+        UserError: the folder cannot be made or written, or the disk is full. Whatever else `write` raises is passed on.
     """
     path = Path(path)
     temporary = None
@@ -49,11 +41,20 @@ def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in UNWRITABLE):
+            raise
         raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed `atomic_write` left in a folder and below it; nobody else may be writing there."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def _umask() -> int:
@@ -65,6 +66,19 @@ def _umask() -> int:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
+    """Write numbers, text, lists and dictionaries as JSON, atomically; NaN and infinity, which JSON lacks, as null."""
+    write_text(path, json.dumps(_without_nan(value), indent=indent, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_torch(path: str | Path, value: Any) -> None:
@@ -98,7 +112,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
         raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
-    except DAMAGED as error:
+    except Exception as error:  # torch.load raises all sorts for files that are not whole
         raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
 
 
@@ -108,15 +122,28 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(*values: Any) -> str:
+    """A digest of tensors (type, shape and numbers) and of what JSON holds."""
+    digest = hashlib.sha256()
+    for value in values:
+        if torch.is_tensor(value):
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            digest.update(json.dumps(value, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
 def identity_key(identity: dict[str, Any]) -> str:
     """A short name for a result that depends on all of `identity`, numbers and text."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def shown(path: str | Path) -> str:
-    """A path as messages and records name it: shipped files relative to the repository."""
+    """A path as messages and records name it, text in any case; shipped files relative to the repository."""
     path = Path(path)
-    return str(path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path)
+    path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _first_line(error: Exception) -> str:

@@ -3,21 +3,39 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn as nn
-from tqdm import tqdm
+from annotated_types import MaxLen
+from pydantic import Strict
 
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
-from engine.runs import TextLog, random_generator, say
+from engine.progress import progress
+from engine.runs import TextLog, command_line, random_generator
+from engine.schema import (
+    BYTES,
+    OPEN,
+    Integer,
+    State,
+    TensorOf,
+    Text,
+    check,
+    check_form,
+    check_optimizer,
+    check_rng,
+    check_state,
+)
+from engine.training_run import TrainingRun
 from meta_train.options import FitOptions
 from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
+PRODUCTS = ("model/ckpt_*.pt",)  # of a run in its folder
+FREE = ("max_epoch", "save_epoch")  # may change when a run is resumed
 
 
 class Objective(Protocol):
@@ -84,7 +102,7 @@ class _State:
             self.model.load_state_dict(self.raw)
             self.raw = {}
 
-    def training_state(self, options: FitOptions) -> dict[str, Any]:
+    def training_state(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -92,8 +110,6 @@ class _State:
             "raw": self.raw,
             "steps": self.steps,
             "best": self.best,
-            "options": asdict(options),
-            "device": self.rng.device.type,
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -108,33 +124,38 @@ class _State:
         self.epoch = checkpoint.epoch
 
 
-def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, overwrite: bool, template: Checkpoint):
-    """Train, validate after every epoch, and keep checkpoints in `folder`/model.
+def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: Checkpoint) -> None:
+    """Train, validate after every epoch, and keep checkpoints in `model` below the run's folder.
 
     Args:
-        folder: of the results of this model; its log is `folder`/log.txt.
-        resume: continue from `ckpt_last.pt`. The weights are then those of an uninterrupted run.
-        overwrite: replace the checkpoints of an earlier run.
-        template: a checkpoint whose kind, configuration, extractor and history every saved one takes.
+        run: begun; where it resumes, training goes on from `ckpt_last.pt`, and the weights are then those of an
+            uninterrupted run. Its log is `log.txt`.
+        template: a checkpoint whose kind, configuration, extractor and target every saved one takes.
 
     Raises:
-        UserError: an earlier run is in the way, there is none to resume, its options differ, or the loss is not
-            finite.
+        UserError: the checkpoint to resume from is missing or another run's, or the loss is not finite.
         KeyboardInterrupt: interrupted; the last finished epoch is on disk.
     """
-    models = folder / "model"
-    _check_folder(models, resume, overwrite)
-    log = TextLog(folder / "log.txt")
+    models = run.folder / "model"
+    log = TextLog(run.folder / "log.txt")
     state = _State(objective, options)
-    if resume:
+    template = replace(template, history=run.history)
+
+    def save(name: str, metrics: dict[str, float]) -> None:
+        training = state.training_state() | {"identity": run.identity}
+        changes = {"state": state.model.state_dict(), "epoch": state.epoch, "metrics": metrics, "training": training}
+        replace(template, **changes).save(models / name)
+
+    if run.resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
-        _check_options(checkpoint, options, template, state.rng.device, models / LAST)
+        run.check(checkpoint.training.get("identity"), models / LAST)
+        _check_training(checkpoint, state, models / LAST)
         state.restore(checkpoint)
-        log(f"resumed after epoch {state.epoch}: {template.history['command']}")
+        log(f"resumed after epoch {state.epoch}: {command_line()}")
     else:
-        log(f"started: {template.history['command']}")
-        _save(state, options, template, {}, models / LAST)
-    write_scalar, close_writer = _scalar_writer(folder / "tensorboard")
+        log(f"started: {command_line()}")
+        save(LAST, {})
+    write_scalar, close_writer = _scalar_writer(run.folder / "tensorboard")
     try:
         for epoch in range(state.epoch + 1, options.max_epoch + 1):
             loss = _train_epoch(objective, state, options, epoch)
@@ -142,51 +163,52 @@ def fit(objective: Objective, options: FitOptions, folder: Path, resume: bool, o
             state.epoch = epoch
             with state.averaged():
                 metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
-                _save_epoch(objective, state, options, template, metrics, models)
+                for name in _names(objective, state, options, metrics):
+                    save(name, metrics)
             log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
             for name, value in metrics.items():
                 write_scalar(name, value, epoch)
-    except KeyboardInterrupt:
-        say(f"Interrupted: epoch {state.epoch} is saved. Continue with the same command and --resume.")
-        raise
     finally:
         close_writer()
     log(f"finished after epoch {state.epoch}; checkpoints are in {models}")
 
 
-def _check_folder(models: Path, resume: bool, overwrite: bool) -> None:
-    earlier = sorted(models.glob("ckpt_*.pt"))
-    if resume and not (models / LAST).is_file():
-        raise UserError(f"Nothing to resume: {models / LAST} is missing. Start without --resume.")
-    if resume or not earlier:
-        return
-    if not overwrite:
-        raise UserError(
-            f"{models} holds the checkpoints of an earlier run. Continue it with --resume, replace it with "
-            "--overwrite, or give another --save-path."
-        )
-    for path in earlier:
-        path.unlink()
+def _names(objective: Objective, state: _State, options: FitOptions, metrics: dict[str, float]) -> list[str]:
+    """The checkpoints to write after an epoch; `state.best` becomes the best figure so far."""
+    names = [LAST]
+    if state.epoch % options.save_epoch == 0 or state.epoch == options.max_epoch:
+        names.insert(0, f"ckpt_{state.epoch}.pt")
+    metric = metrics.get(objective.best_metric or "")
+    if metric is not None and metric > state.best:
+        state.best = metric
+        names.insert(0, BEST)
+    return names
 
 
-def _check_options(
-    checkpoint: Checkpoint, options: FitOptions, template: Checkpoint, device: torch.device, path: Path
-) -> None:
-    if not checkpoint.training:
-        raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
-    before, now = dict(checkpoint.training["options"]), asdict(options)
-    before.update(checkpoint.config, extractor=checkpoint.extractor, search_space=checkpoint.search_space)
-    now.update(template.config, extractor=template.extractor, search_space=template.search_space)
-    before.update(checkpoint.target, tuples=checkpoint.history.get("tuples"), device=checkpoint.training.get("device"))
-    now.update(template.target, tuples=template.history.get("tuples"), device=device.type)
-    before = asdict(FitOptions()) | before  # an older checkpoint lacks the newer options
-    differing = [name for name in now if name not in ("max_epoch", "save_epoch") and before.get(name) != now[name]]
-    if differing:
-        name = differing[0]
-        raise UserError(
-            f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of the "
-            "first run, or start anew with --overwrite."
-        )
+@dataclass(frozen=True)
+class _Training:
+    """What `_State.training_state` has and `_check_training` cannot tell from a state that was just made."""
+
+    __pydantic_config__ = OPEN
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
+    rng: Annotated[torch.Tensor, TensorOf(BYTES, ("n",))]
+    best: Annotated[float, Strict()]
+    raw: State | Annotated[dict[Text, Any], MaxLen(0)] = field(default_factory=dict)
+    steps: Integer = 0
+
+
+def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
+    """Raise a UserError unless the training state is one of this model."""
+    mend, training = "Start anew with --overwrite.", checkpoint.training
+    check(path, training, _Training, "a checkpoint to resume from", mend)
+    for weights in (checkpoint.state, training.get("raw")):
+        if weights:
+            check_state(path, weights, state.model, "its configuration", mend)
+    check_optimizer(path, training["optimizer"], state.optimizer, mend)
+    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", mend)
+    check_rng(path, training["rng"], state.rng, mend)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:
@@ -195,7 +217,9 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
     rng = state.rng
     rows = objective.draws.shuffled(objective.training, rng)
     total = torch.zeros((), device=rng.device)
-    batches = tqdm(rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch")
+    batches = progress(
+        rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch"
+    )
     for batch in batches:
         loss = objective.loss(batch, rng)
         state.step(loss)
@@ -206,27 +230,6 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
             f"The training loss became {mean} in epoch {epoch}. The last good epoch is saved; try a smaller --lr."
         )
     return mean
-
-
-def _save_epoch(objective: Objective, state: _State, options: FitOptions, template, metrics, models: Path) -> None:
-    metric = metrics.get(objective.best_metric or "")
-    if metric is not None and metric > state.best:
-        state.best = metric
-        _save(state, options, template, metrics, models / BEST)
-    if state.epoch % options.save_epoch == 0 or state.epoch == options.max_epoch:
-        _save(state, options, template, metrics, models / f"ckpt_{state.epoch}.pt")
-    _save(state, options, template, metrics, models / LAST)
-
-
-def _save(state: _State, options: FitOptions, template: Checkpoint, metrics: dict[str, float], path: Path) -> None:
-    checkpoint = replace(
-        template,
-        state=state.model.state_dict(),
-        epoch=state.epoch,
-        metrics=metrics,
-        training=state.training_state(options),
-    )
-    checkpoint.save(path)
 
 
 def _scalar_writer(folder: Path) -> tuple[Callable[[str, float, int], None], Callable[[], None]]:

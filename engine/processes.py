@@ -53,7 +53,8 @@ def from_environment() -> Processes:
     values = [os.environ.get(name) for name in names]
     if all(value is None for value in values) or values[1:2] == ["1"]:
         return Processes()
-    if not all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values):
+    whole = all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values)
+    if not whole or "MASTER_ADDR" not in os.environ:
         given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True) if value is not None)
         raise UserError(
             f"The environment has {given}, which is not what torchrun sets: unset these variables, or start with "

@@ -4,6 +4,7 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
+from engine.schema import describe
 
 
 def published_name(name: str, renames: dict[str, str]) -> str:
@@ -28,7 +29,7 @@ def load_published(
         The skipped names, sorted.
 
     Raises:
-        UserError: a parameter is missing, unknown or of another shape.
+        UserError: a parameter is missing, unknown of another shape, or of integers.
     """
     wanted = {published_name(name, renames): parameter for name, parameter in model.state_dict().items()}
     extra = sorted(set(state_dict) - set(wanted))
@@ -36,9 +37,10 @@ def load_published(
     problems = [f"unknown {name}" for name in extra if name not in skipped]
     problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
     problems += [
-        f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(parameter.shape)}"
+        f"{name} is {describe(state_dict[name])}, expected {tuple(parameter.shape)}"
         for name, parameter in wanted.items()
-        if name in state_dict and state_dict[name].shape != parameter.shape
+        if name in state_dict
+        and (state_dict[name].shape != parameter.shape or not state_dict[name].is_floating_point())
     ]
     if problems:
         raise UserError(f"Not a published checkpoint of this {type(model).__name__}: " + "; ".join(problems[:4]))

@@ -1,6 +1,7 @@
 """What a run is: its device, random generators, log and where it came from."""
 
 import ctypes
+import math
 import platform
 import resource
 import shlex
@@ -73,6 +74,11 @@ def peak_memory() -> str:
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A random generator of its own, so that no other use of randomness can shift a result."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def cosine(done: float) -> float:
+    """The share of the first learning rate when the share `done` of the steps is; it falls from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def command_line() -> str:

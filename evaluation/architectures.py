@@ -1,14 +1,19 @@
 """Which architecture to evaluate: a search's choice, a text, or a configuration of NSGANetV2."""
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from annotated_types import Le, MinLen
+from typing_extensions import TypedDict
 
 import search_spaces
 from engine.errors import UserError
+from engine.schema import Number, Size, Text, check, read_json
+from search_spaces import SearchSpace
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
+from supernet.model import MAX_IMAGE_SIZE
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Chosen:
     image_size: int | None = None
 
 
-def searched(folder: Path, bound: float | None, mend: str) -> Chosen:
-    """The best predicted architecture of a meta-test's first run, of at most `bound` million multiply-accumulates.
+def searched(folder: Path, mend: str) -> list[Chosen]:
+    """The architectures of a meta-test's first run, best predicted first.
 
     Args:
         mend: how to make the ranking, a sentence that ends in the command.
 
     Raises:
-        UserError: the ranking is missing or damaged, or holds none that small.
+        UserError: the ranking is missing or damaged.
     """
     space = search_spaces.get("ofa_mbv3")
     path = folder / "best_arch" / "ranking_run_1.csv"
@@ -41,17 +46,34 @@ def searched(folder: Path, bound: float | None, mend: str) -> Chosen:
         raise UserError(f"{path} is missing. {mend}")
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(float(row["mflops"]), space.from_text(row["architecture"])) for row in csv.DictReader(file)]
+            found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}). {mend}") from error
-    if not rows:
+    if not found:
         raise UserError(f"{path} holds no architectures. {mend}")
-    for flops, arch in rows:
-        if bound is None or flops <= bound:
-            return Chosen(arch, str(path))
+    return found
+
+
+def first_within(
+    bound: float | None, candidates: list[Chosen], space: SearchSpace, num_classes: int
+) -> tuple[Chosen, dict[str, float]]:
+    """The first of the candidates of at most `bound` million multiply-accumulates, and its costs.
+
+    Args:
+        space: of the size that is evaluated, which need not be that of the search.
+
+    Raises:
+        UserError: none is that small.
+    """
+    smallest = float("inf")
+    for chosen in candidates:
+        cost = space.cost(chosen.arch, num_classes)
+        if bound is None or cost["flops"] <= bound:
+            return chosen, cost
+        smallest = min(smallest, cost["flops"])
     raise UserError(
-        f"--bound {bound:g}: none of the {len(rows)} candidates in {path} is that small, the smallest has "
-        f"{min(flops for flops, _ in rows):.6g} MFLOPs. {mend} --bound {bound:g}"
+        f"--bound {bound:g}: none of the {len(candidates)} candidates of {candidates[0].source} is that small for "
+        f"{space.size_text}, the smallest has {smallest:.6g} MFLOPs. Raise it, or search with that --bound."
     )
 
 
@@ -65,22 +87,44 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
         UserError: the file is missing or damaged, or its network is none of this space.
     """
     space = search_spaces.get("ofa_mbv3")
+    what, mend = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
+    value = read_json(path, dict[Text, Any], what, mend)
+    config = check(path, value, _Network if "blocks" in value else _Subnet, what, mend)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-        if "blocks" in value:
-            arch = _from_blocks(value["blocks"])
+        if "blocks" in config:
+            arch = _from_blocks(config["blocks"])
         else:
-            arch = {"ks": _padded(value["ks"], value["d"]), "e": _padded(value["e"], value["d"]), "d": value["d"]}
-        size = value.get("r")
-        width = float(value.get("w", width_mult))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"--model-config {path} is not a configuration of NSGANetV2 ({type(error).__name__}: {error}). It is a "
-            "JSON file with 'ks', 'e' and 'd', or with the 'blocks' of the network."
-        ) from error
+            arch = {name: _padded(config[name], config["d"]) for name in ("ks", "e")} | {"d": config["d"]}
+        arch = space.from_text(str(arch))
+    except ValueError as error:  # a UserError is one
+        raise UserError(f"{path} is not {what}: {error}. {mend}") from error
+    size, width = config.get("r"), config.get("w", width_mult)
     if width != width_mult:
         raise UserError(f"{path} is of a supernet {width:g} wide, but --supernet is {width_mult:g} wide.")
-    return Chosen(space.from_text(str(arch)), str(path), size)
+    return Chosen(arch, str(path), size)
+
+
+_Choices = list[Annotated[Size, Le(max(*KERNELS, *EXPANSIONS, *DEPTHS))]]
+_More = {"r": NotRequired[Annotated[Size, Le(MAX_IMAGE_SIZE)]], "w": NotRequired[Number]}
+_Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **_More})
+
+
+class _Layer(TypedDict):
+    """A layer of a network's configuration, as far as it matters here."""
+
+    kernel_size: Size
+    expand_ratio: Number
+
+
+class _Block(TypedDict):
+    """A layer with or without a shortcut around it; the key has two names in use."""
+
+    shortcut: Any
+    conv: NotRequired[_Layer | None]
+    mobile_inverted_conv: NotRequired[_Layer | None]
+
+
+_Network = TypedDict("_Network", {"blocks": Annotated[list[_Block], MinLen(1)], **_More})
 
 
 def _padded(values: list[int], depths: list[int]) -> list[int]:
@@ -96,9 +140,12 @@ def _from_blocks(blocks: list[dict[str, Any]]) -> Arch:
     """Layers of a network, the first block left out; a stage begins where a block has no shortcut."""
     stages: list[list[dict[str, Any]]] = []
     for block in blocks[1:]:
-        if block["shortcut"] is None:
+        layer = block.get("conv") or block.get("mobile_inverted_conv")
+        if layer is None:
+            raise ValueError("a block has neither 'conv' nor 'mobile_inverted_conv'")
+        if block["shortcut"] is None or not stages:
             stages.append([])
-        stages[-1].append(block.get("conv") or block["mobile_inverted_conv"])
+        stages[-1].append(layer)
     depths = [len(stage) for stage in stages]
     if len(stages) != NUM_STAGES or not set(depths) <= set(DEPTHS):
         raise ValueError(f"stages of {depths} layers")

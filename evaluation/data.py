@@ -3,7 +3,6 @@
 Dimensions: M images, s side of the network's input in pixels.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,10 +12,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from engine.errors import UserError
+from engine.files import content_digest
+from tasks.content import images_digest
 from tasks.imagenet import CROP, MEAN, STD
-from tasks.images import ImageSource, read_rgb, split_folder
+from tasks.images import ImageSource, read_rgb
 from tasks.pixels import stratified_split
-from tasks.sources import open_source
+from tasks.sources import open_source, usable_for_tests
 
 CIFAR = ("cifar10", "cifar100")
 
@@ -67,31 +68,22 @@ def load_fine_tuning_data(
 ) -> FineTuningData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
-    Validation images, which choose the epoch, are a share of the training images; where a folder has no `test`, 20 %
-    of each class are for testing.
+    Validation images, which choose the epoch, are a share of the training images.
 
     Raises:
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
-    has_test = image_folder is None or split_folder(image_folder, "test") is not None
-    source = open_source(name, image_folder, "train", data_path, mirror)
+    source, test_source = (open_source(name, image_folder, part, data_path, mirror) for part in ("train", "test"))
     names = source.class_names
     if len(names) < 2:
         raise UserError(f"{source.origin} has one class ({names[0]!r}): there is nothing to tell apart.")
-    if has_test:
-        test_source = open_source(name, image_folder, "test", data_path, mirror)
-        if test_source.class_names != names:
-            raise UserError(f"{image_folder or name}: train and test do not have the same classes.")
-        rest, test = torch.arange(len(source.labels)), torch.arange(len(test_source.labels))
-    else:
-        test_source = source
-        rest, test = stratified_split(source.labels, names, seed)
-    train, valid = stratified_split(source.labels[rest], names, seed + 1, valid_share)
-    train, valid = rest[train], rest[valid]
+    if test_source.class_names != names:
+        raise UserError(f"{image_folder or name}: train and test do not have the same classes.")
+    test = usable_for_tests(name, image_folder, len(test_source.labels)).nonzero()[:, 0]
+    train, valid = stratified_split(source.labels, names, seed, valid_share)
     augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)
     parts = (Part(source, train, augment), Part(source, valid, plain), Part(test_source, test, plain))
-    described = "\n".join(f"{part.source.describe(i)} {part.source.labels[i]}" for part in parts for i in part.numbers)
-    fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
+    fingerprint = content_digest(*(images_digest(part.source, torch.tensor(part.numbers)) for part in parts))
     return FineTuningData(name, names, *parts, fingerprint, source.origin)
 
 

@@ -1,7 +1,5 @@
 """The accuracy of a MobileNetV3 architecture on a dataset, from its choice to the result file."""
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +7,10 @@ from typing import Any
 import torch
 
 import search_spaces
-from engine.errors import UserError
-from engine.files import file_digest, identity_key, write_text
+from engine.files import file_digest, identity_key, write_json
 from engine.runs import TextLog, keep_freed_memory, provenance
-from evaluation.architectures import Chosen, read_model_config, searched
+from engine.training_run import TrainingRun
+from evaluation.architectures import Chosen, first_within, read_model_config, searched
 from evaluation.data import FineTuningData, load_fine_tuning_data
 from evaluation.finetune import FineTuning, fine_tune, fine_tuned_network
 from networks.train import Run
@@ -46,6 +44,7 @@ class EvaluationOptions:
 
 
 space = search_spaces.get("ofa_mbv3")
+PRODUCTS = ("*.pt", "result.json")  # of a run in its folder
 
 
 def evaluate(options: EvaluationOptions) -> str:
@@ -60,22 +59,25 @@ def evaluate(options: EvaluationOptions) -> str:
     keep_freed_memory()
     protocol = FineTuning(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)
     supernet, config = load_supernet(options.supernet)
-    chosen = choose(options, config.width_mult)
-    size = options.image_size or chosen.image_size or config.image_size
+    candidates = choose(options, config.width_mult)
+    size = options.image_size or candidates[0].image_size or config.image_size
     images = (options.data_name, options.image_folder, options.data_path, options.mirror)
     data = load_fine_tuning_data(*images, size, protocol.cutout, options.valid_share, options.seed)
+    sized = space.sized(size, config.width_mult)
+    chosen, cost = first_within(options.bound, candidates, sized, len(data.class_names))
     identity = identify(options, chosen, data, size, protocol)
-    folder = prepare(options, identity)
+    history = provenance(options.seed, supernet=options.supernet, images=data.origin, architecture=chosen.source)
+    folder = Path(options.save_path) / space.results_folder / "evaluation" / data.name / identity_key(identity)
     torch.manual_seed(options.seed)  # of the classifier's weights
     network = fine_tuned_network(supernet, chosen.arch, len(data.class_names), protocol).to(options.device)
-    run = Run(network, protocol, identity, options.seed, folder / "ckpt_last.pt")
-    run.restore()
-    figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
-    cost = space.cost(chosen.arch, len(data.class_names), size, config.width_mult)
-    history = provenance(options.seed, supernet=options.supernet, images=data.origin, architecture=chosen.source)
     sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
-    value = {**identity, **cost, **figures, "num_images": sizes, "history": history}
-    write_text(folder / "result.json", json.dumps(value, indent=1) + "\n")
+    with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as training:
+        training.begin(identity, history)
+        run = Run(network, protocol, identity, options.seed, folder / "ckpt_last.pt")
+        run.restore()
+        figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
+        value = {**identity, **cost, **figures, "num_images": sizes, "history": training.history}
+        write_json(folder / "result.json", value)
     return "\n".join(
         [
             f"{identity['architecture']} of {chosen.source}",
@@ -87,19 +89,19 @@ def evaluate(options: EvaluationOptions) -> str:
     )
 
 
-def choose(options: EvaluationOptions, width_mult: float) -> Chosen:
-    """The architecture that the options name."""
+def choose(options: EvaluationOptions, width_mult: float) -> list[Chosen]:
+    """The architecture that the options name, or all of a search, best first."""
     if options.arch:
-        return Chosen(space.from_text(options.arch), "--arch")
+        return [Chosen(space.from_text(options.arch), "--arch")]
     if options.model_config:
-        return read_model_config(options.model_config, width_mult)
+        return [read_model_config(options.model_config, width_mult)]
     folder = Path(options.save_path) / space.results_folder / "meta_test" / options.data_name
     mend = (
         f"Search with: python main.py --model generator --search-space {space.name} --test --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
         + (f" --image-folder {options.image_folder}" if options.image_folder else "")
     )
-    return searched(folder / str(options.num_gen_arch), options.bound, mend)
+    return searched(folder / str(options.num_gen_arch), mend)
 
 
 def identify(
@@ -115,15 +117,3 @@ def identify(
         "protocol": asdict(protocol),
         "seed": options.seed,
     }
-
-
-def prepare(options: EvaluationOptions, identity: dict[str, Any]) -> Path:
-    """Make the run's folder, or see whether the one that is there may be continued or replaced."""
-    parent = Path(options.save_path) / space.results_folder / "evaluation" / identity["dataset"]
-    folder = parent / identity_key(identity)
-    if folder.exists() and not options.resume:
-        if not options.overwrite:
-            raise UserError(f"{folder} has an earlier run of this: continue with --resume or replace with --overwrite.")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

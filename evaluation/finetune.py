@@ -6,17 +6,21 @@ Dimensions: B images of a batch, K classes.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Sampler
 from torchvision.ops import stochastic_depth
-from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
-from engine.runs import random_generator
+from engine.progress import progress
+from engine.runs import cosine, random_generator
+from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
 from networks.train import Run
 from search_spaces.ofa_mbv3 import Arch
@@ -25,6 +29,14 @@ from tasks.images import read_batches
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
+
+
+class Best(TypedDict):
+    """The best epoch so far: validation accuracy (%), number from 1, weights."""
+
+    valid: Percent
+    epoch: Size
+    network: State
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class FineTuning:
     clip: float = 5.0
 
     def learning_rate(self, epoch: int) -> float:
-        return 0.5 * self.lr * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.lr * cosine(epoch / self.epochs)
 
 
 def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:
@@ -80,7 +92,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
     order = _Order(len(data.train))
     train = _loader(run, data.train, run.protocol.batch_size, num_workers, order)
     held_out, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))
-    best = load_torch(path, "Start anew with --overwrite.") if path.is_file() and run.epoch else {"valid": -1.0}
+    best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
         order.seed = run.seed * 1_000_000 + epoch
         loss = _train_epoch(run, train, epoch, order.seed)
@@ -92,9 +104,21 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
         run.save()
         log(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
     last = accuracy(run.network, test_images)
-    run.network.load_state_dict(load_torch(path, "Start anew with --overwrite.")["network"])
+    run.network.load_state_dict(read_best(run, path)["network"])
     test = accuracy(run.network, test_images)
     return {"valid": best["valid"], "test": test, "epoch": best["epoch"], "test_of_last_epoch": last}
+
+
+def read_best(run: Run, path: Path) -> dict[str, Any]:
+    """The best epoch so far: its validation accuracy (%), number and weights.
+
+    Raises:
+        UserError: the file is missing, damaged or of another network.
+    """
+    mend = "Start anew with --overwrite."
+    best = check(path, load_torch(path, mend), Best, "the best epoch of a fine-tuning", mend)
+    check_state(path, best["network"], run.network, "its architecture", mend)
+    return best
 
 
 class _Order(Sampler):
@@ -133,7 +157,8 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, seed: int) -> float:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
     total = torch.zeros((), device=run.device)
-    batches = tqdm(read_batches(loader), f"epoch {epoch + 1}/{protocol.epochs}", len(loader), leave=False, unit="batch")
+    described = f"epoch {epoch + 1}/{protocol.epochs}"
+    batches = progress(read_batches(loader), described, len(loader), leave=False, unit="batch")
     for images, labels in batches:
         if len(labels) == 1:  # batch norm needs two
             continue

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from engine.progress import progress
 from generator.model import GeneratorModel
 from search_spaces import SearchSpace
 from tasks.features import Features, draw_dataset
@@ -54,17 +55,20 @@ def generate(
     seen: set[str] = set()
     found: list[Any] = []
     num_decoded = num_valid = idle = 0
-    while len(found) < num_arch and idle < PATIENCE:
-        archs = decode_round(model, space, features, num_sample, rng, num_class)
-        before = len(found)
-        for arch in archs:
-            if arch is not None and (text := space.to_text(arch)) not in seen:
-                seen.add(text)
-                if accept(arch):
-                    found.append(arch)
-        num_decoded += len(archs)
-        num_valid += sum(arch is not None for arch in archs)
-        idle = idle + 1 if len(found) == before else 0
+    with progress(total=num_arch, desc="candidates", leave=False, delay=1, miniters=0) as bar:
+        while len(found) < num_arch and idle < PATIENCE:
+            archs = decode_round(model, space, features, num_sample, rng, num_class)
+            before = len(found)
+            for arch in archs:
+                if arch is not None and (text := space.to_text(arch)) not in seen:
+                    seen.add(text)
+                    if accept(arch):
+                        found.append(arch)
+            num_decoded += len(archs)
+            num_valid += sum(arch is not None for arch in archs)
+            idle = idle + 1 if len(found) == before else 0
+            bar.set_postfix(graphs=num_decoded, refresh=False)
+            bar.update(len(found) - before)
     return Generated(found[:num_arch], num_decoded, num_valid, len(seen))
 
 

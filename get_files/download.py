@@ -16,15 +16,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import torch
 from filelock import FileLock
-from tqdm import tqdm
 
 from engine.cli import MIRROR_VARIABLE, mirror_option, run
 from engine.errors import UserError
 from engine.files import write_text
+from engine.progress import progress
 from engine.runs import say
 from get_files.manifest import PublishedFile
 
@@ -35,6 +36,7 @@ MAX_DAMAGES = 2  # whole transfers that turn out to be damaged
 BAD_ARCHIVE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error)
 BACK_OFF = 1.0  # seconds before the first retry; doubled each time
 TIMEOUT = 60.0  # seconds without a byte
+NO_CONNECTION = "no connection to the server"
 RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -113,7 +115,9 @@ def place(path: str, data_path: str | Path) -> Path:
     return Path(data_path) / path.removeprefix("data/") if path.startswith("data/") else Path(path)
 
 
-def fetch(file: PublishedFile, mirror: str | None = None, data_path: str | Path = "data") -> Path:
+def fetch(
+    file: PublishedFile, mirror: str | None = None, data_path: str | Path = "data", dead_hosts: set[str] | None = None
+) -> Path:
     """Have a verified copy of `file` in its place; returns its path.
 
     A copy that is there and verifies is kept, wherever it came from. A transfer that broke off is resumed from its
@@ -122,6 +126,7 @@ def fetch(file: PublishedFile, mirror: str | None = None, data_path: str | Path 
     Args:
         mirror: an address or a folder that has the same files under their `target` paths.
         data_path: takes the place of `data`.
+        dead_hosts: servers that gave no connection, which are not tried; one that gives none now is added.
 
     Raises:
         UserError: the file cannot be had; what was there before is untouched.
@@ -131,7 +136,7 @@ def fetch(file: PublishedFile, mirror: str | None = None, data_path: str | Path 
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(_lock_file(target)):
             if not _have(target, file):
-                _bring(target, file, mirror)
+                _bring(target, file, mirror, set() if dead_hosts is None else dead_hosts)
             if file.extract_to:
                 extract(target, place(file.extract_to, data_path))
     except OSError as error:
@@ -164,11 +169,14 @@ def _by_hand(file: PublishedFile, target: Path) -> str:
     )
 
 
-def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
+def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: set[str]) -> None:
     part = Path(f"{target}.part")
     address = f"{mirror.rstrip('/')}/{file.target}" if mirror else file.address
+    host = urlsplit(address).netloc
     mend = _by_hand(file, target)
-    failures = damages = 0
+    if host in dead_hosts:
+        raise UserError(f"{address}: {NO_CONNECTION}, as a moment ago. {mend}")
+    failures = damages = absences = 0
     reached = part.stat().st_size if part.is_file() else 0
     while True:
         try:
@@ -181,6 +189,7 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
         except (TryAgain, requests.RequestException) as error:
             failure = f"{address}: {_reason(error)}"
             size = part.stat().st_size if part.is_file() else 0
+            absences += size <= reached and isinstance(error, requests.ConnectionError)
             failures = 1 if size > reached else failures + 1  # a slow line that goes on is no reason to give up
             reached = max(reached, size)
         except Damaged as error:
@@ -189,6 +198,8 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None) -> None:
             failures = 1
             failure = f"What {address} sent for {target} is damaged: {error}"
         if failures >= MAX_FAILURES or damages >= MAX_DAMAGES:
+            if absences >= MAX_FAILURES:
+                dead_hosts.add(host)
             raise UserError(f"{failure}. {mend}")
         wait = BACK_OFF * 2 ** (failures - 1)
         say(f"{failure}. Trying again in {wait:g} s.")
@@ -203,7 +214,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer for {TIMEOUT:g} s"
     if isinstance(error, requests.ConnectionError):
-        return "no connection to the server"
+        return NO_CONNECTION
     return str(error)
 
 
@@ -277,7 +288,7 @@ def _expected_length(response: requests.Response, done: int) -> int | None:
 def _write_body(response: requests.Response, part: Path, done: int, length: int | None, name: str) -> None:
     with (
         part.open("ab" if done else "wb") as stream,
-        tqdm(total=length, initial=done, unit="B", unit_scale=True, desc=name) as bar,
+        progress(total=length, initial=done, unit="B", unit_scale=True, desc=name) as bar,
     ):
         for chunk in response.iter_content(NETWORK_CHUNK):
             stream.write(chunk)
@@ -347,15 +358,15 @@ def _move(source: Path, target: Path) -> None:
 
 
 def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str | Path = "data") -> None:
-    """Fetch files one after the other; one that fails does not keep the rest.
+    """Fetch files one after the other; one that fails does not keep the rest, a server that is away is tried once.
 
     Raises:
         UserError: some could not be had.
     """
-    failed = []
+    failed, dead_hosts = [], set()
     for file in files:
         try:
-            fetch(file, mirror, data_path)
+            fetch(file, mirror, data_path, dead_hosts)
         except UserError as error:
             say(str(error))
             failed.append((file, error))

@@ -9,17 +9,19 @@ import csv
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from typing_extensions import TypedDict
 
 import search_spaces
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.runs import say
+from engine.schema import FLOATS, NumbersOf, Text, check
 from search_spaces.nasbench201 import TABLE, NASBench201
 
 # Our name of a dataset -> the benchmark's (name, test split) after 200 epochs, (name, validation split) after 12.
@@ -56,12 +58,26 @@ def table_from_api(api: Any, space: NASBench201) -> Table:
     }
 
 
+_Accuracies = Annotated[torch.Tensor, NumbersOf(FLOATS, low=0, high=100)]
+
+
+class _Texts(TypedDict):
+    str: list[Text]
+
+
+_Published = TypedDict("_Published", {"arch": _Texts, "test-acc": dict[Text, _Accuracies]})
+
+
 def table_from_published(value: dict[str, Any], space: NASBench201, source: str) -> Table:
     """The table of the authors' `nasbench201.pt`: {'arch': {'str'}, 'test-acc': {dataset: [...]}}."""
+    what = "the authors' table of NAS-Bench-201"
+    value = check(source, value, _Published, what, "Fetch it anew.")
     texts = [space.from_text(text) for text in value["arch"]["str"]]
+    if wrong := [name for name, column in value["test-acc"].items() if len(column) != len(texts)]:
+        raise UserError(f"{source} is not {what}: {wrong[0]!r} has not an accuracy for each of {len(texts)} texts.")
     names = {"cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "imagenet16-120"}
     tests = {
-        names.get(name, name): _in_order(dict(zip(texts, map(float, column), strict=True)), space, source)
+        names.get(name, name): _in_order(dict(zip(texts, column.tolist(), strict=True)), space, source)
         for name, column in value["test-acc"].items()
     }
     return {"test_200": tests, "valid_12": {}}

@@ -60,7 +60,8 @@ class SearchOptions(CommonOptions, ModelSizes):
     )
     image_size: int | None = option(
         None,
-        "MobileNetV3: side in pixels of the images that costs, latency and training are of (default 224)",
+        "MobileNetV3: side in pixels of the images that costs, latency and training are of (default: that of "
+        "the supernet behind the checkpoints, else 224)",
         type=image_side,
     )
     latency: int | None = option(0, "measure so many candidates, best first, or all", type=count_or_all, shown="none")

@@ -4,8 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.cli import fraction, not_negative_float, positive_int, seed_number, width
-from engine.files import ALLOW_PICKLE_VARIABLE
+from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number, width
 from engine.options import option
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Export a trained network to run without this program: python -m networks.export network.pt --export onnx,pt2
 
 onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
-Both take RGB images (B, 3, 32, 32) with values 0..1, of any B, and return logits (B, K).
+Both take RGB images (B, 3, S, S) of the network's `image_size` with values 0..1, of any B, and return logits (B, K).
 """
 
 import argparse
@@ -16,7 +16,6 @@ from engine.cli import run
 from engine.errors import UserError
 from engine.files import atomic_write, set_aside
 from engine.runs import random_generator, say
-from networks.nasbench201 import IMAGE_SIZE
 from networks.trained import Classifier, load_network
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -53,7 +52,8 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
         UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
     """
     network = load_network(path)
-    images = torch.rand(3, 3, IMAGE_SIZE, IMAGE_SIZE, generator=random_generator(0))
+    size = network.image_size
+    images = torch.rand(3, 3, size, size, generator=random_generator(0))
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     written = []
     for name in formats:

@@ -18,7 +18,9 @@ from tqdm import tqdm
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.processes import Processes
-from engine.runs import random_generator
+from engine.progress import progress
+from engine.runs import cosine, random_generator
+from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
 FORMAT = "metad2a-training-1"
@@ -36,7 +38,7 @@ class Protocol:
         epochs: passes over the training images.
         batch_size: B, of all processes together.
         lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
-        augment: mirror images at random and cut them out of 4 pixels of padding.
+        augment: mirror images at random and cut them out of a padding of an eighth of their side.
         precision: of activations in training, float32 or bfloat16; evaluation is in float32.
         processes: how many train together.
     """
@@ -53,7 +55,7 @@ class Protocol:
 
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Of step 0..num_steps-1 of the whole run."""
-        return 0.5 * self.lr * (1 + math.cos(math.pi * step / num_steps))
+        return self.lr * cosine(step / num_steps)
 
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
@@ -112,14 +114,28 @@ class Run:
         if not self.checkpoint.is_file():
             return
         mend = "Start anew with --overwrite."
-        value = load_torch(self.checkpoint, mend)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise UserError(f"{self.checkpoint} is not a checkpoint of this program. {mend}")
-        if value["identity"] != self.identity or value["seed"] != self.seed:
-            raise UserError(f"{self.checkpoint} is of another architecture, dataset, protocol or seed. {mend}")
-        self.network.load_state_dict(value["network"])
-        self.optimizer.load_state_dict(value["optimizer"])
-        self.epoch = value["epoch"]
+        path = self.checkpoint
+        value = check(path, load_torch(path, mend), _File, "a checkpoint of this program", mend, FORMAT)
+        if value.identity != self.identity or value.seed != self.seed:
+            raise UserError(f"{path} is of another architecture, dataset, protocol or seed. {mend}")
+        check_state(path, value.network, self.network, "its architecture", mend)
+        check_optimizer(path, value.optimizer, self.optimizer, mend)
+        self.network.load_state_dict(value.network)
+        self.optimizer.load_state_dict(value.optimizer)
+        self.epoch = value.epoch
+
+
+@dataclass(frozen=True)
+class _File:
+    """What `Run.save` writes beside its format."""
+
+    __pydantic_config__ = OPEN
+
+    identity: Facts
+    seed: Integer
+    epoch: Integer
+    network: State
+    optimizer: dict[Text, Any]
 
 
 def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, float]:
@@ -134,9 +150,8 @@ def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, fl
     model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
     images = data.train.to(run.device)
     steps = len(_batches(torch.arange(len(images)), run))
-    shown = {} if first else {"disable": True}
     total, done = steps * protocol.epochs, steps * run.epoch
-    with tqdm(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", **shown) as bar:
+    with progress(desc=f"seed {run.seed}", total=total, initial=done, unit="batch", hidden=not first) as bar:
         for epoch in range(run.epoch, protocol.epochs):
             loss = train_epoch(run, model, images, data, epoch, bar)
             run.epoch = epoch + 1
@@ -166,7 +181,7 @@ def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epo
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)
     order = torch.randperm(len(images), generator=rng)
-    corners, mirrored = draw_augmentation(len(images), rng)
+    corners, mirrored = draw_augmentation(len(images), rng, images.side)
     batches = _batches(order.to(device), run)
     corners, mirrored = corners.to(device), mirrored.to(device)
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)

@@ -2,17 +2,37 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
 import torch.nn as nn
+from annotated_types import Gt, Le
 
 import search_spaces
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
+from engine.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Names,
+    Number,
+    Percent,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
 
 FORMAT = "metad2a-network-1"
+MAX_IMAGE_SIZE = 4096  # side in pixels
 MEND = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
+
+
+Positive = Annotated[Number, Gt(0)]
 
 
 @dataclass(frozen=True)
@@ -23,6 +43,7 @@ class TrainedNetwork:
         search_space: name of the search space.
         architecture: its text.
         class_names: K names, in the order of the logits.
+        image_size: S, side in pixels of the images it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
         identity: architecture, images and protocol of the run, see `train_arch.Identity`.
@@ -31,16 +52,19 @@ class TrainedNetwork:
         history: command, date, versions, data.
     """
 
-    search_space: str
-    architecture: str
-    class_names: list[str]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    state: dict[str, torch.Tensor]
-    identity: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    accuracy: dict[str, float] = field(default_factory=dict)
-    history: dict[str, Any] = field(default_factory=dict)
+    __pydantic_config__ = CLOSED
+
+    search_space: Text
+    architecture: Text
+    class_names: Names
+    mean: tuple[Number, Number, Number]
+    std: tuple[Positive, Positive, Positive]
+    state: State
+    identity: Facts = field(default_factory=dict)
+    seed: Integer = 0
+    accuracy: dict[Text, Percent] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically.
@@ -55,14 +79,22 @@ class TrainedNetwork:
         """Read a file that `save` wrote.
 
         Raises:
-            UserError: the file is missing, damaged or something else.
+            UserError: the file is missing, damaged or something else, or its weights are not those of its
+                architecture.
         """
-        value = load_torch(path, MEND)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise UserError(f"{path} is not a trained network of this program. {MEND}")
-        if missing := set(TrainedNetwork.__dataclass_fields__) - set(value):
-            raise UserError(f"{path} is damaged: it lacks {min(missing)!r}. {MEND}")
-        return TrainedNetwork(**{name: value[name] for name in TrainedNetwork.__dataclass_fields__})
+        trained = check(path, load_torch(path, MEND), TrainedNetwork, "a trained network of this program", MEND, FORMAT)
+        check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, MEND)
+        try:
+            model = without_memory(trained.untrained)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error} {MEND}") from error
+        check_state(path, trained.state, model, trained.architecture, MEND)
+        return trained
+
+    def untrained(self) -> nn.Module:
+        """The network of the architecture, with initial weights."""
+        space = search_spaces.get(self.search_space).sized(self.image_size)
+        return space.network(space.from_text(self.architecture), len(self.class_names))
 
 
 class Classifier(nn.Module):
@@ -71,33 +103,31 @@ class Classifier(nn.Module):
     Attributes:
         architecture: text of the architecture.
         class_names: in the order of the logits.
+        image_size: S, side in pixels of the images.
     """
 
-    def __init__(self, network: nn.Module, mean, std, architecture: str, class_names: list[str]):
+    def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
-        self.network, self.architecture, self.class_names = network, architecture, class_names
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
+        self.image_size = trained.image_size
+        self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB images (B, 3, H, W) with values 0..1 -> logits (B, K)."""
+        """RGB images (B, 3, S, S) with values 0..1 -> logits (B, K)."""
         return self.network((images - self.mean) / self.std)
 
 
 def load_network(path: str | Path) -> Classifier:
     """A trained network in evaluation mode, on the CPU.
 
-    It takes RGB images (B, 3, 32, 32) with values 0..1 and returns logits (B, K); `class_names` and `architecture`
-    are among its attributes.
+    It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
+    `image_size`, S, are among its attributes.
 
     Raises:
         UserError: the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
-    space = search_spaces.get(trained.search_space)
-    network = space.network(space.from_text(trained.architecture), len(trained.class_names))
-    try:
-        network.load_state_dict(trained.state)
-    except RuntimeError as error:
-        raise UserError(f"{path} is damaged: its weights are not those of {trained.architecture}. {MEND}") from error
-    return Classifier(network, trained.mean, trained.std, trained.architecture, trained.class_names).eval()
+    network = trained.untrained()
+    network.load_state_dict(trained.state)
+    return Classifier(network, trained).eval()

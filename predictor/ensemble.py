@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
-from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.checkpoints import PUBLISHED, Checkpoint, check_target, read_checkpoint
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import shown
+from engine.schema import check, check_sizes, check_state, without_memory
 from graphs.batch import GraphBatch
 from predictor.model import PredictorConfig, PredictorModel
 
@@ -64,16 +65,30 @@ def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
     """One checkpoint of several predictors, without their training states.
 
     Raises:
-        UserError: they differ in configuration, search space, features or scale of accuracies.
+        UserError: there is one alone, or one of the authors', or they differ in configuration, search space, features
+            or scale of accuracies.
     """
+    if len(checkpoints) < 2:
+        raise UserError(f"One predictor ({sources[0]}) is no ensemble: name two or more, then the file to write.")
+    for checkpoint, source in zip(checkpoints, sources, strict=True):
+        if checkpoint.history.get("names") == PUBLISHED:
+            raise UserError(
+                f"{source} is a checkpoint of the authors, which keeps no scale of its accuracies: predictors that "
+                "were trained here can be joined."
+            )
     first = checkpoints[0]
     for name in ("config", "search_space", "extractor", "target"):
         for checkpoint, source in zip(checkpoints, sources, strict=True):
             if getattr(checkpoint, name) != getattr(first, name):
                 raise UserError(f"{source} has another {name} than {sources[0]}: they cannot be joined.")
-    config = PredictorConfig(**first.config)
+    mend = "Train it first."
+    config = check(sources[0], first.config, PredictorConfig, "a predictor", mend)
     if config.members > 1:
         raise UserError(f"{sources[0]} is an ensemble already: join its members.")
+    for checkpoint, source in zip(checkpoints, sources, strict=True):
+        check_sizes(source, checkpoint.state, asdict(config), mend)
+        model = without_memory(lambda: PredictorModel(config))
+        check_state(source, checkpoint.state, model, "its configuration", mend)
     state = {f"members.{i}.{name}": t for i, c in enumerate(checkpoints) for name, t in c.state.items()}
     made_by = {f"member_{i}": str(c.history.get("command")) for i, c in enumerate(checkpoints)}
     config = asdict(replace(config, members=len(checkpoints)))
@@ -81,8 +96,7 @@ def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
 
 
 def main(args: argparse.Namespace) -> None:
-    if Path(args.target).exists() and not args.overwrite:
-        raise UserError(f"{args.target} exists; add --overwrite to replace it.")
+    check_target(args.target, args.sources, args.overwrite)
     checkpoints = [read_checkpoint(source, "predictor", "Train it first.") for source in args.sources]
     join(checkpoints, args.sources).save(args.target)
     print(f"{shown(Path(args.target))}: {len(checkpoints)} predictors")

@@ -10,6 +10,7 @@ import torch.nn as nn
 
 from engine.config import ModelConfig
 from engine.published import load_published
+from engine.schema import Size
 from graphs.batch import GraphBatch
 from graphs.encoder import GraphEncoder
 from set_encoder.encoder import DatasetEncoder
@@ -33,7 +34,7 @@ PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
 class PredictorConfig(ModelConfig):
     """Sizes of a predictor (published: hs 512, nz 56) and of how many an ensemble is made."""
 
-    members: int = 1
+    members: Size = 1
 
 
 class PredictorModel(nn.Module):

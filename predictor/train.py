@@ -22,10 +22,11 @@ TARGET_SCALE = 100  # published: targets are z-scores over 100
 class BenchmarkTask:
     """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
 
-    Each step draws one set of classes and as many architectures as a batch has tuples, none worse in the benchmark
-    than all but a hundredth of the training tuples' are. Their targets are the accuracies that the benchmark's predict
-    on the scale of the tuples: a least-squares line through the training tuples. How difficult the drawn classes are
-    remains open, because the benchmark does not tell: only differences within the step count.
+    Each step draws one set of classes and as many architectures as a batch has tuples. None is a validation tuple's,
+    and none is worse in the benchmark than all but a hundredth of the training tuples' are. Their targets are the
+    accuracies that the benchmark's predict on the scale of the tuples: a least-squares line through the training
+    tuples. How difficult the drawn classes are remains open, because the benchmark does not tell: only differences
+    within the step count.
 
     Raises:
         UserError: the benchmark does not know `dataset`, or the features lack its classes.
@@ -48,7 +49,8 @@ class BenchmarkTask:
         trained = np.array([known[space.to_text(tuples.archs[row])] for row in tuples.training.tolist()])
         line = np.polyfit(trained, tuples.accuracy[tuples.training].numpy(), 1)
         lowest = np.percentile(trained, 1)
-        good = {arch: accuracy for arch, accuracy in known.items() if accuracy >= lowest}
+        held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
+        good = {arch: value for arch, value in known.items() if value >= lowest and arch not in held_out}
         self.graphs = space.encode([space.from_text(arch) for arch in good]).to(draws.device)
         self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,) in %
 
@@ -167,8 +169,10 @@ class PredictorObjective:
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's, of values (B,) each."""
-    return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
+    """Pearson's, of values (B,) each; 0 where those of one do not differ."""
+    both = torch.stack([a, b])
+    constant = bool((both == both[:, :1]).all(dim=1).any())
+    return 0.0 if constant else torch.corrcoef(both)[0, 1].item()
 
 
 def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:

@@ -1,18 +1,29 @@
 """What every search space offers."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn as nn
+from annotated_types import Gt, Le
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
+from engine.schema import Number, Size, check
 from graphs.batch import GraphBatch
 
 LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+
+
+class Sizes(TypedDict, total=False):
+    """What networks of a space may differ in: side of their images in pixels, and channels relative to the space's."""
+
+    image_size: Annotated[Size, Le(4096)]
+    width_mult: Annotated[Number, Gt(0), Le(16)]
 
 
 class Evaluator(Protocol):
@@ -33,9 +44,11 @@ class SearchSpace(ABC):
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
-        image_size: side in pixels of the images that costs and latency are of.
+        image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
+        width_mult: channels of networks and costs, relative to the space's own.
         task_sizes: fewest and most classes of a task when a database is built.
         ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
+        fixed_size: whether `image_size` and `width_mult` cannot be changed.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
     """
@@ -47,10 +60,43 @@ class SearchSpace(ABC):
     results_folder: str
     published_epoch: int
     image_size: int
+    width_mult: float = 1.0
     task_sizes: tuple[int, int]
     ranks_when_generating: bool = False
+    fixed_size: bool = True
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
+
+    def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
+        """This space with networks and costs for images of another side, and of another width; None leaves them.
+
+        Raises:
+            UserError: networks of this space have one size, or none can have this one.
+        """
+        sizes = {"image_size": image_size, "width_mult": width_mult}
+        changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
+        if not changed:
+            return self
+        check("This size", changed, Sizes, "one that networks can have", "Give another --image-size")
+        if self.fixed_size:
+            raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
+        space = copy.copy(self)
+        vars(space).update(changed)
+        return space
+
+    @property
+    def size_text(self) -> str:
+        """`image_size` and `width_mult` in words."""
+        width = f" at width {self.width_mult:g}" if self.width_mult != 1 else ""
+        return f"{self.image_size}x{self.image_size} images{width}"
+
+    def supernet_sizes(self, supernet: str) -> dict[str, float]:
+        """`image_size` and `width_mult` of what a database is measured with; empty where that is no supernet.
+
+        Raises:
+            UserError: the file `supernet` is missing or damaged.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:
@@ -108,7 +154,9 @@ class SearchSpace(ABC):
         return {name: min(cost[name] for cost in costs) for name in costs[0]}
 
     def network(self, arch: Any, num_classes: int) -> nn.Module:
-        """The network of an architecture with initial weights: images (B, 3, 32, 32) -> logits (B, num_classes).
+        """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes).
+
+        S is `image_size`.
 
         Raises:
             UserError: networks of this space cannot be built.

@@ -8,13 +8,15 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 import re
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn as nn
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch
+from engine.schema import FLOATS, TensorOf, Text, check
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
 
@@ -26,6 +28,10 @@ FIRST_OPERATION_TYPE = 2
 TEMPLATE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
+
+
+_Column = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), low=0, high=100)]
+Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})
 
 
 class NASBench201(SearchSpace):
@@ -102,7 +108,8 @@ class NASBench201(SearchSpace):
         Raises:
             UserError: the shipped table is missing or damaged.
         """
-        return load_torch(TABLE, "Rebuild it with: python get_files/make_nasbench201_table.py --benchmark FILE")
+        mend = "Rebuild it with: python get_files/make_nasbench201_table.py --benchmark FILE"
+        return check(TABLE, load_torch(TABLE, mend), Table, "the benchmark's table", mend)
 
     def cell(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in self.operations(arch)]

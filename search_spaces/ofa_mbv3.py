@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
+from engine.schema import describe
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.ofa_cost import cost_table
@@ -36,6 +37,7 @@ class OFAMobileNetV3(SearchSpace):
     results_folder = "ofa_mbv3"
     published_epoch = 120
     image_size = 224  # of the published supernet
+    fixed_size = False
     task_sizes = (10, 990)
     ranks_when_generating = True
     tuples_shipped = False
@@ -90,10 +92,14 @@ class OFAMobileNetV3(SearchSpace):
             "d": list(arch["d"]),
         }
 
-    def cost(
-        self, arch: Arch, num_classes: int, image_size: int = image_size, width_mult: float = 1.0
-    ) -> dict[str, float]:
-        flops, params = self.costs([arch], num_classes, image_size, width_mult)[:, 0].tolist()
+    def supernet_sizes(self, supernet: str) -> dict[str, float]:
+        from supernet.model import read_supernet
+
+        config = read_supernet(supernet)["config"]
+        return {"image_size": config.image_size, "width_mult": config.width_mult}
+
+    def cost(self, arch: Arch, num_classes: int) -> dict[str, float]:
+        flops, params = self.costs([arch], num_classes)[:, 0].tolist()
         return {"flops": flops, "params": params}
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
@@ -102,18 +108,11 @@ class OFAMobileNetV3(SearchSpace):
     def network(self, arch: Arch, num_classes: int) -> nn.Module:
         from supernet.model import SupernetConfig, build_supernet, subnet
 
-        return subnet(build_supernet(SupernetConfig(num_classes)), arch)
+        return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
 
-    def costs(
-        self, archs: list[Arch], num_classes: int, image_size: int = image_size, width_mult: float = 1.0
-    ) -> torch.Tensor:
-        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions.
-
-        Args:
-            image_size: side of the images in pixels; the published figures are of 224.
-            width_mult: of the supernet.
-        """
-        table = cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, image_size, width_mult)
+    def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
+        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions."""
+        table = cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, self.image_size, self.width_mult)
         operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
         depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
         layer = torch.arange(NUM_LAYERS)
@@ -142,8 +141,8 @@ class OFAMobileNetV3(SearchSpace):
     def from_text(self, text: str) -> Arch:
         try:
             arch = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError) as error:
-            raise UserError(f"Not an OFA MobileNetV3 architecture: {text!r}.") from error
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            raise UserError(f"Not an OFA MobileNetV3 architecture: {describe(text)}.") from error
         return self._check(arch)
 
     @staticmethod
@@ -151,8 +150,10 @@ class OFAMobileNetV3(SearchSpace):
         expected = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
         for key, (choices, length) in expected.items():
             values = arch.get(key) if isinstance(arch, dict) else None
-            if not isinstance(values, list) or len(values) != length or not set(values) <= set(choices):
+            whole = isinstance(values, list) and len(values) == length
+            if not whole or not all(type(value) is int and value in choices for value in values):
                 raise UserError(
-                    f"Not an OFA MobileNetV3 architecture: {arch!r}. '{key}' must be {length} numbers among {choices}."
+                    f"Not an OFA MobileNetV3 architecture: {describe(str(arch))}. '{key}' must be {length} numbers "
+                    f"among {choices}."
                 )
         return arch

@@ -3,15 +3,31 @@
 Two kinds of file are read: the published one, `{'state_dict': ...}`, and ours, which adds what it takes to use it.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+import re
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
 import torch.nn as nn
+from annotated_types import Gt, Le
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
+from engine.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Number,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
 from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
 
 FORMAT = "metad2a-supernet-1"
@@ -19,6 +35,7 @@ PUBLISHED = Path(".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0")
 FETCH = "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: python train_supernet.py --imgnet DIR"
 LAST_CHANNELS = 1280  # of the published supernet at width 1.0
 CLASSIFIER = "classifier.linear.weight"
+MAX_IMAGE_SIZE = 4096  # side in pixels
 
 
 @dataclass(frozen=True)
@@ -33,10 +50,25 @@ class SupernetConfig:
             alphabetical order.
     """
 
-    num_classes: int
-    width_mult: float = 1.0
-    image_size: int = OFAMobileNetV3.image_size
-    class_names: list[str] = field(default_factory=list)
+    __pydantic_config__ = CLOSED
+
+    num_classes: Size
+    width_mult: Annotated[Number, Gt(0)] = 1.0
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = OFAMobileNetV3.image_size
+    class_names: list[Text] = field(default_factory=list)
+
+
+class _Published(TypedDict):
+    """The published file, whatever else it holds."""
+
+    state_dict: State
+
+
+_More = {"epoch": Integer, "training": dict[Text, Any], "history": Facts}  # for resuming
+_File = TypedDict(
+    "_File",
+    {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},
+)
 
 
 def ofa_class() -> type[nn.Module]:
@@ -95,17 +127,26 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, damaged or something else.
     """
     value = load_torch(path, FETCH)
-    state = value.get("state_dict") if isinstance(value, dict) else None
-    if not isinstance(state, dict):
-        raise UserError(f"{path} is not a supernet: it needs 'state_dict'. {FETCH}")
-    if value.get("format") == FORMAT:
-        if set(value["config"]) != {f.name for f in fields(SupernetConfig)}:
-            raise UserError(f"{path} is damaged: its configuration is not whole. {FETCH}")
-        return {**value, "config": SupernetConfig(**value["config"])}
-    weight = next((state[name] for name in (CLASSIFIER, "classifier.linear.linear.weight") if name in state), None)
-    if weight is None:
-        raise UserError(f"{path} is not a supernet: it has no {CLASSIFIER}. {FETCH}")
-    return {**value, "config": SupernetConfig(weight.shape[0], round(weight.shape[1] / LAST_CHANNELS, 2))}
+    published = not isinstance(value, dict) or "format" not in value
+    file = check(path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT)
+    state = {_short(name): tensor for name, tensor in file["state_dict"].items()}
+    if CLASSIFIER not in state or state[CLASSIFIER].ndim != 2:
+        raise UserError(f"{path} is not a supernet: it has no {CLASSIFIER} of two dimensions. {FETCH}")
+    outputs, channels = state[CLASSIFIER].shape
+    config = SupernetConfig(outputs, round(channels / LAST_CHANNELS, 2)) if published else file["config"]
+    if len(config.class_names) not in (0, config.num_classes):
+        raise UserError(f"{path} is damaged: it has names of {len(config.class_names)} of {outputs} classes. {FETCH}")
+    check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
+    model = without_memory(lambda: build_supernet(config))
+    names = {_short(name): name for name in model.state_dict()}
+    state = {names.get(name, name): tensor for name, tensor in state.items()}
+    check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
+    return {**file, "state_dict": state, "config": config}
+
+
+def _short(name: str) -> str:
+    """A parameter's name without what differs between releases of the package: some parts are there twice."""
+    return re.sub(r"(\.\w+)\1(?=\.)", r"\1", name.replace(".mobile_inverted_conv.", ".conv."))
 
 
 def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, SupernetConfig]:
@@ -116,17 +157,5 @@ def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple
     """
     value = read_supernet(path)
     net = build_supernet(value["config"])
-    with torch.no_grad():  # the package's load_state_dict does not complain about what is missing
-        for tensor in net.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.fill_(torch.nan)
-    try:
-        net.load_state_dict(value["state_dict"])
-    except (ValueError, AssertionError, RuntimeError) as error:
-        raise UserError(
-            f"{path} does not fit OFAMobileNetV3 ({str(error).splitlines()[-1].strip()}). {FETCH}"
-        ) from error
-    state = net.state_dict()
-    if missing := [name for name, tensor in state.items() if tensor.is_floating_point() and tensor.isnan().any()]:
-        raise UserError(f"{path} lacks {missing[0]}, or holds NaN ({len(missing)} of {len(state)} tensors). {FETCH}")
+    net.load_state_dict(value["state_dict"])
     return net.to(device).eval(), value["config"]

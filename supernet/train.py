@@ -13,17 +13,23 @@ from typing import Any
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from tqdm import tqdm
+from typing_extensions import TypedDict
 
 import search_spaces
 from engine.errors import UserError
-from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.progress import progress
+from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.schema import Text, check, check_form, check_optimizer, check_rng
+from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
 from supernet.evaluate import accuracy, calibrate
 from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
+from tasks.content import images_digest
 from tasks.imagenet import Images, open_imagenet
 
 FILE = "supernet.pt"
+# What may differ when a run is resumed; the images' digest has the classes
+FREE = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
@@ -32,8 +38,7 @@ NUM_CHECKED = 2000  # held-out images of the check after every epoch, and traini
 
 @dataclass(frozen=True)
 class SupernetOptions:
-    """How to train a supernet on an ImageNet folder. `imgnet`, `num_workers`, `resume` and `overwrite` may differ when
-    resumed."""
+    """How to train a supernet on an ImageNet folder. What `FREE` names may differ when a run is resumed."""
 
     imgnet: str
     class_names: list[str]
@@ -52,10 +57,14 @@ class SupernetOptions:
     resume: bool
     overwrite: bool
 
-    def fixed(self) -> dict[str, Any]:
-        """What must not change when a run is resumed."""
-        free = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
-        return {name: value for name, value in asdict(self).items() if name not in free}
+
+class _Training(TypedDict):
+    """What is needed to go on training."""
+
+    optimizer: dict[Text, Any]
+    scheduler: dict[Text, Any]
+    rng: Any
+    identity: dict[Text, Any]
 
 
 class _Run:
@@ -76,39 +85,34 @@ class _Run:
         def factor(step: int) -> float:
             if step < rise:
                 return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise)))
+            return cosine((step - rise) / max(1, num_steps - rise))
 
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.rng = random_generator(options.seed)
         self.epoch = 0
 
-    def save(self, path: Path, options: SupernetOptions) -> None:
+    def save(self, path: Path, training_run: TrainingRun) -> None:
         training = {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "rng": self.rng.get_state(),
-            "options": options.fixed(),
+            "identity": training_run.identity,
         }
-        history = provenance(options.seed, imgnet=options.imgnet)
-        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=history)
+        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=training_run.history)
 
-    def restore(self, path: Path, options: SupernetOptions) -> None:
+    def restore(self, path: Path, training_run: TrainingRun) -> None:
         value = read_supernet(path)
-        if not isinstance(value.get("training"), dict):
-            raise UserError(f"{path} has no training state and cannot be resumed. Start anew with --overwrite.")
-        before, now = value["training"]["options"], options.fixed()
-        if differing := [name for name in now if before.get(name) != now[name]]:
-            name = differing[0]
-            raise UserError(
-                f"{path} was trained with {name} {before.get(name)}, this command has {now[name]}. Give the options of "
-                "the first run, or start anew with --overwrite."
-            )
-        if value["config"] != self.config:
-            raise UserError(f"{path} was trained on other classes. Start anew with --overwrite.")
+        mend = "Start anew with --overwrite."
+        training = value.get("training") or {}
+        training_run.check(training.get("identity"), path)
+        training = check(path, training, _Training, "a supernet to resume from", mend)
+        check_optimizer(path, training["optimizer"], self.optimizer, mend)
+        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", mend)
+        check_rng(path, training["rng"], self.rng, mend)
         self.net.load_state_dict(value["state_dict"])
-        self.optimizer.load_state_dict(value["training"]["optimizer"])
-        self.scheduler.load_state_dict(value["training"]["scheduler"])
-        self.rng.set_state(value["training"]["rng"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.rng.set_state(training["rng"])
         self.epoch = value["epoch"]
 
 
@@ -120,29 +124,28 @@ def train_supernet(options: SupernetOptions) -> Path:
     """
     keep_freed_memory()
     folder = Path(options.save_path)
-    path = folder / FILE
-    if path.exists() and not (options.resume or options.overwrite):
-        raise UserError(f"{path} exists. Continue it with --resume, replace it with --overwrite, or give --save-path.")
-    if options.resume and not path.exists():
-        raise UserError(f"Nothing to resume: {path} is missing. Start without --resume.")
-    training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
-    classes = list(range(len(options.class_names)))
-    numbers, labels = training.numbers(classes), training.labels(classes)
-    check_batches(options.batch_size, len(numbers))
-    steps = len(_batches(numbers, options.batch_size))
-    run = _Run(options, steps * options.epochs)
-    log = TextLog(folder / "log.txt")
-    if options.resume:
-        run.restore(path, options)
-    say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
-    while run.epoch < options.epochs:
-        loss = _epoch(run, training, numbers, labels, options)
-        run.epoch += 1
-        run.save(path, options)
-        figures = _check(run, training, held_out)
-        log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    with TrainingRun(folder, (FILE,), options.resume, options.overwrite) as training_run:
+        training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
+        classes = list(range(len(options.class_names)))
+        numbers, labels = training.numbers(classes), training.labels(classes)
+        check_batches(options.batch_size, len(numbers))
+        fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
+        identity = fixed | {"images": images_digest(training.store.source, numbers)}
+        training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
+        steps = len(_batches(numbers, options.batch_size))
+        run = _Run(options, steps * options.epochs)
+        log = TextLog(folder / "log.txt")
+        if options.resume:
+            run.restore(folder / FILE, training_run)
+        say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
+        while run.epoch < options.epochs:
+            loss = _epoch(run, training, numbers, labels, options)
+            run.epoch += 1
+            run.save(folder / FILE, training_run)
+            figures = _check(run, training, held_out)
+            log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
     say(f"peak memory {peak_memory()}")
-    return path
+    return folder / FILE
 
 
 def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:
@@ -152,7 +155,7 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     order = torch.randperm(len(numbers), generator=run.rng)
     batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)
     pixels = images.store.read([numbers[rows] for rows in batches], options.num_workers)
-    bar = tqdm(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
+    bar = progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
     for rows, part in zip(bar, pixels, strict=True):
         x = images.store.augmented(part, run.rng).to(options.device)
         smaller = []

@@ -79,7 +79,7 @@ def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | 
     names = list(getattr(data, "classes", None) or map(str, range(known.num_classes)))
     if len(names) != known.num_classes:
         raise UserError(f"{name} in {root} has {len(names)} classes, expected {known.num_classes}.")
-    return ImageSource(name, names, labels, partial(_open, data), partial(_describe, f"{name} {split}"), str(root))
+    return ImageSource(name, names, labels, partial(_open, data), partial(_describe, f"{name} {split}"), root)
 
 
 def _open(data: Any, number: int) -> Image.Image:

@@ -5,12 +5,14 @@ own input size and normalisation.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from engine.errors import UserError
+from engine.files import load_torch
 
 IMAGE_SIZE = 32
 IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -96,15 +98,25 @@ class Extractor(nn.Module):
 def _resnet18() -> nn.Module:
     from torchvision.models import ResNet18_Weights, resnet18
 
-    weights = ResNet18_Weights.IMAGENET1K_V1
+    address = ResNet18_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
+    mend = (
+        f"Fetch {address} on a machine with network access and put the file into {path.parent}, or use --extractor "
+        "efficientnet_lite0, which needs no network."
+    )
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(path), path.stem.rpartition("-")[2])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {mend}") from error
+    state, network = load_torch(path, mend), resnet18()
     try:
-        network = resnet18(weights=weights)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"ResNet-18's ImageNet weights could not be loaded ({error}). Fetch {weights.url} on a machine with "
-            f"network access and put the file into {torch.hub.get_dir()}/checkpoints/, or use --extractor "
-            "efficientnet_lite0, which needs no network."
-        ) from error
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {mend}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise UserError(f"{path} is damaged: some weights are NaN or infinite. {mend}")
     network.fc = nn.Identity()
     return network
 

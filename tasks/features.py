@@ -3,28 +3,26 @@
 Dimensions: B draws, C classes, S images of a class, D feature width, M images in all.
 """
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+import re
+import shlex
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
+from pydantic import BeforeValidator, Strict
 
 from engine.checkpoints import PUBLISHED_EXTRACTOR
-from engine.errors import UserError
+from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, load_torch, save_torch, shown
+from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from tasks.folders import EXTENSIONS, listing_digest
 
 FORMAT = "metad2a-features-1"
-DATASETS = (
-    "cifar10",
-    "cifar100",
-    "mnist",
-    "svhn",
-    "aircraft",
-    "aircraft100",
-    "pets",
-)  # fetched where they are not there
+# Datasets whose official files are fetched where they are not there
+DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Features:
         class_names: C names.
         extractor: identity of the network, layer and sizes that made them, for example "resnet18-32px".
         source: the file they were read from.
+        listing: digest of the folder of images that they are of, "" where it is not known.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Features:
     class_names: list[str]
     extractor: str
     source: str
+    listing: str = ""
 
     @property
     def dim(self) -> int:
@@ -70,11 +70,13 @@ class Features:
     def to(self, device: torch.device) -> "Features":
         """The features in float32 on `device`."""
         images = self.images.to(device=device, dtype=torch.float32)
-        return Features(self.name, images, self.counts.to(device), self.class_names, self.extractor, self.source)
+        return replace(self, images=images, counts=self.counts.to(device))
 
     def save(self, path: str | Path) -> None:
         """Write our features file atomically; half precision keeps its width."""
-        value = {name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor")}
+        value = {
+            name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor", "listing")
+        }
         save_torch(path, {"format": FORMAT, **value})
 
 
@@ -159,11 +161,10 @@ def find_features(name: str, data_path: str | Path) -> Path:
         return shipped
     shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
     own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
-    close = get_close_matches(name, [*shipped_names, *own_names, *DATASETS], n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
+    guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
         f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
-        f"{', '.join(shipped_names)}.{meant} "
+        f"{', '.join(shipped_names)}. {guess}"
         f"{process_command(name)}"
     )
 
@@ -172,53 +173,75 @@ def load_features(path: str | Path, name: str) -> Features:
     """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
 
     Raises:
-        UserError: the file is missing or damaged, a class is empty, a value is not finite.
+        UserError: the file is missing or damaged, or not as its schema says: a class is empty, a value is not finite.
     """
     mend = process_command(name)
     value = load_torch(path, mend)
-    if not isinstance(value, dict) or not value:
-        raise UserError(f"{path} is not a features file. {mend}")
-    if value.get("format") == FORMAT:
-        names = ("images", "counts", "class_names", "extractor")
-        if missing := set(names) - set(value):
-            raise UserError(f"{path} is damaged: it lacks {sorted(missing)[0]!r}. {mend}")
-        fields = {key: value[key] for key in names}
-        features = Features(name=name, source=shown(path), **fields)
-    else:
-        features = _from_published(path, name, value, mend)
-    _check(features, mend)
-    return features
-
-
-def _from_published(path: str | Path, name: str, value: dict[Any, Any], mend: str) -> Features:
-    classes = []
-    for label in sorted(value, key=lambda k: (isinstance(k, str), k)):
-        tensors = value[label] if isinstance(value[label], list | tuple) else [value[label]]
-        tensors = [t for t in tensors if torch.is_tensor(t) and t.numel()]
-        if any(t.ndim != 2 for t in tensors):
-            raise UserError(f"{path}: class {label!r} does not hold (n, D) tensors. {mend}")
-        if not tensors:
-            raise UserError(f"{path}: class {label!r} has no images. {mend}")
-        classes.append((str(label), torch.cat(tensors).float()))
-    widths = {t.shape[1] for _, t in classes}
+    what = "a features file"
+    if not isinstance(value, dict) or "format" in value:
+        file = check(path, value, _File, what, mend, FORMAT)
+        counts, total = file.counts.clamp(max=len(file.images)), len(file.images)  # no sum overflows
+        if int(counts.sum()) != total or len(file.class_names) != len(counts):
+            raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {mend}")
+        fields = (file.images, file.counts, file.class_names, file.extractor)
+        return Features(name, *fields, shown(path), file.listing)
+    if empty := [label for label, tensors in value.items() if _has_no_images(tensors)]:
+        raise UserError(f"{path}: class {describe(empty[0])} has no images. {mend}")
+    classes = check(path, value, _Published, what, mend)
+    labels = sorted(classes, key=_label_order)
+    tensors = [tensor for label in labels for tensor in classes[label]]
+    widths = {tensor.shape[1] for tensor in tensors}
     if len(widths) != 1:
         raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {mend}")
-    counts = torch.tensor([len(t) for _, t in classes])
-    names = [label for label, _ in classes]
-    return Features(name, torch.cat([t for _, t in classes]), counts, names, PUBLISHED_EXTRACTOR, shown(path))
+    counts = torch.tensor([sum(map(len, classes[label])) for label in labels])
+    return Features(name, torch.cat(tensors).float(), counts, list(map(str, labels)), PUBLISHED_EXTRACTOR, shown(path))
 
 
-def _check(features: Features, mend: str) -> None:
-    empty = [features.class_names[c] for c in (features.counts == 0).nonzero().flatten().tolist()]
-    if empty:
-        raise UserError(f"{features.source}: class {empty[0]!r} has no images. {mend}")
-    if int(features.counts.sum()) != len(features.images) or len(features.class_names) != features.num_classes:
-        raise UserError(f"{features.source} is inconsistent: its counts do not add up to its images. {mend}")
-    finite = torch.isfinite(features.images).all(dim=1)
-    if not bool(finite.all()):
+@dataclass(frozen=True)
+class _File:
+    """What a features file of ours holds beside its format."""
+
+    __pydantic_config__ = OPEN
+
+    images: Annotated[torch.Tensor, TensorOf(FLOATS, ("M", "D"))]
+    counts: Annotated[torch.Tensor, TensorOf(INTEGERS, ("C",), low=1)]
+    class_names: Names
+    extractor: Text
+    listing: Text = ""
+
+
+def _has_no_images(tensors: Any) -> bool:
+    parts = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return all(torch.is_tensor(part) and part.numel() == 0 for part in parts)
+
+
+def _images_of_a_class(tensors: Any) -> Any:
+    """The authors' list of tensors, or a tensor alone, without empty ones."""
+    parts = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return [part for part in parts if not (torch.is_tensor(part) and part.numel() == 0)]
+
+
+def _label_order(label: int | str) -> tuple[int, int, str]:
+    """Numbers, whether as text or not, by size, then names."""
+    return (0, int(label), "") if re.fullmatch("[0-9]{1,18}", str(label)) else (1, 0, str(label))
+
+
+_ClassImages = Annotated[
+    list[Annotated[torch.Tensor, TensorOf(FLOATS, ("n", "D"))]], BeforeValidator(_images_of_a_class)
+]
+_Label = Annotated[int, Strict()] | Text
+_Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
+
+
+def check_images(features: Features, folder: str | Path) -> None:
+    """Raise a UserError where `features` are known to be of other images than those that are in `folder` now."""
+    if not Path(folder).is_dir():
+        raise UserError(f"--image-folder {shown(folder)} is not a folder.")
+    if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
         raise UserError(
-            f"{features.source}: {int((~finite).sum())} of {len(finite)} images have features that are NaN or infinite "
-            f"(the first in row {int((~finite).nonzero()[0])}). {mend}"
+            f"{features.source} was made of other images than are in {shown(folder)} now. Give these another "
+            f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
+            f"--image-folder {shlex.quote(shown(folder))} --overwrite"
         )
 
 

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
+from engine.runs import say
 from tasks.extractors import IMAGENET_STATS
-from tasks.images import ImageSource, folder_classes, image_folder, read_batches, read_class_order, read_rgb
+from tasks.folders import find_parts, folder_classes
+from tasks.images import ImageSource, image_folder, read_batches, read_class_order, read_rgb
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
-HELD_OUT = 4  # without a folder `val`, every fourth image of a class is held out
+HELD_OUT = 4  # of a folder without parts, every fourth image of a class is held out
 MEAN, STD = (torch.tensor(values) * 255 for values in IMAGENET_STATS)
 
 
@@ -125,7 +127,8 @@ class Images:
 def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: float = CROP) -> tuple[Images, Images]:
     """Training and held-out images of the classes `names`.
 
-    A folder with `train` and `val` gives both; of any other every fourth image of a class, by name, is held out.
+    A folder with `train` and `val` (or another of `tasks.folders.TEST_PARTS`) gives both; of any other every fourth
+    image of a class, by name, is held out.
 
     Raises:
         UserError: the folder or a class is missing, or a class has too few images.
@@ -133,8 +136,11 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: f
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"--imgnet {folder} is not a folder.")
-    if (folder / "train").is_dir() and (folder / "val").is_dir():
-        return _images(folder / "train", names, image_size, crop), _images(folder / "val", names, image_size, crop)
+    parts = find_parts(folder)
+    if parts.test is not None:
+        if parts.note:
+            say(parts.note)
+        return _images(parts.train, names, image_size, crop), _images(parts.test, names, image_size, crop)
     whole = _images(folder, names, image_size, crop)
     held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
     if small := [name for name, mask in zip(names, held, strict=True) if not mask.any()]:
@@ -171,7 +177,7 @@ def class_names(folder: str | Path, class_order: str | None) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"--imgnet {folder} is not a folder.")
-    names = folder_classes(folder / "train" if (folder / "train").is_dir() else folder)
+    names = folder_classes(find_parts(folder).train)
     if len(names) < 2:
         raise UserError(
             f"{folder} has {len(names) or 'no'} sub-folder{'' if names else 's'}: it needs one for each class, "

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import atomic_write, load_torch, save_torch
+from engine.progress import progress
 from engine.runs import say
+from engine.schema import Integer, check_form, read_json
 from tasks.extractors import IMAGE_SIZE, Extractor
 from tasks.features import Features
 from tasks.images import ExtractOptions
@@ -86,6 +88,13 @@ def find_batches(folder: str | Path) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
+class _Index(TypedDict):
+    """Of a working folder: names, sizes and times of the batches, and the images of each class in each."""
+
+    stamp: list[Any]
+    counts: list[list[Integer]]
+
+
 class _SortedBatches:
     """Batches on disk, sorted by class, so that a class is read from a few places."""
 
@@ -93,13 +102,17 @@ class _SortedBatches:
         self.work, self.batches = work, batches
         index = work / "index.json"
         stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in batches]
-        if index.is_file() and (saved := json.loads(index.read_text(encoding="utf-8")))["stamp"] == stamp:
-            self.counts = np.array(saved["counts"])  # (batches, C)
-            return
+        if index.is_file():
+            saved = read_json(
+                index, _Index, "a list of sorted batches", f"Remove it and run the command again: {index}"
+            )
+            if saved["stamp"] == stamp and [len(row) for row in saved["counts"]] == [NUM_CLASSES] * len(batches):
+                self.counts = np.array(saved["counts"])  # (batches, C)
+                return
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self.counts = np.zeros((len(batches), NUM_CLASSES), dtype=np.int64)
-        for number, path in enumerate(tqdm(batches, desc="sorting batches", unit="file")):
+        for number, path in enumerate(progress(batches, desc="sorting batches", unit="file")):
             pixels, labels = read_batch(path)
             order = np.argsort(labels, kind="stable")
             with (work / f"batch_{number}.bin").open("wb") as stream:
@@ -144,11 +157,14 @@ def extract_imagenet32(
     finished = sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES))
     if finished:
         say(f"Going on after {finished} of {NUM_CLASSES} classes.")
-    with tqdm(total=len(images), desc=f"{name} features", unit="img") as bar:
+    with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
         for label, rows in enumerate(images.split(counts.tolist())):
             part = done / f"{label}.pt"
             if part.is_file():
-                rows.copy_(load_torch(part, f"Remove it and run the command again: {part}"))
+                mend = f"Remove it and run the command again: {part}"
+                found = load_torch(part, mend)
+                check_form(part, found, rows, "its content", mend)
+                rows.copy_(found)
             else:
                 pixels = batches.pixels(label)
                 if len(pixels) > len(rows):

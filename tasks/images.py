@@ -14,15 +14,19 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
-from tqdm import tqdm
 
 from engine.errors import UserError
+from engine.files import shown
 from engine.names import check_name
+from engine.progress import progress
 from engine.runs import say
 from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
 from tasks.features import Features
+from tasks.folders import folder_classes, held_out, image_files
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
+ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
+TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
 
 
@@ -36,7 +40,7 @@ class ImageSource:
         labels: (M,) long.
         open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
         describe: what to call it in messages.
-        origin: where the images come from.
+        folder: where the images lie.
     """
 
     name: str
@@ -44,7 +48,12 @@ class ImageSource:
     labels: torch.Tensor
     open: Callable[[int], Image.Image]
     describe: Callable[[int], str]
-    origin: str
+    folder: str | Path
+
+    @property
+    def origin(self) -> str:
+        """Where the images come from, in messages."""
+        return shown(self.folder)
 
     def select(self, max_per_class: int | None, seed: int) -> torch.Tensor:
         """Numbers of the images to take, class after class, at most so many of each, chosen with `seed`.
@@ -67,59 +76,65 @@ class ImageSource:
         return torch.cat(parts)
 
 
-def split_folder(folder: str | Path, split: str) -> Path | None:
-    """The `train` or `test` part of a folder that has both, each with a sub-folder a class; None where it has not."""
-    parts = [Path(folder) / part for part in ("train", "test")]
-    if all(part.is_dir() and any(path.is_dir() for path in part.iterdir()) for part in parts):
-        return Path(folder) / split
-    return None
-
-
-def image_folder(name: str, folder: str | Path, class_order: str | Path | list[str] | None) -> ImageSource:
+def image_folder(
+    name: str, folder: str | Path, class_order: str | Path | list[str] | None, part: str = "all"
+) -> ImageSource:
     """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
 
     Args:
         class_order: the sub-folders' names, or a text file whose lines start with them.
+        part: "train" or "test" for the images that are not or are held out for testing, "all" for both.
 
     Raises:
-        UserError: the folder or a class is missing.
+        UserError: the folder or a class is missing, or a class has a single image and none to test on.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"--image-folder {folder} is not a folder.")
+        raise UserError(f"--image-folder {shown(folder)} is not a folder.")
     names = folder_classes(folder)
     if class_order is not None:
         names = class_order if isinstance(class_order, list) else read_class_order(class_order)
     if not names:
-        raise UserError(f"{folder} has no sub-folders: it needs one for each class, with the images inside.")
+        raise UserError(f"{shown(folder)} has no sub-folders: it needs one for each class, with the images inside.")
     files, labels = [], []
     for label, class_name in enumerate(names):
         if not (folder / class_name).is_dir():
-            raise UserError(f"{folder} has no sub-folder {class_name!r}, which {class_order} lists.")
-        found = sorted(path for path in (folder / class_name).rglob("*") if path.suffix.lower() in EXTENSIONS)
+            raise UserError(f"{shown(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
+        found = image_files(folder / class_name)
+        if part == "test" and len(found) == 1:
+            raise UserError(f"Class {shown(class_name)!r} has 1 image; two are needed, to train and to test.")
+        if part != "all":
+            for_test = held_out(found, folder)
+            found = [path for path in found if (path in for_test) == (part == "test")]
         files += found
         labels += [label] * len(found)
     return ImageSource(
         name,
-        names,
+        [shown(class_name) for class_name in names],
         torch.tensor(labels, dtype=torch.long),
         partial(_open, files),
         partial(_describe, files),
-        str(folder),
+        folder,
     )
 
 
 def _open(files: list[Path], number: int) -> Image.Image:
-    return Image.open(files[number])
+    return open_image(files[number])
 
 
 def _describe(files: list[Path], number: int) -> str:
-    return str(files[number])
+    return shown(files[number])
 
 
-def folder_classes(folder: str | Path) -> list[str]:
-    """Names of the sub-folders, in alphabetical order."""
-    return sorted(path.name for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
+def open_image(path: Path) -> Image.Image:
+    """Open a file of one of `FORMATS`.
+
+    Raises:
+        OSError: it is none, or no regular file; a pipe for example is never waited for.
+    """
+    if not path.is_file():
+        raise OSError("it is missing or no regular file")
+    return Image.open(path, formats=FORMATS)
 
 
 def read_class_order(path: str | Path) -> list[str]:
@@ -142,13 +157,37 @@ def read_class_order(path: str | Path) -> list[str]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16-bit gray is scaled and not clipped, transparency is laid on white."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 256).clip(0, 255).astype(np.uint8))
+    """Any mode to RGB, turned as its EXIF data say: deep gray is scaled and not clipped, transparency lies on white."""
+    image.load()
+    image = _upright(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = Image.fromarray(_to_bytes(np.asarray(image)))
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` writes them anew, which fails for odd ones.)"""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # damaged EXIF data are as good as none
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Gray values to uint8 by their range: fractions of 1, 8 bits, 16 bits, or more.
+
+    The mode of an image does not tell: those of mode "I" have 32 bits whatever the file had.
+    """
+    top = np.nan_to_num(values).max()
+    if values.dtype.kind == "f" and top <= 1:
+        scale = 255
+    else:
+        scale = 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
+    return (np.nan_to_num(values.astype(np.float64)) * scale).clip(0, 255).astype(np.uint8)
 
 
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
@@ -160,8 +199,11 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
     try:
         with source.open(number) as image:
             return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise all kinds for files that are damaged
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{source.describe(number)} cannot be read ({reason}). Replace or remove it.") from error
 
 
 def read_batches(loader: DataLoader) -> Iterator[Any]:
@@ -173,11 +215,10 @@ def read_batches(loader: DataLoader) -> Iterator[Any]:
 
 
 class _Pixels(Dataset):
-    """Images at 32 x 32, or None where one cannot be read; brought to `first_size` before that, where it is given."""
+    """Images brought to the squares of `sizes`, one after the other, or None where one cannot be read."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, first_size: int | None = None):
-        self.source = source
-        self.sizes = (first_size, IMAGE_SIZE) if first_size else (IMAGE_SIZE,)
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, sizes: tuple[int, ...]):
+        self.source, self.sizes = source, sizes
         self.numbers = numbers.tolist()
 
     def __len__(self) -> int:
@@ -196,7 +237,7 @@ class _Pixels(Dataset):
 
 
 def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, 32, 32), and which of the batch were readable (B,)."""
+    """The readable images (n, 3, S, S), and which of the batch were readable (B,)."""
     readable = torch.tensor([item is not None for item in items])
     images = [item for item in items if item is not None]
     return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
@@ -222,50 +263,56 @@ def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions)
     """
     network = Extractor(options.extractor, source.name, options.spec).to(options.device)
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    pixels = _Pixels(source, numbers, options.first_size)
+    sizes = (options.first_size, IMAGE_SIZE) if options.first_size else (IMAGE_SIZE,)
+    pixels = _Pixels(source, numbers, sizes)
     loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
     readable, filled = [], 0
-    with torch.inference_mode(), tqdm(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
+    with torch.inference_mode(), progress(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
         for batch, ok in loader:
             images[filled : filled + len(batch)] = network.embed(batch)
             filled += len(batch)
             readable.append(ok)
             bar.update(len(ok))
     kept = torch.cat(readable)
-    _report_unreadable(source, numbers, kept)
-    counts = torch.bincount(source.labels[numbers[kept]], minlength=len(source.class_names))
-    if not bool(counts.all()):
-        lost = source.class_names[int((counts == 0).nonzero()[0])]
-        raise UserError(f"No image of class {lost!r} can be read.")
+    counts = _check_readable(source, numbers, kept)
     images = images[:filled].clone() if filled < len(images) else images
     return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
 
 
-def decode(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset at 32 x 32, in its own order; unreadable ones are named and left out.
+def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images of a dataset as squares of `image_size`, in its own order; unreadable ones are named and left out.
 
     Returns:
-        Pixels (M, 3, 32, 32) uint8 and labels (M,) long.
+        Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
 
     Raises:
-        UserError: a class has no images, or more than 5 % of the images cannot be read.
+        UserError: a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
     """
     numbers = source.select(None, 0).sort().values
-    loader = DataLoader(_Pixels(source, numbers), 256, collate_fn=_collate)
-    batches = list(tqdm(loader, desc=f"{source.name} images", unit="batch"))
+    loader = DataLoader(_Pixels(source, numbers, (image_size,)), 256, collate_fn=_collate)
+    batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
     kept = torch.cat([readable for _, readable in batches])
-    _report_unreadable(source, numbers, kept)
-    return torch.cat([pixels for pixels, _ in batches]), source.labels[numbers[kept]]
+    _check_readable(source, numbers, kept)
+    return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]
 
 
-def _report_unreadable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> None:
+def _check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
+    """Name the unreadable images of `numbers`; returns how many of each class are readable (C,).
+
+    Raises:
+        UserError: they are more than 5 % and more than one, or all of a class.
+    """
     bad = [source.describe(i) for i in numbers[~readable].tolist()]
-    if not bad:
-        return
     listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
-    if len(bad) > MAX_UNREADABLE * len(numbers):
+    if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):
         raise UserError(
             f"{len(bad)} of {len(numbers)} images of {source.name} cannot be read: {listed}. Remove or replace them; "
             f"up to {MAX_UNREADABLE:.0%} are skipped."
         )
-    say(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
+    if bad:
+        say(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
+    counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
+    if not bool(counts.all()):
+        lost = source.class_names[int((counts == 0).nonzero()[0])]
+        raise UserError(f"No image of class {lost!r} can be read.")
+    return counts

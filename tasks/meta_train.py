@@ -3,16 +3,19 @@
 Dimensions: n tuples, C classes of a task.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
+from pydantic import BeforeValidator
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
-from search_spaces import SearchSpace
+from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
+from search_spaces import SearchSpace, Sizes
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
@@ -33,6 +36,7 @@ class Tuples:
         split: (n,) long, a permutation: first the validation tuples, then those for training.
         source: the file they were read from.
         num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
+        sizes: `image_size` and `width_mult` of the supernet that measured them, where one did and it is known.
     """
 
     archs: list[Any]
@@ -42,6 +46,7 @@ class Tuples:
     split: torch.Tensor
     source: str
     num_validation: int | None = None
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def validation(self) -> torch.Tensor:
@@ -91,26 +96,21 @@ def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
         UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
     """
     path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
-    tasks = load_torch(path, "Fetch it with: python get_files/get_preprocessed_data.py")
-    if not isinstance(tasks, list) and not torch.is_tensor(tasks):
-        raise UserError(f"{path} is not a list of tasks.")
-    return pad_tasks([torch.as_tensor(task, dtype=torch.long) for task in tasks], num_classes, path)
+    mend = "Fetch it with: python get_files/get_preprocessed_data.py"
+    return pad_tasks(check(path, load_torch(path, mend), Tasks, "a list of tasks", mend), num_classes, path)
 
 
 def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
     """Tasks as class numbers from 1, of any sizes, to (tasks, C) long: rows of the features, -1 beyond a task's own.
 
     Raises:
-        UserError: a task of the file `path` is empty or names a class beyond `num_classes`.
+        UserError: a task of the file `path` names a class beyond `num_classes`.
     """
-    if not tasks or min(map(len, tasks)) == 0:
-        raise UserError(f"{path} has no tasks, or one without classes.")
     numbers = pad_sequence(tasks, batch_first=True, padding_value=0)
-    lowest = min(int(task.min()) for task in tasks)
-    if lowest < 1 or int(numbers.max()) > num_classes:
+    if int(numbers.max()) > num_classes:
         raise UserError(
-            f"{path} names classes {lowest} to {int(numbers.max())}, but the features of {FEATURES_NAME} hold classes "
-            f"1 to {num_classes}."
+            f"{path} names class {int(numbers.max())}, but the features of {FEATURES_NAME} hold classes 1 to "
+            f"{num_classes}."
         )
     return numbers - 1
 
@@ -128,47 +128,85 @@ def load_tuples(
         UserError: a file is missing, damaged, or refers to what is not there.
     """
     path = tuples_file(kind, space, data_path)
-    value = load_torch(path, f"Fetch or build the {kind}'s database anew.", allow_pickle)
-    if not isinstance(value, dict) or not {"acc", "task"} <= set(value):
-        raise UserError(f"{path} is not a meta-training database: it needs 'acc', 'task' and 'graph' or 'str'.")
-    archs = _architectures(path, value, space)
-    accuracy = torch.as_tensor([float(a) for a in value["acc"]])
-    task = torch.as_tensor([int(t) for t in value["task"]])
-    if "tasks" in value:
-        tasks = [torch.as_tensor(task, dtype=torch.long) for task in value["tasks"]]
-        task_classes = pad_tasks(tasks, num_classes, path)
+    mend = f"Fetch or build the {kind}'s database anew."
+    file = check(path, load_torch(path, mend, allow_pickle), _File, "a meta-training database", mend)
+    archs, accuracy, task = _architectures(path, file, space, mend), file.acc.float(), file.task
+    if file.tasks is not None:
+        task_classes = pad_tasks(file.tasks, num_classes, path)
     else:
         task_classes = load_task_classes(path.parent, num_classes)
-    split = load_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it.")
-    split = torch.as_tensor(split, dtype=torch.long)
+    split_path, mend = path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it."
+    split = check(split_path, load_torch(split_path, mend), _Split, "a split", mend)
     if not len(archs) == len(accuracy) == len(task) == len(split):
         raise UserError(f"{path} is inconsistent: {len(archs)} architectures, {len(accuracy)} accuracies, {len(task)} "
                         f"tasks, {len(split)} entries in the split.")  # fmt: skip
     if not torch.equal(split.sort().values, torch.arange(len(split))):
         raise UserError(f"The split beside {path} is not a permutation of its {len(split)} tuples.")
-    if not bool(torch.isfinite(accuracy).all()):
-        raise UserError(f"{path} holds accuracies that are NaN or infinite.")
-    if int(task.min()) < 0 or int(task.max()) >= len(task_classes):
+    if (file.num_validation or 0) >= len(split) > 1:
+        raise UserError(
+            f"{path} has {len(split)} tuples: num_validation {file.num_validation} leaves none to train on."
+        )
+    if int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
-    return Tuples(archs, accuracy, task, task_classes, split, shown(path), value.get("num_validation"))
+    more = file.num_validation, file.sizes
+    return Tuples(archs, accuracy, task, task_classes, split, shown(path), *more)
 
 
-def _architectures(path: Path, value: dict[str, Any], space: SearchSpace) -> list[Any]:
-    if "str" in value:
-        return [space.from_text(text) for text in value["str"]]
-    if "graph" not in value:
-        raise UserError(f"{path} has neither 'graph' nor 'str'.")
-    archs = space.decode(from_igraphs(value["graph"], space.max_n))
+def _list_of_rows(value: Any) -> Any:
+    return list(value) if isinstance(value, torch.Tensor) and value.ndim == 2 else value
+
+
+Tasks = Annotated[
+    list[Annotated[torch.Tensor, NumbersOf(INTEGERS, low=1)]], MinLen(1), BeforeValidator(_list_of_rows)
+]  # class numbers, from 1
+_Split = Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a database holds, whoever wrote it; its architectures are in `str` or, in the authors' first, in `graph`."""
+
+    __pydantic_config__ = OPEN
+
+    acc: Annotated[torch.Tensor, NumbersOf(FLOATS)]
+    task: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
+    str: Annotated[list[Text], MinLen(1)] | None = None
+    graph: Annotated[list[Any], MinLen(1)] | None = None
+    tasks: Tasks | None = None
+    num_validation: Size | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+
+
+def _architectures(path: Path, file: _File, space: SearchSpace, mend: str) -> list[Any]:
+    if file.str is not None:
+        try:
+            return [space.from_text(text) for text in file.str]
+        except UserError as error:
+            raise UserError(f"{path}: {error} {mend}") from error
+    if file.graph is None:
+        raise UserError(f"{path} has neither 'graph' nor 'str'. {mend}")
+    archs = space.decode(_from_igraphs(path, file.graph, space, mend))
     if None in archs:
-        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}.")
+        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}. {mend}")
     return archs
 
 
-def from_igraphs(graphs: list[Any], max_n: int):
+def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, mend: str):
     """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
     from graphs.batch import GraphBatch
 
-    return GraphBatch.from_lists([g.vs["type"] for g in graphs], [g.get_edgelist() for g in graphs], max_n)
+    lists = []
+    for number, graph in enumerate(graphs):
+        known = type(graph).__name__ == "Graph" and "type" in graph.vs.attributes()
+        types = graph.vs["type"] if known else []
+        good = all(type(kind) is int and 0 <= kind < space.num_vertex_type for kind in types)
+        if not (good and 0 < len(types) <= space.max_n):
+            raise UserError(
+                f"{path}: graph {number} is {describe(graph)}, but should be an igraph graph of at most {space.max_n} "
+                f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {mend}"
+            )
+        lists.append((types, graph.get_edgelist()))
+    return GraphBatch.from_lists(*map(list, zip(*lists, strict=True)), space.max_n)
 
 
 def save_tuples(
@@ -183,8 +221,8 @@ def save_tuples(
     """Write a database in our layout, tensors, numbers and text alone; returns its file.
 
     Args:
-        more: `num_validation` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the task list
-            beside it.
+        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the
+            task list beside it.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})

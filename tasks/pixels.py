@@ -1,28 +1,32 @@
-"""Labelled images to train on: decoded once to 32 x 32, split, and augmented a batch at a time where they lie.
+"""Labelled images to train on: decoded once to one size, split, and augmented a batch at a time where they lie.
 
-Dimensions: M images in all, B images of a batch, H x W = 32 x 32 pixels.
+Dimensions: M images in all, B images of a batch, H x W pixels, H = W.
 """
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import BeforeValidator
+from typing_extensions import TypedDict
 
 from engine.cli import default_mirror
 from engine.errors import UserError
-from engine.files import load_torch, save_torch, write_text
+from engine.files import load_torch, save_torch, shown, write_text
 from engine.runs import random_generator, say
+from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
 from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
-from tasks.images import decode, split_folder
-from tasks.sources import open_source
+from tasks.folders import listing_digest
+from tasks.images import decode
+from tasks.sources import open_source, usable_for_tests
 
-FORMAT = "metad2a-pixels-1"
-TEST_SHARE = 0.2  # of the images of each class, where a folder has no test set
-PADDING = 4  # of the random crop
+FORMAT = "metad2a-pixels-2"
+PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def side(self) -> int:
+        """H, in pixels."""
+        return self.pixels.shape[1]
 
     def __getitem__(self, rows: torch.Tensor) -> "Images":
         return Images(self.pixels[rows], self.labels[rows])
@@ -67,105 +76,128 @@ class ImageData:
 
 
 def load_image_data(
-    name: str, image_folder: str | None, data_path: str, seed: int, mirror: str | None = None
+    name: str,
+    image_folder: str | None,
+    data_path: str,
+    seed: int,
+    image_size: int = IMAGE_SIZE,
+    mirror: str | None = None,
 ) -> ImageData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
-    A folder whose sub-folders are `train` and `test` has its test set; of any other, 20 % of each class become one.
+    A folder has the parts that `tasks.folders.find_parts` finds; of any other, 20 % of each class are for testing.
     The halves of the test set come from `<data_path>/<name>-test-split.txt` where it exists (the format of the
-    benchmark's split files), else they are drawn and saved.
+    benchmark's split files), else they are drawn and saved. Images of the shipped features are in neither.
 
     Args:
-        seed: of the splits.
+        seed: of the halves of the test set.
+        image_size: H, to which whole images are brought.
+        mirror: where official files are fetched from instead.
 
     Raises:
         UserError: there are no such images, they have one class, or a class is too small to be split.
     """
-    decoded, key, origin = _decoded(name, image_folder, Path(data_path), mirror or default_mirror())
+    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror or default_mirror())
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
-    train = Images(decoded["train_pixels"], decoded["train_labels"])
-    if "test_pixels" in decoded:
-        held_out = Images(decoded["test_pixels"], decoded["test_labels"])
-    else:
-        rows, held_out_rows = stratified_split(train.labels, class_names, seed)
-        train, held_out = train[rows], train[held_out_rows]
-    valid, test = _halves(name, held_out, Path(data_path), key, seed)
+    train, held_out = (Images(decoded[f"{part}_pixels"], decoded[f"{part}_labels"]) for part in ("train", "test"))
+    usable = usable_for_tests(name, image_folder, len(held_out))
+    valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
     parts = (train, held_out[valid], held_out[test])
     return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin)
 
 
 def stratified_split(
-    labels: torch.Tensor, class_names: list[str], seed: int, share: float = TEST_SHARE
+    labels: torch.Tensor, class_names: list[str], seed: int, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to test on, of each class a share of at least one and never all.
+    """Numbers of the images to train on and to validate with, of each class a share of at least one and never all.
 
     Raises:
         UserError: a class has a single image.
     """
     rng = random_generator(seed)
-    train, test = [], []
+    train, valid = [], []
     for label, name in enumerate(class_names):
         rows = (labels == label).nonzero()[:, 0]
         if len(rows) < 2:
-            raise UserError(f"Class {name!r} has {len(rows)} readable image(s); two are needed to train and to test.")
+            raise UserError(
+                f"Class {name!r} has {len(rows)} image(s) to train on; two are needed, one to validate with."
+            )
         rows = rows[torch.randperm(len(rows), generator=rng)]
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        test.append(rows[:count])
+        valid.append(rows[:count])
         train.append(rows[count:])
-    return torch.cat(train), torch.cat(test)
+    return torch.cat(train), torch.cat(valid)
 
 
 def _decoded(
-    name: str, image_folder: str | None, data_path: Path, mirror: str | None
+    name: str, image_folder: str | None, data_path: Path, image_size: int, mirror: str | None
 ) -> tuple[dict[str, Any], str, str]:
     """Pixels and labels, from the file that an earlier call left unless the images have changed since.
 
     Returns:
         The content of that file, its key and the origin of the images.
     """
-    splits = ("train", "test") if image_folder is None or split_folder(image_folder, "test") else ("train",)
+    splits = ("train", "test")
     sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
     if any(source.class_names != sources[0].class_names for source in sources):
         odd = set(sources[0].class_names) ^ set(sources[1].class_names)
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
-    key = _listing_digest([source.origin for source in sources])
-    path = data_path / "pixels" / f"{name}-{key}.pt"
-    origin = str(image_folder or sources[0].origin)
+    key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
+    path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
+    origin = shown(image_folder or sources[0].folder)
     if path.is_file():
-        value = load_torch(path, "Remove it, and it is made anew.")
-        if value.get("format") == FORMAT and value.get("key") == key:
+        mend = "Remove it, and it is made anew."
+        value = check(path, load_torch(path, mend), _Cache, "a file of decoded images", mend, FORMAT)
+        for split in splits:
+            labels, classes = value[f"{split}_labels"], value["class_names"]
+            if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
+                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {mend}")
+        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        if value["key"] == key and sides == {image_size}:
             return value, key, origin
     value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
     for split, source in zip(splits, sources, strict=True):
-        pixels, labels = decode(source)
+        pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
     save_torch(path, value)
     say(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
     return value, key, origin
 
 
-def _listing_digest(folders: list[str]) -> str:
-    """Digest of the names, sizes and times of all files: another one means that the images have changed."""
-    lines = []
-    for folder in folders:
-        for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            stat = path.stat()
-            lines.append(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}")
-        lines.append("")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def _digits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
 
 
-def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
+_Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
+_Parts = {
+    f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))
+}
+_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})
+_Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
+
+
+class _TestSplit(TypedDict):
+    """Numbers of the test images of either half, as NAS-Bench-201's authors write them."""
+
+    xvalid: _Half
+    xtest: _Half
+
+
+def _halves(
+    name: str, held_out: Images, usable: torch.Tensor, data_path: Path, key: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the `usable` images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
     published, drawn = (
         data_path / f"{name}-test-split.txt",
         data_path / "pixels" / f"{name}-{key}-{seed}-test-split.txt",
     )
     if not published.is_file() and not drawn.is_file():
         shuffled = torch.randperm(len(held_out), generator=random_generator(seed))
+        shuffled = shuffled[usable[shuffled]]
         order = shuffled[held_out.labels[shuffled].argsort(stable=True)]
         value = {
             "xvalid": ["int", order[1::2].sort().values.tolist()],
@@ -173,11 +205,9 @@ def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -
         }
         write_text(drawn, json.dumps(value) + "\n")
     path = published if published.is_file() else drawn
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        halves = [torch.tensor([int(number) for number in value[half][1]]) for half in ("xvalid", "xtest")]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f'{path} is not a split file ({{"xvalid": ["int", [...]], "xtest": ...}}): {error}.') from error
+    what = 'a split file ({"xvalid": ["int", [...]], "xtest": ...})'
+    split = read_json(path, _TestSplit, what, "Remove it, and the images are split anew.")
+    halves = [torch.tensor(split[half][1], dtype=torch.long) for half in ("xvalid", "xtest")]
     numbers = torch.cat(halves)
     good = all(map(len, halves)) and len(numbers.unique()) == len(numbers)
     if not good or not 0 <= int(numbers.min()) <= int(numbers.max()) < len(held_out):
@@ -185,7 +215,10 @@ def _halves(name: str, held_out: Images, data_path: Path, key: str, seed: int) -
             f"{path} does not split the {len(held_out)} test images of {name}: each half needs some, none may be in "
             "both or beyond the last."
         )
-    return halves[0], halves[1]
+    valid, test = (half[usable[half]] for half in halves)
+    if not len(valid) or not len(test):
+        raise UserError(f"{path}: no image that the features of {name} are not of is left in one of its halves.")
+    return valid, test
 
 
 def _fingerprint(parts: tuple[Images, ...]) -> str:
@@ -202,16 +235,22 @@ def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
     return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def draw_augmentation(n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Corners (n, 2) of random crops, 0..8, and (n,) bool which images are mirrored."""
-    corners = torch.randint(2 * PADDING + 1, (n, 2), generator=rng)
+def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Corners (n, 2) of random crops of padded images, and (n,) bool which images are mirrored."""
+    corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
     return corners, torch.rand(n, generator=rng) < 0.5
 
 
+def _padding(side: int) -> int:
+    """Black pixels around images of `side`."""
+    return round(PADDING * side)
+
+
 def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Pad (B, H, W, 3) by 4 black pixels, cut H x W at each image's corner, and mirror some, all at once."""
-    padded = F.pad(pixels, (0, 0, PADDING, PADDING, PADDING, PADDING))  # (B, H+8, W+8, 3)
-    steps = torch.arange(IMAGE_SIZE, device=pixels.device)
+    """Pad (B, H, W, 3) by black pixels, cut H x W at each image's corner, and mirror some, all at once."""
+    side = pixels.shape[1]
+    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) where H is 32
+    steps = torch.arange(side, device=pixels.device)
     rows = corners[:, :1] + steps  # (B, H)
     columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, W)
     images = torch.arange(len(pixels), device=pixels.device)[:, None, None]

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
-from engine.errors import UserError
+import torch
+
+from engine.errors import UserError, did_you_mean
+from engine.files import ASSETS, shown
+from engine.runs import say
 from get_files.download import fetch_all, is_extracted, place
 from get_files.manifest import RAW_DATA
 from tasks.datasets import KNOWN, known_dataset
-from tasks.images import ImageSource, image_folder, split_folder
+from tasks.folders import TEST_SHARE, find_parts
+from tasks.images import ImageSource, image_folder
 
 
 def open_source(
@@ -21,7 +26,8 @@ def open_source(
 
     Args:
         folder: None for a known dataset.
-        split: "train" or "test", of a known dataset or of a folder that has both as sub-folders.
+        split: "train" or "test"; of a folder without such parts "test" is what is held out of each class, and "all"
+            is everything.
         mirror: where to fetch official files from instead.
         class_order: see `tasks.images.image_folder`.
 
@@ -29,15 +35,63 @@ def open_source(
         UserError: the dataset is unknown, or its files cannot be fetched or read.
     """
     if folder is not None:
-        return image_folder(name, split_folder(folder, split) or folder, class_order)
+        return _open_folder(name, folder, split, class_order)
+    if split == "all":
+        raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
     if name not in KNOWN:
-        raise UserError(f"{name!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder.")
-    raw_data, files = Path(data_path) / "raw-data", RAW_DATA[name]
-    unfinished = any(place(f.target, data_path).exists() and not is_extracted(f, data_path) for f in files)
-    source = None if unfinished else known_dataset(name, raw_data, split)
+        guess = did_you_mean(name, KNOWN)
+        raise UserError(
+            f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give its images as --image-folder."
+        )
+    source = _official(name, split, data_path)
     if source is None:
-        fetch_all(files, mirror, data_path)
-        source = known_dataset(name, raw_data, split)
+        fetch_all(RAW_DATA[name], mirror, data_path)
+        source = known_dataset(name, Path(data_path) / "raw-data", split)
     if source is None:
-        raise UserError(f"The official files of {name} in {raw_data} are not complete.")
+        raise UserError(f"The official files of {name} in {Path(data_path) / 'raw-data'} are not complete.")
     return source
+
+
+def _open_folder(name: str, folder: str | Path, split: str, class_order: str | None) -> ImageSource:
+    parts = find_parts(folder)
+    note = parts.note
+    if parts.test is None:
+        note = (
+            f"{shown(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by their "
+            "names. Networks are tested on these, and no search sees them."
+        )
+    if note and split == "train":
+        say(note)
+    if parts.test is None:
+        return image_folder(name, folder, class_order, split)
+    if split == "all":
+        raise UserError(f"{shown(folder)} has the parts train and {parts.test.name}: choose --split train or test.")
+    return image_folder(name, parts.train if split == "train" else parts.test, class_order)
+
+
+def _official(name: str, split: str, data_path: str | Path) -> ImageSource | None:
+    """A known dataset from its official files; None where some are missing or not extracted to the end."""
+    files = RAW_DATA[name]
+    unfinished = any(place(f.target, data_path).exists() and not is_extracted(f, data_path) for f in files)
+    return None if unfinished else known_dataset(name, Path(data_path) / "raw-data", split)
+
+
+def official_files_are_there(name: str, data_path: str | Path) -> bool:
+    """Whether a known dataset can be opened without fetching anything."""
+    if all(place(f.target, data_path).is_file() for f in RAW_DATA[name]):
+        return True
+    return _official(name, "train", data_path) is not None
+
+
+def usable_for_tests(name: str, folder: str | None, num_images: int) -> torch.Tensor:
+    """Which images of a test set no search has seen (num_images,) bool; it says how many others there are.
+
+    The shipped features of MNIST are of test images, whose numbers are beside them.
+    """
+    usable = torch.ones(num_images, dtype=torch.bool)
+    numbers = ASSETS / "features" / f"{name}-test-images.txt"
+    if folder is None and numbers.is_file():
+        seen = torch.tensor([int(number) for number in numbers.read_text().split()])
+        usable[seen[seen < num_images]] = False
+        say(f"{int((~usable).sum())} of {num_images} test images of {name} are left out: shipped features are of them.")
+    return usable

@@ -2,9 +2,10 @@
 
 Recorded with xautodl 1.0.0 (PyPI, the implementation of NAS-Bench-201's authors): `TinyNetwork` with C = 16, N = 5 and
 10 classes, its FLOPs and parameters by `get_model_infos` at (1, 3, 32, 32), and its logits in training and evaluation
-mode, on the CPU in float32, with the weights and images that `fill` and `images` make without a random generator. The
-20 architectures are evenly spaced among all 15,625 sorted by FLOPs. `published` are FLOPs and parameters as the copy of
-the authors' database in `CownowAn/DiffusionNAG` has them: 1e-5 + (1 - 1e-5) * (x - min) / (max - min) over the space.
+mode, on the CPU in float64 (in float32 a batch of 3 differs by 1e-4 between processors), with the weights and images
+that `fill` and `images` make without a random generator. The 20 architectures are evenly spaced among all 15,625 sorted
+by FLOPs. `published` are FLOPs and parameters as the copy of the authors' database in `CownowAn/DiffusionNAG` has them:
+1e-5 + (1 - 1e-5) * (x - min) / (max - min) over the space.
 """
 
 import json
@@ -24,7 +25,8 @@ def wave(shape, phase):
 
 
 def fill(network):
-    """Give every parameter and statistic of a network a value that depends on its place in the state dict alone."""
+    """A network in float64, each parameter and statistic with a value that depends on its place in the state dict."""
+    network = network.double()
     with torch.no_grad():
         for number, (name, tensor) in enumerate(network.state_dict().items()):
             if tensor.ndim > 1:
@@ -36,7 +38,7 @@ def fill(network):
 
 
 def images(n=3):
-    return wave((n, 3, 32, 32), 0.5)
+    return wave((n, 3, 32, 32), 0.5).double()
 
 
 def logits(network, images):

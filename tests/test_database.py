@@ -18,7 +18,7 @@ import build_database
 import search_spaces
 from database.build import split_by_task
 from database.items import draw_item
-from database.shards import read_shard, shard_file
+from database.shards import ShardWriter, read_shard, shard_file
 from engine.cli import run
 from tasks.features import Features
 from tasks.meta_train import load_tuples
@@ -98,6 +98,22 @@ def test_shards_are_built_and_collected(world, build):
     assert not set(tuples.task[tuples.training].tolist()) & set(tuples.task[tuples.validation].tolist())
 
 
+def test_a_shard_that_does_not_say_its_sizes_is_continued(world, build):
+    """As those of earlier versions; the database then does not say either."""
+    assert build(f"{BUILD} --index 0")[0] == 0
+    path = shard_file(SHARDS, 0)
+    header, measured, _ = read_shard(path)
+    assert header.pop("sizes") == {"image_size": 16, "width_mult": 0.1}
+    path.unlink()
+    writer = ShardWriter(path, header)
+    for record in measured[:2]:
+        writer.append(record)
+    assert build(f"{BUILD} --index 0")[0] == 0
+    assert len(records()) == len(measured)
+    assert build("--model_name predictor --collect")[0] == 0
+    assert load_tuples("predictor", ofa, "data", 12).sizes == {}
+
+
 def test_measured_accuracies_are_those_of_the_subnet(world, build):
     """Against the plain way: every held-out image on its own through the active supernet."""
     from supernet.evaluate import SubnetEvaluator
@@ -136,17 +152,20 @@ def test_the_whole_way_to_a_search(world, build, command):
     code, err = build(line)
     assert code == 0, err
     assert len(load_tuples("generator", ofa, "data", 12).archs) == 8
+    for kind in ("predictor", "generator"):  # the supernet's
+        assert load_tuples(kind, ofa, "data", 12).sizes == {"image_size": 16, "width_mult": 0.1}
     assert "--overwrite" in build(line)[1]
     code, _, err = command(f"--model generator --hs 8 --max-epoch 2 --batch-size 4 {small}")
     assert code == 0, err
-    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_2.pt", weights_only=True)
+    checkpoint = torch.load("results/ofa_mbv3/generator/model/ckpt_last.pt", weights_only=True)
     checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5  # so little training makes no valid graph
     checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
     checkpoint["state"]["decoder.add_vertex.2.bias"][2:11] = 0
-    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_2.pt")
+    torch.save(checkpoint, "results/ofa_mbv3/generator/model/ckpt_last.pt")
     Features("toy", torch.randn(15, 16), torch.full((3,), 5), list("abc"), "toy-32px", "").save("data/toybylabel.pt")
     code, _, err = command(f"--model generator --test --num-gen-arch 5 --data-name toy {small}")
     assert code == 0, err
+    assert "16x16 images at width 0.1" in err
     assert len(Path("results/ofa_mbv3/meta_test/toy/5/best_arch/architecture.txt").read_text().splitlines()) == 1
 
 

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 
 from engine.errors import UserError
@@ -409,6 +410,34 @@ def test_one_failure_does_not_keep_the_rest(server):
     with pytest.raises(UserError, match="1 files could not be fetched: one"):
         fetch_all(files, None)
     assert Path("data/two.pt").is_file()
+
+
+def test_a_server_that_is_away_is_tried_once_for_all_its_files(monkeypatch, server):
+    """Offline, each of 13 files waited 15 s for the same server."""
+    tried = []
+
+    def get(address, **options):
+        tried.append(address)
+        if "away" in address:
+            raise requests.ConnectionError
+        return real(address, **options)
+
+    real = requests.get
+    monkeypatch.setattr(download.requests, "get", get)
+    server.content = torch_bytes()
+    addresses = ["http://away/1", "http://away/2", f"{server.address}/3", "http://away/4"]
+    files = [PublishedFile(a[-1], a, f"data/{a[-1]}.pt", "x") for a in addresses]
+    with pytest.raises(UserError, match="3 files could not be fetched: 1, 2, 4"):
+        fetch_all(files, None)
+    assert tried == ["http://away/1"] * download.MAX_FAILURES + [f"{server.address}/3"]
+
+
+def test_a_server_that_answers_is_tried_for_each_of_its_files(server):
+    files = [entry(server, name=name, target=f"data/{name}.pt") for name in ("one", "two")]
+    server.plan = [500] * (2 * download.MAX_FAILURES)
+    with pytest.raises(UserError, match="2 files"):
+        fetch_all(files, None)
+    assert len(server.requests) == 2 * download.MAX_FAILURES
 
 
 def run_script(name, monkeypatch):

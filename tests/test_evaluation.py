@@ -12,6 +12,7 @@ from PIL import Image
 import search_spaces
 from engine.cli import run
 from engine.errors import UserError
+from engine.training_run import TrainingRun
 from evaluation import main as evaluation
 
 pytest.importorskip("ofa")
@@ -77,17 +78,21 @@ def test_the_searchs_choice_is_fine_tuned_and_reported(world, call):
     assert value["architecture"] == ofa.to_text({**ARCH, "d": [3] * 5})
     assert value["num_images"] == {"train": 27, "valid": 9, "test": 15}
     assert 1 <= value["epoch"] <= 3
-    cost = ofa.cost({**ARCH, "d": [3] * 5}, 3, 16, 0.1)
+    cost = ofa.sized(16, 0.1).cost({**ARCH, "d": [3] * 5}, 3)
     assert (value["flops"], value["params"]) == (cost["flops"], cost["params"])
     assert f"test accuracy {value['test']:.2f} %" in out
 
 
 def test_a_bound_takes_the_first_choice_within_it(world, call):
-    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 250")[0] == 0
+    """Of the size that is evaluated, whatever size the search's figures are of."""
+    small, large = (ofa.sized(16, 0.1).cost({**ARCH, "d": [depth] * 5}, 3)["flops"] for depth in (2, 3))
+    assert call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {(small + large) / 2}")[0] == 0
     assert result()["architecture"] == ofa.to_text(ARCH)
-    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound 100")
+    assert result()["flops"] == small
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --bound {small / 2}")
     assert code == 2
-    assert "the smallest has 200 MFLOPs" in err
+    assert f"the smallest has {small:.6g} MFLOPs" in err
+    assert "16x16 images at width 0.1" in err
 
 
 def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
@@ -133,6 +138,38 @@ def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypa
     (whole,), (parts,) = (list(Path(name).rglob("result.json")) for name in ("whole", "parts"))
     whole, parts = json.loads(whole.read_text()), json.loads(parts.read_text())
     assert [whole[name] for name in MEASURED] == [parts[name] for name in MEASURED]
+
+
+def test_replaced_images_are_another_run(world, call):
+    """Their names and classes are the same."""
+    line = f"{LINE} --num-gen-arch 2 --epochs 1"
+    assert call(line)[0] == 0
+    before = result()
+    for path in Path("images/test").rglob("*.png"):
+        Image.new("RGB", (24, 24), (0, 0, 255)).save(path)
+    code, _, err = call(f"{line} --resume")
+    assert code == 0
+    assert "a new run begins" in err
+    values = [json.loads(path.read_text()) for path in Path("results/ofa_mbv3/evaluation").rglob("result.json")]
+    assert len({value["images"] for value in values}) == 2
+    assert before in values
+
+
+def test_the_largest_seed(world, call):
+    """An epoch's own is a million times as large."""
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**32 - 1}")
+    assert code == 0, err
+    with pytest.raises(SystemExit, match="2"):
+        call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
+
+
+def test_two_processes_never_train_in_one_folder(world, call):
+    assert call(f"{LINE} --num-gen-arch 2 --epochs 1")[0] == 0
+    (path,) = Path("results/ofa_mbv3/evaluation").rglob("result.json")
+    with TrainingRun(path.parent, (), False, False):
+        code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --overwrite")
+    assert (code, "Another process trains" in err) == (2, True)
+    assert path.is_file()
 
 
 def test_workers_stay_and_change_nothing(world, call, monkeypatch):
@@ -209,7 +246,7 @@ def test_batches_that_batch_norm_cannot_use(world, call):
 
 def test_an_image_that_a_worker_cannot_read_is_named_without_a_traceback(world, call):
     for path in Path("images/train/red").iterdir():
-        path.write_bytes(b"no image")
+        path.write_bytes(path.read_bytes()[:-200])  # it opens
     code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --num-workers 1")
     assert code == 2
     assert "cannot be read" in err

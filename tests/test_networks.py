@@ -44,7 +44,7 @@ def test_equals_the_authors_recorded_networks(row):
     network = fill(NASBench201Network(row["arch"], NUM_CLASSES))
     assert sum(p.numel() for p in network.parameters()) == row["params"]
     for found, name in zip(logits(network, images()), ("training", "evaluation"), strict=True):
-        wanted = torch.tensor(row[name])
+        wanted = torch.tensor(row[name], dtype=torch.float64)
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
 
 
@@ -54,9 +54,9 @@ def test_equals_the_authors_network_with_copied_weights(arch):
     torch.manual_seed(0)
     theirs = their_network(arch)
     assert counts(arch) == their_counts(theirs)
-    ours = NASBench201Network(arch, NUM_CLASSES)
+    theirs, ours = theirs.double(), NASBench201Network(arch, NUM_CLASSES).double()
     ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
-    x, y = torch.randn(4, 3, 32, 32), torch.randint(NUM_CLASSES, (4,))
+    x, y = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.randint(NUM_CLASSES, (4,))
     for mode in (True, False):
         found, wanted = ours.train(mode)(x), theirs.train(mode)(x)[1]
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())

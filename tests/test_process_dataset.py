@@ -31,7 +31,7 @@ def process(line):
 
 def test_a_folder_becomes_features(tmp_path):
     folder = write_images(tmp_path / "images")
-    assert process(f"--dataset mine --image-folder {folder}") == 0
+    assert process(f"--dataset mine --image-folder {folder} --split all") == 0
     features = load_features("data/minebylabel.pt", "mine")
     assert (features.class_names, features.counts.tolist()) == (["cat", "dog"], [3, 3])
     assert features.extractor == "efficientnet_lite0-block15-96px"
@@ -97,7 +97,7 @@ def test_bad_folders(tmp_path, capsys, case):
 def test_a_few_corrupt_images_are_named_and_left_out(tmp_path, capsys):
     folder = write_images(tmp_path / "images", n=25)
     (folder / "dog" / "7.png").write_bytes(b"not an image")
-    assert process(f"--dataset mine --image-folder {folder}") == 0
+    assert process(f"--dataset mine --image-folder {folder} --split all") == 0
     assert "dog/7.png" in capsys.readouterr().err
     assert load_features("data/minebylabel.pt", "mine").counts.tolist() == [25, 24]
 

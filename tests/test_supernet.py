@@ -13,6 +13,7 @@ import search_spaces
 import train_supernet
 from engine.cli import run
 from engine.errors import UserError
+from engine.training_run import TrainingRun
 from tasks.imagenet import open_imagenet
 
 pytest.importorskip("ofa")
@@ -35,10 +36,11 @@ def test_costs_equal_those_of_real_subnets(width, side, num_classes, rng):
     config = SupernetConfig(num_classes, width, side)
     net = build_supernet(config)
     archs = space.sample(3 if width < 1 else 1, rng)
-    costs = space.costs(archs, num_classes, side, width).T.tolist()
+    sized = space.sized(side, width)
+    costs = sized.costs(archs, num_classes).T.tolist()
     for arch, cost in zip(archs, costs, strict=True):
         assert cost == pytest.approx(profiled(subnet(net, arch), side), rel=1e-6)
-    assert space.cost(archs[0], num_classes, side, width) == {"flops": costs[0][0], "params": costs[0][1]}
+    assert sized.cost(archs[0], num_classes) == {"flops": costs[0][0], "params": costs[0][1]}
 
 
 def test_a_cost_ignores_inactive_layers(rng):
@@ -241,7 +243,21 @@ def test_files_that_cannot_be_resumed(images, command):
     Path("out").mkdir()
     torch.save({"state_dict": state}, "out/supernet.pt")
     code, err = command(f"{TRAIN} --save-path out --resume")
-    assert (code, "no training state" in err) == (2, True)
+    assert (code, "--overwrite" in err) == (2, True)
+
+
+def test_resuming_on_other_images(images, command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_supernet.py", "first"])
+    assert command(f"{TRAIN} --epochs 1 --save-path out")[0] == 0
+    value = read_supernet("out/supernet.pt")
+    assert value["history"]["command"].endswith("train_supernet.py first")
+    Image.new("RGB", (30, 20)).save(images / "a" / "0.png")
+    code, err = command(f"{TRAIN} --epochs 1 --save-path out --resume")
+    assert (code, "images" in err) == (2, True)
+    with TrainingRun(Path("out"), (), False, False):
+        code, err = command(f"{TRAIN} --epochs 1 --save-path out --overwrite")
+    assert (code, "Another process trains" in err) == (2, True)
+    assert Path("out/supernet.pt").is_file()
 
 
 def test_lists_of_classes_that_make_no_task(images, command):

@@ -118,7 +118,7 @@ def damage(value, how):
         ("empty", "class 1 has no images"),
         ("empty tensor", "class 1 has no images"),
         ("width", "differ in feature width"),
-        ("flat", r"does not hold \(n, D\)"),
+        ("flat", r"should be a tensor \(n, D\)"),
     ],
 )
 def test_bad_features(tmp_path, how, message):

@@ -1,21 +1,18 @@
 """Meta-training through the command line."""
 
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import authors_tuples
 
 from engine.checkpoints import read_checkpoint
+from engine.training_run import TrainingRun
 from graphs.batch import GraphBatch
 
-ROOT = Path(__file__).parents[1]
 SMALL = {"generator": "--hs 8 --nz 8", "predictor": "--hs 12 --nz 8"}
 OPTIONS = "--gpu cpu --allow-pickle --num-sample 3 --batch-size 5"
 pytestmark = pytest.mark.usefixtures("authors_data")
@@ -97,36 +94,26 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(command, kind):
     assert a == b
 
 
-def test_interrupted_and_resumed(command):
-    """Ctrl-C in the middle of training, from outside, in a process of its own."""
-    arguments = line("predictor", "--max-epoch 300", "parts").split()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs inherit it ignored
-    )
-    log = Path("parts/predictor/log.txt")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (log.exists() and " epoch 2 " in log.read_text()):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_interrupted_and_resumed(command, monkeypatch):
+    """Ctrl-C in the middle of the third epoch."""
+    from engine import fit
+
+    step, calls = fit._State.step, []
+
+    def interrupted(state, loss):
+        calls.append(loss)
+        if len(calls) == 10:  # 4 batches an epoch
+            raise KeyboardInterrupt
+        step(state, loss)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit._State, "step", interrupted)
+        code, _, err = command(line("predictor", "--max-epoch 4", "parts"))
+    assert code == 130
     assert "--resume" in err
-    assert "Traceback" not in err
-    reached = read_checkpoint("parts/predictor/model/ckpt_last.pt", "predictor", "").epoch
-    assert 2 <= reached < 300
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums differ in the last bit with the number of threads
-    try:
-        goal = reached + 2
-        assert command(line("predictor", f"--max-epoch {goal} --resume", "parts"))[0] == 0
-        assert command(line("predictor", f"--max-epoch {goal}", "whole"))[0] == 0
-    finally:
-        torch.set_num_threads(threads)
+    assert read_checkpoint("parts/predictor/model/ckpt_last.pt", "predictor", "").epoch == 2
+    assert command(line("predictor", "--max-epoch 4 --resume", "parts"))[0] == 0
+    assert command(line("predictor", "--max-epoch 4", "whole"))[0] == 0
     assert_same(weights("predictor", "whole"), weights("predictor", "parts"))
 
 
@@ -212,17 +199,89 @@ def test_the_database_holds_the_best_of_what_was_sampled(command, space):
         assert percent[space.architectures.index(arch)].item() == pytest.approx(percent.max().item(), rel=1e-5)
 
 
-def test_resuming_on_other_data_or_another_device(command, refuses, space):
+def change_file(name, change):
+    path = Path("data", name)
+    value = torch.load(path, weights_only=False)
+    change(value)
+    torch.save(value, path)
+
+
+def test_resuming_on_other_data(command, refuses):
+    """Numbers that have changed in files of the same name and shape."""
     assert command(line("predictor", "--max-epoch 1"))[0] == 0
-    path = Path("results/predictor/model/ckpt_last.pt")
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["training"]["device"] = "cuda"
-    torch.save(checkpoint, path)
-    assert "device cuda" in refuses(line("predictor", "--max-epoch 2 --resume"))
-    checkpoint["training"]["device"] = "cpu"
-    checkpoint["target"]["mean"] += 1
-    torch.save(checkpoint, path)
-    assert "mean" in refuses(line("predictor", "--max-epoch 2 --resume"))
+    before = Path("results/predictor/model/ckpt_last.pt").read_bytes()
+    resume = line("predictor", "--max-epoch 2 --resume")
+    features = Path("data/imgnet32bylabel.pt").read_bytes()
+    change_file("imgnet32bylabel.pt", lambda value: value[3][0].add_(1e-3))
+    assert "features" in refuses(resume)
+    Path("data/imgnet32bylabel.pt").write_bytes(features)
+    change_file("meta_train_tasks_predictor.pt", lambda value: value["task"].reverse())  # no mean tells
+    assert "tuples" in refuses(resume)
+    assert Path("results/predictor/model/ckpt_last.pt").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_run_is_not_resumed(command, refuses):
+    for folder, seed in (("one", 1), ("two", 2)):
+        assert command(line("predictor", f"--max-epoch 1 --seed {seed}", folder))[0] == 0
+    name = "predictor/model/ckpt_last.pt"
+    Path("one", name).write_bytes(Path("two", name).read_bytes())
+    assert "ckpt_last.pt is of a run with seed 2, this command has 1" in refuses(
+        line("predictor", "--max-epoch 2 --seed 1 --resume", "one")
+    )
+    read_checkpoint(Path("one", name), "predictor", "").for_use().save(Path("one", name))
+    assert "cannot be resumed" in refuses(line("predictor", "--max-epoch 2 --seed 1 --resume", "one"))
+
+
+def test_the_first_command_is_kept(command, monkeypatch):
+    for more in ("--max-epoch 1", "--max-epoch 2 --resume"):
+        monkeypatch.setattr(sys, "argv", ["main.py", *more.split()])
+        assert command(line("predictor", more))[0] == 0
+    history = read_checkpoint("results/predictor/model/ckpt_2.pt", "predictor", "").history
+    assert history["command"].endswith("main.py --max-epoch 1")
+    assert [later["command"].split("main.py ")[1] for later in history["resumed"]] == ["--max-epoch 2 --resume"]
+
+
+def test_two_processes_never_train_in_one_folder(refuses):
+    with TrainingRun(Path("results/predictor"), (), False, False):
+        assert "Another process trains" in refuses(line("predictor", "--max-epoch 1"))
+    assert not Path("results/predictor/model").exists()
+
+
+@pytest.mark.parametrize(("kind", "n", "needed"), [("predictor", 1, 2), ("predictor", 2, 2), ("generator", 1, 1)])
+def test_databases_that_are_too_small(refuses, space, kind, n, needed):
+    tuples, split = authors_tuples(space, n)
+    torch.save(tuples, f"data/meta_train_tasks_{kind}.pt")
+    torch.save(split, f"data/meta_train_tasks_{kind}_idx.pt")
+    assert f"the {kind} needs {needed} of each" in refuses(line(kind, "--max-epoch 1"))
+
+
+def test_accuracies_that_do_not_differ_have_no_correlation():
+    from predictor.train import correlation
+
+    assert correlation(torch.ones(3), torch.arange(3.0)) == correlation(torch.arange(3.0), torch.zeros(3)) == 0
+    assert math.isnan(correlation(torch.full((3,), torch.nan), torch.arange(3.0)))
+    assert correlation(torch.arange(3.0), -torch.arange(3.0)) == pytest.approx(-1)
+
+
+def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, monkeypatch):
+    from predictor.train import BenchmarkTask
+    from tasks.draws import TaskDraws
+    from tasks.features import load_features
+    from tasks.meta_train import load_tuples
+
+    monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
+    features = load_features("data/imgnet32bylabel.pt", "imgnet32")
+    tuples = load_tuples("predictor", space, "data", 12, allow_pickle=True)
+    task = BenchmarkTask(space, "imagenet16-120", TaskDraws(features, tuples, 3, torch.device("cpu")), tuples)
+    learned = {space.to_text(arch) for arch in space.decode(task.graphs)}
+    held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
+    assert len(learned) == len(task.accuracy) > 10_000
+    assert not learned & held_out
+    known, lowest = (
+        space.known_accuracy("imagenet16-120"),
+        min(space.known_accuracy("imagenet16-120")[a] for a in learned),
+    )
+    assert learned == {arch for arch, accuracy in known.items() if accuracy >= lowest} - held_out
 
 
 def test_a_run_that_was_stopped_early_is_used_by_a_search(command):

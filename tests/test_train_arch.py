@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from test_networks import SMALL
 
 import tasks.pixels
 from engine.errors import UserError
+from engine.training_run import TrainingRun
 from networks import load_network
 from tasks.pixels import load_image_data, stratified_split
 
@@ -55,7 +55,10 @@ def results(name="toy"):
 
 
 def test_train_report_and_load(command, images):
-    assert command(line("--export pt2"))[0] == 0
+    code, out, err = command(line("--export pt2"))
+    assert code == 0, err
+    assert [Path(text).name for text in out.splitlines()[-2:]] == ["network.pt", "network.pt2"]
+    assert all(Path(text).is_file() for text in out.splitlines()[-2:])
     code, out, err = command(line("--resume", runs=2))
     assert code == 0, err
     [folder] = results()
@@ -68,7 +71,8 @@ def test_train_report_and_load(command, images):
     assert value["mean"] == pytest.approx(sum(each) / 2)
     assert value["params"] == pytest.approx(0.115, abs=0.05)
     assert f"x-test accuracy {value['mean']:.2f} +- {value['interval_95']:.2f} % (2 seeds, 95 %)" in out
-    assert out == (folder / "accuracy.txt").read_text()
+    files = [f"{folder / f'seed_{seed}' / 'network.pt'}\n" for seed in (777, 888)]
+    assert out == (folder / "accuracy.txt").read_text() + "".join(files)
     assert (folder / "seed_777" / "network.pt2").is_file()
     assert not (folder / "seed_888" / "ckpt_last.pt").exists()
 
@@ -112,31 +116,64 @@ def test_a_result_that_was_moved_is_refused(command, refuses, images):
         [folders[arch]] = set(results()) - set(folders.values())
     shutil.copy(folders[OTHER] / "seed_777" / "network.pt", folders[SMALL] / "seed_777" / "network.pt")
     assert "network.pt is of another architecture" in refuses(line("--resume", epochs=1))
-    shutil.copy(folders[OTHER] / "identity.json", folders[SMALL] / "identity.json")
-    assert "identity.json is not of this architecture" in refuses(line("--resume", epochs=1))
+    shutil.copy(folders[OTHER] / "run.json", folders[SMALL] / "run.json")
+    assert f"run.json is of a run with architecture {OTHER}" in refuses(line("--resume", epochs=1))
 
 
-def test_killed_and_resumed_gives_the_same_network(command, images):
-    """A process killed by the system, wherever it happens to be."""
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import main
+replace, calls = os.replace, []
+def replace_or_die(source, target):
+    calls.extend([target] if str(target).endswith("ckpt_last.pt") else [])
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = replace_or_die
+main.main(sys.argv[1:])
+"""
+
+
+def test_killed_and_resumed_gives_the_same_network(command, images, one_thread):
+    """A process that the system kills when its third checkpoint is written but not yet in its place."""
     whole = line(epochs=5)
     assert command(whole)[0] == 0
     [folder] = results()
     wanted = torch.load(folder / "seed_777" / "network.pt", weights_only=True)
     shutil.rmtree("results")
-    process = subprocess.Popen([sys.executable, str(ROOT / "main.py"), *whole.split()], stderr=subprocess.DEVNULL)
-    checkpoint = folder / "seed_777" / "ckpt_last.pt"
-    while not checkpoint.is_file() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoint.is_file(), "it ended before it could be killed"
+    process = [sys.executable, "-c", KILLED.format(root=str(ROOT)), *whole.split()]
+    killed = subprocess.run(process, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = sorted(path.name for path in (folder / "seed_777").iterdir())
+    assert len(left) == 2  # the second checkpoint and the third, half way
     code, _, err = command(f"{whole} --resume")
     assert code == 0, err
-    assert "epoch 1 " not in err
+    assert "epoch 2 " not in err
+    assert [path.name for path in (folder / "seed_777").iterdir()] == ["network.pt"]
     found = torch.load(folder / "seed_777" / "network.pt", weights_only=True)
     assert found["accuracy"] == wanted["accuracy"]
     assert all(torch.equal(tensor, found["state"][name]) for name, tensor in wanted["state"].items())
+
+
+def test_the_first_command_is_kept(command, images, monkeypatch):
+    for more, runs in (("", 1), ("--resume", 2)):
+        monkeypatch.setattr(sys, "argv", ["main.py", f"--num-runs {runs}"])
+        assert command(line(more, epochs=1, runs=runs))[0] == 0
+    [folder] = results()
+    network = torch.load(folder / "seed_888" / "network.pt", weights_only=True)
+    for history in (json.loads((folder / "result.json").read_text())["history"], network["history"]):
+        assert history["command"].endswith("'--num-runs 1'")
+        [later] = history["resumed"]
+        assert later["command"].endswith("'--num-runs 2'")
+
+
+def test_two_processes_never_train_in_one_folder(command, refuses, images):
+    assert command(line(epochs=1))[0] == 0
+    [folder] = results()
+    with TrainingRun(folder, (), False, False):
+        assert "Another process trains" in refuses(line("--overwrite", epochs=1))
+    assert (folder / "result.json").is_file()
 
 
 def test_a_full_disk(command, refuses, images):
@@ -161,13 +198,21 @@ def test_a_full_disk(command, refuses, images):
     [
         ({"arch": SMALL.replace("skip_connect", "max_pool_3x3")}, "Unknown operation 'max_pool_3x3'"),
         ({"arch": "resnet"}, "Not a NAS-Bench-201 architecture: 'resnet'"),
-        ({"batch": 64}, "images has 48 training images, fewer than a batch of 64"),
         ({"tail": "--export tflite"}, "'tflite' is none of onnx, pt2"),
         ({"tail": "--search-space ofa_mbv3", "arch": "{}"}, "Not an OFA MobileNetV3 architecture"),
     ],
 )
 def test_bad_options(refuses, images, options, message):
     assert message in refuses(line(**options))
+
+
+def test_fewer_images_than_a_batch(command):
+    write_images(Path("images"), n=5)
+    code, _, err = command(line(epochs=1, batch=256))
+    assert code == 0, err
+    assert "images has 12 training images, fewer than a batch of 256: 3 make a batch." in err
+    [folder] = results()
+    assert json.loads((folder / "result.json").read_text())["protocol"]["batch_size"] == 3
 
 
 def test_missing_options(refuses):
@@ -184,7 +229,7 @@ def test_bad_folders(refuses):
     write_images(Path("images"))
     for path in sorted(Path("images/class 1").iterdir())[1:]:
         path.unlink()
-    assert "Class 'class 1' has 1 readable image" in refuses(line())
+    assert "Class 'class 1' has 1 image" in refuses(line())
     shutil.rmtree("images")
     write_images(Path("images/train"))
     write_images(Path("images/test"), num_classes=4, n=4)
@@ -234,11 +279,11 @@ def test_published_split_files_are_used(images):
 
 def test_splits_are_stratified_and_repeatable(images):
     labels = torch.tensor([0] * 10 + [1] * 5 + [2] * 2)
-    train, test = stratified_split(labels, ["a", "b", "c"], 1)
+    train, test = stratified_split(labels, ["a", "b", "c"], 1, 0.2)
     assert torch.bincount(labels[test]).tolist() == [2, 1, 1]
     assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(17))
-    assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1)[0])
-    assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2)[0])
+    assert torch.equal(train, stratified_split(labels, ["a", "b", "c"], 1, 0.2)[0])
+    assert not torch.equal(train, stratified_split(labels, ["a", "b", "c"], 2, 0.2)[0])
     for share in (0.001, 0.999):  # neither part lacks a class
         parts = stratified_split(labels, ["a", "b", "c"], 1, share)
         assert all(set(labels[part].tolist()) == {0, 1, 2} for part in parts)
@@ -268,7 +313,8 @@ def test_train_arch_after_the_published_ranking(command, authors_data, toy_check
 
 
 def test_torchrun_is_for_training_alone(refuses, monkeypatch, authors_data, toy_checkpoints):
-    monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
     assert "torchrun is for" in refuses("--model search --data-name cifar10")
 
 

@@ -1,0 +1,47 @@
+"""Digests of what a training depends on: the content, wherever it lies and whatever its file is called."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from engine.errors import UserError
+from engine.files import content_digest
+from search_spaces import SearchSpace
+from tasks.features import Features
+from tasks.images import ImageSource
+from tasks.meta_train import Tuples
+
+
+def features_digest(features: Features) -> str:
+    """Of the features, their classes and what made them."""
+    return content_digest(features.images, features.counts, features.class_names, features.extractor)
+
+
+def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
+    """Of the architectures, their accuracies, tasks and split."""
+    texts = [space.to_text(arch) for arch in tuples.archs]
+    split = tuples.split, len(tuples.validation)
+    return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)
+
+
+def images_digest(source: ImageSource, numbers: torch.Tensor) -> str:
+    """Of the images `numbers` (n,), their labels and their order.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+
+    def one(number: int) -> bytes:
+        try:
+            with source.open(number) as image:
+                name = getattr(image, "filename", "")
+                content = Path(name).read_bytes() if name else f"{image.mode} {image.size}".encode() + image.tobytes()
+        except Exception as error:  # decoders raise whatever they like
+            raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+        return hashlib.sha256(content).digest()
+
+    with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
+        images = b"".join(pool.map(one, numbers.tolist()))
+    return content_digest(images.hex(), source.labels[numbers], source.class_names)

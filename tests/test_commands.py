@@ -1,0 +1,170 @@
+"""Every command that the README, a docstring or an error message tells the user to type is one that the program takes,
+and those that need nothing but what is shipped run."""
+
+import argparse
+import ast
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_train_arch import write_images
+
+import build_database
+import main
+import process_dataset
+import train_supernet
+from evaluation import main as evaluation
+
+SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
+# What the fields of a message stand for, by the end of their expression; anything else is a name.
+FIELDS = {
+    "kind": "generator",
+    "model": "generator",
+    "space.name": "ofa_mbv3",
+    "epoch)": "40",
+    "num_gen_arch": "50",
+    "'all'": "all",
+    "[1])": "3",
+    "command": "study.py",
+    "features.name": "cifar10",
+    "name": "resnet18",
+}
+
+
+class _Parsed(BaseException):
+    """A program has parsed its arguments, and goes no further."""
+
+
+def field_text(node):
+    expression = ast.unparse(node)
+    return next((value for end, value in FIELDS.items() if expression.endswith(end)), "cifar10")
+
+
+def literals(tree):
+    """The texts of a module as the user sees them, each once, with examples for their fields."""
+    if isinstance(tree, ast.JoinedStr):
+        yield "".join(v.value if isinstance(v, ast.Constant) else field_text(v.value) for v in tree.values)
+    elif isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        yield tree.value
+    else:
+        for child in ast.iter_child_nodes(tree):
+            yield from literals(child)
+
+
+def commands_in(text):
+    """The commands of a text: from `python` to the end of the clause, the code span or the line."""
+    for line in text.splitlines():
+        for match in re.findall(r"\bpython ((?:-m [\w.]+|[\w/]+\.py)\b.*)", line):
+            for part in match.split("python "):
+                command = re.split(r"  | or, |`|, | \(|\) |; | \.\.\.|\. |\s#| or | : |: | \[", part)[0]
+                yield command.rstrip(".,;:)' ")
+
+
+def of_readme():
+    """Commands of the README's consoles and code spans, also those that begin with torchrun."""
+    for path in ("README.md", "data/README.md"):
+        text = (ROOT / path).read_text()
+        for console in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
+            for line in re.findall(r"^\$ (?:python|torchrun --nproc-per-node 4) (.*)$", console, flags=re.MULTILINE):
+                yield line.partition("    #")[0]
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("\n", " ")
+        yield from re.findall(r"`python ([^`]*)`", prose)
+
+
+def of_sources():
+    for path in SOURCES:
+        for text in literals(ast.parse(path.read_text())):
+            for command in commands_in(text):
+                yield f"{command}  # {path.relative_to(ROOT)}"
+
+
+def unique(commands):
+    return list(dict.fromkeys(commands))
+
+
+def parse(words, monkeypatch):
+    """Start a program as typed, up to the point where its arguments are parsed; returns them."""
+    parse_args, found = argparse.ArgumentParser.parse_args, []
+
+    def stop(self, args=None, namespace=None):
+        found.append(parse_args(self, args, namespace))
+        raise _Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    as_module = words[0] == "-m"
+    monkeypatch.setattr(sys, "path", [str(ROOT), *([] if as_module else [str((ROOT / words[0]).parent)]), *sys.path])
+    monkeypatch.setattr(sys, "argv", words[1:] if as_module else words)
+    start, program = (runpy.run_module, words[1]) if as_module else (runpy.run_path, str(ROOT / words[0]))
+    with pytest.raises(_Parsed):
+        start(program, run_name="__main__")
+    return found[0]
+
+
+def test_commands_are_found():
+    """The collectors see what they are for."""
+    assert len(unique(of_readme())) > 30
+    assert len(unique(of_sources())) > 30
+    text = "It is gone. Build it with: python main.py --model build --seed 3, or (python a/b.py --x 1 ...)."
+    assert list(commands_in(text)) == ["main.py --model build --seed 3", "a/b.py --x 1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize("command", unique([*of_readme(), *of_sources()]))
+def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
+    if "|" in command and "'" not in command:  # "generator | predictor"
+        command = re.sub(r"(\w+) \| \w+", r"\1", command)
+    words = shlex.split(command.replace("<script>", "get_mnist"), comments=True)
+    if words[0] != "-m":
+        assert (ROOT / words[0]).is_file()
+    if len(words) <= 1 + (words[0] == "-m") or "--help" in words:
+        return  # a program is named without its options
+    args = parse(words, monkeypatch)
+    if words[0] == "main.py":
+        main.check_options(args)
+
+
+@pytest.mark.parametrize("name", ["search", "train_arch", "train", "report", "loading"])
+def test_a_module_that_is_no_program_says_which_to_use(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert "Use: python main.py --model" in capsys.readouterr().err
+
+
+def options_of(parser):
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def messages(path):
+    """The texts of a module that are no documentation, piece by piece."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    documentation = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in documentation]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def test_options_that_messages_name_are_ones_of_a_program():
+    texts = {path: messages(path) for path in SOURCES}
+    modules = (main, process_dataset, build_database, train_supernet, evaluation)
+    known = set().union(*(options_of(module.build_parser()) for module in modules))
+    known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
+    known |= {"--head", "--nproc-per-node", "--no-deps"}  # of Ray, torchrun and pip
+    for path, part in texts.items():
+        named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
+        assert named <= known, path
+    for module in (main, process_dataset, evaluation):  # those that fetch files, whose errors name it
+        assert "--mirror" in options_of(module.build_parser())
+
+
+def test_searches_of_the_readme_run(capsys):
+    """In their order, with nothing but what is shipped and a folder of images."""
+    write_images(Path("path/to/images"), n=6)
+    searches = [c for c in unique(of_readme()) if re.match(r"main.py .*(--model search|--test)", c)]
+    searches = [shlex.split(c) for c in searches if "ofa_mbv3" not in c and "--num-runs" not in c]
+    assert len(searches) >= 4
+    for words in searches:
+        assert main.main(words[1:]) == 0, (words, capsys.readouterr().err)
