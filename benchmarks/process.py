@@ -7,7 +7,6 @@ that of a process of its own on a synthetic downsampled ImageNet. ResNet-18 has 
 import argparse
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from engine.cli import positive_int, run
 from engine.files import ROOT
-from engine.runs import keep_freed_memory
+from engine.runs import keep_freed_memory, peak_gb
 from tasks.extractors import Extractor
 from tasks.images import ExtractOptions, ImageSource, extract
 
@@ -72,7 +71,7 @@ def memory(n: int, folder: Path) -> None:
     start = time.perf_counter()
     subprocess.run([*command, "--image-folder", str(images), "--data-path", str(folder)], check=True)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    peak = peak_gb(children=True)
     print(f"imagenet32 of {n:,} images: {seconds:.0f} s, peak memory {peak:.2f} GB")
 
 
