@@ -23,6 +23,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from engine.cli import positive_int, run
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb
+from tasks import imagenet32
 from tasks.extractors import Extractor
 from tasks.images import ExtractOptions, ImageSource, extract
 
@@ -63,7 +64,7 @@ def memory(n: int, folder: Path) -> None:
     images = folder / "imagenet32"
     images.mkdir()
     for batch in range(1, batches + 1):
-        labels = rng.permutation(np.arange(n // batches) % 1000)
+        labels = rng.permutation(np.arange(n // batches) % imagenet32.NUM_CLASSES)
         data = rng.integers(0, 255, (len(labels), 3072), dtype=np.uint8)
         value = {"data": data, "labels": (labels + 1).tolist(), "mean": data.mean(axis=0)}
         (images / f"train_data_batch_{batch}").write_bytes(pickle.dumps(value, protocol=2))
@@ -87,8 +88,12 @@ def measure(args: argparse.Namespace) -> None:
             memory(args.imagenet32_images, Path(folder))
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=positive_int, default=4000)
     parser.add_argument("--imagenet32-images", type=int, default=100_000, help="0 leaves this part out")
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

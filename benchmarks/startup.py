@@ -43,9 +43,13 @@ def measure(args: argparse.Namespace) -> None:
     print(f"start-up takes {whole - alone:.2f} s more than import torch ({whole / alone:.2f} times)")
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=positive_int, default=5, help="of each, besides one that warms up (default 5)")
     parser.add_argument("--data-name", default="cifar10")
     parser.add_argument("--num-gen-arch", type=positive_int, default=500)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))
