@@ -16,11 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine.python  # noqa: F401
+import engine  # ends an old Python with one line
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import add_options, fill, flag, option_fields
-from engine.version import __version__
 from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions
 from meta_train.options import BuildOptions, CommonOptions, FitOptions, ModelSizes, TrainOptions
 from networks.options import TrainArchOptions
@@ -45,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     names = ("search", "generator", "predictor", "build", "train_arch")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
-    add("--version", action="version", version=__version__)
+    add("--version", action="version", version=f"MetaD2A {engine.__version__}")
     gpu_option(parser)
     add("--nvt", type=positive_int, help="vertex types; follows from the search space, and is checked against it")
     done = add_options(parser, CommonOptions, ModelSizes)
@@ -126,7 +125,7 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 def run_build(args: argparse.Namespace) -> None:
-    from build_database import build
+    from database.generator import build
     from engine.runs import choose_device
 
     build(fill(BuildOptions, args, device=choose_device(args.gpu)))

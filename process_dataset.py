@@ -13,7 +13,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine.python  # noqa: F401
 from engine.cli import default_mirror, gpu_option, image_side, not_negative_int, positive_int, run, seed_number
 from engine.errors import UserError
 from engine.names import name_type

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,9 +14,11 @@ from engine.files import content_digest
 from engine.fit import FREE, PRODUCTS, fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from engine.training_run import TrainingRun
+from generator.model import GeneratorModel
 from generator.train import GeneratorObjective
 from loading import CLASSES, results_folder
 from meta_train.options import TrainOptions
+from predictor.model import PredictorModel
 from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
 from tasks.content import features_digest, tuples_digest
 from tasks.draws import TaskDraws
@@ -74,6 +77,8 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
         losses = fit_options.rank_loss, fit_options.within_task_loss
         objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
         target = target_statistics(tuples)
+    if options.compile:
+        compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
     identity = {
         "kind": kind,
         "search_space": space.name,
@@ -103,6 +108,18 @@ def check_size(kind: str, tuples: Tuples) -> None:
             f"{tuples.source} has {training} tuples to train on and {validation} to validate with, but the {kind} "
             f"needs {needed} of each: build a larger database."
         )
+
+
+def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) -> None:
+    """Have `torch.compile` compile the costly methods of a model when they are first called.
+
+    Args:
+        how: further arguments of `torch.compile`; the mode "reduce-overhead" makes CUDA graphs, one for each shape.
+    """
+    for name in model.costly:
+        owner, _, method = name.rpartition(".")
+        module = model.get_submodule(owner)
+        setattr(module, method, torch.compile(getattr(module, method), **how))
 
 
 if __name__ == "__main__":

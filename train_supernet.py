@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine.python  # noqa: F401
 from engine.cli import gpu_option, image_side, not_negative_float, not_negative_int, positive_int, run, seed_number
 
 
@@ -35,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lr", type=not_negative_float, default=2e-3, help="AdamW's highest learning rate (default 2e-3)")
     add("--weight-decay", type=not_negative_float, default=0.05, help="AdamW's weight decay (default 0.05)")
     add("--seed", type=seed_number, default=333, help="default 333")
+    add(
+        "--num-workers",
+        type=not_negative_int,
+        default=0,
+        help="processes that read images, where the pixels of all take more than a GB (default 0: none)",
+    )
     add("--resume", action="store_true", help="continue the run in --save-path")
     add("--overwrite", action="store_true", help="replace the run in --save-path")
     gpu_option(parser)

@@ -53,13 +53,12 @@ def validation_scores(
 ) -> np.ndarray:
     """Scores of the n validation tuples, for each of R draws of their tasks: (R, n)."""
     device = rng.device
-    draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation.to(device)
-    tasks, position = draws.distinct(rows)
+    draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation
     graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
     scores = []
     for _ in range(num_draws):
-        set_vec = torch.cat([model.encode_set(draws.images(draws.index(b, rng))) for b in tasks.split(100)])
-        scores.append(model.predict(set_vec[position], graph_vec).cpu().numpy())
+        set_vec = torch.cat([model.encode_set(draws.images(b.index))[b.position] for b in draws.batches(rows, rng)])
+        scores.append(model.predict(set_vec, graph_vec).cpu().numpy())
     return np.stack(scores)
 
 

@@ -62,7 +62,7 @@ def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Ite
     if not items:
         return iter(())
     if options.num_workers or options.ray_address:
-        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address)
+        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address, options.use_gpus)
     return measure_here(evaluator, items)
 
 

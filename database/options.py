@@ -35,6 +35,7 @@ class ShardOptions:
     search_space: str
     data_path: str
     device: "torch.device"
+    use_gpus: bool = True  # of a Ray cluster
     seed: int = option(333, "each shard and task has its own, which follow from this one", type=seed_number)
     index: tuple[int, ...] = option(
         (0,), "shards to build: a number, or some as 0,3 or 0-9", type=shard_numbers, shown="0"

@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from annotated_types import MinLen
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.schema import OPEN, Integer, Names, Percent, Size, Text, check, parse_json
+from search_spaces import Sizes
 
 FORMAT = "metad2a-shard-1"
 
@@ -95,6 +96,7 @@ class _Header:
     num_calibration: Size
     epochs: Size
     seed: Integer
+    sizes: Sizes = field(default_factory=Sizes)  # not known of shards of earlier versions
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """Measure items in this process or on the workers of a Ray cluster, and hand over results as they come."""
 
+import math
 import os
 import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
-
-import torch
 
 import search_spaces
 from database.items import Item
@@ -32,7 +31,7 @@ class EvaluatorOptions:
         supernet: file of its weights, where the space has one.
         num_calibration: training images of a task that calibrate a subnet's batch norm.
         epochs: of networks that are trained from scratch.
-        device: of the worker.
+        device: of the process that measures.
     """
 
     search_space: str
@@ -81,7 +80,7 @@ def _explain(error: Exception) -> None:
 
 
 def measure_with_ray(
-    options: EvaluatorOptions, items: list[Item], num_workers: int, address: str | None
+    options: EvaluatorOptions, items: list[Item], num_workers: int, address: str | None, use_gpus: bool = True
 ) -> Iterator[tuple[Item, dict[str, Any]]]:
     """Measure items on the workers of a Ray cluster, in the order they finish.
 
@@ -91,12 +90,12 @@ def measure_with_ray(
         num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
         address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
             `num_workers` processes is started on this machine when None.
+        use_gpus: share the cluster's GPUs among the workers, where it has some, instead of measuring on `device`.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
     """
     ray = _ray()
-    cuda = options.device.startswith("cuda")
     if address:
         where = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
@@ -107,12 +106,25 @@ def measure_with_ray(
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"Ray cannot be started or reached ({str(error).splitlines()[0]}).") from error
     try:
-        num_workers = num_workers or int(ray.cluster_resources().get("CPU", 1))
-        gpus = min(1.0, torch.cuda.device_count() / num_workers) if cuda else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=MAX_RETRIES)(measure)
+        cluster = ray.cluster_resources()
+        num_workers = num_workers or int(cluster.get("CPU", 1))
+        share = gpu_share(num_workers, int(cluster.get("GPU", 0))) if use_gpus else 0.0
+        options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure)
         yield from _stream(ray, task, ray.put(options), items, num_workers)
     finally:
         ray.shutdown()
+
+
+def gpu_share(num_workers: int, num_gpus: int) -> float:
+    """The part of a GPU that each worker takes, so that all of them find a place; 0 without GPUs.
+
+    Ray counts in steps of 0.0001, and no worker's part is of two GPUs.
+    """
+    if num_gpus == 0:
+        return 0.0
+    workers_of_one = math.ceil(num_workers / num_gpus)
+    return math.floor(10_000 / workers_of_one) / 10_000
 
 
 def _reach(address: str | None) -> None:

@@ -1,6 +1,7 @@
 """What the command-line programs share."""
 
 import argparse
+import errno
 import math
 import os
 import re
@@ -14,6 +15,7 @@ USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
 BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
+ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
 NO_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate", "invalid buffer size")
 NUMBER = re.compile(r"[+-]?\d{1,25}")
@@ -106,12 +108,18 @@ def run(
         sys.stderr.close()
         return BROKEN_PIPE_CODE
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _complain_of_memory(parser, args, error)
         return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
+        return _complain_of_memory(parser, args, error)
     return 0
+
+
+def _complain_of_memory(parser: argparse.ArgumentParser, args: argparse.Namespace, error: Exception) -> int:
+    return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
 
 
 def not_a_program(command: str) -> NoReturn:

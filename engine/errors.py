@@ -1,6 +1,15 @@
 """The one error that users see."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """Bad input or a missing file. The message names the thing and, where there is one, the command that
     mends it; the command line prints it without a traceback and exits with code 2."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that ends in a space, where `name` looks like one of those known; else nothing."""
+    close = get_close_matches(name.lower(), sorted(set(known)), 1)
+    return f"Did you mean {close[0]}? " if close else ""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.cli import ALLOW_PICKLE_VARIABLE
 from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
@@ -22,7 +23,6 @@ ASSETS = ROOT / "assets"
 # In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
-ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:

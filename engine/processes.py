@@ -4,21 +4,30 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from engine.errors import UserError
 
+MAX_WAIT = timedelta(days=7)  # for the first process to fetch and decode images
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among its peers: `rank` of `count`, and its GPU's number on this machine."""
+    """This process among its peers: `rank` of `count`, and its GPU's number on this machine.
+
+    Attributes:
+        waiting: the group in which they wait for each other; it has no GPU and a limit of its own.
+    """
 
     rank: int = 0
     count: int = 1
     local_rank: int = 0
+    waiting: Any = field(default=None, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -27,7 +36,7 @@ class Processes:
     def wait(self) -> None:
         """Return when all processes have come here."""
         if self.count > 1:
-            dist.barrier()
+            dist.barrier(group=self.waiting)
 
     def share(self, rows: torch.Tensor) -> torch.Tensor:
         """This process's part of a batch that all of them draw alike."""
@@ -44,7 +53,8 @@ def from_environment() -> Processes:
     values = [os.environ.get(name) for name in names]
     if all(value is None for value in values) or values[1:2] == ["1"]:
         return Processes()
-    if not all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values):
+    whole = all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values)
+    if not whole or "MASTER_ADDR" not in os.environ:
         given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True) if value is not None)
         raise UserError(
             f"The environment has {given}, which is not what torchrun sets: unset these variables, or start with "
@@ -68,7 +78,11 @@ def check_alone() -> None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
-    """Join the processes that `torchrun` started, if it did; yields this one and its device."""
+    """Join the processes that `torchrun` started, if it did; yields this one and its device.
+
+    Training steps keep PyTorch's limit of minutes, after which a peer counts as lost. Waiting for the first process
+    is another matter: it may have a dataset to fetch.
+    """
     processes = from_environment()
     if processes.count == 1:
         yield processes, device
@@ -77,7 +91,8 @@ def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    waiting = dist.new_group(backend="gloo", timeout=MAX_WAIT)
     try:
-        yield processes, device
+        yield replace(processes, waiting=waiting), device
     finally:
         dist.destroy_process_group()

@@ -1,6 +1,7 @@
 """What a run is: its device, random generators, log and where it came from."""
 
 import ctypes
+import math
 import platform
 import shlex
 import sys
@@ -12,6 +13,7 @@ import torch
 
 from engine.errors import UserError
 from engine.files import shown
+from engine.processes import from_environment
 
 
 def say(text: str) -> None:
@@ -22,13 +24,14 @@ def say(text: str) -> None:
 def choose_device(gpu: str | None) -> torch.device:
     """Device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU where there is one.
 
+    A GPU becomes the current one, so that nothing is allocated on another.
+
     Raises:
         UserError: the value is not a number, or CUDA has no such device.
     """
-    if gpu is None:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if gpu == "cpu":
+    if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
+    gpu = gpu or "0"
     if not gpu.isdigit():
         raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
     if not torch.cuda.is_available():
@@ -36,7 +39,10 @@ def choose_device(gpu: str | None) -> torch.device:
         return torch.device("cpu")
     if int(gpu) >= torch.cuda.device_count():
         raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
-    return torch.device(f"cuda:{gpu}")
+    device = torch.device(f"cuda:{gpu}")
+    if from_environment().count == 1:  # else each of the processes takes its own, see `joined`
+        torch.cuda.set_device(device)
+    return device
 
 
 def keep_freed_memory() -> None:
@@ -75,6 +81,11 @@ def peak_memory() -> str:
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A random generator of its own, so that no other use of randomness can shift a result."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def cosine(done: float) -> float:
+    """The share of the first learning rate when the share `done` of the steps is; it falls from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def command_line() -> str:

@@ -182,7 +182,7 @@ def read_json(path: str | Path, schema: Any, what: str, mend: str) -> Any:
         UserError: as `check`, or the file cannot be read or is no JSON.
     """
     try:
-        value = parse_json(Path(path).read_text())
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not {what} ({type(error).__name__}: {error}). {mend}") from error
     return check(path, value, schema, what, mend)
@@ -254,6 +254,8 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
         if name in wanted
         and (tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point())
     ]
+    variances = {name: tensor for name, tensor in state.items() if name.endswith("running_var")}
+    problems += [f"{name} is negative" for name, tensor in variances.items() if bool((tensor < 0).any())]
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {mend}")

@@ -1,17 +1,29 @@
 """The folder of a training run: one process at a time works in it, and no run is ever mistaken for another one."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import remove_temporaries, write_json
 from engine.runs import say
+from engine.schema import Facts, read_json
 
 RECORD, LOCK = "run.json", ".lock"
+MEND = (
+    "A run of an older version of this program cannot be resumed: start anew with --overwrite or another --save-path."
+)
+
+
+class _Record(TypedDict):
+    """What `run.json` holds."""
+
+    identity: Facts
+    history: Facts
+    resumed: list[Facts]
 
 
 class TrainingRun:
@@ -84,15 +96,17 @@ class TrainingRun:
         self.identity, self.history = identity, history
         if not self.first:
             return
-        if self.resume and self._earlier():
-            record = self._read_record()
-            self.check(record["identity"], self.folder / RECORD)
-            resumed = {name: history[name] for name in ("command", "date")}
-            self.history = record["history"] | {"resumed": [*record["history"].get("resumed", []), resumed]}
+        path, earlier = self.folder / RECORD, self._earlier()
+        record = {"identity": identity, "history": history, "resumed": []}
+        if self.resume and earlier:
+            record = read_json(path, _Record, "what an earlier run depends on", MEND)
+            self.check(record["identity"], path)
+            record["resumed"].append({name: history[name] for name in ("command", "date")})
+            self.history = record["history"] | {"resumed": record["resumed"]}
         else:
-            for path in self._earlier():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        write_json(self.folder / RECORD, {"identity": identity, "history": self.history})
+            for path_before in earlier:
+                shutil.rmtree(path_before) if path_before.is_dir() else path_before.unlink()
+        write_json(path, record)
 
     def check(self, identity: Any, path: Path) -> None:
         """Complain unless `identity`, which the file `path` holds, is this run's.
@@ -101,17 +115,14 @@ class TrainingRun:
             UserError: it is another one's, or there is none.
         """
         if not isinstance(identity, dict):
-            raise UserError(
-                f"{path} does not say what it was trained on and cannot be resumed (an older version of this program "
-                "may have made it). Start anew with --overwrite or another --save-path."
-            )
+            raise UserError(f"{path} does not say what it was trained on. {MEND}")
         missing = "nothing"
         for name in self.identity | identity:
             before, now = identity.get(name, missing), self.identity.get(name, missing)
             if before != now:
                 raise UserError(
-                    f"{path} is of a run with {name} {before}, this command has {now}. Give the options and data of "
-                    "the first run, or start anew with --overwrite."
+                    f"{path} is of a run with {name} {str(before)[:200]}, this command has {str(now)[:200]}. Give the "
+                    "options and data of the first run, or start anew with --overwrite."
                 )
 
     def _earlier(self) -> list[Path]:
@@ -128,13 +139,3 @@ class TrainingRun:
             if not self.may_begin:
                 raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
             say(f"Nothing to resume in {self.folder}: a new run begins.")
-
-    def _read_record(self) -> dict[str, Any]:
-        path = self.folder / RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}). Start anew with --overwrite.") from error
-        if not isinstance(record, dict) or not isinstance(record.get("history"), dict):
-            record = {"history": {}}
-        return {"identity": None} | record

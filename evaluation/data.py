@@ -23,7 +23,10 @@ CIFAR = ("cifar10", "cifar100")
 
 
 class Part(Dataset):
-    """Some images of a source with a transformation: (3, s, s) float and a label each."""
+    """Some images of a source with a transformation: (3, s, s) float and a label each.
+
+    An image is asked for by its number, or by number and seed where the transformation is random.
+    """
 
     def __init__(self, source: ImageSource, numbers: torch.Tensor, transform: Callable[[Image.Image], torch.Tensor]):
         self.source, self.numbers, self.transform = source, numbers.tolist(), transform
@@ -31,7 +34,11 @@ class Part(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, int]:
+        if isinstance(index, tuple):
+            with torch.random.fork_rng(devices=()):
+                torch.default_generator.manual_seed(index[1])  # torch.manual_seed would seed a GPU, too
+                return self[index[0]]
         number = self.numbers[index]
         return self.transform(read_rgb(self.source, number)), int(self.source.labels[number])
 

@@ -12,21 +12,23 @@ from typing import Any
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torchvision.ops import stochastic_depth
 from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.progress import progress
-from engine.runs import random_generator
+from engine.runs import cosine, random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
 from networks.train import Run
 from search_spaces.ofa_mbv3 import Arch
 from supernet.model import check_batches, subnet
+from tasks.images import read_batches
 
 BEST = "best.pt"
+EVALUATED_AT_ONCE = 256
 
 
 class Best(TypedDict):
@@ -53,7 +55,7 @@ class FineTuning:
     clip: float = 5.0
 
     def learning_rate(self, epoch: int) -> float:
-        return 0.5 * self.lr * (1 + math.cos(math.pi * epoch / self.epochs))
+        return self.lr * cosine(epoch / self.epochs)
 
 
 def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:
@@ -76,7 +78,8 @@ def _drop_path(rate: float) -> Callable:
 def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; the weights kept are those of the best epoch by validation accuracy.
 
-    Order and augmentation of an epoch depend on seed and epoch alone, so a run that was killed is resumed as it was.
+    Order and augmentation of an epoch depend on seed and epoch alone, not on how many processes read images, so a run
+    that was killed is resumed as it was.
 
     Returns:
         `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
@@ -86,19 +89,23 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
     """
     check_batches(run.protocol.batch_size, len(data.train))
     path = run.checkpoint.with_name(BEST)
+    order = _Order(len(data.train))
+    train = _loader(run, data.train, run.protocol.batch_size, num_workers, order)
+    held_out, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))
     best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
-        loss = _train_epoch(run, data.train, epoch, num_workers)
-        valid = accuracy(run.network, data.valid, num_workers)
+        order.seed = run.seed * 1_000_000 + epoch
+        loss = _train_epoch(run, train, epoch, order.seed)
+        valid = accuracy(run.network, held_out)
         if valid > best["valid"]:
             best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
             save_torch(path, best)
         run.epoch = epoch + 1
         run.save()
         log(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
-    last = accuracy(run.network, data.test, num_workers)
+    last = accuracy(run.network, test_images)
     run.network.load_state_dict(read_best(run, path)["network"])
-    test = accuracy(run.network, data.test, num_workers)
+    test = accuracy(run.network, test_images)
     return {"valid": best["valid"], "test": test, "epoch": best["epoch"], "test_of_last_epoch": last}
 
 
@@ -114,18 +121,44 @@ def read_best(run: Run, path: Path) -> dict[str, Any]:
     return best
 
 
-def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
-    """One pass over the training images; returns the mean loss."""
-    protocol, seed = run.protocol, run.epoch_seed(epoch)
-    torch.manual_seed(seed)  # of dropout, drop-path and the transformations
-    loader = DataLoader(
-        part, protocol.batch_size, shuffle=True, num_workers=num_workers, generator=random_generator(seed)
+class _Order(Sampler):
+    """Numbers of M images in random order, each with a seed of its augmentation; all follow from `seed`."""
+
+    def __init__(self, M: int):
+        self.M, self.seed = M, 0
+
+    def __len__(self) -> int:
+        return self.M
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = random_generator(self.seed)
+        order = torch.randperm(self.M, generator=rng)
+        return zip(order.tolist(), torch.randint(2**62, (self.M,), generator=rng).tolist(), strict=True)
+
+
+def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Order | None = None) -> DataLoader:
+    """Batches of a part's images, whose worker processes stay from one epoch to the next."""
+    return DataLoader(
+        part,
+        batch_size,
+        sampler=order,
+        num_workers=num_workers,
+        pin_memory=run.device.type == "cuda",
+        persistent_workers=num_workers > 0,
+        generator=random_generator(0),  # nothing is drawn from it that counts
     )
+
+
+def _train_epoch(run: Run, loader: DataLoader, epoch: int, seed: int) -> float:
+    """One pass over the training images; returns the mean loss."""
+    protocol = run.protocol
+    torch.manual_seed(seed)  # of dropout and drop-path
     for group in run.optimizer.param_groups:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
-    total = 0.0
-    batches = progress(_batches(loader), f"epoch {epoch + 1}/{protocol.epochs}", len(loader), leave=False, unit="batch")
+    total = torch.zeros((), device=run.device)
+    described = f"epoch {epoch + 1}/{protocol.epochs}"
+    batches = progress(read_batches(loader), described, len(loader), leave=False, unit="batch")
     for images, labels in batches:
         if len(labels) == 1:  # batch norm needs two
             continue
@@ -135,26 +168,20 @@ def _train_epoch(run: Run, part: Part, epoch: int, num_workers: int) -> float:
         loss.backward()
         nn.utils.clip_grad_norm_(run.parameters, protocol.clip)
         run.optimizer.step()
-        total += loss.item() * len(labels)
-    mean = total / len(part)
+        total += loss.detach() * len(labels)  # no .item(): the host must not wait for the device inside an epoch
+    mean = total.item() / len(loader.dataset)
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {epoch + 1}: try a smaller --lr.")
     return mean
 
 
-def _batches(loader: DataLoader) -> Iterator[list[torch.Tensor]]:
-    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
-    try:
-        yield from loader
-    except UserError as error:
-        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
-
-
 @torch.inference_mode()
-def accuracy(network: nn.Module, part: Part, num_workers: int) -> float:
+def accuracy(network: nn.Module, loader: DataLoader) -> float:
     """Percent of the images whose class has the highest logit."""
     network.eval()
-    device, right = next(network.parameters()).device, 0
-    for images, labels in _batches(DataLoader(part, 256, num_workers=num_workers)):
-        right += int((network(images.to(device)).argmax(dim=1).cpu() == labels).sum())
-    return 100 * right / len(part)
+    device = next(network.parameters()).device
+    right = torch.zeros((), dtype=torch.long, device=device)
+    for images, labels in read_batches(loader):
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in (images, labels))
+        right += (network(images).argmax(dim=1) == labels).sum()
+    return 100 * right.item() / len(loader.dataset)

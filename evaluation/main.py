@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import engine.python  # noqa: F401
 from engine.cli import (
     fraction,
     gpu_option,

@@ -50,7 +50,13 @@ class GeneratorConfig(ModelConfig):
 
 
 class GeneratorModel(nn.Module):
-    """Amortised posterior over latents given a dataset, and a graph decoder."""
+    """Amortised posterior over latents given a dataset, and a graph decoder.
+
+    Attributes:
+        costly: the methods in which a training step spends its time.
+    """
+
+    costly = ("set_encode", "decoder.negative_log_likelihood")
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()

@@ -32,29 +32,28 @@ class GeneratorObjective:
         self.graphs = graphs
         self.space = space
         self.seed = seed
-        self.training = tuples.training.to(draws.device)
-        self.validation = tuples.validation.to(draws.device)
-        known = tuples.training.tolist()
-        self.training_archs = {space.to_text(tuples.archs[i]) for i in known}
-        self.validation_index = draws.index(draws.task[self.validation], random_generator(seed, draws.device))
+        self.training = tuples.training
+        self.training_archs = {space.to_text(tuples.archs[i]) for i in tuples.training.tolist()}
+        self.validation_batches = draws.batches(tuples.validation, random_generator(seed, draws.device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        images = self.draws.images(self.draws.index(self.draws.task[rows], rng))  # (B, C, S, D)
-        return self.model.loss(*self.model.set_encode(images), self.graphs[rows], rng)[0]
+        rows, position, index = self.draws.batch(rows, rng)
+        mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(index)))  # (B, Z) each
+        return self.model.loss(mu, logvar, self.graphs[rows], rng)[0]
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         self.model.eval()
         rng = random_generator(self.seed, self.draws.device)
         loss, decoded = 0.0, []
-        for index, rows in zip(self.validation_index.split(100), self.validation.split(100), strict=True):
-            mu, logvar = self.model.set_encode(self.draws.images(index))
+        for rows, position, index in self.validation_batches:
+            mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(index)))
             loss += self.model.loss(mu, logvar, self.graphs[rows])[0].item()
             decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
         valid = [self.space.to_text(arch) for arch in decoded if arch is not None]
         distinct = set(valid)
         return {
-            "validation_loss": loss / len(self.validation),
+            "validation_loss": loss / len(decoded),
             "valid": len(valid) / len(decoded),
             "distinct": len(distinct) / max(len(valid), 1),
             "novel": len(distinct - self.training_archs) / max(len(distinct), 1),

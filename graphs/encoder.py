@@ -78,7 +78,7 @@ class GraphEncoder(nn.Module):
 
         Args:
             share_states: compute states that several graphs have in common once. Exact, without gradients; pays
-                when many graphs are encoded at a time.
+                when many graphs are encoded at a time. The host has to know how many there are: for a CPU.
         """
         if share_states and bool((graphs.num_vertices == self.max_n).all()):
             last, first = (d.last_state_shared(graphs) for d in (self.forward_pass, self.backward_pass))

@@ -4,8 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.cli import fraction, not_negative_float, positive_int, seed_number, width
-from engine.files import ALLOW_PICKLE_VARIABLE
+from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number, width
 from engine.options import option
 
 if TYPE_CHECKING:
@@ -74,6 +73,9 @@ class TrainOptions(CommonOptions, ModelSizes):
     kind: str
     device: "torch.device"
     fit: FitOptions
+    compile: bool = option(
+        False, "compile the training step with torch.compile, on a GPU to CUDA graphs: minutes at first, then faster"
+    )
     resume: bool = option(False, "continue an interrupted run; what is finished is kept")
     overwrite: bool = option(False, "replace what an earlier run left")
     allow_pickle: bool = option(

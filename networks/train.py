@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.processes import Processes
 from engine.progress import progress
-from engine.runs import random_generator
+from engine.runs import cosine, random_generator
 from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
@@ -55,7 +55,7 @@ class Protocol:
 
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Of step 0..num_steps-1 of the whole run."""
-        return 0.5 * self.lr * (1 + math.cos(math.pi * step / num_steps))
+        return self.lr * cosine(step / num_steps)
 
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
@@ -92,10 +92,6 @@ class Run:
         self.optimizer = torch.optim.SGD(
             self.parameters, p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov, fused=True
         )
-
-    def epoch_seed(self, epoch: int) -> int:
-        """Of order and augmentation of an epoch, counted from 0."""
-        return (self.seed * 1_000_000 + epoch) % 2**63
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
@@ -183,7 +179,7 @@ def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
 def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
     """One pass over the training images; returns the mean loss of this process's images."""
     protocol, device = run.protocol, run.device
-    rng = random_generator(run.epoch_seed(epoch))
+    rng = random_generator(run.seed * 1_000_000 + epoch)
     order = torch.randperm(len(images), generator=rng)
     corners, mirrored = draw_augmentation(len(images), rng, images.side)
     batches = _batches(order.to(device), run)

@@ -38,7 +38,13 @@ class PredictorConfig(ModelConfig):
 
 
 class PredictorModel(nn.Module):
-    """score = Linear(tanh(Linear([set vector; graph vector])))."""
+    """score = Linear(tanh(Linear([set vector; graph vector]))).
+
+    Attributes:
+        costly: the methods in which a training step spends its time.
+    """
+
+    costly = ("encode_set", "encode_graph")
 
     def __init__(self, config: PredictorConfig):
         super().__init__()

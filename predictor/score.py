@@ -11,16 +11,22 @@ from predictor.model import PredictorModel
 from search_spaces import SearchSpace
 from tasks.features import Features, draw_dataset
 
-GRAPHS_PER_BATCH = 16384  # bounds the memory of ranking a large space
+SHARED_BATCH, PLAIN_BATCH = 16_384, 2_048  # graphs at a time: they bound the memory of ranking a large space
 
 
 @torch.inference_mode()
 def encode_architectures(model: PredictorModel, space: SearchSpace, archs: list[Any]) -> torch.Tensor:
-    """Graph vectors (B, Z) of architectures in their canonical form."""
+    """Graph vectors (B, Z) of architectures in their canonical form.
+
+    On a CPU states that graphs have in common are computed once. A GPU would wait for the host, which has to know how
+    many there are, at every vertex.
+    """
     model.eval()
     device = next(model.parameters()).device
-    batches = [archs[i : i + GRAPHS_PER_BATCH] for i in range(0, len(archs), GRAPHS_PER_BATCH)]
-    return torch.cat([model.encode_graph(space.encode(b).to(device), share_states=True) for b in batches])
+    share = device.type == "cpu"
+    size = SHARED_BATCH if share else PLAIN_BATCH
+    batches = [archs[i : i + size] for i in range(0, len(archs), size)]
+    return torch.cat([model.encode_graph(space.encode(b).to(device), share_states=share) for b in batches])
 
 
 @torch.inference_mode()

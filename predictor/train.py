@@ -17,7 +17,6 @@ from tasks.features import draw_images
 from tasks.meta_train import Tuples
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
-VALIDATION_BATCH = 100
 
 
 class BenchmarkTask:
@@ -96,23 +95,18 @@ class PredictorObjective:
         self.benchmark = benchmark
         if benchmark:
             self.benchmark_scaled = self._scale(benchmark.accuracy).to(device)
-        self.training = tuples.training.to(device)
-        self.validation = tuples.validation.to(device)
+        self.training, self.validation = tuples.training, tuples.validation
         # Drawn once: the best epoch must not be the luckiest draw.
-        rng = random_generator(seed, device)
-        self.validation_batches = []
-        for rows in self.validation.split(VALIDATION_BATCH):
-            tasks, position = draws.distinct(rows)
-            self.validation_batches.append((rows, position, draws.index(tasks, rng)))
+        self.validation_batches = draws.batches(self.validation, random_generator(seed, device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        tasks, position = self.draws.distinct(rows)
-        images = self.draws.images(self.draws.index(tasks, rng))  # (T, C, S, D)
+        rows, position, index = self.draws.batch(rows, rng)
+        images = self.draws.images(index)  # (T, C, S, D)
         if self.benchmark is None:
             return self._loss(self.scores(images, rows, position), self.scaled[rows], position)
         extra_images, extra = self.benchmark.draw(len(rows), rng)
         set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (T + 1, Z)
-        set_vec = set_vec[torch.cat([position, torch.full_like(position, len(tasks))])]
+        set_vec = set_vec[torch.cat([position, torch.full_like(position, len(images))])]
         graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], self.benchmark.graphs[extra]]))
         scores, extra_scores = self.model.predict(set_vec, graph_vec).split(len(rows))
         truth = self.benchmark_scaled[extra]
@@ -124,7 +118,9 @@ class PredictorObjective:
         error = scores - truth
         loss = error.square().sum()
         if self.within_task_loss and task is not None:
-            within = centered_by_task(error, task).square().sum() / self.within_task_std**2 / TARGET_SCALE**2
+            within = (
+                centered_by_task(error, task, len(error)).square().sum() / self.within_task_std**2 / TARGET_SCALE**2
+            )
             loss = loss + self.within_task_loss * within
         if self.rank_loss:
             loss = loss + self.rank_loss * pairwise_ranking_loss(scores * TARGET_SCALE, truth) / TARGET_SCALE**2
@@ -158,15 +154,15 @@ class PredictorObjective:
     def validate(self) -> dict[str, float]:
         self.model.eval()
         scores = torch.cat(
-            [self.scores(self.draws.images(index), rows, position) for rows, position, index in self.validation_batches]
+            [self.scores(self.draws.images(b.index), b.rows, b.position) for b in self.validation_batches]
         )
-        truth = self.scaled[self.validation]
+        truth = self.scaled[torch.cat([batch.rows for batch in self.validation_batches])]
         figures = {
             "correlation": correlation(scores, truth),
             "validation_loss": (scores - truth).square().mean().item(),
         }
         if self.draws.grouped:
-            task = self.draws.task[self.validation]
+            task = self.draws.send(self.draws.task[self.validation])
             within = correlation(centered_by_task(scores, task), centered_by_task(truth, task))
             figures["correlation_within_tasks"] = within
         return figures
@@ -179,9 +175,13 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return 0.0 if constant else torch.corrcoef(both)[0, 1].item()
 
 
-def centered_by_task(values: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
-    """Values (B,) less the mean of their task's, whose numbers are `task` (B,)."""
-    zeros = values.new_zeros(int(task.max()) + 1)
+def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
+    """Values (B,) less the mean of their task's, whose numbers are `task` (B,).
+
+    Args:
+        num_tasks: more than the largest number; None to look it up, for which the host waits.
+    """
+    zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks)
     mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)
     return values - mean[task]
 

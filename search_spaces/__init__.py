@@ -3,9 +3,9 @@
 from functools import cache
 
 from engine.errors import UserError
-from search_spaces.base import COST_UNITS, SearchSpace
+from search_spaces.base import COST_UNITS, SearchSpace, Sizes
 
-__all__ = ["COST_UNITS", "NAMES", "SearchSpace", "get"]
+__all__ = ["COST_UNITS", "NAMES", "SearchSpace", "Sizes", "get"]
 
 NAMES = ("nasbench201", "ofa_mbv3")
 

@@ -4,17 +4,26 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 import torch.nn as nn
+from annotated_types import Gt, Le
+from typing_extensions import TypedDict
 
 from engine.errors import UserError
+from engine.schema import Number, Size, check
 from graphs.batch import GraphBatch
 
-MOST = {"image_size": (int, 1024), "width_mult": (int | float, 16)}  # type and largest size of a network
 LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+
+
+class Sizes(TypedDict, total=False):
+    """What networks of a space may differ in: side of their images in pixels, and channels relative to the space's."""
+
+    image_size: Annotated[Size, Le(4096)]
+    width_mult: Annotated[Number, Gt(0), Le(16)]
 
 
 class Evaluator(Protocol):
@@ -62,16 +71,13 @@ class SearchSpace(ABC):
         """This space with networks and costs for images of another side, and of another width; None leaves them.
 
         Raises:
-            UserError: networks of this space have one size.
+            UserError: networks of this space have one size, or none can have this one.
         """
         sizes = {"image_size": image_size, "width_mult": width_mult}
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
             return self
-        for name, value in changed.items():
-            kind, most = MOST[name]
-            if not isinstance(value, kind) or not 0 < value <= most:
-                raise UserError(f"{name} {value!r}: networks can have at most {most}.")
+        check("This size", changed, Sizes, "one that networks can have", "Give another --image-size")
         if self.fixed_size:
             raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
         space = copy.copy(self)

@@ -16,12 +16,14 @@ class RaggedSets(NamedTuple):
     """Draws of datasets that differ in their number of classes.
 
     Attributes:
-        images: (K, S, D), the classes of all draws, one draw after the other.
+        images: (K, S, D), the classes of all draws, one draw after the other; before they are read their rows (K, S).
         mask: (B, C) bool, C that of the largest: which classes each draw has.
+        place: (K,) long, where `mask` is true, counted through all B * C.
     """
 
     images: torch.Tensor
     mask: torch.Tensor
+    place: torch.Tensor
 
 
 class DatasetEncoder(nn.Module):
@@ -37,8 +39,8 @@ class DatasetEncoder(nn.Module):
         if not isinstance(x, RaggedSets):
             return self._pool(self.intra_setpool.project(x))
         prototypes = self.intra_setpool(x.images)  # (K, Z), of the classes there are alone
-        padded = prototypes.new_zeros(*x.mask.shape, prototypes.shape[1])
-        return self.inter_setpool(padded.masked_scatter(x.mask[..., None], prototypes), x.mask)  # (B, Z)
+        padded = prototypes.new_zeros(x.mask.numel(), prototypes.shape[1]).index_copy(0, x.place, prototypes)
+        return self.inter_setpool(padded.unflatten(0, x.mask.shape), x.mask)  # (B, Z)
 
     def encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Encode many draws of the same images, each image projected once; equal to `forward(images[index])`.

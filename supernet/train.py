@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
-from engine.runs import TextLog, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
@@ -28,7 +28,8 @@ from tasks.content import images_digest
 from tasks.imagenet import Images, open_imagenet
 
 FILE = "supernet.pt"
-FREE = ("imgnet", "class_names", "save_path", "device", "resume", "overwrite")  # the images' digest has the classes
+# What may differ when a run is resumed; the images' digest has the classes
+FREE = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
@@ -52,6 +53,7 @@ class SupernetOptions:
     lr: float
     weight_decay: float
     seed: int
+    num_workers: int
     resume: bool
     overwrite: bool
 
@@ -83,7 +85,7 @@ class _Run:
         def factor(step: int) -> float:
             if step < rise:
                 return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, num_steps - rise)))
+            return cosine((step - rise) / max(1, num_steps - rise))
 
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.rng = random_generator(options.seed)
@@ -151,9 +153,11 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
     space = search_spaces.get("ofa_mbv3")
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
-    batches, total = _batches(order, options.batch_size), 0.0
-    for rows in progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch"):
-        x = images.store.augmented(numbers[rows], run.rng).to(options.device)
+    batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)
+    pixels = images.store.read([numbers[rows] for rows in batches], options.num_workers)
+    bar = progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
+    for rows, part in zip(bar, pixels, strict=True):
+        x = images.store.augmented(part, run.rng).to(options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:
             smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
@@ -163,7 +167,7 @@ def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tenso
         run.optimizer.step()
         run.scheduler.step()
         total += loss
-    mean = total / len(batches)
+    mean = total.item() / len(batches)
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {run.epoch + 1}: try a smaller --lr.")
     return mean
@@ -177,11 +181,13 @@ def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
     return batches
 
 
-def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]) -> float:
+def sandwich(
+    net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]
+) -> torch.Tensor:
     """Add up the gradients of the largest subnet on labels (B,) and of smaller ones on its outputs (B, C).
 
     Returns:
-        The largest subnet's loss.
+        The largest subnet's loss, a scalar.
     """
     net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
     logits = net(x)  # (B, C)
@@ -191,7 +197,7 @@ def sandwich(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: lis
     for arch in smaller:
         net.set_active_subnet(arch["ks"], arch["e"], arch["d"])
         F.cross_entropy(net(x), target).backward()
-    return loss.item()
+    return loss.detach()  # no .item(): the host must not wait for the device inside an epoch
 
 
 def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:

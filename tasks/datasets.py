@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,12 @@ def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | 
     names = list(getattr(data, "classes", None) or map(str, range(known.num_classes)))
     if len(names) != known.num_classes:
         raise UserError(f"{name} in {root} has {len(names)} classes, expected {known.num_classes}.")
+    return ImageSource(name, names, labels, partial(_open, data), partial(_describe, f"{name} {split}"), root)
 
-    def open_image(number: int) -> Image.Image:
-        return data[number][0]
 
-    return ImageSource(name, names, labels, open_image, lambda i: f"{name} {split} image {i}", root)
+def _open(data: Any, number: int) -> Image.Image:
+    return data[number][0]
+
+
+def _describe(what: str, number: int) -> str:
+    return f"{what} image {number}"

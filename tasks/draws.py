@@ -1,7 +1,9 @@
 """Draws of meta-training tasks.
 
-Dimensions: B tuples, T tasks, C classes of a task, S images of a class, D feature width.
+Dimensions: B tuples, T tasks, C classes of a task, S images of a class, D feature width, K classes of T tasks together.
 """
+
+from typing import NamedTuple
 
 import torch
 
@@ -9,9 +11,28 @@ from set_encoder.encoder import RaggedSets
 from tasks.features import Features, draw_images
 from tasks.meta_train import Tuples
 
+MAX_TUPLES, MAX_IMAGES = 100, 40_000  # of a validation batch: 82 MB of features of width 512
+
+
+class Batch(NamedTuple):
+    """Tuples with a draw of their tasks' images, on the device.
+
+    Attributes:
+        rows: (B,) long, the tuples.
+        position: (B,) long, which task of the draw is each tuple's.
+        index: the draw, as `TaskDraws.index` returns it.
+    """
+
+    rows: torch.Tensor
+    position: torch.Tensor
+    index: torch.Tensor | RaggedSets
+
 
 class TaskDraws:
-    """Random images of the classes of tasks, all tensors on one device.
+    """Random images of the classes of tasks.
+
+    Features and what is drawn lie on the device. Tuples, tasks and their sizes stay on the host, which therefore never
+    waits for a GPU to know how large a tensor is.
 
     Attributes:
         grouped: tasks have two tuples or more on average. These then stay together in a batch and share a draw.
@@ -20,19 +41,25 @@ class TaskDraws:
 
     def __init__(self, features: Features, tuples: Tuples, num_sample: int, device: torch.device):
         self.features = features.to(device)
-        self.classes = tuples.task_classes.to(device)  # (T, C)
-        self.task = tuples.task.to(device)  # (n,)
+        self.classes = tuples.task_classes  # (T, C)
+        self.task = tuples.task  # (n,)
         self.grouped = len(tuples.task) >= 2 * len(tuples.task.unique())
         self.ragged = bool((tuples.task_classes < 0).any())
         self.num_sample = num_sample
         self.device = device
 
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the host on the device; the host does not wait for what the device has yet to do."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def shuffled(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Tuples `rows` (B,) in random order, where they are grouped those of a task one after the other."""
-        rows = rows[torch.randperm(len(rows), generator=rng, device=self.device)]
+        rows = rows[torch.randperm(len(rows), generator=rng, device=self.device).cpu()]
         if not self.grouped:
             return rows
-        place = torch.randperm(len(self.classes), generator=rng, device=self.device)  # of each task
+        place = torch.randperm(len(self.classes), generator=rng, device=self.device).cpu()  # of each task
         return rows[place[self.task[rows]].argsort(stable=True)]
 
     def distinct(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,24 +67,46 @@ class TaskDraws:
 
         Each tuple's, or each task once where tuples are grouped.
         """
-        if not self.grouped:  # unique() would make the host wait for a GPU
-            return self.task[rows], torch.arange(len(rows), device=self.device)
+        if not self.grouped:
+            return self.task[rows], torch.arange(len(rows))
         return torch.unique(self.task[rows], return_inverse=True)
 
-    def index(self, tasks: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Draw images for tasks (T,): (T, C, S) long, rows of the features, -1 beyond a task's own classes."""
+    def index(self, tasks: torch.Tensor, rng: torch.Generator) -> torch.Tensor | RaggedSets:
+        """Draw images for tasks (T,): (T, C, S) long, rows of the features; (K, S) where tasks differ in size."""
         classes = self.classes[tasks]  # (T, C)
         if not self.ragged:
-            return draw_images(self.features, classes, self.num_sample, rng)
-        index = classes[..., None].repeat(1, 1, self.num_sample)
+            return draw_images(self.features, self.send(classes), self.num_sample, rng)
         there = classes >= 0
-        index[there] = draw_images(self.features, classes[there][None], self.num_sample, rng)[0]
-        return index
+        there = there[:, : int(there.sum(dim=1).max())]  # a task's classes come first
+        flat = self.send(classes[:, : there.shape[1]][there])  # (K,)
+        place = there.flatten().nonzero()[:, 0]
+        index = draw_images(self.features, flat[None], self.num_sample, rng)[0]  # (K, S)
+        return RaggedSets(index, self.send(there), self.send(place))
 
-    def images(self, index: torch.Tensor) -> torch.Tensor | RaggedSets:
+    def images(self, index: torch.Tensor | RaggedSets) -> torch.Tensor | RaggedSets:
         """Features of a draw: (T, C, S, D), or ragged where tasks differ in their number of classes."""
-        if not self.ragged:
-            return self.features.images[index]
-        mask = index[..., 0] >= 0
-        mask = mask[:, : int(mask.sum(dim=1).max())]  # a task's classes come first
-        return RaggedSets(self.features.images[index[:, : mask.shape[1]][mask]], mask)
+        if isinstance(index, RaggedSets):
+            return index._replace(images=self.features.images[index.images])
+        return self.features.images[index]
+
+    def batch(self, rows: torch.Tensor, rng: torch.Generator) -> Batch:
+        """Draw images of the tasks of tuples `rows` (B,)."""
+        tasks, position = self.distinct(rows)
+        return Batch(self.send(rows), self.send(position), self.index(tasks, rng))
+
+    def batches(self, rows: torch.Tensor, rng: torch.Generator) -> list[Batch]:
+        """Draw images for any number of tuples, in batches whose features take little memory whatever the tasks' sizes.
+
+        Each has at most 100 tuples and, unless a single task has more, 40,000 images.
+        """
+        task = self.task[rows].tolist()
+        size = ((self.classes >= 0).sum(dim=1) * self.num_sample).tolist()
+        ends, images, known = [0], 0, set()
+        for i in range(len(rows)):
+            new = 0 if self.grouped and task[i] in known else size[task[i]]
+            if i - ends[-1] == MAX_TUPLES or (i > ends[-1] and images + new > MAX_IMAGES):
+                ends.append(i)
+                images, known, new = 0, set(), size[task[i]]
+            images += new
+            known.add(task[i])
+        return [self.batch(part, rng) for part in rows.tensor_split(ends[1:])]

@@ -6,7 +6,6 @@ Dimensions: B draws, C classes, S images of a class, D feature width, M images i
 import re
 import shlex
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
 from engine.checkpoints import PUBLISHED_EXTRACTOR
-from engine.errors import UserError
+from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, load_torch, save_torch, shown
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from tasks.folders import EXTENSIONS, listing_digest
@@ -64,9 +63,9 @@ class Features:
         return self.counts.cumsum(0) - self.counts
 
     @cached_property
-    def count_range(self) -> tuple[int, int]:
-        """Images of the smallest and of the largest class."""
-        return int(self.counts.min()), int(self.counts.max())
+    def largest_count(self) -> int:
+        """Images of the largest class."""
+        return int(self.counts.max())
 
     def to(self, device: torch.device) -> "Features":
         """The features in float32 on `device`."""
@@ -92,17 +91,29 @@ def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng:
     Returns:
         (B, C, S) long, rows of `features.images`.
     """
-    device = classes.device
     counts = features.counts[classes]  # (B, C)
-    smallest, largest = features.count_range
-    width = max(largest, num_sample)
-    keys = torch.rand(*classes.shape, width, generator=rng, device=device)
-    keys.masked_fill_(torch.arange(width, device=device) >= counts[..., None], -1)
-    chosen = keys.topk(num_sample, dim=-1).indices  # (B, C, S)
-    if smallest < num_sample:
-        repeated = torch.rand(*classes.shape, num_sample, generator=rng, device=device) * counts[..., None]
-        chosen = torch.where(counts[..., None] >= num_sample, chosen, repeated.long())
-    return features.starts[classes][..., None] + chosen
+    random = torch.rand(num_sample, *classes.shape, generator=rng, device=classes.device)  # (S, B, C)
+    chosen = (random * counts).long()
+    if features.largest_count >= num_sample:
+        chosen = torch.where(counts >= num_sample, _distinct(counts, random), chosen)
+    return (features.starts[classes] + chosen).movedim(0, -1).contiguous()
+
+
+def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+    """S distinct numbers below each of `counts` (...), every subset as likely as another, from random (S, ...) in 0..1.
+
+    Floyd's sampling (Bentley and Floyd, CACM 1987), whose cost does not depend on the counts: number j is one of the
+    first count - S + j + 1; where that is taken, the last of these is not. Without meaning where a count is below S.
+    """
+    S = len(random)
+    step = torch.arange(S, device=counts.device).view(-1, *[1] * counts.ndim)
+    last = counts - S + step  # (S, ...)
+    picked = (random * (last + 1)).to(torch.int32)
+    last = last.to(torch.int32)
+    for j in range(1, S):
+        taken = (picked[:j] == picked[j]).any(dim=0)
+        picked[j] = torch.where(taken, last[j], picked[j])
+    return picked.long()
 
 
 def draw_dataset(
@@ -150,11 +161,10 @@ def find_features(name: str, data_path: str | Path) -> Path:
         return shipped
     shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
     own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
-    close = get_close_matches(name, [*shipped_names, *own_names, *DATASETS], n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
+    guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
         f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
-        f"{', '.join(shipped_names)}.{meant} "
+        f"{', '.join(shipped_names)}. {guess}"
         f"{process_command(name)}"
     )
 

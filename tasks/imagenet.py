@@ -3,18 +3,20 @@
 Dimensions: M images in all, n of them, s side of a stored image in pixels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
 from engine.runs import say
 from tasks.extractors import IMAGENET_STATS
 from tasks.folders import find_parts, folder_classes
-from tasks.images import ImageSource, image_folder, read_class_order, read_rgb
+from tasks.images import ImageSource, image_folder, read_batches, read_class_order, read_rgb
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
@@ -46,11 +48,22 @@ class PixelStore:
             UserError: an image cannot be read.
         """
         if self._cache is None:
-            return torch.stack([self._decode(i) for i in numbers.tolist()])
+            return torch.stack([self.decode(i) for i in numbers.tolist()])
         for i in numbers[~self._known[numbers]].tolist():
-            self._cache[i] = self._decode(i)
+            self._cache[i] = self.decode(i)
             self._known[i] = True
         return self._cache[numbers]
+
+    def read(self, parts: list[torch.Tensor], num_workers: int) -> Iterator[torch.Tensor]:
+        """`pixels` of each of `parts`, read ahead by worker processes where they are not kept.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        if self._cache is not None or num_workers == 0:
+            return map(self.pixels, parts)
+        parts = [part.tolist() for part in parts]
+        return read_batches(DataLoader(_Decoded(self), batch_sampler=parts, num_workers=num_workers))
 
     def centered(self, numbers: torch.Tensor) -> torch.Tensor:
         """The middle of the images, normalised: (n, 3, image_size, image_size), channels last."""
@@ -58,19 +71,31 @@ class PixelStore:
         middle = slice(start, start + self.image_size)
         return normalize(self.pixels(numbers)[:, middle, middle])
 
-    def augmented(self, numbers: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Random crops, half of them mirrored, normalised: (n, 3, image_size, image_size), channels last."""
-        pixels, n = self.pixels(numbers), len(numbers)
+    def augmented(self, pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Random crops of (n, s, s, 3), half of them mirrored, normalised: (n, 3, image_size, image_size), channels
+        last."""
+        n = len(pixels)
         step = torch.arange(self.image_size)
         rows, columns = torch.randint(self.side - self.image_size + 1, (2, n, 1), generator=rng) + step
         mirrored = torch.rand(n, 1, generator=rng) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
         return normalize(pixels[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]])
 
-    def _decode(self, number: int) -> torch.Tensor:
+    def decode(self, number: int) -> torch.Tensor:
+        """(s, s, 3) uint8."""
         pixels = torch.from_numpy(np.array(read_rgb(self.source, number))).permute(2, 0, 1)
         pixels = TF.resize(pixels, [self.side], antialias=True)
         return TF.center_crop(pixels, [self.side, self.side]).permute(1, 2, 0)
+
+
+class _Decoded(Dataset):
+    """The images of a store, by number."""
+
+    def __init__(self, store: PixelStore):
+        self.store = store
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return self.store.decode(number)
 
 
 def normalize(pixels: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,11 @@
 Dimensions: B images of a batch, M images in all, D feature width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ class ImageSource:
         name: of the dataset.
         class_names: C names.
         labels: (M,) long.
-        open: the image of a number, any mode.
+        open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
         describe: what to call it in messages.
         folder: where the images lie.
     """
@@ -110,10 +112,18 @@ def image_folder(
         name,
         [shown(class_name) for class_name in names],
         torch.tensor(labels, dtype=torch.long),
-        lambda i: open_image(files[i]),
-        lambda i: shown(files[i]),
+        partial(_open, files),
+        partial(_describe, files),
         folder,
     )
+
+
+def _open(files: list[Path], number: int) -> Image.Image:
+    return open_image(files[number])
+
+
+def _describe(files: list[Path], number: int) -> str:
+    return shown(files[number])
 
 
 def open_image(path: Path) -> Image.Image:
@@ -194,6 +204,14 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
     except Exception as error:  # decoders raise all kinds for files that are damaged
         reason = str(error) or type(error).__name__
         raise UserError(f"{source.describe(number)} cannot be read ({reason}). Replace or remove it.") from error
+
+
+def read_batches(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 
 
 class _Pixels(Dataset):

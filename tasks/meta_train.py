@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import UserError
 from engine.files import ASSETS, load_torch, save_torch, shown
-from engine.schema import FLOATS, INTEGERS, OPEN, Facts, NumbersOf, Size, Text, check, describe
-from search_spaces import SearchSpace
+from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
+from search_spaces import SearchSpace, Sizes
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
@@ -46,7 +46,7 @@ class Tuples:
     split: torch.Tensor
     source: str
     num_validation: int | None = None
-    sizes: dict[str, float] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def validation(self) -> torch.Tensor:
@@ -148,7 +148,7 @@ def load_tuples(
         )
     if int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
-    more = file.num_validation, file.sizes or {}
+    more = file.num_validation, file.sizes
     return Tuples(archs, accuracy, task, task_classes, split, shown(path), *more)
 
 
@@ -174,7 +174,7 @@ class _File:
     graph: Annotated[list[Any], MinLen(1)] | None = None
     tasks: Tasks | None = None
     num_validation: Size | None = None
-    sizes: Facts | None = None
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 def _architectures(path: Path, file: _File, space: SearchSpace, mend: str) -> list[Any]:

@@ -155,7 +155,8 @@ def _decoded(
             labels, classes = value[f"{split}_labels"], value["class_names"]
             if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
                 raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {mend}")
-        if value["key"] == key:
+        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        if value["key"] == key and sides == {image_size}:
             return value, key, origin
     value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
     for split, source in zip(splits, sources, strict=True):
@@ -170,7 +171,7 @@ def _digits(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
 
 
-_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", IMAGE_SIZE, IMAGE_SIZE, 3))]
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
 _Parts = {
     f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))

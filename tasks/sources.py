@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import UserError
+from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, shown
 from engine.runs import say
 from get_files.download import fetch_all, is_extracted, place
@@ -39,7 +39,10 @@ def open_source(
     if split == "all":
         raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
     if name not in KNOWN:
-        raise UserError(f"{name!r} is none of {', '.join(KNOWN)}, imagenet32: give its images as --image-folder.")
+        guess = did_you_mean(name, KNOWN)
+        raise UserError(
+            f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give its images as --image-folder."
+        )
     source = _official(name, split, data_path)
     if source is None:
         fetch_all(RAW_DATA[name], mirror, data_path)

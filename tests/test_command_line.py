@@ -1,7 +1,10 @@
 """Which options a mode takes, which checkpoints it uses, and what surrounds a command."""
 
+import ast
 import csv
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import build_database
 import main
 from engine.cli import run, smaller_options
 from engine.errors import UserError
@@ -19,6 +23,7 @@ from meta_train.options import FitOptions, TrainOptions
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = {"generator": "ckpt_400.pt", "predictor": "ckpt_max_corr.pt"}
+PROGRAMS = ("main.py", "build_database.py", "process_dataset.py", "train_supernet.py", "evaluation/main.py")
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
 
@@ -107,6 +112,7 @@ def test_all_datasets_are_done_as_far_as_their_files_are_there(command, data_nam
 def test_a_mistyped_dataset_gets_a_suggestion(refuses):
     assert "Did you mean cifar10?" in refuses("--model search --data-name cifra10")
     assert "Did you mean aircraft?" in refuses("--model search --data-name aircaft")
+    assert "Did you mean svhn?" in refuses(f"--model train_arch --arch {CELL} --data-name svnh")
 
 
 @pytest.mark.usefixtures("authors_data")
@@ -160,6 +166,27 @@ def test_a_limit_below_what_is_generated_ranks_what_fits(command):
     assert max(float(row["mflops"]) for row in rows) <= 12
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("--model_name predictor --num-sampled 3 --imgnet x", "--num-sampled"),
+        ("--model_name generator --num-arch 3", "--num-arch"),
+        ("--model_name predictor", "--imgnet is missing"),
+    ],
+)
+def test_options_of_the_other_database(capsys, line, option):
+    assert run(build_database.build_parser(), build_database.dispatch, line.split()) == 2
+    assert option in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_an_earlier_time_is_kept(command):
+    assert command("--model generator --test --data-name pets --num-gen-arch 3 --num-sample 3")[0] == 0
+    for _ in range(2):
+        assert command("--model predictor --test --data-name pets --num-gen-arch 3 --num-sample 3")[0] == 0
+    assert Path("results/meta_test/pets/time.txt.old-1").is_file()
+
+
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_a_result_folder_stands_for_its_first_choice(command, refuses):
     from train_arch import first_choice
@@ -190,6 +217,7 @@ def test_numbers_that_no_machine_has_memory_for_are_refused(option, number, caps
         MemoryError("Unable to allocate 7 TiB"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
 def test_out_of_memory_says_what_to_make_smaller(error, capsys):
@@ -217,10 +245,16 @@ def test_other_errors_of_the_program_keep_their_traceback():
 
 @pytest.mark.parametrize(
     "values",
-    [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0"}, {"RANK": "-1"}],
+    [
+        {"WORLD_SIZE": "abc"},
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},  # no address
+        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"},
+        {"RANK": "-1"},
+    ],
 )
 def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -228,7 +262,7 @@ def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values)
 
 
 def test_torchrun_is_for_training_an_architecture(monkeypatch):
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
     assert from_environment() == Processes(1, 2, 1)
     with pytest.raises(UserError, match="train_arch alone"):
@@ -243,7 +277,7 @@ def in_shell(*words, env=None):
 
 def test_isolated_python_finds_the_program(tmp_path):
     """-I and -P leave the script's folder out of the path."""
-    for script in ("main.py", "process_dataset.py", "build_database.py", "train_supernet.py", "evaluation/main.py"):
+    for script in (*PROGRAMS, "get_files/get_mnist.py"):
         result = in_shell("-I", "-P", str(ROOT / script), "--help")
         assert result.returncode == 0, result.stderr
         assert "usage" in result.stdout
@@ -274,25 +308,48 @@ def test_the_version_is_one(capsys):
     with pytest.raises(SystemExit) as stop:
         main.main(["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out.strip() == main.__version__
+    assert capsys.readouterr().out == f"MetaD2A {main.engine.__version__}\n"
 
 
-def test_an_old_python_gets_one_line():
-    """The check comes before anything that old Pythons cannot read: its file has their syntax."""
-    import ast
+def test_help_and_wrong_options_need_no_pytorch():
+    code = (
+        "import sys, main\n"
+        "assert main.main(['--model', 'search', '--max-epoch', '5']) == 2\n"
+        "import build_database, process_dataset, train_supernet\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
-    for script in ("main.py", "process_dataset.py", "build_database.py", "train_supernet.py", "evaluation/main.py"):
-        tree = ast.parse((ROOT / script).read_text(), feature_version=(3, 7))
-        modules = [node.names[0].name for node in tree.body if isinstance(node, ast.Import)]
-        froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        check = next(
-            node for node in tree.body if isinstance(node, ast.Import) and node.names[0].name == "engine.python"
-        )
-        assert "engine.python" in modules
-        ours = [node for node in froms if node.module.partition(".")[0] in {p.name for p in ROOT.iterdir()}]
-        assert all(node.lineno > check.lineno for node in ours)
-    ast.parse((ROOT / "engine/python.py").read_text(), feature_version=(3, 5))
-    ast.parse((ROOT / "engine/__init__.py").read_text(), feature_version=(3, 5))
+
+def test_an_old_python_gets_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
+    source = (ROOT / "engine" / "__init__.py").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        exec(compile(source, "engine", "exec"), {})
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "engine/__init__.py", "get_files/__init__.py"])
+def test_an_old_python_can_parse_what_tells_it(name):
+    ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def works(python):
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+OLD = [path for minor in (7, 8, 9, 10) if (path := shutil.which(f"python3.{minor}")) and works(path)]
+
+
+@pytest.mark.skipif(not OLD, reason="there is no older Python here")
+@pytest.mark.parametrize("name", [*PROGRAMS, "get_files/get_mnist.py"])
+def test_programs_on_an_old_python(name):
+    for python in OLD:
+        done = subprocess.run([python, ROOT / name, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert re.fullmatch(r"error: MetaD2A needs Python 3\.11\.4 or later; this is 3\.\d+\.\d+\.\n", done.stderr)
 
 
 def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(refuses, monkeypatch):

@@ -18,7 +18,6 @@ import main
 import process_dataset
 import train_supernet
 from evaluation import main as evaluation
-from get_files import make_nasbench201_table
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
 # What the fields of a message stand for, by the end of their expression; anything else is a name.
@@ -140,15 +139,23 @@ def options_of(parser):
     return {name for action in parser._actions for name in action.option_strings}
 
 
+def messages(path):
+    """The texts of a module that are no documentation, piece by piece."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    documentation = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in documentation]
+    return [text for text in texts if isinstance(text, str)]
+
+
 def test_options_that_messages_name_are_ones_of_a_program():
-    modules = (main, process_dataset, build_database, train_supernet, evaluation, make_nasbench201_table)
+    texts = {path: messages(path) for path in SOURCES}
+    modules = (main, process_dataset, build_database, train_supernet, evaluation)
     known = set().union(*(options_of(module.build_parser()) for module in modules))
-    for path in SOURCES:
-        nodes = ast.walk(ast.parse(path.read_text()))
-        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-        own = {text for text in texts if re.fullmatch(r"--[a-z][\w-]*", text)}  # of its own parser
-        named = {name for text in texts for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
-        assert named - known - own <= {"--no-deps", "--head", "--nproc-per-node"}, path  # of pip, Ray and torchrun
+    known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
+    known |= {"--head", "--nproc-per-node", "--no-deps"}  # of Ray, torchrun and pip
+    for path, part in texts.items():
+        named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
+        assert named <= known, path
     for module in (main, process_dataset, evaluation):  # those that fetch files, whose errors name it
         assert "--mirror" in options_of(module.build_parser())
 

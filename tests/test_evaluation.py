@@ -102,8 +102,8 @@ def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
     valid = iter([10.0, 30.0, 20.0])
     tests = []
 
-    def accuracy(network, part, num_workers):
-        if len(part) == 9:
+    def accuracy(network, loader):
+        if len(loader.dataset) == 9:
             return next(valid)
         tests.append(next(iter(network.state_dict().values())).clone())
         return float(len(tests))
@@ -122,10 +122,10 @@ def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypa
     assert call(f"{line} --save-path whole --arch {str(ARCH).replace(' ', '')}")[0] == 0
     train = finetune._train_epoch
 
-    def stopped(run, part, epoch, num_workers):
+    def stopped(run, loader, epoch, seed):
         if epoch == 2:
             raise KeyboardInterrupt
-        return train(run, part, epoch, num_workers)
+        return train(run, loader, epoch, seed)
 
     monkeypatch.setattr(finetune, "_train_epoch", stopped)
     line = f"{line} --save-path parts --arch {str(ARCH).replace(' ', '')}"
@@ -155,9 +155,12 @@ def test_replaced_images_are_another_run(world, call):
     assert before in values
 
 
-def test_a_seed_of_any_size(world, call):
-    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
+def test_the_largest_seed(world, call):
+    """An epoch's own is a million times as large."""
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**32 - 1}")
     assert code == 0, err
+    with pytest.raises(SystemExit, match="2"):
+        call(f"{LINE} --num-gen-arch 2 --epochs 1 --seed {2**63 - 1}")
 
 
 def test_two_processes_never_train_in_one_folder(world, call):
@@ -167,6 +170,25 @@ def test_two_processes_never_train_in_one_folder(world, call):
         code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 1 --overwrite")
     assert (code, "Another process trains" in err) == (2, True)
     assert path.is_file()
+
+
+def test_workers_stay_and_change_nothing(world, call, monkeypatch):
+    from torch.utils.data import dataloader
+
+    started = []
+    start = dataloader._MultiProcessingDataLoaderIter.__init__
+    monkeypatch.setattr(
+        dataloader._MultiProcessingDataLoaderIter, "__init__", lambda self, loader: started.append(start(self, loader))
+    )
+    weights = []
+    for number in (0, 2):
+        line = f"{LINE} --epochs 3 --num-workers {number} --save-path workers_{number}"
+        code, _, err = call(f"{line} --arch {str(ARCH).replace(' ', '')}")
+        assert code == 0, err
+        (path,) = Path(f"workers_{number}").rglob("ckpt_last.pt")
+        weights.append(torch.load(path)["network"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert len(started) == 3  # for training, validation and test images, not for every epoch
 
 
 def test_the_network_has_the_supernets_weights_and_a_new_classifier(rng):

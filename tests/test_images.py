@@ -281,7 +281,7 @@ def test_images_are_processed_by_the_generators_extractor(monkeypatch):
             search.Session,
             "_load",
             lambda self, kind, made_by=made_by: self.checkpoints.update(
-                {kind: SimpleNamespace(extractor=made_by[kind])}
+                {kind: SimpleNamespace(extractor=made_by[kind], history={})}
             ),
         )
         with pytest.raises(KeyboardInterrupt):

@@ -21,6 +21,7 @@ from engine import checkpoints, cli, fit
 from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.published import published_name
+from engine.training_run import RECORD, TrainingRun
 from evaluation.architectures import read_model_config
 from generator import model as generator_model
 from loading import load_model
@@ -512,12 +513,14 @@ def test_best_epochs_of_a_fine_tuning(tmp_path, data):
     used_or_refused(use_best, tmp_path / "best.pt")
 
 
-def test_an_identity_that_is_no_text_is_refused(tmp_path):
-    from train_arch import Job
-
-    (tmp_path / "identity.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"identity\.json is not of this"):
-        Job.prepare(SimpleNamespace(identity={}, folder=tmp_path))
+def test_a_record_of_a_run_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / RECORD).write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "network.pt").touch()
+    with (
+        TrainingRun(tmp_path, ("network.pt",), resume=True, overwrite=False) as run,
+        pytest.raises(UserError, match=r"run\.json is damaged"),
+    ):
+        run.begin({"seed": 1}, {"command": "x", "date": "y"})
 
 
 # Images
@@ -583,7 +586,7 @@ CONFIGURATIONS = [
 
 def use_configuration(path):
     chosen = read_model_config(path, 1.0)
-    OFA.cost(chosen.arch, 10, chosen.image_size or 32)
+    OFA.sized(chosen.image_size).cost(chosen.arch, 10)
 
 
 @fuzzed(60)
@@ -661,13 +664,14 @@ def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
     more = {"lr": 0.1, "weight_decay": 0.0, "seed": 1, "resume": True, "overwrite": False, "device": CPU}
     options = SupernetOptions(class_names=["a", "b"], width_mult=0.1, image_size=16, **fields, **more)
     path = tmp_path / "supernet.pt"
-    run = _Run(options, 4)
-    run.save(path, options)
-    run.restore(path, options)
+    run, training = _Run(options, 4), TrainingRun(tmp_path, (), resume=False, overwrite=False)
+    training.begin({"seed": 1}, {"command": "x", "date": "y"})
+    run.save(path, training)
+    run.restore(path, training)
     value = torch.load(path, weights_only=True)
-    for name, junk in (("rng", torch.zeros(3)), ("optimizer", {"state": [1]}), ("scheduler", {}), ("options", None)):
+    for name, junk in (("rng", torch.zeros(3)), ("optimizer", {"state": [1]}), ("scheduler", {}), ("identity", None)):
         torch.save(value | {"training": value["training"] | {name: junk}}, path)
-        assert not used_or_refused(run.restore, path, options)
+        assert not used_or_refused(run.restore, path, training)
 
 
 # The benchmark

@@ -131,6 +131,15 @@ def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeyp
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_images_read_by_workers_train_the_same_network(images, command, monkeypatch):
+    monkeypatch.setattr("tasks.imagenet.CACHE_BYTES", 0)
+    for number in (0, 1):
+        code, err = command(f"{TRAIN} --epochs 1 --num-workers {number} --save-path workers_{number}")
+        assert code == 0, err
+    alone, read = (read_supernet(f"workers_{number}/supernet.pt")["state_dict"] for number in (0, 1))
+    assert all(torch.equal(alone[name], read[name]) for name in alone)
+
+
 def test_the_sandwich_adds_up_the_gradients_of_its_subnets(rng):
     """Largest on labels; the others on its outputs, which receive no gradient from them."""
     import torch.nn.functional as F
@@ -177,7 +186,7 @@ def test_a_folder_with_train_and_val_is_taken_as_it_is(images):
 def test_crops_stay_within_the_image(images, rng):
     store = open_imagenet("images", ["b"], 16)[0].store
     assert store.pixels(torch.tensor([1, 0])).shape == (2, 18, 18, 3)
-    crops = store.augmented(torch.arange(8).repeat(20), rng)
+    crops = store.augmented(store.pixels(torch.arange(8).repeat(20)), rng)
     assert crops.shape == (160, 3, 16, 16)
     assert crops.is_contiguous(memory_format=torch.channels_last)
     lowest = (store.pixels(torch.arange(8)).float().min() - 120) / 60

@@ -1,5 +1,8 @@
 """Features files, meta-training tuples and draws."""
 
+from collections import Counter
+from itertools import product
+
 import pytest
 import torch
 from conftest import authors_features, authors_tuples
@@ -38,6 +41,34 @@ def test_draws_are_even(rng):
     index = draw_images(toy_features([10, 4]), torch.zeros(4000, 1, dtype=torch.long), 3, rng)
     counts = torch.bincount(index.flatten(), minlength=10).float()
     assert ((counts - 1200).abs() < 5 * (1200 * 0.7) ** 0.5).all()
+
+
+def test_every_subset_of_a_class_is_as_likely(rng):
+    index = draw_images(toy_features([6]), torch.zeros(20_000, 1, dtype=torch.long), 3, rng)[:, 0]
+    found = Counter(tuple(sorted(row)) for row in index.tolist())
+    assert len(found) == 20
+    assert sum((n - 1000) ** 2 / 1000 for n in found.values()) < 60  # chi-squared of 19 degrees: 1 in 4 million
+
+
+def test_draws_equal_floyds_algorithm(monkeypatch, rng):
+    counts = [4, 30, 7]
+    random = torch.rand(4, 50, 3, generator=rng)
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: random)
+    index = draw_images(toy_features(counts), torch.arange(3).expand(50, -1), 4, rng)
+    for b, label in product(range(50), range(3)):
+        expected = []
+        for j in range(4):
+            last = counts[label] - 4 + j
+            pick = int(random[j, b, label] * (last + 1))
+            expected.append(sum(counts[:label]) + (last if sum(counts[:label]) + pick in expected else pick))
+        assert index[b, label].tolist() == expected
+
+
+def test_drawing_takes_no_more_memory_from_a_large_class(rng):
+    features = Features("toy", torch.empty(0, 3), torch.tensor([10**9, 2]), ["a", "b"], "resnet18-32px", "toy.pt")
+    index = draw_images(features, torch.tensor([[0, 1]]).expand(1000, -1), 20, rng)
+    assert index.shape == (1000, 2, 20)
+    assert all(len(set(row)) == 20 for row in index[:, 0].tolist())
 
 
 def test_some_classes_of_a_dataset(rng):

@@ -349,7 +349,7 @@ def test_only_differences_count_within_the_benchmarks_task():
     objective.rank_loss = objective.within_task_loss = 0.0
     objective.benchmark_scaled = truth
     objective.draws = SimpleNamespace(
-        distinct=lambda rows: (rows, rows), index=lambda rows, rng: rows, images=lambda index: torch.zeros(4, 1, 1, 1)
+        batch=lambda rows, rng: (rows, rows, rows), images=lambda index: torch.zeros(4, 1, 1, 1)
     )
     draw = (torch.zeros(1, 1, 1, 1), torch.arange(4))
     objective.benchmark = SimpleNamespace(draw=lambda n, rng: draw, graphs=graphs)

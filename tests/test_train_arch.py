@@ -313,7 +313,7 @@ def test_train_arch_after_the_published_ranking(command, authors_data, toy_check
 
 
 def test_torchrun_is_for_training_alone(refuses, monkeypatch, authors_data, toy_checkpoints):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
     assert "torchrun is for" in refuses("--model search --data-name cifar10")
 

@@ -54,15 +54,15 @@ def test_an_earlier_run_is_neither_replaced_nor_resumed_unasked():
         (FOLDER / "log.txt").write_text("kept")
         run.begin({}, history("second"))
     assert sorted(path.name for path in FOLDER.iterdir()) == [".lock", "log.txt", RECORD]
-    assert record() == {"identity": {}, "history": history("second")}
+    assert record() == {"identity": {}, "history": history("second"), "resumed": []}
 
 
 def test_the_first_command_is_kept_and_the_later_ones_are_listed():
     finish()
     for command in ("second", "third"):
         run = finish(command=command, resume=True)
-        assert run.history == record()["history"]
     later = [{"command": command, "date": "2026-01-01"} for command in ("second", "third")]
+    assert record() == {"identity": run.identity, "history": history("first"), "resumed": later}
     assert run.history == {**history("first"), "resumed": later}
 
 
@@ -76,7 +76,7 @@ def test_what_differs_is_named():
         run.begin({"lr": 0.1}, history("second"))
 
 
-@pytest.mark.parametrize("text", [None, "", "[1]", "{}", '{"history": {}, "identity": 3}'])
+@pytest.mark.parametrize("text", [None, "", "[1]", "{}", '{"history": {}, "identity": 3, "resumed": 3}', "[" * 100_000])
 def test_a_run_that_does_not_say_what_it_depends_on(text):
     finish()
     (FOLDER / RECORD).unlink()

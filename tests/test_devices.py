@@ -1,0 +1,187 @@
+"""Which device does what: the current GPU, workers of a cluster, processes that wait, worker processes by spawn."""
+
+import multiprocessing
+import pickle
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+
+from database import workers
+from database.items import Item
+from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
+from engine.processes import joined
+from engine.runs import choose_device
+from tasks.datasets import KNOWN, known_dataset
+from tasks.images import ExtractOptions, extract, image_folder
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with two GPUs, as far as PyTorch tells; returns the numbers that became current."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.append(torch.device(device).index))
+    return current
+
+
+@pytest.mark.parametrize(("gpu", "index"), [(None, 0), ("0", 0), ("1", 1)])
+def test_a_chosen_gpu_is_the_current_one(two_gpus, gpu, index):
+    assert choose_device(gpu) == torch.device("cuda", index)
+    assert two_gpus == [index]
+
+
+def test_the_cpu_is_chosen_without_touching_a_gpu(two_gpus):
+    assert choose_device("cpu") == torch.device("cpu")
+    assert two_gpus == []
+
+
+def test_processes_of_torchrun_touch_no_gpu_but_their_own(two_gpus, monkeypatch):
+    groups = record_groups(monkeypatch)
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with joined(choose_device(None)) as (_, device):
+        assert device == torch.device("cuda", 1)
+    assert two_gpus == [1]
+    assert groups[0] == ("main", "nccl")
+
+
+def record_groups(monkeypatch):
+    """Returns a list of what becomes of process groups: which, its backend and limit, and who waits in which."""
+    groups = []
+    monkeypatch.setattr(dist, "init_process_group", lambda backend: groups.append(("main", backend)))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(dist, "barrier", lambda group=None: groups.append(("wait", group)))
+
+    def new_group(backend, timeout):
+        groups.append(("waiting", backend, timeout))
+        return "waiting"
+
+    monkeypatch.setattr(dist, "new_group", new_group)
+    return groups
+
+
+def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monkeypatch):
+    groups = record_groups(monkeypatch)
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with joined(torch.device("cuda", 0)) as (processes, _):
+        processes.wait()
+    (_, backend, limit), last = groups[1:]
+    assert backend == "gloo"  # NCCL's waiting ends after ten minutes, and keeps a GPU busy
+    assert limit >= timedelta(days=1)
+    assert last == ("wait", "waiting")
+
+
+OPTIONS = EvaluatorOptions("nasbench201", "images", ("a", "b"), "", 10, 1, "cuda:1")
+
+
+class FakeRay:
+    """A cluster that measures at once; it records what its tasks are given."""
+
+    exceptions = SimpleNamespace(RayTaskError=KeyError, WorkerCrashedError=KeyError, OutOfMemoryError=KeyError)
+
+    def __init__(self, **resources):
+        self.resources, self.demands, self.devices = resources, [], []
+
+    def init(self, **_):
+        pass
+
+    def shutdown(self):
+        pass
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **demands):
+        self.demands.append(demands)
+        return lambda function: SimpleNamespace(remote=self._measured)
+
+    def _measured(self, options, item):
+        self.devices.append(options.device)
+        return item.number
+
+    def put(self, value):
+        return value
+
+    def wait(self, running):
+        return running[:1], running[1:]
+
+    def get(self, reference):
+        return {"number": reference}
+
+
+@pytest.mark.parametrize(
+    ("resources", "use_gpus", "num_workers", "share", "device"),
+    [
+        ({"CPU": 8, "GPU": 2}, True, 4, 0.5, "cuda"),
+        ({"CPU": 8, "GPU": 2}, True, 0, 0.25, "cuda"),
+        ({"CPU": 8, "GPU": 2}, False, 4, 0, "cpu"),
+        ({"CPU": 8}, True, 4, 0, "cpu"),
+    ],
+)
+@pytest.mark.parametrize("here", ["cuda:1", "cpu"])
+def test_ray_workers_share_the_clusters_gpus(monkeypatch, resources, use_gpus, num_workers, share, device, here):
+    """Whatever the machine has that starts them."""
+    ray = FakeRay(**resources)
+    monkeypatch.setattr(workers, "_ray", lambda: ray)
+    items = [Item(0, number, [0], ["x"], 0) for number in range(3)]
+    results = list(measure_with_ray(replace(OPTIONS, device=here), items, num_workers, None, use_gpus))
+    assert [(item.number, result["number"]) for item, result in results] == [(n, n) for n in range(3)]
+    assert ray.demands[0]["num_gpus"] == share
+    assert ray.devices == [device] * 3  # a worker sees but one GPU, whose number is 0
+
+
+@pytest.mark.parametrize("num_gpus", range(1, 5))
+def test_every_worker_finds_a_place_on_a_gpu(num_gpus):
+    for num_workers in range(1, 12):
+        share = round(10_000 * gpu_share(num_workers, num_gpus))  # as Ray counts
+        assert 0 < share <= 10_000
+        assert num_gpus * (10_000 // share) >= num_workers
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of two images."""
+    for label, name in enumerate(("a", "b")):
+        for i in range(2):
+            path = tmp_path / "images" / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 60 * (2 * label + i), dtype=np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def _spawn():
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("_spawn")
+def test_workers_can_be_spawned(folder):
+    """As on macOS and Windows, and on Linux from Python 3.14."""
+    source = image_folder("mine", folder, None)
+    alone, spawned = (
+        extract(source, source.select(None, 0), ExtractOptions("efficientnet_lite0", torch.device("cpu"), 4, workers))
+        for workers in (0, 1)
+    )
+    assert torch.equal(alone.images, spawned.images)
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_known_datasets_can_be_sent_to_a_worker(tmp_path, monkeypatch, name):
+    images = [(Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes)]
+    known = replace(KNOWN[name], open=lambda root, split: images, labels=lambda data: list(range(len(data))))
+    monkeypatch.setitem(KNOWN, name, known)
+    (tmp_path / known.folder).mkdir(parents=True)
+    source = pickle.loads(pickle.dumps(known_dataset(name, tmp_path, "train")))
+    assert source.open(3).getpixel((0, 0)) == (3, 0, 0)
+    assert source.describe(3) == f"{name} train image 3"

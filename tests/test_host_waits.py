@@ -1,0 +1,89 @@
+"""On a GPU the host never waits for the device within a training step.
+
+The device is PyTorch's "meta": tensors without values, so whatever would have to read one raises.
+"""
+
+import pytest
+import torch
+
+import search_spaces
+from generator.model import GeneratorConfig, GeneratorModel
+from generator.train import GeneratorObjective
+from predictor.model import PredictorConfig, PredictorModel
+from predictor.score import encode_architectures
+from predictor.train import PredictorObjective
+from tasks.draws import MAX_IMAGES, TaskDraws
+from tasks.features import Features
+from tasks.meta_train import Tuples
+
+META = torch.device("meta")
+NUM_CLASSES, S = 6, 3
+EQUAL, RAGGED = [[0, 4, 2], [1, 3, 5], [2, 1, 0], [5, 4, 3]], [[0, 4, 2], [1], [5, 3, 2, 1, 0], [4, 5]]
+
+
+def toy_draws(space, tasks, task_of_tuple, device=META):
+    """Draws and tuples of toy tasks, the last tuple for validation."""
+    classes = torch.full((len(tasks), max(map(len, tasks))), -1)
+    for row, task in zip(classes, tasks, strict=True):
+        row[: len(task)] = torch.tensor(task)
+    n, rng = len(task_of_tuple), torch.Generator().manual_seed(0)
+    values = (space.sample(n, rng), torch.rand(n, generator=rng), torch.tensor(task_of_tuple), classes, torch.arange(n))
+    tuples = Tuples(*values, "toy", num_validation=1)
+    counts = torch.tensor([4, 9, 5, 7, 6, 8])
+    features = Features("toy", torch.randn(39, 6, generator=rng), counts, list("abcdef"), "resnet18-32px", "toy.pt")
+    draws = TaskDraws(features, tuples, S, device)
+    draws.features.__dict__["largest_count"] = 9  # read once, before training
+    return draws, tuples
+
+
+def objective_of(kind, space, draws, tuples, **losses):
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 6}
+    graphs = space.encode(tuples.archs).to(draws.device)
+    torch.manual_seed(0)
+    if kind == "generator":
+        model = GeneratorModel(GeneratorConfig(hs=8, **sizes)).to(draws.device)
+        return GeneratorObjective(model, draws, tuples, graphs, space, 0)
+    model = PredictorModel(PredictorConfig(hs=12, **sizes)).to(draws.device)
+    return PredictorObjective(model, draws, tuples, graphs, 0, **losses)
+
+
+@pytest.mark.parametrize("task_of_tuple", [[0, 1, 2, 3], [0, 0, 1, 1, 2, 2, 3, 3]], ids=["alone", "grouped"])
+@pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
+    for module in ("generator.train", "predictor.train"):
+        monkeypatch.setattr(f"{module}.random_generator", lambda seed, device: None)  # meta has none
+    space = search_spaces.get("ofa_mbv3")
+    draws, tuples = toy_draws(space, tasks, task_of_tuple)
+    losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
+    objective = objective_of(kind, space, draws, tuples, **losses)
+    loss = objective.loss(tuples.training, None)
+    loss.backward()
+    assert loss.is_meta
+    assert all(p.grad.is_meta for p in objective.model.parameters() if p.grad is not None)
+
+
+def test_scoring():
+    space = search_spaces.get("nasbench201")
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 6}
+    model = PredictorModel(PredictorConfig(hs=12, **sizes)).to(META)
+    archs = space.sample(5, torch.Generator().manual_seed(0))
+    assert encode_architectures(model, space, archs).shape == (5, 8)
+
+
+def test_a_validation_batch_is_as_small_for_large_tasks():
+    """Tasks of 10 to 990 classes, as published for MobileNetV3, and tuples that share them."""
+    space = search_spaces.get("ofa_mbv3")
+    sizes = [990, 10, 990, 500, 20, 990, 10, 30]
+    tasks = [[c % NUM_CLASSES for c in range(size)] for size in sizes]
+    for task_of_tuple in (list(range(8)) * 15, list(range(8))):
+        draws, tuples = toy_draws(space, tasks, task_of_tuple, torch.device("cpu"))
+        rows = torch.arange(len(task_of_tuple))
+        batches = draws.batches(rows, torch.Generator().manual_seed(0))
+        assert torch.cat([batch.rows for batch in batches]).tolist() == rows.tolist()
+        for batch in batches:
+            assert batch.index.images.numel() <= MAX_IMAGES
+            found = batch.index.mask.sum(dim=1)[batch.position]
+            assert found.tolist() == [sizes[tuples.task[row]] for row in batch.rows]
+    draws.num_sample = 20  # one task of 990 classes has half of the images of a batch
+    assert [len(b.rows) for b in draws.batches(rows, torch.Generator().manual_seed(0))] == [3, 5]
