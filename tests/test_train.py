@@ -280,21 +280,18 @@ def test_accuracies_that_do_not_differ_have_no_correlation():
 
 def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, monkeypatch):
     from predictor.train import BenchmarkTask
-    from tasks.draws import TaskDraws
-    from tasks.features import load_features
 
-    monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
-    features = load_features("data/imgnet32bylabel.pt", "imgnet32")
-    tuples = load_tuples("predictor", space, "data", 12, allow_pickle=True)
-    task = BenchmarkTask(space, "imagenet16-120", TaskDraws(features, tuples, 3, torch.device("cpu")), tuples)
-    learned = {space.to_text(arch) for arch in space.decode(task.graphs)}
+    draws, tuples = authors_draws(space)
     held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
-    assert len(learned) == len(task.accuracy) > 10_000
-    assert not learned & held_out
-    known, lowest = (
-        space.known_accuracy("imagenet16-120"),
-        min(space.known_accuracy("imagenet16-120")[a] for a in learned),
-    )
+    ours = set(map(space.to_text, tuples.archs))
+    known = space.known_accuracy("imagenet16-120")
+    known = {arch: known[arch] for number, arch in enumerate(known) if number % 50 == 0 or arch in ours}
+    monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
+    monkeypatch.setattr(type(space), "known_accuracy", lambda self, dataset: known)
+    task = BenchmarkTask(space, "imagenet16-120", draws, tuples)
+    learned = {space.to_text(arch) for arch in space.decode(task.graphs)}
+    assert len(learned) == len(task.accuracy) > 200
+    lowest = min(known[arch] for arch in learned)
     assert learned == {arch for arch, accuracy in known.items() if accuracy >= lowest} - held_out
 
 
