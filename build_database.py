@@ -34,16 +34,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse options that belong to the other model's database.
+    """Refuse options that belong to the other model's database, or that collecting does not use.
 
     Raises:
         UserError: naming the option.
     """
-    own, other = {"predictor": (ShardOptions, BuildOptions), "generator": (BuildOptions, ShardOptions)}[args.model_name]
-    collecting = {"overwrite"} if args.collect else set()
-    for name in option_fields(other):
-        if hasattr(args, name) and name not in set(option_fields(own, CommonOptions)) | collecting:
-            raise UserError(f"{flag(name)} does nothing with --model_name {args.model_name}: leave it out.")
+    own = {"predictor": ShardOptions, "generator": BuildOptions}[args.model_name]
+    used = {*option_fields(CommonOptions), "overwrite"} if args.collect else set(option_fields(own, CommonOptions))
+    for name in option_fields(ShardOptions, BuildOptions):
+        if hasattr(args, name) and name not in used:
+            mode = f"--model_name {args.model_name}{' --collect' if args.collect else ''}"
+            raise UserError(f"{flag(name)} does nothing with {mode}: leave it out.")
 
 
 def dispatch(args: argparse.Namespace) -> None:

@@ -46,11 +46,11 @@ def find_checkpoint(
     folder = results_folder(kind, space, save_path) / "model"
     shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
     numbered = {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
-    best = folder / BEST
+    best, last = folder / BEST, folder / LAST
     if load_epoch is not None:
         if load_epoch in numbered:
             return numbered[load_epoch]
-        if numbered or best.is_file() or load_epoch != space.published_epoch:
+        if numbered or best.is_file() or last.is_file() or load_epoch != space.published_epoch:
             there = ", ".join(str(e) for e in sorted(numbered)) or "none"
             raise UserError(
                 f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {there}. Give one of them as "
@@ -58,8 +58,8 @@ def find_checkpoint(
             )
     elif kind == "predictor" and best.is_file():
         return best
-    elif (folder / LAST).is_file():
-        return folder / LAST
+    elif last.is_file():
+        return last
     elif numbered:
         return numbered[max(numbered)]
     if not shipped.is_file():

@@ -155,6 +155,11 @@ class Session:
         if o.num_gen_arch > self.space.size:
             raise UserError(f"--num-gen-arch {o.num_gen_arch}: {self.space.name} has {self.space.size} architectures.")
         rng = random_generator(o.seed + run, o.device)
+        if o.limits and self.space.can_be_listed:
+            archs = self.candidates(self.space.all_architectures(), self.space.name)
+            if len(archs) <= o.num_gen_arch:  # no generating makes more of them
+                say(f"{len(archs)} architectures of {self.space.name} are within {self._limits}: ranking all.")
+                return archs, {}
         if o.limits:
             say(f"Generating until {o.num_gen_arch} candidates are within {self._limits}.")
         made = generate(
@@ -168,7 +173,6 @@ class Session:
             self.within_limits,
         )
         if len(made.archs) < o.num_gen_arch and o.limits and self.space.can_be_listed:
-            archs = self.candidates(self.space.all_architectures(), self.space.name)
             say(
                 f"Only {len(made.archs)} of {made.num_distinct} generated architectures are within {self._limits}: "
                 f"ranking all {len(archs)} of {self.space.name} that are."

@@ -3,10 +3,10 @@
 `--search-space ofa_mbv3` times the MobileNetV3 space.
 
 The sizes are the published ones: 32 tuples x 20 classes x 20 images x 512 features for a training step (the shipped
-features of EfficientNet-Lite0 are 320 wide: --feature-dim 320), 500 (MobileNetV3: 200) candidates x 10 draws x 10
-classes for scoring. `published design` does the same work as the published code is laid out (one graph at a time, the
-dataset encoded anew for every candidate and draw) with this repository's modules, on a part of the work, scaled up.
-Medians of several repetitions.
+features of EfficientNet-Lite0 are 320 wide: --feature-dim 320), drawn before (`train`) or within the step from classes
+of 1,300 images (`draw`), 500 (MobileNetV3: 200) candidates x 10 draws x 10 classes for scoring. `published design` does
+the same work as the published code is laid out (one graph at a time, the dataset encoded anew for every candidate and
+draw) with this repository's modules, on a part of the work, scaled up. Medians of several repetitions.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel
 from predictor.score import score
 from search_spaces import SearchSpace
-from tasks.features import Features, draw_dataset
+from tasks.features import Features, draw_dataset, draw_images
 
 # Seconds of the published code on two CPU cores (its own training step and search; README, "Speed").
 PUBLISHED = {"nasbench201": {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}, "ofa_mbv3": {}}
@@ -43,6 +43,21 @@ def toy_dataset(D: int, device: torch.device) -> Features:
     images = torch.randn(1000, D, generator=random_generator(0))
     counts = torch.full((10,), 100)
     return Features("toy", images, counts, [str(c) for c in range(10)], "resnet18-32px", "").to(device)
+
+
+def batch_drawer(D: int, device: torch.device) -> Callable[[], torch.Tensor]:
+    """Draws the images of a batch, from 100 classes as large as ImageNet's: 1,300 images each."""
+    C, M = 100, 1300
+    features = Features("toy", torch.randn(C * M, D), torch.full((C,), M), [str(c) for c in range(C)], "", "").to(
+        device
+    )
+    rng = random_generator(0, device)
+
+    def draw() -> torch.Tensor:
+        classes = torch.randint(C, (BATCH, 20), generator=rng, device=device)
+        return features.images[draw_images(features, classes, S, rng)]  # (B, C, S, D)
+
+    return draw
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int = 2) -> float:
@@ -64,12 +79,17 @@ def median_seconds(work: Callable[[], object], device: torch.device, repeats: in
 
 
 def training_step(
-    kind: str, space: SearchSpace, D: int, device: torch.device, batch: int = BATCH
+    kind: str,
+    space: SearchSpace,
+    D: int,
+    device: torch.device,
+    batch: int = BATCH,
+    draw: Callable[[], torch.Tensor] | None = None,
 ) -> Callable[[], None]:
-    """One step of Adam on a batch that is already drawn."""
+    """One step of Adam on a batch that is already drawn, or that `draw` draws."""
     rng = random_generator(0)
     graphs = space.encode(space.sample(batch, rng)).to(device)
-    x = torch.randn(batch, 20, S, D, generator=rng).to(device)
+    drawn = torch.randn(batch, 20, S, D, generator=rng).to(device)
     target = torch.randn(batch, generator=rng).to(device)
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
     if kind == "generator":
@@ -79,6 +99,7 @@ def training_step(
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
+        x = draw() if draw else drawn
         if kind == "generator":
             loss = model.loss(*model.set_encode(x), graphs)[0]
         else:
@@ -120,7 +141,11 @@ def measure(args: argparse.Namespace) -> None:
     def timed(work: Callable[[], object], repeats: int = args.repeats) -> float:
         return median_seconds(work, device, repeats, warm_up=2 if repeats == args.repeats else 1)
 
+    draw = batch_drawer(D, device)
     rows = {
+        "draw a batch": timed(draw),
+        "draw, generator": timed(training_step("generator", space, D, device, draw=draw)),
+        "draw, predictor": timed(training_step("predictor", space, D, device, draw=draw)),
         "train generator": timed(training_step("generator", space, D, device)),
         "train predictor": timed(training_step("predictor", space, D, device)),
         f"generate {n}": timed(lambda: generate(generator, space, features, n, S, rng)),

@@ -1,13 +1,11 @@
 """What the command-line programs share."""
 
 import argparse
-import errno
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from engine.errors import UserError
 
@@ -17,7 +15,15 @@ BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
 ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
-NO_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate", "invalid buffer size")
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+    "not enough memory",
+    "invalid buffer size",
+    "storage size calculation overflowed",
+)
 NUMBER = re.compile(r"[+-]?\d{1,25}")
 
 
@@ -107,19 +113,13 @@ def run(
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         sys.stderr.close()
         return BROKEN_PIPE_CODE
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            return _complain_of_memory(parser, args, error)
-        return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
+        if not isinstance(error, OSError):
             raise
-        return _complain_of_memory(parser, args, error)
+        return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     return 0
-
-
-def _complain_of_memory(parser: argparse.ArgumentParser, args: argparse.Namespace, error: Exception) -> int:
-    return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
 
 
 def not_a_program(command: str) -> NoReturn:

@@ -53,8 +53,7 @@ def from_environment() -> Processes:
     values = [os.environ.get(name) for name in names]
     if all(value is None for value in values) or values[1:2] == ["1"]:
         return Processes()
-    whole = all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values)
-    if not whole or "MASTER_ADDR" not in os.environ:
+    if not all(value is not None and re.fullmatch(r"\d{1,6}", value) for value in values):
         given = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True) if value is not None)
         raise UserError(
             f"The environment has {given}, which is not what torchrun sets: unset these variables, or start with "
@@ -82,11 +81,19 @@ def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
 
     Training steps keep PyTorch's limit of minutes, after which a peer counts as lost. Waiting for the first process
     is another matter: it may have a dataset to fetch.
+
+    Raises:
+        UserError: the environment is not as `torchrun` sets it.
     """
     processes = from_environment()
     if processes.count == 1:
         yield processes, device
         return
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(
+            f"The environment has WORLD_SIZE={processes.count} but no {missing[0]}: start with torchrun "
+            "--nproc-per-node N main.py ..., or unset RANK, WORLD_SIZE and LOCAL_RANK."
+        )
     if device.type == "cuda":
         device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)

@@ -18,7 +18,7 @@ import main
 from engine.cli import run, smaller_options
 from engine.errors import UserError
 from engine.names import check_name
-from engine.processes import Processes, check_alone, from_environment
+from engine.processes import Processes, check_alone, from_environment, joined
 from meta_train.options import FitOptions, TrainOptions
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +136,13 @@ def rewrite_epoch(path, epoch, target=None):
     torch.save(value, target or path)
 
 
+def rewrite_bias(path):
+    """Have a generator make nothing but the largest operation."""
+    value = torch.load(path, weights_only=True)
+    value["state"]["decoder.add_vertex.2.bias"][5] = 50.0
+    torch.save(value, path)
+
+
 @pytest.mark.usefixtures("authors_data")
 def test_an_untrained_checkpoint_is_refused(refuses, toy_checkpoints):
     rewrite_epoch(toy_checkpoints["generator"], 0)
@@ -155,9 +162,26 @@ def test_the_generator_in_use_is_that_of_the_last_epoch(command, toy_checkpoints
     assert "ckpt_last.pt, epoch 37" in err
 
 
+@pytest.mark.usefixtures("authors_data")
+def test_an_epoch_that_an_own_run_lacks_is_not_the_shipped_one(refuses, toy_checkpoints):
+    toy_checkpoints["generator"].rename(toy_checkpoints["generator"].with_name("ckpt_last.pt"))
+    assert "ckpt_400.pt is missing" in refuses("--model search --data-name pets --num-gen-arch 3 --load-epoch 400")
+
+
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
-def test_a_limit_below_what_is_generated_ranks_what_fits(command):
-    code, _, err = command("--model search --data-name pets --num-gen-arch 5000 --num-sample 3 --max-flops 12")
+def test_a_limit_that_fewer_meet_than_are_wanted_needs_no_generating(command, monkeypatch, space):
+    monkeypatch.setattr("search.generate", None)
+    code, out, err = command("--model search --data-name pets --num-gen-arch 3000 --num-sample 3 --max-flops 12")
+    assert code == 0, err
+    fitting = sum(space.cost(arch, 5)["flops"] <= 12 for arch in space.all_architectures())
+    assert f"{fitting} architectures of nasbench201 are within" in err
+    assert f"{fitting} architectures ranked" in out
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_a_limit_below_what_is_generated_ranks_what_fits(command, toy_checkpoints):
+    rewrite_bias(toy_checkpoints["generator"])
+    code, _, err = command("--model search --data-name pets --num-gen-arch 5 --num-sample 3 --max-flops 12")
     assert code == 0, err
     assert "ranking all" in err
     with Path("results/search/pets/001/ranking_run_1.csv").open() as file:
@@ -248,7 +272,6 @@ def test_other_errors_of_the_program_keep_their_traceback():
     [
         {"WORLD_SIZE": "abc"},
         {"WORLD_SIZE": "2"},
-        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"},  # no address
         {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"},
         {"RANK": "-1"},
     ],
@@ -259,6 +282,15 @@ def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     assert "torchrun" in refuses("--model search --data-name cifar10")
+
+
+def test_an_environment_without_the_first_process_is_named(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="no MASTER_ADDR: start with torchrun"), joined(torch.device("cpu")):
+        pass
 
 
 def test_torchrun_is_for_training_an_architecture(monkeypatch):
@@ -350,6 +382,29 @@ def test_programs_on_an_old_python(name):
         done = subprocess.run([python, ROOT / name, "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert re.fullmatch(r"error: MetaD2A needs Python 3\.11\.4 or later; this is 3\.\d+\.\d+\.\n", done.stderr)
+
+
+def test_an_old_python_has_no_torch_and_needs_none():
+    """The check ends every program before it imports what an old Python need not have."""
+    scripts = ("main.py", "build_database.py", "process_dataset.py", "train_supernet.py", "evaluation/main.py")
+    code = (
+        "import runpy, sys\n"
+        "sys.version_info = (3, 8, 18)\n"
+        "sys.modules.update(dict.fromkeys(('torch', 'requests', 'numpy')))\n"  # not to be had
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    for script in (*scripts, "get_files/get_mnist.py"):
+        result = in_shell("-c", code, str(ROOT / script))
+        assert result.returncode == 2, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_collecting_takes_no_options_of_building(capsys):
+    for options in ("--index 3", "--num-tasks 3", "--num-sampled 3"):
+        line = f"--model_name predictor --collect {options}"
+        assert run(build_database.build_parser(), build_database.dispatch, line.split()) == 2
+        assert "does nothing with --model_name predictor --collect" in capsys.readouterr().err
 
 
 def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(refuses, monkeypatch):

@@ -44,7 +44,7 @@ def test_the_cpu_is_chosen_without_touching_a_gpu(two_gpus):
 
 def test_processes_of_torchrun_touch_no_gpu_but_their_own(two_gpus, monkeypatch):
     groups = record_groups(monkeypatch)
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+    for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     with joined(choose_device(None)) as (_, device):
         assert device == torch.device("cuda", 1)
@@ -69,7 +69,7 @@ def record_groups(monkeypatch):
 
 def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monkeypatch):
     groups = record_groups(monkeypatch)
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+    for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     with joined(torch.device("cuda", 0)) as (processes, _):
         processes.wait()
@@ -79,6 +79,7 @@ def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monk
     assert last == ("wait", "waiting")
 
 
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
 OPTIONS = EvaluatorOptions("nasbench201", "images", ("a", "b"), "", 10, 1, "cuda:1")
 
 

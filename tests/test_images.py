@@ -263,7 +263,8 @@ def test_classes_of_the_authors_files_are_in_the_order_of_their_numbers(tmp_path
 
 
 def options(name="cifar10", folder=None):
-    return SimpleNamespace(data_name=name, data_path="data", image_folder=folder, search_space="nasbench201")
+    space = {"search_space": "nasbench201", "image_size": None}
+    return SimpleNamespace(data_name=name, data_path="data", image_folder=folder, **space)
 
 
 def test_images_are_processed_by_the_generators_extractor(monkeypatch):

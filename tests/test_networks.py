@@ -244,7 +244,7 @@ def test_shares_of_a_batch_are_the_batch():
 @pytest.fixture
 def trained(tmp_path):
     path = tmp_path / "network.pt"
-    network = fill(NASBench201Network(ARCHS[12], 10))
+    network = fill(NASBench201Network(ARCHS[12], 10)).float()
     names = [f"class {i}" for i in range(10)]
     TrainedNetwork("nasbench201", ARCHS[12], names, (0.5,) * 3, (0.25,) * 3, network.state_dict()).save(path)
     return path, network.eval()

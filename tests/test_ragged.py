@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import search_spaces
-from build_database import choose_tasks
+from database.generator import choose_tasks
 from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
 from predictor.model import PredictorConfig, PredictorModel

@@ -377,6 +377,26 @@ def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, o
     assert loss == pytest.approx(wanted, rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_a_compiled_step_trains_the_same_network(command, monkeypatch, kind):
+    """As far as PyTorch is told to; what that makes of it is in tests/test_gpu.py."""
+    compiled, called = [], []
+
+    def compile_(function, **how):
+        compiled.append((function.__name__, how))
+        return lambda *args: called.append(function.__name__) or function(*args)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    assert command(line(kind, "--max-epoch 1", "plain"))[0] == 0
+    assert compiled == []
+    code, _, err = command(line(kind, "--max-epoch 1 --compile"))
+    assert code == 0, err
+    methods = {"generator": ["set_encode", "negative_log_likelihood"], "predictor": ["encode_set", "encode_graph"]}
+    assert compiled == [(name, {}) for name in methods[kind]]
+    assert set(called) == set(methods[kind])
+    assert_same(weights(kind), weights(kind, "plain"))
+
+
 def test_ranking_loss_equals_a_plain_loop(rng):
     from predictor.train import pairwise_ranking_loss
 
