@@ -2,13 +2,12 @@
 
 import csv
 import io
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from PIL import Image, ImageDraw, ImageFont
 
 from engine.cli import not_a_program
 from engine.files import atomic_write, write_json, write_text
@@ -80,7 +79,10 @@ def interval(values: list[float]) -> tuple[float, float]:
     array = np.asarray(values, dtype=float)
     if len(array) < 2:
         return float(array.mean()), 0.0
-    return float(array.mean()), float(stats.t.ppf(0.975, len(array) - 1) * stats.sem(array))
+    from scipy.special import stdtrit  # scipy.stats would take a second to import
+
+    error = array.std(ddof=1) / len(array) ** 0.5
+    return float(array.mean()), float(stdtrit(len(array) - 1, 0.975) * error)
 
 
 def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
@@ -168,31 +170,38 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
 
 
 def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
-    """Draw an architecture's graph to a PNG file."""
-    os.environ["MPLBACKEND"] = "agg"  # no window is needed, and a bad value would be an error
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Draw an architecture's graph to a PNG file: its nodes in a row, edges past a node as arcs."""
     nodes, edges = space.cell(space.from_text(text))
-    spread = len(nodes) - 1
-    figure = Figure(figsize=(max(6, 1.2 * len(nodes)), 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    # Twice as large as it is kept, which smooths lines
+    image = Image.new("RGB", (max(1440, 280 * len(nodes)), 760), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(28)
+    half = max(draw.textlength(name, font) for name in nodes) / 2 + 20, 34  # of a node's box
+    distance, row = image.width / len(nodes), image.height / 2
+    centres = [distance * (i + 0.5) for i in range(len(nodes))]
     for u, v, label in edges:
-        bend = 0.0 if v == u + 1 else 0.5 * (v - u - 1) * (1 if (u + v) % 2 else -1)
-        axes.annotate(
-            "",
-            xy=(v, 0),
-            xytext=(u, 0),
-            arrowprops={"arrowstyle": "-|>", "shrinkA": 18, "shrinkB": 18, "connectionstyle": f"arc3,rad={bend / 2}"},
-        )
-        axes.text((u + v) / 2, -bend * (v - u) / 4 + 0.06, label, ha="center", va="bottom", fontsize=8)
-    for i, name in enumerate(nodes):
-        axes.text(i, 0, name, ha="center", va="center", bbox={"boxstyle": "round,pad=0.5", "fc": "white"}, fontsize=9)
-    axes.set(xlim=(-0.5, spread + 0.5), ylim=(-1.1, 1.1), title=text if len(text) < 120 else "")
-    axes.title.set_fontsize(7)
-    axes.axis("off")
-    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
+        height = 200 * (v - u - 1) * (1 if (u + v) % 2 else -1)  # of the arc's control point: half of it is reached
+        t = np.linspace(0, 1, 200)
+        x = centres[u] + t * (centres[v] - centres[u])
+        y = row + 2 * t * (1 - t) * height
+        seen = (abs(x - centres[v]) > half[0]) | (abs(y - row) > half[1])
+        points = np.stack([x[seen], y[seen]], axis=1)
+        draw.line([*map(tuple, points.tolist())], "black", 3)
+        _arrowhead(draw, points[-4], points[-1])
+        draw.text(((centres[u] + centres[v]) / 2, row + height / 2 - 8), label, "black", font, "mb")
+    for name, x in zip(nodes, centres, strict=True):
+        box = (x - half[0], row - half[1], x + half[0], row + half[1])
+        draw.rounded_rectangle(box, 16, "white", "black", 3)
+        draw.text((x, row), name, "black", font, "mm")
+    if len(text) < 120:
+        draw.text((image.width / 2, 30), text, "black", ImageFont.load_default(24), "mt")
+    atomic_write(path, lambda temporary: image.reduce(2).save(temporary, "PNG"))
+
+
+def _arrowhead(draw: ImageDraw.ImageDraw, before: np.ndarray, tip: np.ndarray) -> None:
+    along = (tip - before) / np.linalg.norm(tip - before)
+    across = np.array([-along[1], along[0]])
+    corners = (tip, tip - 22 * along + 9 * across, tip - 22 * along - 9 * across)
+    draw.polygon([tuple(corner.tolist()) for corner in corners], "black")
 
 
 if __name__ == "__main__":

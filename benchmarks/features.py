@@ -5,6 +5,7 @@ Features of the 600 ImageNet classes are taken at each layer and size, and a sma
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,10 +16,11 @@ from engine.checkpoints import read_checkpoint
 from engine.cli import gpu_option, positive_int, run
 from engine.fit import BEST, FitOptions
 from engine.runs import choose_device
+from meta_train.options import TrainOptions
 from tasks.extractors import ExtractorSpec
 from tasks.images import ExtractOptions, extract, image_folder
 from tasks.meta_train import FEATURES_NAME
-from train import TrainOptions, train
+from train import train
 
 WIDTHS = {"block10": 112, "block14": 192, "block15": 320, "head": 1280}
 
@@ -33,16 +35,25 @@ def study(args: argparse.Namespace) -> None:
             how = ExtractOptions("efficientnet_lite0", device, 32, 0, spec)
             extract(source, source.select(None, 0), how).save(Path(folder) / f"{FEATURES_NAME}bylabel.pt")
             fit = FitOptions(max_epoch=args.max_epoch, lr=3e-4)
-            train(TrainOptions("predictor", "nasbench201", folder, folder, device, 128, 56, False, False, False, fit))
+            for path in Path(args.data_path).glob("meta_train_*.pt"):
+                shutil.copy(path, folder)
+            where = {"data_path": folder, "save_path": folder, "device": device}
+            train(TrainOptions(kind="predictor", hs=128, fit=fit, allow_pickle=args.allow_pickle, **where))
             best = read_checkpoint(Path(folder) / "predictor" / "model" / BEST, "predictor", "").metrics["correlation"]
         print(f"{layer:<8} {WIDTHS[layer]:>5} features  {size:>4} px  {best:.3f}", flush=True)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image-folder", required=True, help="one sub-folder of images a class")
     parser.add_argument("--class-order", help="text file whose lines start with a sub-folder's name, in class order")
     parser.add_argument("--variants", default="block10@96,block14@96,block15@64,block15@96,block15@128,head@96")
     parser.add_argument("--max-epoch", type=positive_int, default=8)
+    parser.add_argument("--data-path", default="data", help="of the meta-training database (default data, or shipped)")
+    parser.add_argument("--allow-pickle", action="store_true", help="read the authors' database")
     gpu_option(parser)
-    sys.exit(run(parser, study))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), study))

@@ -7,7 +7,6 @@ that of a process of its own on a synthetic downsampled ImageNet. ResNet-18 has 
 import argparse
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from engine.cli import positive_int, run
 from engine.files import ROOT
-from engine.runs import keep_freed_memory
+from engine.runs import keep_freed_memory, peak_gb
+from tasks import imagenet32
 from tasks.extractors import Extractor
 from tasks.images import ExtractOptions, ImageSource, extract
 
@@ -64,7 +64,7 @@ def memory(n: int, folder: Path) -> None:
     images = folder / "imagenet32"
     images.mkdir()
     for batch in range(1, batches + 1):
-        labels = rng.permutation(np.arange(n // batches) % 1000)
+        labels = rng.permutation(np.arange(n // batches) % imagenet32.NUM_CLASSES)
         data = rng.integers(0, 255, (len(labels), 3072), dtype=np.uint8)
         value = {"data": data, "labels": (labels + 1).tolist(), "mean": data.mean(axis=0)}
         (images / f"train_data_batch_{batch}").write_bytes(pickle.dumps(value, protocol=2))
@@ -72,7 +72,7 @@ def memory(n: int, folder: Path) -> None:
     start = time.perf_counter()
     subprocess.run([*command, "--image-folder", str(images), "--data-path", str(folder)], check=True)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    peak = peak_gb(children=True)
     print(f"imagenet32 of {n:,} images: {seconds:.0f} s, peak memory {peak:.2f} GB")
 
 
@@ -88,8 +88,12 @@ def measure(args: argparse.Namespace) -> None:
             memory(args.imagenet32_images, Path(folder))
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=positive_int, default=4000)
     parser.add_argument("--imagenet32-images", type=int, default=100_000, help="0 leaves this part out")
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

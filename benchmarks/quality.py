@@ -29,9 +29,10 @@ from engine.fit import BEST
 from engine.runs import choose_device, provenance, random_generator, say
 from generator.generate import GRAPHS_PER_ROUND, decode_round
 from loading import load_model
+from meta_test.options import SearchOptions
 from predictor.ensemble import PredictorEnsemble
 from report import Ranking
-from search import SearchOptions, Session
+from search import Session
 from tasks.features import Features, find_features, load_features
 from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
@@ -39,6 +40,7 @@ DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
 DRAWS = (1, 3, 10, 30, 100)
 OTHER_DATASET = {"cifar10": ("mnist", "imagenet16-120"), "imagenet16-120": ("mnist", "cifar10")}
+NUM_CANDIDATES = 500  # of a search and of every baseline
 POPULATION, TOURNAMENT = 10, 3  # of regularized evolution, as NAS-Bench-201's authors set it
 
 
@@ -55,27 +57,19 @@ class Lab:
         """A search on `dataset`; `changes` are options other than the default."""
         if dataset not in self.sessions:
             options = SearchOptions(
-                search_space="nasbench201",
                 data_name=dataset,
                 data_path=self.args.data_path,
-                image_folder=None,
                 save_path=self.args.save_path,
                 device=self.device,
-                num_gen_arch=500,
+                num_gen_arch=NUM_CANDIDATES,
                 num_runs=self.args.num_runs,
-                num_draws=10,
-                num_sample=NUM_SAMPLE,
-                num_class=None,
                 seed=self.args.seed,
-                load_epoch=None,
                 generator_checkpoint=self.args.generator_checkpoint,
                 predictor_checkpoint=self.args.predictor_checkpoint,
-                hs=None,
-                nz=None,
             )
             self.sessions[dataset] = Session(options, ("generator", "predictor"))
         session = self.sessions[dataset]
-        session.options = replace(session.options, num_gen_arch=500, num_draws=10)
+        session.options = replace(session.options, num_gen_arch=NUM_CANDIDATES, num_draws=10)
         session.options = replace(session.options, **changes)
         return session
 
@@ -184,7 +178,7 @@ def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> R
     population = rng.sample(space.all_architectures(), POPULATION)
     seen = dict.fromkeys(population)
     evaluated = len(population)
-    while evaluated < 500:
+    while evaluated < NUM_CANDIDATES:
         parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
         child = space.operations(parent)
         edge = rng.randrange(len(child))
@@ -211,7 +205,7 @@ def measure_ablations(lab: Lab) -> dict[str, Any]:
 
 
 def random_candidates(lab: Lab, number: int) -> list[str]:
-    return random.Random(number).sample(lab.space.all_architectures(), 500)
+    return random.Random(number).sample(lab.space.all_architectures(), NUM_CANDIDATES)
 
 
 def shuffled(lab: Lab, dataset: str, archs: list[str], number: int) -> Ranking:
@@ -316,7 +310,7 @@ def measure(args: argparse.Namespace) -> None:
         say(f"{path}: {time.perf_counter() - start:.0f} s")
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", help=f"some of: {','.join(SECTIONS)} (default all)")
     parser.add_argument("--num-runs", type=positive_int, default=10)
@@ -327,4 +321,8 @@ if __name__ == "__main__":
     parser.add_argument("--generator-checkpoint")
     parser.add_argument("--seed", type=int, default=333)
     gpu_option(parser)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -174,10 +174,14 @@ def measure(args: argparse.Namespace) -> None:
         print(f"{name:<18}{seconds:>9.4f}{cells}".rstrip())
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--feature-dim", type=positive_int, default=512, help="width of the features (default 512)")
     gpu_option(parser)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -84,7 +84,7 @@ def measure(args: argparse.Namespace) -> None:
     write_json(Path(args.output), {"history": history, "result": {"variants": rows}}, indent=None)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", help=f"some of: {', '.join(VARIANTS)} (default all)")
     parser.add_argument("--report", action="store_true", help="train nothing, report what the logs hold")
@@ -92,4 +92,8 @@ if __name__ == "__main__":
     parser.add_argument("--save-path", default="results/study")
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "study.json"))
     gpu_option(parser)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from validation import correlations, validation_scores, within_tasks
 
 import search_spaces
+from benchmarks.validation import correlations, validation_scores, within_tasks
 from database.items import draw_item, name_classes
 from database.workers import EvaluatorOptions
 from engine.cli import gpu_option, not_negative_int, positive_int, run
@@ -204,10 +204,10 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return summary | {"all": {"gain": mean, "interval_95": half, "tasks": len(tasks)}}
 
 
-def shown(value: float | dict[str, float]) -> str:
+def shown(value: float | dict[str, float] | None) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{key} {shown(figure)}" for key, figure in value.items()) + ")"
-    return f"{value:.4g}"
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -223,7 +223,7 @@ def measure(args: argparse.Namespace) -> None:
     write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--imgnet", required=True)
@@ -239,4 +239,8 @@ if __name__ == "__main__":
     add("--seed", type=not_negative_int, default=333)
     add("--out", default=str(ROOT / "benchmarks" / "results" / "subnets.json"))
     gpu_option(parser)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

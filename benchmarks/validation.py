@@ -88,7 +88,7 @@ def measure(args: argparse.Namespace) -> None:
         replace(checkpoint, metrics=checkpoint.metrics | {"correlation": figure}).save(path)
 
 
-if __name__ == "__main__":
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
     parser.add_argument("--num-sample", type=int, default=20)
@@ -100,4 +100,8 @@ if __name__ == "__main__":
     parser.add_argument("--allow-pickle", action="store_true")
     parser.add_argument("--record", action="store_true", help="keep Pearson's over all draws in the checkpoint")
     gpu_option(parser)
-    sys.exit(run(parser, measure))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -86,13 +86,15 @@ def save_torch(path: str | Path, value: Any) -> None:
     atomic_write(path, lambda temporary: torch.save(value, temporary))
 
 
-def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
-    """Read a `.pt` file safely, memory-mapped where its format allows.
+def load_torch(path: str | Path, mend: str, allow_pickle: bool = False, mapped: bool = False) -> Any:
+    """Read a `.pt` file safely.
 
     Args:
         mend: what to do when the file is missing or damaged, a sentence.
         allow_pickle: also accept igraph graphs and NumPy values, which a plain tensor file does not hold. Nothing
             else is ever unpickled.
+        mapped: map a large file into memory where its format allows. While its tensors live it must not be replaced:
+            Windows refuses that.
 
     Raises:
         UserError: the file is missing, damaged, or holds objects that are not allowed.
@@ -103,7 +105,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False) -> Any:
     try:
         with _pickle_globals() if allow_pickle else nullcontext():
             try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             except RuntimeError as error:
                 if "mmap can only be used with" not in str(error):
                     raise

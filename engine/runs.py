@@ -3,7 +3,6 @@
 import ctypes
 import math
 import platform
-import resource
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -59,14 +58,22 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
-def peak_gb() -> float:
-    """The most memory that this process has had, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+def peak_gb(children: bool = False) -> float:
+    """The most memory that this process, or any that it has started and awaited, has had, in GB.
+
+    0 on Windows, whose Python does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 ** (3 if sys.platform == "darwin" else 2)  # bytes on macOS, KB elsewhere
 
 
 def peak_memory() -> str:
     """The most memory that this process has had, and that it has had on a GPU, as text."""
-    text = f"{peak_gb():.2f} GB"
+    text = f"{peak:.2f} GB" if (peak := peak_gb()) else "unknown on this system"
     gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
     return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 

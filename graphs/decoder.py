@@ -23,7 +23,8 @@ class GraphDecoder(nn.Module):
         self.message = GatedMessage(hs, max_n)
         self.add_vertex = nn.Sequential(nn.Linear(hs, 2 * hs), nn.ReLU(), nn.Linear(2 * hs, num_vertex_type))
         self.add_edge = nn.Sequential(nn.Linear(2 * hs, 4 * hs), nn.ReLU(), nn.Linear(4 * hs, 1))
-        source, target = torch.triu_indices(max_n, max_n, offset=1)
+        # On the meta device this would import PyTorch's compiler, which takes seconds
+        source, target = torch.triu_indices(max_n, max_n, offset=1, device="cpu")
         self.register_buffer("source", source, persistent=False)  # (P,) u of every pair u < v
         self.register_buffer("target", target, persistent=False)  # (P,) v
 

@@ -176,7 +176,7 @@ def load_features(path: str | Path, name: str) -> Features:
         UserError: the file is missing or damaged, or not as its schema says: a class is empty, a value is not finite.
     """
     mend = process_command(name)
-    value = load_torch(path, mend)
+    value = load_torch(path, mend, mapped=True)
     what = "a features file"
     if not isinstance(value, dict) or "format" in value:
         file = check(path, value, _File, what, mend, FORMAT)

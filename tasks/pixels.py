@@ -150,7 +150,7 @@ def _decoded(
     origin = shown(image_folder or sources[0].folder)
     if path.is_file():
         mend = "Remove it, and it is made anew."
-        value = check(path, load_torch(path, mend), _Cache, "a file of decoded images", mend, FORMAT)
+        value = check(path, load_torch(path, mend, mapped=True), _Cache, "a file of decoded images", mend, FORMAT)
         for split in splits:
             labels, classes = value[f"{split}_labels"], value["class_names"]
             if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):

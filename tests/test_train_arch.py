@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -180,6 +179,7 @@ def test_a_full_disk(command, refuses, images):
     assert command(line(epochs=1))[0] == 0  # the images are decoded
     shutil.rmtree("results")
 
+    resource = pytest.importorskip("resource")  # Windows has none
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
     try:

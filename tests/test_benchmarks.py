@@ -1,0 +1,199 @@
+"""Every script of benchmarks/ runs, on toy sizes."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, authors_features
+from PIL import Image
+from test_database import world  # noqa: F401
+
+import main
+import process_dataset
+import search_spaces
+from benchmarks import features, memory, process, quality, speed, startup, study, subnets, train_arch, validation
+from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.cli import run
+from generator.model import GeneratorConfig, GeneratorModel
+from predictor.model import PredictorConfig, PredictorModel
+from tasks import imagenet32
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def bench(capsys):
+    """Run a benchmark: bench(module, work, "--options") -> its standard output."""
+
+    def call(module, work, line=""):
+        code = run(module.build_parser(), work, line.split())
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    return call
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """Commands that a benchmark would start as processes run in this one, which has PyTorch already."""
+    programs = {
+        "main.py": main.main,
+        "process_dataset.py": lambda line: run(process_dataset.build_parser(), process_dataset.dispatch, line),
+    }
+
+    def here(command, **options):
+        script, output = command[1].rpartition("/")[2], io.StringIO()
+        with contextlib.redirect_stdout(output):
+            code = programs[script](command[2:]) if script in programs else exec(command[2])
+        assert not code
+        return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
+
+    monkeypatch.setattr(subprocess, "run", here)
+
+
+def save_images(folder, num_classes, n, size):
+    for label in range(num_classes):
+        (folder / f"n{label:02}").mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(RNG.integers(0, 255, (size, size, 3), dtype=np.uint8)).save(folder / f"n{label:02}/{i}.png")
+
+
+def test_all_have_a_test():
+    others = {"make_results": "test_results.py"}
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert {name for name in scripts if f"test_{name}" not in globals()} == set(others)
+    assert all((ROOT / "tests" / name).is_file() for name in others.values())
+
+
+def test_features(bench, authors_data, tmp_path):
+    save_images(tmp_path / "images", 12, 3, 16)
+    line = "--image-folder images --variants block10@32,head@32 --max-epoch 1 --allow-pickle --gpu cpu"
+    rows = bench(features, features.study, line).splitlines()
+    assert [row.split()[0] for row in rows] == ["block10", "head"]
+    assert all(-1 <= float(row.split()[-1]) <= 1 for row in rows)
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints", "run_here")
+def test_memory(monkeypatch, capsys):
+    line = "--data-name cifar10 --num-gen-arch 2 --num-draws 1 --gpu cpu"
+    line += " --generator-checkpoint results/generator/model/ckpt_400.pt"
+    line += " --predictor-checkpoint results/predictor/model/ckpt_max_corr.pt"
+    monkeypatch.setattr("sys.argv", ["memory.py", *line.split()])
+    memory.main()
+    assert "peak memory" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("run_here")
+def test_startup(bench):
+    out = bench(startup, startup.measure, "--runs 1 --num-gen-arch 2")
+    assert "more than import torch" in out
+
+
+@pytest.mark.usefixtures("run_here")
+def test_process(bench, monkeypatch):
+    monkeypatch.setattr(imagenet32, "NUM_CLASSES", 5)
+    monkeypatch.setenv("TORCH_HOME", "unused")  # the benchmark sets it
+    out = bench(process, process.measure, "--images 16 --imagenet32-images 60")
+    assert out.count("images/s:") == 2
+    assert "imagenet32 of 60 images" in out
+
+
+def test_quality(bench, authors_data, toy_checkpoints, tmp_path, monkeypatch):
+    torch.save(authors_features(8, 25, seed=4), authors_data / "imagenet16-120bylabel.pt")
+    torch.save(authors_features(10, 25, seed=5), authors_data / "mnistbylabel.pt")
+    sizes = {"NUM_CANDIDATES": 12, "CANDIDATES": (3, 5), "DRAWS": (1, 2), "GRAPHS_PER_ROUND": 30}
+    for name, value in sizes.items():
+        monkeypatch.setattr(quality, name, value)
+    monkeypatch.setattr(quality, "load_tuples", allowing_pickles(quality.load_tuples))
+    for name in ("full-published", "full-ema", "full-benchmark-task"):
+        path = tmp_path / "results/study" / name / "predictor/model/ckpt_max_corr.pt"
+        path.parent.mkdir(parents=True)
+        shutil.copy(toy_checkpoints["predictor"], path)
+    arch = quality.search_spaces.get("nasbench201").all_architectures()[0]
+    found = {"dataset": "cifar10", "architecture": arch, "flops": 1, "params": 1, "mean": 90, "interval_95": 1}
+    found |= {"num_images": 9, "protocol": dict.fromkeys(("epochs", "batch_size", "augment", "precision"), 1)}
+    (tmp_path / "results/train_arch/cifar10/x").mkdir(parents=True)
+    (tmp_path / "results/train_arch/cifar10/x/result.json").write_text(json.dumps(found | {"runs": [{"seed": 777}]}))
+    line = "--num-runs 1 --output out --gpu cpu"
+    line += " ".join(f" --{kind}-checkpoint {path}" for kind, path in toy_checkpoints.items())
+    bench(quality, quality.measure, line)
+    results = {name: json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in quality.SECTIONS}
+    assert results["search"]["result"]["cifar10"]["candidates"]["5"]["runs"] == 1
+    assert len(results["predictors"]["result"]) == 7  # ways to take some of three
+
+
+def allowing_pickles(load):
+    return lambda *args: load(*args, allow_pickle=True)
+
+
+def test_speed(bench, monkeypatch):
+    for name, value in {"NUM_CANDIDATES": {"nasbench201": 3}, "BATCH": 2, "MAX_RANKED": 0}.items():
+        monkeypatch.setattr(speed, name, value)
+    out = bench(speed, speed.measure, "--repeats 1 --feature-dim 8 --gpu cpu")
+    assert [line.split("  ")[0] for line in out.splitlines()[2:]] == [
+        "train generator", "train predictor", "generate 3", "score 3"
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("authors_data", "run_here")
+def test_study(bench, monkeypatch):
+    monkeypatch.setattr(study, "VARIANTS", {"toy": "--hs 8 --max-epoch 2 --num-sample 2 --allow-pickle"})
+    for more in ("", "--report"):  # the second finds it done
+        bench(study, study.measure, f"--save-path study --output study.json --gpu cpu {more}")
+    [row] = json.loads(Path("study.json").read_text())["result"]["variants"]
+    assert row["epochs"] == 2
+
+
+def test_subnets(bench, world, monkeypatch):  # noqa: F811
+    """The generator is untrained and seldom makes subnets of given FLOPs: random ones take their place."""
+    import build_database
+
+    def generate(model, space, features, n, num_sample, rng, accept):
+        return SimpleNamespace(archs=[arch for arch in space.sample(100, rng) if accept(arch)][:n])
+
+    monkeypatch.setattr(subnets, "generate", generate)
+    monkeypatch.setattr(subnets, "QUANTILES", (0.5,))
+    build = "--model_name predictor --imgnet images --supernet supernet.pt --num-tasks 4 --num-arch 3"
+    build += " --num-calibration 8 --gpu cpu"
+    assert run(build_database.build_parser(), build_database.dispatch, build.split()) == 0
+    assert run(build_database.build_parser(), build_database.dispatch, ["--model_name", "predictor", "--collect"]) == 0
+    space = search_spaces.get("ofa_mbv3")
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 16}
+    for kind, model in (
+        ("generator", GeneratorModel(GeneratorConfig(hs=8, **sizes))),
+        ("predictor", PredictorModel(PredictorConfig(hs=16, **sizes))),
+    ):
+        path = world / "results/ofa_mbv3" / kind / "model/ckpt_max_corr.pt"
+        target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
+        config = vars(model.config)
+        for name in ("ckpt_max_corr.pt", "ckpt_last.pt"):
+            Checkpoint(kind, space.name, config, model.state_dict(), "toy-32px", target, 3).save(path.with_name(name))
+    line = "--imgnet images --supernet supernet.pt --num-tasks 2 --num-gen-arch 2 --num-random 3 --num-calibration 8"
+    bench(subnets, subnets.measure, f"{line} --num-sample 3 --out out.json --gpu cpu")
+    result = json.loads((world / "out.json").read_text())["result"]
+    assert len(result["rows"]) == 2
+    assert result["summary"]["all"]["tasks"] == 2
+
+
+def test_train_arch(bench, monkeypatch):
+    if importlib.util.find_spec("xautodl") is None:
+        monkeypatch.setattr(train_arch, "their_steps", train_arch.our_steps)
+    out = bench(train_arch, train_arch.measure, "--batch-size 2 --steps 1 --repetitions 1 --gpu cpu")
+    assert out.count("images/s") == 2
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_validation(bench, toy_checkpoints):
+    line = "--num-draws 2 --num-sample 2 --allow-pickle --record --gpu cpu --data-path data"
+    out = bench(validation, validation.measure, f"{line} --predictor-checkpoint {toy_checkpoints['predictor']}")
+    recorded = read_checkpoint(toy_checkpoints["predictor"], "predictor", "").metrics["correlation"]
+    assert f"2 draws: Pearson {recorded:.4f}" in out

@@ -1,0 +1,63 @@
+"""A search imports what it needs and nothing else, and its picture and intervals need no large package."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+import search_spaces
+from report import draw_architecture, interval
+
+UNNEEDED = ("scipy", "matplotlib", "torchvision", "sympy", "ofa", "ray", "requests", "torch._dynamo", "pandas")
+SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]  # hours that ten patients slept longer
+SEARCH = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT)!r})
+import torch
+before = set(sys.modules)
+import main
+code = main.main("--model search --data-name cifar10 --num-gen-arch 2 --num-draws 1 --num-sample 2 --gpu cpu".split())
+print(json.dumps([code, sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_a_search_imports_only_what_it_needs():
+    """Some of these take seconds each."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, env=environment)
+    code, imported = json.loads(result.stdout.splitlines()[-1])
+    assert code == 0, result.stderr
+    assert "search" in imported
+    assert not set(UNNEEDED) & set(imported)
+
+
+def test_the_interval_is_students():
+    """The example of Student (1908)."""
+    mean, half = interval(SLEEP)
+    assert mean == pytest.approx(1.58)
+    assert half == pytest.approx(2.26215716 * statistics.stdev(SLEEP) / 10**0.5, rel=1e-6)  # Student's t, 9 degrees
+    assert interval([3.0]) == (3.0, 0.0)
+
+
+@pytest.mark.parametrize("name", search_spaces.NAMES)
+def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
+    """A cell that loses an edge loses its ink; nothing touches the border."""
+    space = search_spaces.get(name)
+    text = space.to_text(space.sample(1, torch.Generator().manual_seed(0))[0])
+    nodes, edges = space.cell(space.from_text(text))
+    ink = []
+    for kept in (edges, edges[1:], []):
+        monkeypatch.setattr(space, "cell", lambda arch, kept=kept: (nodes, kept))
+        draw_architecture(tmp_path / "x.png", space, text)
+        pixels = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
+        ink.append((pixels < 128).sum())
+        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (border == 255).all()
+    assert ink[0] > ink[1] > ink[2] > 0

@@ -1,0 +1,76 @@
+"""What differs between Linux, macOS and Windows, played by fakes."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_networks import toy_data, toy_run
+from test_train import line
+
+from engine.runs import peak_gb, peak_memory
+from networks.train import train
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Files that are mapped into memory can be neither replaced nor removed."""
+    load, replace, unlink, mapped = torch.load, os.replace, os.unlink, set()
+
+    def load_mapped(path, *args, mmap=False, **options):
+        if mmap:
+            mapped.add(Path(path).resolve())
+        return load(path, *args, mmap=mmap, **options)
+
+    def refused(work):
+        def checked(*paths, **options):
+            for path in paths:
+                if Path(path).resolve() in mapped:
+                    raise PermissionError(13, "Access is denied", str(path))
+            return work(*paths, **options)
+
+        return checked
+
+    monkeypatch.setattr(torch, "load", load_mapped)
+    for name, work in (("replace", replace), ("unlink", unlink), ("remove", os.remove), ("rename", os.rename)):
+        monkeypatch.setattr(os, name, refused(work))
+    return mapped
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_training_replaces_no_file_that_it_has_mapped(command, windows):
+    """Its own checkpoints, which --resume has read; the images, which nobody replaces, are mapped."""
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    code, _, err = command(line("predictor", "--max-epoch 2 --resume"))
+    assert code == 0, err
+    assert {path.name for path in windows} == {"imgnet32bylabel.pt"}
+
+
+@pytest.mark.usefixtures("windows")
+def test_train_arch_replaces_no_file_that_it_has_mapped(tmp_path):
+    data = toy_data()
+    run = toy_run(tmp_path, data)
+    run.save()
+    run.restore()
+    train(run, data, str)
+    assert run.checkpoint.is_file()
+
+
+@pytest.mark.parametrize(("system", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_units_of_the_peak_memory(monkeypatch, system, unit):
+    peaks = {"own": 3 * 1024**3 // unit, "children": 5 * 1024**3 // unit}
+    fake = SimpleNamespace(
+        RUSAGE_SELF="own", RUSAGE_CHILDREN="children", getrusage=lambda who: SimpleNamespace(ru_maxrss=peaks[who])
+    )
+    monkeypatch.setitem(sys.modules, "resource", fake)
+    monkeypatch.setattr(sys, "platform", system)
+    assert peak_gb() == 3
+    assert peak_gb(children=True) == 5
+
+
+def test_windows_does_not_tell_the_peak_memory(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_gb() == 0
+    assert "unknown" in peak_memory()
