@@ -119,7 +119,7 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from train import train
+    from meta_train.train import train
 
     train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
@@ -134,7 +134,7 @@ def run_build(args: argparse.Namespace) -> None:
 def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     """Train an architecture on the dataset of `args`; prints and returns the report."""
     from engine.runs import choose_device
-    from train_arch import train_arch
+    from networks.train_arch import train_arch
 
     options = fill(TrainArchOptions, args, device=choose_device(args.gpu), **values)
     for name in ("arch", "data_name"):
@@ -147,8 +147,8 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 
 def run_search(args: argparse.Namespace) -> None:
-    import search
     from engine.runs import choose_device
+    from meta_test import search
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":

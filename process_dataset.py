@@ -82,10 +82,10 @@ def process(options: ProcessOptions) -> Path:
         UserError: images are missing, too many are unreadable, or the file exists already.
     """
     from engine.runs import choose_device, keep_freed_memory, say
-    from tasks.folders import EXTENSIONS, listing_digest
-    from tasks.imagenet32 import extract_imagenet32, working_folder
-    from tasks.images import ExtractOptions, extract
-    from tasks.sources import open_source
+    from images.downsampled_imagenet import extract_imagenet32, working_folder
+    from images.folders import EXTENSIONS, listing_digest
+    from images.locate import open_source
+    from images.source import ExtractOptions, extract
 
     keep_freed_memory()
     target = options.target

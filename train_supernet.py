@@ -49,9 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
 def train(args: argparse.Namespace) -> None:
     from engine.errors import UserError
     from engine.runs import choose_device
-    from supernet.model import ofa_class
-    from supernet.train import SupernetOptions, train_supernet
-    from tasks.imagenet import class_names
+    from images.imagenet import class_names
+    from search_spaces.ofa_mbv3.supernet import ofa_class
+    from search_spaces.ofa_mbv3.supernet_training import SupernetOptions, train_supernet
 
     if args.width_mult == 0:
         raise UserError("--width-mult must be above 0.")

@@ -12,15 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.checkpoints import read_checkpoint
 from engine.cli import gpu_option, positive_int, run
-from engine.fit import BEST, FitOptions
 from engine.runs import choose_device
+from images.extractors import ExtractorSpec
+from images.source import ExtractOptions, extract, image_folder
+from meta_train.checkpoints import read_checkpoint
+from meta_train.fit import BEST, FitOptions
 from meta_train.options import TrainOptions
-from tasks.extractors import ExtractorSpec
-from tasks.images import ExtractOptions, extract, image_folder
-from tasks.meta_train import FEATURES_NAME
-from train import train
+from meta_train.train import train
+from meta_train.tuples import FEATURES_NAME
 
 WIDTHS = {"block10": 112, "block14": 192, "block15": 320, "head": 1280}
 

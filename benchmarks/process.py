@@ -23,9 +23,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from engine.cli import positive_int, run
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb
+from images.extractors import Extractor
+from images.source import ExtractOptions, ImageSource, extract
 from tasks import imagenet32
-from tasks.extractors import Extractor
-from tasks.images import ExtractOptions, ImageSource, extract
 
 
 def source_of(n: int) -> ImageSource:

@@ -19,22 +19,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import report
 import search_spaces
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
 from engine.files import ROOT, write_json
-from engine.fit import BEST
 from engine.runs import choose_device, provenance, random_generator, say
 from generator.generate import GRAPHS_PER_ROUND, decode_round
-from loading import load_model
+from images.features import Features, find_features, load_features
+from meta_test import report
 from meta_test.options import SearchOptions
+from meta_test.report import Ranking
+from meta_test.search import Session
+from meta_train.fit import BEST
+from meta_train.models import load_model
+from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.ensemble import PredictorEnsemble
-from report import Ranking
-from search import Session
-from tasks.features import Features, find_features, load_features
-from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)

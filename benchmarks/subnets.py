@@ -29,14 +29,14 @@ from engine.files import ROOT, write_json
 from engine.progress import progress
 from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
 from generator.generate import generate
-from loading import find_checkpoint, load_model
+from images.features import Features, check_extractor, find_features, load_features
+from meta_test.report import interval
+from meta_train.models import find_checkpoint, load_model
+from meta_train.predictor_objective import centered_by_task
+from meta_train.tuples import FEATURES_NAME, load_tuples
 from predictor.score import score
-from predictor.train import centered_by_task
-from report import interval
-from search_spaces.ofa_mbv3 import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
-from supernet.model import PUBLISHED, read_supernet
-from tasks.features import Features, check_extractor, find_features, load_features
-from tasks.meta_train import FEATURES_NAME, load_tuples
+from search_spaces.ofa_mbv3.space import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
+from search_spaces.ofa_mbv3.supernet import PUBLISHED, read_supernet
 
 SHARD = 1_000_000  # no database has that many
 QUANTILES = (0.25, 0.5, 0.75)

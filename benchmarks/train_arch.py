@@ -20,9 +20,9 @@ from tqdm import tqdm
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
 from engine.runs import choose_device, keep_freed_memory
-from networks.nasbench201 import NASBench201Network
-from networks.train import Run, published_protocol, train_epoch
-from tasks.pixels import ImageData, Images
+from images.pixels import ImageData, Images
+from search_spaces.nasbench201.network import NASBench201Network
+from training.classifier import Run, published_protocol, train_epoch
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -35,7 +35,7 @@ def random_data(n: int) -> ImageData:
 
 
 def our_steps(arch: str, data: ImageData, batch_size: int, device: torch.device) -> Callable[[], None]:
-    """An epoch of `networks.train`."""
+    """An epoch of `training.classifier`."""
     protocol = published_protocol("cifar10", batch_size=batch_size)
     training = Run(NASBench201Network(arch, 10).to(device), protocol, {}, 777, Path("unused"))
     images = data.train.to(device)

@@ -19,12 +19,12 @@ from scipy import stats
 import search_spaces
 from engine.cli import gpu_option, run
 from engine.runs import choose_device, random_generator
-from loading import find_checkpoint, load_model
+from images.features import Features, check_extractor, find_features, load_features
+from meta_train.draws import TaskDraws
+from meta_train.models import find_checkpoint, load_model
+from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.model import PredictorModel
 from search_spaces import SearchSpace
-from tasks.draws import TaskDraws
-from tasks.features import Features, check_extractor, find_features, load_features
-from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
 NUM_SAMPLE = 20
 

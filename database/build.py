@@ -17,9 +17,9 @@ from engine.errors import UserError
 from engine.files import file_digest, save_torch
 from engine.progress import progress
 from engine.runs import random_generator, say
+from images.features import find_features, load_features
+from meta_train.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
 from search_spaces import SearchSpace
-from tasks.features import find_features, load_features
-from tasks.meta_train import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
 
 
 def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:

@@ -9,12 +9,12 @@ import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import keep_freed_memory, random_generator, say
-from loading import find_checkpoint, load_model, supernet_sizes
+from images.features import Features, check_extractor, draw_images, find_features, load_features
+from meta_train.models import find_checkpoint, load_model, supernet_sizes
 from meta_train.options import BuildOptions
+from meta_train.predictor_objective import to_percent
+from meta_train.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 from predictor.score import encode_architectures
-from predictor.train import to_percent
-from tasks.features import Features, check_extractor, draw_images, find_features, load_features
-from tasks.meta_train import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
 

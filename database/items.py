@@ -10,9 +10,9 @@ import torch
 
 from engine.errors import UserError
 from engine.runs import random_generator
+from images.features import Features
+from images.source import read_class_order
 from search_spaces import SearchSpace
-from tasks.features import Features
-from tasks.images import read_class_order
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from engine.training_run import TrainingRun
 from evaluation.architectures import Chosen, first_within, read_model_config, searched
 from evaluation.data import FineTuningData, load_fine_tuning_data
 from evaluation.finetune import FineTuning, fine_tune, fine_tuned_network
-from networks.train import Run
-from supernet.model import load_supernet
+from search_spaces.ofa_mbv3.supernet import load_supernet
+from training.classifier import Run
 
 
 @dataclass(frozen=True)

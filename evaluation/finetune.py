@@ -22,10 +22,10 @@ from engine.progress import progress
 from engine.runs import cosine, random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
-from networks.train import Run
-from search_spaces.ofa_mbv3 import Arch
-from supernet.model import check_batches, subnet
-from tasks.images import read_batches
+from images.source import read_batches
+from search_spaces.ofa_mbv3.space import Arch
+from search_spaces.ofa_mbv3.supernet import check_batches, subnet
+from training.classifier import Run
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256

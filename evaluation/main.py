@@ -23,7 +23,7 @@ from engine.cli import (
     seed_number,
 )
 from engine.names import name_type
-from supernet.model import PUBLISHED
+from search_spaces.ofa_mbv3.supernet import PUBLISHED
 
 
 def build_parser() -> argparse.ArgumentParser:

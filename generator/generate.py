@@ -11,8 +11,8 @@ import torch
 
 from engine.progress import progress
 from generator.model import GeneratorModel
+from images.features import Features, draw_dataset
 from search_spaces import SearchSpace
-from tasks.features import Features, draw_dataset
 
 DRAWS_PER_ROUND = 50
 GRAPHS_PER_ROUND = 1000

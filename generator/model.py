@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from engine.config import ModelConfig
 from engine.errors import UserError
 from engine.published import load_published
 from graphs.batch import GraphBatch
 from graphs.decoder import GraphDecoder
+from set_encoder.config import ModelConfig
 from set_encoder.encoder import DatasetEncoder
 
 BETA = 0.005  # weight of the KL term (MetaD2A eq. 5)

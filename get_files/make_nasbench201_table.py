@@ -22,7 +22,7 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.runs import say
 from engine.schema import FLOATS, NumbersOf, Text, check
-from search_spaces.nasbench201 import TABLE, NASBench201
+from search_spaces.nasbench201.space import TABLE, NASBench201
 
 # Our name of a dataset -> the benchmark's (name, test split) after 200 epochs, (name, validation split) after 12.
 API_SPLITS = {

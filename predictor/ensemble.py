@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
-from engine.checkpoints import PUBLISHED, Checkpoint, check_target, read_checkpoint
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import shown
 from engine.schema import check, check_sizes, check_state, without_memory
 from graphs.batch import GraphBatch
+from meta_train.checkpoints import PUBLISHED, Checkpoint, check_target, read_checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from engine.config import ModelConfig
 from engine.published import load_published
 from engine.schema import Size
 from graphs.batch import GraphBatch
 from graphs.encoder import GraphEncoder
+from set_encoder.config import ModelConfig
 from set_encoder.encoder import DatasetEncoder
 
 PUBLISHED_NAMES = {

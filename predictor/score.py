@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from images.features import Features, draw_dataset
 from predictor.model import PredictorModel
 from search_spaces import SearchSpace
-from tasks.features import Features, draw_dataset
 
 SHARED_BATCH, PLAIN_BATCH = 16_384, 2_048  # graphs at a time: they bound the memory of ranking a large space
 
@@ -47,7 +47,7 @@ def score(
         rng: random generator on the model's device.
 
     Returns:
-        (B,) on the CPU, in the predictor's units (`predictor.train.to_percent` turns them into %).
+        (B,) on the CPU, in the predictor's units (`meta_train.predictor_objective.to_percent` turns them into %).
     """
     model.eval()
     index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)

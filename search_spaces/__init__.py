@@ -18,11 +18,11 @@ def get(name: str) -> SearchSpace:
         UserError: there is no such space.
     """
     if name == "nasbench201":
-        from search_spaces.nasbench201 import NASBench201
+        from search_spaces.nasbench201.space import NASBench201
 
         return NASBench201()
     if name == "ofa_mbv3":
-        from search_spaces.ofa_mbv3 import OFAMobileNetV3
+        from search_spaces.ofa_mbv3.space import OFAMobileNetV3
 
         return OFAMobileNetV3()
     raise UserError(f"Unknown search space {name!r}: choose one of {', '.join(NAMES)}.")

@@ -8,8 +8,8 @@ import torch
 
 import main
 import search_spaces
-from engine.checkpoints import Checkpoint
 from generator.model import GeneratorConfig, GeneratorModel
+from meta_train.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
 ROOT = Path(__file__).parents[1]

@@ -20,9 +20,9 @@ import main
 import process_dataset
 import search_spaces
 from benchmarks import features, memory, process, quality, speed, startup, study, subnets, train_arch, validation
-from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.cli import run
 from generator.model import GeneratorConfig, GeneratorModel
+from meta_train.checkpoints import Checkpoint, read_checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 from tasks import imagenet32
 

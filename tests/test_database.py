@@ -20,11 +20,11 @@ from database.build import split_by_task
 from database.items import draw_item
 from database.shards import ShardWriter, read_shard, shard_file
 from engine.cli import run
-from tasks.features import Features
-from tasks.meta_train import load_tuples
+from images.features import Features
+from meta_train.tuples import load_tuples
 
 pytest.importorskip("ofa")
-from supernet.model import SupernetConfig, build_supernet, save_supernet
+from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, save_supernet
 
 NAMES = [f"n{i:02d}" for i in range(12)]
 ofa = search_spaces.get("ofa_mbv3")
@@ -116,8 +116,8 @@ def test_a_shard_that_does_not_say_its_sizes_is_continued(world, build):
 
 def test_measured_accuracies_are_those_of_the_subnet(world, build):
     """Against the plain way: every held-out image on its own through the active supernet."""
-    from supernet.evaluate import SubnetEvaluator
-    from supernet.model import load_supernet
+    from search_spaces.ofa_mbv3.evaluator import SubnetEvaluator
+    from search_spaces.ofa_mbv3.supernet import load_supernet
 
     class Options:
         supernet, device, imgnet, class_names, num_calibration = "supernet.pt", "cpu", "images", NAMES, 100
@@ -369,7 +369,7 @@ def test_nothing_to_collect_and_nothing_overwritten(world, build, refuses):
 
 def test_architectures_that_are_trained_from_scratch(world, build, space, monkeypatch):
     """The same engine measures NAS-Bench-201: its networks learn the task's own images."""
-    monkeypatch.setattr("networks.nasbench201.CELLS_PER_STAGE", 1)
+    monkeypatch.setattr("search_spaces.nasbench201.network.CELLS_PER_STAGE", 1)
     line = f"{BUILD} --search-space nasbench201 --epochs 1".replace("--num-tasks 3", "--num-tasks 2")
     code, err = build(line)
     assert code == 0, err

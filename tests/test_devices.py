@@ -17,8 +17,8 @@ from database.items import Item
 from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
 from engine.processes import joined
 from engine.runs import choose_device
-from tasks.datasets import KNOWN, known_dataset
-from tasks.images import ExtractOptions, extract, image_folder
+from images.official import KNOWN, known_dataset
+from images.source import ExtractOptions, extract, image_folder
 
 
 @pytest.fixture

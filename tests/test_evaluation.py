@@ -19,7 +19,7 @@ pytest.importorskip("ofa")
 from evaluation.architectures import read_model_config
 from evaluation.data import Cutout
 from evaluation.finetune import FineTuning, fine_tuned_network
-from supernet.model import SupernetConfig, build_supernet, load_supernet, save_supernet, subnet
+from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, save_supernet, subnet
 
 ofa = search_spaces.get("ofa_mbv3")
 ARCH = {"ks": [3, 5, 3, 3] * 5, "e": [4, 3, 3, 3] * 5, "d": [2] * 5}

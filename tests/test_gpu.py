@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 import search_spaces
 from engine.runs import choose_device
-from networks.nasbench201 import NASBench201Network
-from networks.train import Protocol, Run, train_epoch
-from train import compile_costly
+from meta_train.train import compile_costly
+from search_spaces.nasbench201.network import NASBench201Network
+from training.classifier import Protocol, Run, train_epoch
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,13 +8,13 @@ import torch
 
 import search_spaces
 from generator.model import GeneratorConfig, GeneratorModel
-from generator.train import GeneratorObjective
+from images.features import Features
+from meta_train.draws import MAX_IMAGES, TaskDraws
+from meta_train.generator_objective import GeneratorObjective
+from meta_train.predictor_objective import PredictorObjective
+from meta_train.tuples import Tuples
 from predictor.model import PredictorConfig, PredictorModel
 from predictor.score import encode_architectures
-from predictor.train import PredictorObjective
-from tasks.draws import MAX_IMAGES, TaskDraws
-from tasks.features import Features
-from tasks.meta_train import Tuples
 
 META = torch.device("meta")
 NUM_CLASSES, S = 6, 3
@@ -51,7 +51,7 @@ def objective_of(kind, space, draws, tuples, **losses):
 @pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
 @pytest.mark.parametrize("kind", ["generator", "predictor"])
 def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
-    for module in ("generator.train", "predictor.train"):
+    for module in ("meta_train.generator_objective", "meta_train.predictor_objective"):
         monkeypatch.setattr(f"{module}.random_generator", lambda seed, device: None)  # meta has none
     space = search_spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)

@@ -9,10 +9,9 @@ from test_ofa_search import TEST, checkpoints, ofa, rows
 from test_train_arch import write_images
 
 import search_spaces
-import train_arch
 from engine.errors import UserError
-from networks import load_network
-from search_spaces.ofa_mbv3 import SMALLEST
+from networks import load_network, train_arch
+from search_spaces.ofa_mbv3.space import SMALLEST
 
 pytest.importorskip("ofa")
 SIZES = {"image_size": 32, "width_mult": 0.35}

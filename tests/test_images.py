@@ -15,17 +15,17 @@ from test_datasets import write_mnist
 from test_networks import SMALL
 from test_process_dataset import process, write_images
 
-import search
-import tasks.sources
 from engine.errors import UserError
 from engine.files import ASSETS
 from evaluation.data import load_fine_tuning_data
-from tasks.features import check_images, load_features
-from tasks.folders import find_parts
-from tasks.imagenet import open_imagenet
-from tasks.images import ORIENTATION, decode, read_rgb, to_rgb
-from tasks.pixels import load_image_data
-from tasks.sources import open_source
+from images import locate
+from images.features import check_images, load_features
+from images.folders import find_parts
+from images.imagenet import open_imagenet
+from images.locate import open_source
+from images.pixels import load_image_data
+from images.source import ORIENTATION, decode, read_rgb, to_rgb
+from meta_test import search
 
 
 def fine_tuning_data(name, folder, seed=333):
@@ -110,7 +110,7 @@ def test_test_images_of_mnist_that_the_shipped_features_are_of_are_left_out(tmp_
     write_mnist(Path("data/raw-data"))  # its test images are 0 to 9, one of each class
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "mnist-test-images.txt").write_text("2 7\n9999\n")
-    monkeypatch.setattr(tasks.sources, "ASSETS", tmp_path)
+    monkeypatch.setattr(locate, "ASSETS", tmp_path)
     data = load_image_data("mnist", None, "data", 333)
     assert sorted([*data.valid.labels.tolist(), *data.test.labels.tolist()]) == [0, 1, 3, 4, 5, 6, 8, 9]
     assert "2 of 10 test images of mnist are left out" in capsys.readouterr().err
@@ -292,7 +292,7 @@ def test_images_are_processed_by_the_generators_extractor(monkeypatch):
 
 @pytest.mark.parametrize("left", ["raw-data/cifar10/.a.tar.gz.lock", "raw-data/mnist/MNIST/raw/t.gz.part"])
 def test_what_a_failed_download_leaves_does_not_hide_the_shipped_features(monkeypatch, left):
-    monkeypatch.setattr(tasks.sources, "fetch_all", lambda *arguments: pytest.fail("a download was tried"))
+    monkeypatch.setattr(locate, "fetch_all", lambda *arguments: pytest.fail("a download was tried"))
     path, name = Path("data", left), Path(left).parts[1]
     path.parent.mkdir(parents=True)
     path.touch()

@@ -18,13 +18,13 @@ from torchvision.transforms import functional as TF
 
 from engine.errors import UserError
 from engine.processes import Processes
+from images.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 from networks import load_network
 from networks.export import FORMATS, TOLERANCE, check_formats, export
 from networks.latency import latency
-from networks.nasbench201 import NASBench201Network, cost
-from networks.train import Protocol, Run, published_protocol, train, training_loss
 from networks.trained import TrainedNetwork
-from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+from search_spaces.nasbench201.network import NASBench201Network, cost
+from training.classifier import Protocol, Run, published_protocol, train, training_loss
 
 RECORDED = json.loads(FILE.read_text())
 ARCHS = [row["arch"] for row in RECORDED["networks"]]
@@ -200,7 +200,7 @@ def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path, monkeypatch, stop
 
     cut = toy_run(tmp_path / "cut", data, 3)
     with monkeypatch.context() as patch:
-        patch.setattr("networks.train.training_loss", killed)
+        patch.setattr("training.classifier.training_loss", killed)
         with pytest.raises(KeyboardInterrupt):
             train(cut, data, str)
     resumed = toy_run(tmp_path / "cut", data, 3)
@@ -331,7 +331,7 @@ import torch
 sys.path[:0] = [{tests!r}, {root!r}]
 from pathlib import Path
 from engine.processes import joined
-from networks.train import train
+from training.classifier import train
 from test_networks import toy_data, toy_run
 with joined(torch.device("cpu")) as (processes, device):
     data = toy_data()

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import search_spaces
-from engine.checkpoints import Checkpoint
 from generator.model import GeneratorConfig, GeneratorModel
+from meta_train.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
 ofa = search_spaces.get("ofa_mbv3")

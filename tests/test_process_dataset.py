@@ -8,9 +8,9 @@ from torchvision.transforms.v2 import functional as TF
 
 import process_dataset
 from engine.cli import run
-from tasks.extractors import Extractor
-from tasks.features import load_features
-from tasks.images import to_rgb
+from images.extractors import Extractor
+from images.features import load_features
+from images.source import to_rgb
 
 
 def write_images(folder, classes=("cat", "dog"), n=3, seed=0):

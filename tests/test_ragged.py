@@ -9,11 +9,11 @@ import search_spaces
 from database.generator import choose_tasks
 from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
+from images.features import Features
+from meta_train.draws import TaskDraws
+from meta_train.tuples import Tuples, load_tuples, save_tuples
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
-from tasks.draws import TaskDraws
-from tasks.features import Features
-from tasks.meta_train import Tuples, load_tuples, save_tuples
 
 ofa = search_spaces.get("ofa_mbv3")
 SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 8, "feature_dim": 6}

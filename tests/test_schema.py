@@ -18,24 +18,24 @@ from PIL import Image
 
 import search_spaces
 from engine import checkpoints, cli, fit
-from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.published import published_name
 from engine.training_run import RECORD, TrainingRun
 from evaluation.architectures import read_model_config
 from generator import model as generator_model
-from loading import load_model
-from networks.nasbench201 import NASBench201Network
-from networks.train import Run, published_protocol
+from images.features import Features, draw_dataset, load_features
+from images.pixels import load_image_data
+from meta_train.checkpoints import Checkpoint, read_checkpoint
+from meta_train.draws import TaskDraws
+from meta_train.models import load_model
+from meta_train.predictor_objective import target_statistics
+from meta_train.tuples import load_tuples
 from networks.trained import TrainedNetwork, load_network
 from predictor import ensemble
 from predictor import model as predictor_model
-from predictor.train import target_statistics
 from search_spaces import nasbench201
-from tasks.draws import TaskDraws
-from tasks.features import Features, draw_dataset, load_features
-from tasks.meta_train import load_tuples
-from tasks.pixels import load_image_data
+from search_spaces.nasbench201.network import NASBench201Network
+from training.classifier import Run, published_protocol
 
 SPACE = search_spaces.get("nasbench201")
 OFA = search_spaces.get("ofa_mbv3")
@@ -423,7 +423,7 @@ def test_trained_networks(tmp_path, value):
     ],
 )
 def test_a_damaged_network_is_not_taken_for_a_finished_one(tmp_path, damage):
-    from train_arch import Job
+    from networks.train_arch import Job
 
     job = SimpleNamespace(identity={}, folder=tmp_path)
     good = trained_fields() | {"accuracy": {"x-test": 50.0, "x-valid": 50.0}}
@@ -617,7 +617,7 @@ def test_texts_that_are_no_architecture(text):
 @cache
 def supernet_fields():
     pytest.importorskip("ofa")
-    from supernet.model import SupernetConfig, build_supernet
+    from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet
 
     config = SupernetConfig(2, 0.1, 16, ["a", "b"])
     state = build_supernet(config).state_dict()
@@ -627,7 +627,7 @@ def supernet_fields():
 @fuzzed(12)
 @given(st.data())
 def test_supernets(tmp_path, data):
-    from supernet.model import read_supernet
+    from search_spaces.ofa_mbv3.supernet import read_supernet
 
     value = supernet_fields()
     if data.draw(st.booleans()):
@@ -642,7 +642,7 @@ def test_supernets(tmp_path, data):
      {"num_classes": 2.0}, {"class_names": ["a"]}],
 )  # fmt: skip
 def test_supernets_whose_sizes_are_not_those_of_their_weights(tmp_path, change):
-    from supernet.model import load_supernet
+    from search_spaces.ofa_mbv3.supernet import load_supernet
 
     value = supernet_fields()
     torch.save(value | {"config": value["config"] | change}, tmp_path / "supernet.pt")
@@ -651,7 +651,7 @@ def test_supernets_whose_sizes_are_not_those_of_their_weights(tmp_path, change):
 
 def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
     pytest.importorskip("ofa")
-    from supernet.train import SupernetOptions, _Run
+    from search_spaces.ofa_mbv3.supernet_training import SupernetOptions, _Run
 
     fields = {
         "imgnet": "images",

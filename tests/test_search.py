@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import authors_features
 
-from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.cli import run
+from meta_train.checkpoints import Checkpoint, read_checkpoint
 from predictor import ensemble
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_published_commands_as_typed(command, toy, space, data_name, num, runs):
 def widen(path):
     """Give a toy checkpoint the published sizes, untrained."""
     import search_spaces
-    from loading import CLASSES
+    from meta_train.models import CLASSES
 
     torch.manual_seed(0)
     kind = "generator" if "generator" in str(path) else "predictor"
@@ -130,9 +130,9 @@ def test_the_whole_space_ranked(command, toy, space):
 
 
 def test_scores_are_the_mean_over_draws(space, toy, rng):
-    from loading import load_model
+    from images.features import draw_dataset, load_features
+    from meta_train.models import load_model
     from predictor.score import score
-    from tasks.features import draw_dataset, load_features
 
     model, _ = load_model("predictor", space, toy["predictor"], torch.device("cpu"))
     features = load_features("data/cifar10bylabel.pt", "cifar10")

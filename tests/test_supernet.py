@@ -14,10 +14,10 @@ import train_supernet
 from engine.cli import run
 from engine.errors import UserError
 from engine.training_run import TrainingRun
-from tasks.imagenet import open_imagenet
+from images.imagenet import open_imagenet
 
 pytest.importorskip("ofa")
-from supernet.model import SupernetConfig, build_supernet, load_supernet, read_supernet, subnet
+from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, read_supernet, subnet
 
 space = search_spaces.get("ofa_mbv3")
 TINY = SupernetConfig(num_classes=6, width_mult=0.25, image_size=32)
@@ -132,7 +132,7 @@ def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeyp
 
 
 def test_images_read_by_workers_train_the_same_network(images, command, monkeypatch):
-    monkeypatch.setattr("tasks.imagenet.CACHE_BYTES", 0)
+    monkeypatch.setattr("images.imagenet.CACHE_BYTES", 0)
     for number in (0, 1):
         code, err = command(f"{TRAIN} --epochs 1 --num-workers {number} --save-path workers_{number}")
         assert code == 0, err
@@ -144,7 +144,7 @@ def test_the_sandwich_adds_up_the_gradients_of_its_subnets(rng):
     """Largest on labels; the others on its outputs, which receive no gradient from them."""
     import torch.nn.functional as F
 
-    from supernet.train import LABEL_SMOOTHING, LARGEST, SMALLEST, sandwich
+    from search_spaces.ofa_mbv3.supernet_training import LABEL_SMOOTHING, LARGEST, SMALLEST, sandwich
 
     torch.manual_seed(0)
     net = build_supernet(TINY).eval()  # batch norm's statistics stay as they are

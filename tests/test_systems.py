@@ -11,7 +11,7 @@ from test_networks import toy_data, toy_run
 from test_train import line
 
 from engine.runs import peak_gb, peak_memory
-from networks.train import train
+from training.classifier import train
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from conftest import authors_features, authors_tuples
 
 from engine.errors import UserError
-from tasks.features import Features, draw_dataset, draw_images, find_features, load_features
-from tasks.meta_train import load_tuples, save_tuples
+from images.features import Features, draw_dataset, draw_images, find_features, load_features
+from meta_train.tuples import load_tuples, save_tuples
 
 
 def toy_features(counts, dim=3):

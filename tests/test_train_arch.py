@@ -16,11 +16,11 @@ from PIL import Image
 from test_datasets import exists, write_mnist
 from test_networks import SMALL
 
-import tasks.pixels
 from engine.errors import UserError
 from engine.training_run import TrainingRun
+from images import pixels
+from images.pixels import load_image_data, stratified_split
 from networks import load_network
-from tasks.pixels import load_image_data, stratified_split
 
 OTHER = SMALL.replace("none~0", "skip_connect~0")
 
@@ -294,7 +294,7 @@ def test_splits_are_stratified_and_repeatable(images):
 
 def test_images_are_decoded_once(images, monkeypatch):
     load_image_data("toy", images, "data", 333)
-    monkeypatch.setattr(tasks.pixels, "decode", None)
+    monkeypatch.setattr(pixels, "decode", None)
     load_image_data("toy", images, "data", 333)
 
 

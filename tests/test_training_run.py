@@ -9,8 +9,8 @@ from PIL import Image
 
 from engine.errors import UserError
 from engine.training_run import RECORD, TrainingRun
-from tasks.content import images_digest
-from tasks.images import image_folder
+from images.source import image_folder
+from meta_train.content import images_digest
 
 FOLDER = Path("results/run")
 

@@ -20,10 +20,10 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch, shown, write_text
 from engine.runs import random_generator, say
 from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
-from tasks.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
-from tasks.folders import listing_digest
-from tasks.images import decode
-from tasks.sources import open_source, usable_for_tests
+from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
+from images.folders import listing_digest
+from images.locate import open_source, usable_for_tests
+from images.source import decode
 
 FORMAT = "metad2a-pixels-2"
 PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
@@ -85,7 +85,7 @@ def load_image_data(
 ) -> ImageData:
     """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
 
-    A folder has the parts that `tasks.folders.find_parts` finds; of any other, 20 % of each class are for testing.
+    A folder has the parts that `images.folders.find_parts` finds; of any other, 20 % of each class are for testing.
     The halves of the test set come from `<data_path>/<name>-test-split.txt` where it exists (the format of the
     benchmark's split files), else they are drawn and saved. Images of the shipped features are in neither.
 

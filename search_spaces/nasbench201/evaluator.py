@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from engine.runs import say
-from networks.train import Run, published_protocol, train
+from images.extractors import DATASET_STATS, IMAGE_SIZE
+from images.imagenet import Images as ClassImages
+from images.imagenet import open_imagenet
+from images.pixels import ImageData, Images
 from search_spaces import SearchSpace
-from tasks.extractors import DATASET_STATS, IMAGE_SIZE
-from tasks.imagenet import Images as ClassImages
-from tasks.imagenet import open_imagenet
-from tasks.pixels import ImageData, Images
+from training.classifier import Run, published_protocol, train
 
 NAME = "imgnet32"  # images are whole ones at 32 x 32, as in downsampled ImageNet
 

@@ -8,23 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import report
 import search_spaces
-from engine.checkpoints import Checkpoint
 from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
 from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
 from generator.generate import generate
-from loading import find_checkpoint, load_model, supernet_sizes
+from images.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
+from meta_test import report
 from meta_test.options import SearchOptions
+from meta_test.report import Ranking
+from meta_train.checkpoints import Checkpoint
+from meta_train.models import find_checkpoint, load_model, supernet_sizes
+from meta_train.predictor_objective import to_percent
 from networks.latency import latency
 from predictor.score import score
-from predictor.train import to_percent
-from report import Ranking
 from search_spaces import COST_UNITS, SearchSpace
-from tasks.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 
@@ -48,8 +48,8 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
         say(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
         return shipped
 
+    from images.official import KNOWN
     from process_dataset import ProcessOptions, process  # torchvision takes seconds to import
-    from tasks.datasets import KNOWN
 
     if options.image_folder or name in KNOWN:
         how = ProcessOptions(
@@ -69,7 +69,7 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
 def _official_files(name: str, data_path: str) -> bool:
     if not (Path(data_path) / "raw-data" / name).is_dir():
         return False
-    from tasks.sources import official_files_are_there  # torchvision takes seconds to import
+    from images.locate import official_files_are_there  # torchvision takes seconds to import
 
     return official_files_are_there(name, data_path)
 

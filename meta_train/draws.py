@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from images.features import Features, draw_images
+from meta_train.tuples import Tuples
 from set_encoder.encoder import RaggedSets
-from tasks.features import Features, draw_images
-from tasks.meta_train import Tuples
 
 MAX_TUPLES, MAX_IMAGES = 100, 40_000  # of a validation batch: 82 MB of features of width 512
 

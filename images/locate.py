@@ -9,9 +9,9 @@ from engine.files import ASSETS, shown
 from engine.runs import say
 from get_files.download import fetch_all, is_extracted, place
 from get_files.manifest import RAW_DATA
-from tasks.datasets import KNOWN, known_dataset
-from tasks.folders import TEST_SHARE, find_parts
-from tasks.images import ImageSource, image_folder
+from images.folders import TEST_SHARE, find_parts
+from images.official import KNOWN, known_dataset
+from images.source import ImageSource, image_folder
 
 
 def open_source(
@@ -29,7 +29,7 @@ def open_source(
         split: "train" or "test"; of a folder without such parts "test" is what is held out of each class, and "all"
             is everything.
         mirror: where to fetch official files from instead.
-        class_order: see `tasks.images.image_folder`.
+        class_order: see `images.source.image_folder`.
 
     Raises:
         UserError: the dataset is unknown, or its files cannot be fetched or read.

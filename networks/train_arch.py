@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-import report
 import search_spaces
 from engine.cli import not_a_program
 from engine.errors import UserError
@@ -19,12 +18,13 @@ from engine.files import identity_key, set_aside, write_json, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
 from engine.training_run import TrainingRun
+from images.pixels import ImageData, load_image_data
+from meta_test import report
 from networks.export import check_formats, export
 from networks.options import TrainArchOptions
-from networks.train import Protocol, Run, published_protocol, train
 from networks.trained import TrainedNetwork
 from search_spaces import SearchSpace
-from tasks.pixels import ImageData, load_image_data
+from training.classifier import Protocol, Run, published_protocol, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"

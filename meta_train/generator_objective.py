@@ -8,9 +8,9 @@ import torch
 from engine.runs import random_generator
 from generator.model import GeneratorModel
 from graphs.batch import GraphBatch
+from meta_train.draws import TaskDraws
+from meta_train.tuples import Tuples
 from search_spaces import SearchSpace
-from tasks.draws import TaskDraws
-from tasks.meta_train import Tuples
 
 
 class GeneratorObjective:

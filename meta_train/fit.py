@@ -12,7 +12,6 @@ import torch.nn as nn
 from annotated_types import MaxLen
 from pydantic import Strict
 
-from engine.checkpoints import Checkpoint, read_checkpoint
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, command_line, random_generator
@@ -30,8 +29,9 @@ from engine.schema import (
     check_state,
 )
 from engine.training_run import TrainingRun
+from meta_train.checkpoints import Checkpoint, read_checkpoint
+from meta_train.draws import TaskDraws
 from meta_train.options import FitOptions
-from tasks.draws import TaskDraws
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
 PRODUCTS = ("model/ckpt_*.pt",)  # of a run in its folder

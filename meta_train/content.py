@@ -8,10 +8,10 @@ import torch
 
 from engine.errors import UserError
 from engine.files import content_digest
+from images.features import Features
+from images.source import ImageSource
+from meta_train.tuples import Tuples
 from search_spaces import SearchSpace
-from tasks.features import Features
-from tasks.images import ImageSource
-from tasks.meta_train import Tuples
 
 
 def features_digest(features: Features) -> str:

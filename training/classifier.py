@@ -21,7 +21,7 @@ from engine.processes import Processes
 from engine.progress import progress
 from engine.runs import cosine, random_generator
 from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
-from tasks.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+from images.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE = 512

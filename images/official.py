@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import datasets
 
 from engine.errors import UserError
-from tasks.images import ImageSource
+from images.source import ImageSource
 
 
 @dataclass(frozen=True)

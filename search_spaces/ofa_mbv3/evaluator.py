@@ -9,8 +9,8 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
-from supernet.model import SupernetConfig, load_supernet, subnet
-from tasks.imagenet import Images, open_imagenet
+from images.imagenet import Images, open_imagenet
+from search_spaces.ofa_mbv3.supernet import SupernetConfig, load_supernet, subnet
 
 BATCH = 256
 

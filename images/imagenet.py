@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
 from engine.runs import say
-from tasks.extractors import IMAGENET_STATS
-from tasks.folders import find_parts, folder_classes
-from tasks.images import ImageSource, image_folder, read_batches, read_class_order, read_rgb
+from images.extractors import IMAGENET_STATS
+from images.folders import find_parts, folder_classes
+from images.source import ImageSource, image_folder, read_batches, read_class_order, read_rgb
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
@@ -127,7 +127,7 @@ class Images:
 def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: float = CROP) -> tuple[Images, Images]:
     """Training and held-out images of the classes `names`.
 
-    A folder with `train` and `val` (or another of `tasks.folders.TEST_PARTS`) gives both; of any other every fourth
+    A folder with `train` and `val` (or another of `images.folders.TEST_PARTS`) gives both; of any other every fourth
     image of a class, by name, is held out.
 
     Raises:

@@ -21,11 +21,18 @@ from engine.progress import progress
 from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
-from search_spaces.ofa_mbv3 import LARGEST, SMALLEST
-from supernet.evaluate import accuracy, calibrate
-from supernet.model import SupernetConfig, build_supernet, check_batches, read_supernet, save_supernet, subnet
-from tasks.content import images_digest
-from tasks.imagenet import Images, open_imagenet
+from images.imagenet import Images, open_imagenet
+from meta_train.content import images_digest
+from search_spaces.ofa_mbv3.evaluator import accuracy, calibrate
+from search_spaces.ofa_mbv3.space import LARGEST, SMALLEST
+from search_spaces.ofa_mbv3.supernet import (
+    SupernetConfig,
+    build_supernet,
+    check_batches,
+    read_supernet,
+    save_supernet,
+    subnet,
+)
 
 FILE = "supernet.pt"
 # What may differ when a run is resumed; the images' digest has the classes

@@ -28,7 +28,7 @@ from engine.schema import (
     check_state,
     without_memory,
 )
-from search_spaces.ofa_mbv3 import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
+from search_spaces.ofa_mbv3.space import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
 
 FORMAT = "metad2a-supernet-1"
 PUBLISHED = Path(".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0")
@@ -85,7 +85,7 @@ def ofa_class() -> type[nn.Module]:
 
 
 def build_supernet(config: SupernetConfig) -> nn.Module:
-    """An untrained supernet with every choice of `search_spaces.ofa_mbv3`."""
+    """An untrained supernet with every choice of `search_spaces.ofa_mbv3.space`."""
     return ofa_class()(
         n_classes=config.num_classes,
         dropout_rate=0,

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import torch
 
-from engine.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
 from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, shown
-from engine.fit import BEST, LAST
 from engine.runs import say
 from engine.schema import check, check_sizes, check_state, without_memory
 from generator.model import GeneratorConfig, GeneratorModel
+from meta_train.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from meta_train.fit import BEST, LAST
+from meta_train.tuples import load_tuples
 from predictor.ensemble import PredictorEnsemble, build_predictor
 from predictor.model import PredictorConfig, PredictorModel
 from search_spaces import SearchSpace
-from tasks.meta_train import load_tuples
 
 VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
@@ -145,7 +145,7 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     if not space.tuples_shipped:
         say("A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts.")
         return {"mean": 0.0, "std": 1.0}
-    from predictor.train import target_statistics
+    from meta_train.predictor_objective import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
 

@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.schema import describe
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
-from search_spaces.ofa_cost import cost_table
+from search_spaces.ofa_mbv3.cost import cost_table
 
 KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
 NUM_STAGES, MAX_DEPTH = 5, 4
@@ -93,7 +93,7 @@ class OFAMobileNetV3(SearchSpace):
         }
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        from supernet.model import read_supernet
+        from search_spaces.ofa_mbv3.supernet import read_supernet
 
         config = read_supernet(supernet)["config"]
         return {"image_size": config.image_size, "width_mult": config.width_mult}
@@ -106,7 +106,7 @@ class OFAMobileNetV3(SearchSpace):
         return self.cost(SMALLEST, num_classes)
 
     def network(self, arch: Arch, num_classes: int) -> nn.Module:
-        from supernet.model import SupernetConfig, build_supernet, subnet
+        from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, subnet
 
         return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
 
@@ -121,7 +121,7 @@ class OFAMobileNetV3(SearchSpace):
         return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
 
     def evaluator(self, options: Any) -> Evaluator:
-        from supernet.evaluate import SubnetEvaluator
+        from search_spaces.ofa_mbv3.evaluator import SubnetEvaluator
 
         return SubnetEvaluator(options)
 

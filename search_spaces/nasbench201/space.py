@@ -79,18 +79,18 @@ class NASBench201(SearchSpace):
         return self.architectures
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
-        from networks.nasbench201 import cost
+        from search_spaces.nasbench201.network import cost
 
         flops, params = cost(arch, num_classes)
         return {"flops": flops / 1e6, "params": params / 1e6}
 
     def network(self, arch: str, num_classes: int) -> nn.Module:
-        from networks.nasbench201 import NASBench201Network
+        from search_spaces.nasbench201.network import NASBench201Network
 
         return NASBench201Network(arch, num_classes)
 
     def evaluator(self, options: Any) -> Evaluator:
-        from networks.evaluator import TrainingEvaluator
+        from search_spaces.nasbench201.evaluator import TrainingEvaluator
 
         return TrainingEvaluator(self, options)
 

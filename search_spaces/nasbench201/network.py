@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from search_spaces.nasbench201 import CELL_EDGES, OPERATIONS, NASBench201
+from search_spaces.nasbench201.space import CELL_EDGES, OPERATIONS, NASBench201
 
 FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
 IMAGE_SIZE = NASBench201.image_size

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from engine.errors import UserError
 from engine.runs import random_generator
 from graphs.batch import GraphBatch
+from images.features import draw_images
+from meta_train.draws import TaskDraws
+from meta_train.tuples import Tuples
 from predictor.model import PredictorModel
 from search_spaces import SearchSpace
-from tasks.draws import TaskDraws
-from tasks.features import draw_images
-from tasks.meta_train import Tuples
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 

@@ -20,9 +20,9 @@ from engine.files import shown
 from engine.names import check_name
 from engine.progress import progress
 from engine.runs import say
-from tasks.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
-from tasks.features import Features
-from tasks.folders import folder_classes, held_out, image_files
+from images.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
+from images.features import Features
+from images.folders import folder_classes, held_out, image_files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
 ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all

@@ -7,23 +7,23 @@ from typing import Any
 import torch
 
 import search_spaces
-from engine.checkpoints import Checkpoint
 from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import content_digest
-from engine.fit import FREE, PRODUCTS, fit
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from engine.training_run import TrainingRun
 from generator.model import GeneratorModel
-from generator.train import GeneratorObjective
-from loading import CLASSES, results_folder
+from images.features import find_features, load_features
+from meta_train.checkpoints import Checkpoint
+from meta_train.content import features_digest, tuples_digest
+from meta_train.draws import TaskDraws
+from meta_train.fit import FREE, PRODUCTS, fit
+from meta_train.generator_objective import GeneratorObjective
+from meta_train.models import CLASSES, results_folder
 from meta_train.options import TrainOptions
+from meta_train.predictor_objective import BenchmarkTask, PredictorObjective, target_statistics
+from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.model import PredictorModel
-from predictor.train import BenchmarkTask, PredictorObjective, target_statistics
-from tasks.content import features_digest, tuples_digest
-from tasks.draws import TaskDraws
-from tasks.features import find_features, load_features
-from tasks.meta_train import FEATURES_NAME, Tuples, load_tuples
 
 HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56

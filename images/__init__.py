@@ -1,0 +1,1 @@
+"""Images of datasets: where they lie, how they are read, split, and turned into features."""

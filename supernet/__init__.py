@@ -1,1 +1,0 @@
-"""The Once-for-All supernet: its weights, its images, its training and the accuracy of its subnets."""

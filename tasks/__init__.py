@@ -1,1 +1,0 @@
-"""Datasets as features, meta-training tuples, and draws of both."""

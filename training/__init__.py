@@ -1,0 +1,1 @@
+"""Training image classifiers: the loop, its protocol and accuracy, whatever the network."""
