@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from database.options import ShardOptions
 from engine.cli import gpu_option, run
 from engine.errors import UserError
-from engine.options import add_options, fill, flag, option_fields
-from meta_train.options import BuildOptions, CommonOptions
+from engine.options import CommonOptions, add_options, fill, flag, option_fields
+from meta_train.options import BuildOptions
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import engine  # ends an old Python with one line
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
-from engine.options import add_options, fill, flag, option_fields
+from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
 from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions
-from meta_train.options import BuildOptions, CommonOptions, FitOptions, ModelSizes, TrainOptions
+from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
 # The modes as messages name them, and the options of each.

@@ -23,9 +23,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from engine.cli import positive_int, run
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb
+from images import downsampled_imagenet
 from images.extractors import Extractor
 from images.source import ExtractOptions, ImageSource, extract
-from tasks import imagenet32
 
 
 def source_of(n: int) -> ImageSource:
@@ -64,7 +64,7 @@ def memory(n: int, folder: Path) -> None:
     images = folder / "imagenet32"
     images.mkdir()
     for batch in range(1, batches + 1):
-        labels = rng.permutation(np.arange(n // batches) % imagenet32.NUM_CLASSES)
+        labels = rng.permutation(np.arange(n // batches) % downsampled_imagenet.NUM_CLASSES)
         data = rng.integers(0, 255, (len(labels), 3072), dtype=np.uint8)
         value = {"data": data, "labels": (labels + 1).tolist(), "mean": data.mean(axis=0)}
         (images / f"train_data_batch_{batch}").write_bytes(pickle.dumps(value, protocol=2))

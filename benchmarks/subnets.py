@@ -35,7 +35,7 @@ from meta_train.models import find_checkpoint, load_model
 from meta_train.predictor_objective import centered_by_task
 from meta_train.tuples import FEATURES_NAME, load_tuples
 from predictor.score import score
-from search_spaces.ofa_mbv3.space import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
+from search_spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
 from search_spaces.ofa_mbv3.supernet import PUBLISHED, read_supernet
 
 SHARD = 1_000_000  # no database has that many

@@ -5,8 +5,10 @@ A field made by `option` is an option of the command line; any other field is fi
 
 import argparse
 from collections.abc import Callable
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
+
+from engine.cli import width
 
 
 def option(
@@ -66,3 +68,23 @@ def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
     """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest."""
     given = {name: getattr(args, name) for name in option_fields(cls) if hasattr(args, name)}
     return cls(**given | values)
+
+
+SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """What every mode of `main.py` takes."""
+
+    search_space: str = option("nasbench201", "search space", "--graph-data-name", choices=SEARCH_SPACES)
+    data_path: str = option("data", "folder of features and databases")
+    save_path: str = option("results", "folder of logs, checkpoints and results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSizes:
+    """Sizes of a model; None for the published ones, or those of its checkpoint."""
+
+    hs: int | None = option(None, "width of vertex states (default: generator 56, predictor 512)", type=width)
+    nz: int | None = option(None, "width of dataset and graph vectors (default 56)", type=width)

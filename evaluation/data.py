@@ -13,11 +13,11 @@ from torchvision.transforms import v2
 
 from engine.errors import UserError
 from engine.files import content_digest
+from images.content import images_digest
 from images.imagenet import CROP, MEAN, STD
 from images.locate import open_source, usable_for_tests
 from images.pixels import stratified_split
 from images.source import ImageSource, read_rgb
-from meta_train.content import images_digest
 
 CIFAR = ("cifar10", "cifar100")
 

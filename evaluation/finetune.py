@@ -23,7 +23,7 @@ from engine.runs import cosine, random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
 from images.source import read_batches
-from search_spaces.ofa_mbv3.space import Arch
+from search_spaces.ofa_mbv3.layers import Arch
 from search_spaces.ofa_mbv3.supernet import check_batches, subnet
 from training.classifier import Run
 

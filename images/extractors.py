@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.files import load_torch
 
 IMAGE_SIZE = 32
+PUBLISHED_EXTRACTOR = "resnet18-32px"  # of the authors' features and checkpoints
 IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Each dataset's own mean and standard deviation, as the paper normalises for ResNet-18 (of values in 0..1).
 DATASET_STATS = {

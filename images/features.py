@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Strict
 from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, load_torch, save_torch, shown
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from images.extractors import PUBLISHED_EXTRACTOR
 from images.folders import EXTENSIONS, listing_digest
-from meta_train.checkpoints import PUBLISHED_EXTRACTOR
 
 FORMAT = "metad2a-features-1"
 # Datasets whose official files are fetched where they are not there

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import count_or_all, image_side, not_negative_float, positive_int, seed_number
 from engine.names import name_type
-from engine.options import option
-from meta_train.options import CommonOptions, ModelSizes
+from engine.options import CommonOptions, ModelSizes, option
 
 if TYPE_CHECKING:
     import torch

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.cli import not_a_program
 from engine.files import atomic_write, write_json, write_text
+from engine.statistics import interval
 from search_spaces import SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
@@ -72,17 +73,6 @@ LABELS = {
 
 # A cost's column in the CSV, its heading and digits in the table.
 COSTS = {"flops": ("mflops", "MFLOPs", 1), "params": ("mparams", "Mparams", 3), "latency": ("latency_ms", "ms", 2)}
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half-width of its 95 % interval (Student's t); the half-width is 0 for a single value."""
-    array = np.asarray(values, dtype=float)
-    if len(array) < 2:
-        return float(array.mean()), 0.0
-    from scipy.special import stdtrit  # scipy.stats would take a second to import
-
-    error = array.std(ddof=1) / len(array) ** 0.5
-    return float(array.mean()), float(stdtrit(len(array) - 1, 0.975) * error)
 
 
 def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ from engine.errors import UserError
 from engine.files import set_aside, shown, write_text
 from engine.progress import progress
 from engine.runs import keep_freed_memory, provenance, random_generator, say
+from engine.statistics import interval
 from generator.generate import generate
 from images.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
 from meta_test import report
@@ -49,7 +50,8 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
         return shipped
 
     from images.official import KNOWN
-    from process_dataset import ProcessOptions, process  # torchvision takes seconds to import
+    from images.options import ProcessOptions
+    from images.process import process  # torchvision takes seconds to import
 
     if options.image_folder or name in KNOWN:
         how = ProcessOptions(
@@ -322,7 +324,7 @@ def _rank_generated(session: Session) -> str:
         f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
         f"{rankings[0].predicted[0]:.2f} %"
     )
-    mean, half = report.interval([ranking.seconds for ranking in rankings])
+    mean, half = interval([ranking.seconds for ranking in rankings])
     write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
     write_text(folder / "accuracy.txt", summary + "\n")
     time_file = options.folder / "time.txt"  # beside the folder, as published

@@ -14,6 +14,7 @@ from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.schema import CLOSED, Facts, Integer, Number, State, Text, check, describe
+from images.extractors import PUBLISHED_EXTRACTOR
 
 FORMAT = "metad2a-checkpoint-1"
 WHAT = "a checkpoint"
@@ -105,7 +106,6 @@ PUBLISHED_SIZES = {
 }
 PUBLISHED_MESSAGE = {"generator": "decoding_gate.0.weight", "predictor": "gate_forward.0.weight"}
 PUBLISHED_FEATURES = "intra_setpool.enc.0.mab.fc_q.weight"
-PUBLISHED_EXTRACTOR = "resnet18-32px"
 PUBLISHED = "published"  # the value of history["names"] for parameters under the authors' names
 
 

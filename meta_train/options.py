@@ -4,30 +4,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number, width
-from engine.options import option
+from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number
+from engine.options import CommonOptions, ModelSizes, option
 
 if TYPE_CHECKING:
     import torch
-
-SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommonOptions:
-    """What every mode of `main.py` takes."""
-
-    search_space: str = option("nasbench201", "search space", "--graph-data-name", choices=SEARCH_SPACES)
-    data_path: str = option("data", "folder of features and databases")
-    save_path: str = option("results", "folder of logs, checkpoints and results")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSizes:
-    """Sizes of a model; None for the published ones, or those of its checkpoint."""
-
-    hs: int | None = option(None, "width of vertex states (default: generator 56, predictor 512)", type=width)
-    nz: int | None = option(None, "width of dataset and graph vectors (default 56)", type=width)
 
 
 @dataclass(frozen=True)

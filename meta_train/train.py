@@ -13,16 +13,16 @@ from engine.files import content_digest
 from engine.runs import keep_freed_memory, peak_memory, provenance, say
 from engine.training_run import TrainingRun
 from generator.model import GeneratorModel
+from images.content import features_digest
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint
-from meta_train.content import features_digest, tuples_digest
 from meta_train.draws import TaskDraws
 from meta_train.fit import FREE, PRODUCTS, fit
 from meta_train.generator_objective import GeneratorObjective
 from meta_train.models import CLASSES, results_folder
 from meta_train.options import TrainOptions
 from meta_train.predictor_objective import BenchmarkTask, PredictorObjective, target_statistics
-from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
+from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples, tuples_digest
 from predictor.model import PredictorModel
 
 HIDDEN = {"generator": 56, "predictor": 512}  # published sizes

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import UserError
-from engine.files import ASSETS, load_torch, save_torch, shown
+from engine.files import ASSETS, content_digest, load_torch, save_torch, shown
 from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
 from search_spaces import SearchSpace, Sizes
 
@@ -228,3 +228,10 @@ def save_tuples(
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})
     save_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), split)
     return path
+
+
+def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
+    """Of the architectures, their accuracies, tasks and split."""
+    texts = [space.to_text(arch) for arch in tuples.archs]
+    split = tuples.split, len(tuples.validation)
+    return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import image_side, positive_int, seed_number
 from engine.names import name_type
-from engine.options import option
-from meta_train.options import CommonOptions
+from engine.options import CommonOptions, option
 
 if TYPE_CHECKING:
     import torch

@@ -17,9 +17,9 @@ from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_json, write_text
 from engine.processes import Processes, joined
 from engine.runs import TextLog, keep_freed_memory, provenance, say
+from engine.statistics import interval
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
-from meta_test import report
 from networks.export import check_formats, export
 from networks.options import TrainArchOptions
 from networks.trained import TrainedNetwork
@@ -202,7 +202,7 @@ class Job:
     def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
         """What `result.json` holds."""
         data = self.data
-        mean, half = report.interval([network.accuracy["x-test"] for network in networks])
+        mean, half = interval([network.accuracy["x-test"] for network in networks])
         sizes = {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)}
         return {
             **self.identity,

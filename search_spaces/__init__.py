@@ -3,11 +3,10 @@
 from functools import cache
 
 from engine.errors import UserError
+from engine.options import SEARCH_SPACES as NAMES
 from search_spaces.base import COST_UNITS, SearchSpace, Sizes
 
 __all__ = ["COST_UNITS", "NAMES", "SearchSpace", "Sizes", "get"]
-
-NAMES = ("nasbench201", "ofa_mbv3")
 
 
 @cache

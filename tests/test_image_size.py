@@ -11,7 +11,7 @@ from test_train_arch import write_images
 import search_spaces
 from engine.errors import UserError
 from networks import load_network, train_arch
-from search_spaces.ofa_mbv3.space import SMALLEST
+from search_spaces.ofa_mbv3.layers import SMALLEST
 
 pytest.importorskip("ofa")
 SIZES = {"image_size": 32, "width_mult": 0.35}

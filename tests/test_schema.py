@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import search_spaces
-from engine import checkpoints, cli, fit
+from engine import cli
 from engine.errors import UserError
 from engine.published import published_name
 from engine.training_run import RECORD, TrainingRun
@@ -25,13 +25,13 @@ from evaluation.architectures import read_model_config
 from generator import model as generator_model
 from images.features import Features, draw_dataset, load_features
 from images.pixels import load_image_data
+from meta_train import checkpoints, ensemble, fit
 from meta_train.checkpoints import Checkpoint, read_checkpoint
 from meta_train.draws import TaskDraws
 from meta_train.models import load_model
 from meta_train.predictor_objective import target_statistics
 from meta_train.tuples import load_tuples
 from networks.trained import TrainedNetwork, load_network
-from predictor import ensemble
 from predictor import model as predictor_model
 from search_spaces import nasbench201
 from search_spaces.nasbench201.network import NASBench201Network

@@ -9,8 +9,8 @@ from PIL import Image
 
 from engine.errors import UserError
 from engine.training_run import RECORD, TrainingRun
+from images.content import images_digest
 from images.source import image_folder
-from meta_train.content import images_digest
 
 FOLDER = Path("results/run")
 

@@ -11,7 +11,7 @@ from images.extractors import DATASET_STATS, IMAGE_SIZE
 from images.imagenet import Images as ClassImages
 from images.imagenet import open_imagenet
 from images.pixels import ImageData, Images
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 from training.classifier import Run, published_protocol, train
 
 NAME = "imgnet32"  # images are whole ones at 32 x 32, as in downsampled ImageNet

@@ -13,10 +13,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from search_spaces.nasbench201.space import CELL_EDGES, OPERATIONS, NASBench201
+from search_spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, parse
 
 FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
-IMAGE_SIZE = NASBench201.image_size
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 STAGES = [(FIRST_CHANNELS << s, IMAGE_SIZE >> s) for s in range(NUM_STAGES)]  # (C, H) of each
 LAST_CHANNELS = STAGES[-1][0]
@@ -103,7 +102,7 @@ class NASBench201Network(nn.Module):
 
     def __init__(self, arch: str, num_classes: int):
         super().__init__()
-        operations = [OPERATIONS[number] for number in NASBench201.operations(arch)]
+        operations = [OPERATIONS[number] for number in parse(arch)]
         self.stem = conv_bn(3, FIRST_CHANNELS, 3)
         blocks: list[nn.Module] = []
         for stage, (channels, _) in enumerate(STAGES):
@@ -136,7 +135,7 @@ def cost(arch: str, num_classes: int) -> tuple[int, int]:
     Raises:
         UserError: the string is malformed or names an unknown operation.
     """
-    kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in NASBench201.operations(arch))
+    kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in parse(arch))
     return _cost(tuple(sorted(kernels)), num_classes)
 
 

@@ -5,7 +5,6 @@ An architecture is its string, for example
 Its graph puts the operations on vertices 1..6, in the order of the string, between an input and an output.
 """
 
-import re
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -14,20 +13,21 @@ import torch
 import torch.nn as nn
 from typing_extensions import TypedDict
 
-from engine.errors import UserError
 from engine.files import ASSETS, load_torch
 from engine.schema import FLOATS, TensorOf, Text, check
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
+from search_spaces.nasbench201.cells import (
+    CELL_EDGES,
+    FIRST_OPERATION_TYPE,
+    GRAPH_EDGES,
+    IMAGE_SIZE,
+    OPERATIONS,
+    parse,
+    to_string,
+)
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-# The published graphs' edge set: a cell edge's vertex leads to the next vertex and to the consumers of its node.
-GRAPH_EDGES = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (4, 5), (5, 6), (6, 7))
-CELL_EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
-FIRST_OPERATION_TYPE = 2
-TEMPLATE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
-PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
 
 
 _Column = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), low=0, high=100)]
@@ -41,13 +41,13 @@ class NASBench201(SearchSpace):
     size = len(OPERATIONS) ** len(CELL_EDGES)
     results_folder = ""
     published_epoch = 400
-    image_size = 32
+    image_size = IMAGE_SIZE
     task_sizes = (20, 20)
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
 
     def encode(self, archs: list[str]) -> GraphBatch:
-        return self._graphs(torch.tensor([self.operations(a) for a in archs], dtype=torch.long).view(-1, 6))
+        return self._graphs(torch.tensor([parse(a) for a in archs], dtype=torch.long).view(-1, 6))
 
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
         operations = graphs.types[:, 1:-1] >= FIRST_OPERATION_TYPE
@@ -55,13 +55,13 @@ class NASBench201(SearchSpace):
 
     def decode(self, graphs: GraphBatch) -> list[str | None]:
         rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
-        return [self.string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
+        return [to_string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
 
     def sample(self, n: int, rng: torch.Generator) -> list[str]:
         return [self.architectures[i] for i in torch.randint(self.size, (n,), generator=rng).tolist()]
 
     def to_text(self, arch: str) -> str:
-        return self.string(self.operations(arch))
+        return to_string(parse(arch))
 
     def from_text(self, text: str) -> str:
         return self.to_text(text.strip())
@@ -69,7 +69,7 @@ class NASBench201(SearchSpace):
     @cached_property
     def architectures(self) -> list[str]:
         """All 15,625 strings; number i has the operations of i's base-5 digits, first edge first."""
-        return [self.string(row) for row in self._all_operations().tolist()]
+        return [to_string(row) for row in self._all_operations().tolist()]
 
     def encode_all(self) -> GraphBatch:
         """`encode(architectures)`."""
@@ -108,33 +108,13 @@ class NASBench201(SearchSpace):
         Raises:
             UserError: the shipped table is missing or damaged.
         """
-        mend = "Rebuild it with: python get_files/make_nasbench201_table.py --benchmark FILE"
+        mend = "Rebuild it with: python -m search_spaces.nasbench201.make_table --benchmark FILE"
         return check(TABLE, load_torch(TABLE, mend), Table, "the benchmark's table", mend)
 
     def cell(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-        names = [OPERATIONS[op] for op in self.operations(arch)]
+        names = [OPERATIONS[op] for op in parse(arch)]
         edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
         return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]
-
-    @staticmethod
-    def operations(arch: str) -> list[int]:
-        """Numbers of the six operations of an architecture string.
-
-        Raises:
-            UserError: the string is malformed or names an unknown operation.
-        """
-        match = PATTERN.fullmatch(arch)
-        if match is None:
-            raise UserError(f"Not a NAS-Bench-201 architecture: {arch!r}. It has the form {TEMPLATE.format(*'abcdef')}")
-        unknown = [op for op in match.groups() if op not in OPERATIONS]
-        if unknown:
-            raise UserError(f"Unknown operation {unknown[0]!r} in {arch!r}: choose among {', '.join(OPERATIONS)}.")
-        return [OPERATIONS.index(op) for op in match.groups()]
-
-    @staticmethod
-    def string(operations: list[int]) -> str:
-        """Architecture string of six operation numbers."""
-        return TEMPLATE.format(*(OPERATIONS[op] for op in operations))
 
     @staticmethod
     def _all_operations() -> torch.Tensor:

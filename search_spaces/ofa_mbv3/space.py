@@ -16,16 +16,17 @@ from engine.schema import describe
 from graphs.batch import GraphBatch, is_single_path_dag
 from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.ofa_mbv3.cost import cost_table
-
-KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
-NUM_STAGES, MAX_DEPTH = 5, 4
-NUM_LAYERS = NUM_STAGES * MAX_DEPTH
-FIRST_OPERATION_TYPE = 2
-
-Arch = dict[str, list[int]]
-
-SMALLEST, LARGEST = (
-    {"ks": [KERNELS[i]] * NUM_LAYERS, "e": [EXPANSIONS[i]] * NUM_LAYERS, "d": [DEPTHS[i]] * NUM_STAGES} for i in (0, -1)
+from search_spaces.ofa_mbv3.layers import (
+    DEPTHS,
+    EXPANSIONS,
+    FIRST_OPERATION_TYPE,
+    IMAGE_SIZE,
+    KERNELS,
+    MAX_DEPTH,
+    NUM_LAYERS,
+    NUM_STAGES,
+    SMALLEST,
+    Arch,
 )
 
 
@@ -36,7 +37,7 @@ class OFAMobileNetV3(SearchSpace):
     size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
     results_folder = "ofa_mbv3"
     published_epoch = 120
-    image_size = 224  # of the published supernet
+    image_size = IMAGE_SIZE
     fixed_size = False
     task_sizes = (10, 990)
     ranks_when_generating = True

@@ -28,7 +28,7 @@ from engine.schema import (
     check_state,
     without_memory,
 )
-from search_spaces.ofa_mbv3.space import DEPTHS, EXPANSIONS, KERNELS, Arch, OFAMobileNetV3
+from search_spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
 
 FORMAT = "metad2a-supernet-1"
 PUBLISHED = Path(".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0")
@@ -54,7 +54,7 @@ class SupernetConfig:
 
     num_classes: Size
     width_mult: Annotated[Number, Gt(0)] = 1.0
-    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = OFAMobileNetV3.image_size
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = IMAGE_SIZE
     class_names: list[Text] = field(default_factory=list)
 
 

@@ -15,16 +15,16 @@ import torch.nn as nn
 import torch.nn.functional as F
 from typing_extensions import TypedDict
 
-import search_spaces
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
+from images.content import images_digest
 from images.imagenet import Images, open_imagenet
-from meta_train.content import images_digest
 from search_spaces.ofa_mbv3.evaluator import accuracy, calibrate
-from search_spaces.ofa_mbv3.space import LARGEST, SMALLEST
+from search_spaces.ofa_mbv3.layers import LARGEST, SMALLEST
+from search_spaces.ofa_mbv3.space import OFAMobileNetV3
 from search_spaces.ofa_mbv3.supernet import (
     SupernetConfig,
     build_supernet,
@@ -157,7 +157,7 @@ def train_supernet(options: SupernetOptions) -> Path:
 
 def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:
     """One pass over the training images; returns the largest subnet's mean loss."""
-    space = search_spaces.get("ofa_mbv3")
+    space = OFAMobileNetV3()
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
     batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)

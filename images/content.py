@@ -10,20 +10,11 @@ from engine.errors import UserError
 from engine.files import content_digest
 from images.features import Features
 from images.source import ImageSource
-from meta_train.tuples import Tuples
-from search_spaces import SearchSpace
 
 
 def features_digest(features: Features) -> str:
     """Of the features, their classes and what made them."""
     return content_digest(features.images, features.counts, features.class_names, features.extractor)
-
-
-def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
-    """Of the architectures, their accuracies, tasks and split."""
-    texts = [space.to_text(arch) for arch in tuples.archs]
-    split = tuples.split, len(tuples.validation)
-    return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)
 
 
 def images_digest(source: ImageSource, numbers: torch.Tensor) -> str:

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
 from typing_extensions import TypedDict
 

@@ -1,0 +1,52 @@
+"""From a dataset's images to its features file."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from engine.cli import default_mirror
+from engine.errors import UserError
+from engine.runs import choose_device, keep_freed_memory, say
+from images.downsampled_imagenet import extract_imagenet32, working_folder
+from images.folders import EXTENSIONS, listing_digest
+from images.locate import open_source
+from images.options import ProcessOptions
+from images.source import ExtractOptions, extract
+
+
+def process(options: ProcessOptions) -> Path:
+    """Write the features file of a dataset; returns it.
+
+    Raises:
+        UserError: images are missing, too many are unreadable, or the file exists already.
+    """
+    keep_freed_memory()
+    target = options.target
+    if target.exists() and not options.overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it.")
+    device = choose_device(options.gpu)
+    how = ExtractOptions(
+        options.extractor, device, options.batch_size, options.num_workers, first_size=options.first_size
+    )
+    if options.dataset == "imagenet32":
+        if options.image_folder is None:
+            raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
+        if options.first_size is not None:
+            raise UserError("--first-size does not go with imagenet32, whose images have 32 x 32 pixels already.")
+        limit = (options.max_per_class, options.seed)
+        features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
+    else:
+        o = options
+        source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
+        if o.split == "test":
+            say("These are the images that train_arch and evaluation test networks on: search with others.")
+        features = extract(source, source.select(options.max_per_class, options.seed), how)
+        if o.image_folder is not None:
+            features = replace(features, listing=listing_digest(o.image_folder, EXTENSIONS))
+    features.save(target)
+    shutil.rmtree(working_folder(target), ignore_errors=True)
+    say(
+        f"{target}: {len(features.images)} images of {features.num_classes} classes, {features.dim} features each "
+        f"({features.extractor})"
+    )
+    return target

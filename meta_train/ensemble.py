@@ -1,0 +1,66 @@
+"""Join trained predictors to one checkpoint: python -m meta_train.ensemble A.pt B.pt TARGET.pt"""
+
+import argparse
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from engine.cli import run
+from engine.errors import UserError
+from engine.files import shown
+from engine.schema import check, check_sizes, check_state, without_memory
+from meta_train.checkpoints import PUBLISHED, Checkpoint, check_target, read_checkpoint
+from predictor.model import PredictorConfig, PredictorModel
+
+
+def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
+    """One checkpoint of several predictors, without their training states.
+
+    Raises:
+        UserError: there is one alone, or one of the authors', or they differ in configuration, search space, features
+            or scale of accuracies.
+    """
+    if len(checkpoints) < 2:
+        raise UserError(f"One predictor ({sources[0]}) is no ensemble: name two or more, then the file to write.")
+    for checkpoint, source in zip(checkpoints, sources, strict=True):
+        if checkpoint.history.get("names") == PUBLISHED:
+            raise UserError(
+                f"{source} is a checkpoint of the authors, which keeps no scale of its accuracies: predictors that "
+                "were trained here can be joined."
+            )
+    first = checkpoints[0]
+    for name in ("config", "search_space", "extractor", "target"):
+        for checkpoint, source in zip(checkpoints, sources, strict=True):
+            if getattr(checkpoint, name) != getattr(first, name):
+                raise UserError(f"{source} has another {name} than {sources[0]}: they cannot be joined.")
+    mend = "Train it first."
+    config = check(sources[0], first.config, PredictorConfig, "a predictor", mend)
+    if config.members > 1:
+        raise UserError(f"{sources[0]} is an ensemble already: join its members.")
+    for checkpoint, source in zip(checkpoints, sources, strict=True):
+        check_sizes(source, checkpoint.state, asdict(config), mend)
+        model = without_memory(lambda: PredictorModel(config))
+        check_state(source, checkpoint.state, model, "its configuration", mend)
+    state = {f"members.{i}.{name}": t for i, c in enumerate(checkpoints) for name, t in c.state.items()}
+    made_by = {f"member_{i}": str(c.history.get("command")) for i, c in enumerate(checkpoints)}
+    config = asdict(replace(config, members=len(checkpoints)))
+    return replace(first, config=config, state=state, metrics={}, history=first.history | made_by, training={})
+
+
+def main(args: argparse.Namespace) -> None:
+    check_target(args.target, args.sources, args.overwrite)
+    checkpoints = [read_checkpoint(source, "predictor", "Train it first.") for source in args.sources]
+    join(checkpoints, args.sources).save(args.target)
+    print(f"{shown(Path(args.target))}: {len(checkpoints)} predictors")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+", help="checkpoints of the members")
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), main))
