@@ -83,10 +83,11 @@ def training_step(
     space: SearchSpace,
     D: int,
     device: torch.device,
-    batch: int = BATCH,
+    batch: int | None = None,
     draw: Callable[[], torch.Tensor] | None = None,
 ) -> Callable[[], None]:
-    """One step of Adam on a batch that is already drawn, or that `draw` draws."""
+    """One step of Adam on a batch (default of `BATCH`) that is already drawn, or that `draw` draws."""
+    batch = batch or BATCH
     rng = random_generator(0)
     graphs = space.encode(space.sample(batch, rng)).to(device)
     drawn = torch.randn(batch, 20, S, D, generator=rng).to(device)

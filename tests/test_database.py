@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -190,51 +189,58 @@ def test_an_interrupted_shard_is_continued(world, build):
     assert results() == whole
 
 
-def test_a_killed_build_loses_nothing(world, build):
-    command = [sys.executable, str(ROOT / "build_database.py"), *BUILD.replace("tasks 3", "tasks 200").split()]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    path, deadline = shard_file(SHARDS, 0), time.monotonic() + 60
-    while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") > 3):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    _, found, _ = read_shard(path)
-    assert len(found) >= 3
-    assert {record["number"] for record in found} == set(range(len(found)))
+KILLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+import build_database
+from database.shards import ShardWriter
+from engine.cli import run
+append = ShardWriter.append
+def killed(writer, record):
+    if len(writer.done) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(writer, record)
+ShardWriter.append = killed
+run(build_database.build_parser(), build_database.dispatch, sys.argv[1:])
+"""
 
 
-def ray_workers(folder):
-    """Processes that measure for a command started in `folder`."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if (path / "cwd").resolve() == folder and b"ray::measure" in (path / "cmdline").read_bytes():
-                found.append(int(path.name))
-        except OSError:  # it has ended
-            continue
-    return found
+def test_a_killed_build_loses_nothing(world):
+    """A process that the system kills when it has measured its fourth task and written three."""
+    command = [sys.executable, "-c", KILLED, *BUILD.replace("tasks 3", "tasks 5").split()]
+    process = subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    _, found, _ = read_shard(shard_file(SHARDS, 0))
+    assert [record["number"] for record in found] == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_ray_worker_that_dies_is_replaced(world, build):
-    """Two workers, one killed on the way: the results are those of this process alone."""
+def test_a_ray_worker_that_dies_is_replaced(world, build, monkeypatch):
+    """Two workers, of which the one that measures the second task is killed once: results as of this process alone."""
     pytest.importorskip("ray")
-    line = BUILD.replace("tasks 3", "tasks 30")
-    command = [sys.executable, str(ROOT / "build_database.py"), *line.split(), "--num-workers", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    path, killed, deadline = shard_file(SHARDS, 0), None, time.monotonic() + 300
-    while killed is None and time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") > 2 and (workers := ray_workers(world)):
-            killed = workers[0]
-            os.kill(killed, signal.SIGKILL)
-        time.sleep(0.01)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert killed is not None
+    import database.workers
+
+    marker = str(world / "killed")
+
+    def measure_or_die(options, item):
+        from database.workers import measure  # of the worker's process
+
+        if item.number == 1 and not os.path.exists(marker):
+            open(marker, "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return measure(options, item)
+
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # however little memory other programs leave
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(database.workers, "measure", measure_or_die)
+        code, err = build(f"{BUILD} --num-workers 2")
+    assert code == 0, err
+    assert Path(marker).is_file()
     with_ray = results()
-    path.unlink()
-    assert build(line)[0] == 0
+    shard_file(SHARDS, 0).unlink()
+    assert build(BUILD)[0] == 0
     assert results() == with_ray
 
 
