@@ -22,9 +22,9 @@ import search_spaces
 from benchmarks import features, memory, process, quality, speed, startup, study, subnets, train_arch, validation
 from engine.cli import run
 from generator.model import GeneratorConfig, GeneratorModel
+from images import downsampled_imagenet
 from meta_train.checkpoints import Checkpoint, read_checkpoint
 from predictor.model import PredictorConfig, PredictorModel
-from tasks import imagenet32
 
 RNG = np.random.default_rng(0)
 
@@ -100,7 +100,7 @@ def test_startup(bench):
 
 @pytest.mark.usefixtures("run_here")
 def test_process(bench, monkeypatch):
-    monkeypatch.setattr(imagenet32, "NUM_CLASSES", 5)
+    monkeypatch.setattr(downsampled_imagenet, "NUM_CLASSES", 5)
     monkeypatch.setenv("TORCH_HOME", "unused")  # the benchmark sets it
     out = bench(process, process.measure, "--images 16 --imagenet32-images 60")
     assert out.count("images/s:") == 2

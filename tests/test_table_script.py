@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
 from search_spaces.nasbench201 import make_table as script
+
+ROOT = Path(__file__).parents[1]
 
 SPLITS = {
     "cifar10": ["ori-test"],
