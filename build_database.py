@@ -51,11 +51,12 @@ def dispatch(args: argparse.Namespace) -> None:
     args.search_space = getattr(args, "search_space", "ofa_mbv3")
     check_options(args)
 
-    from engine.runs import choose_device, say
+    from engine.messages import log
+    from engine.runs import choose_device
 
     common = fill(CommonOptions, args)
     if args.model_name == "generator" and args.collect:
-        say("The generator's database is written whole: there is nothing to collect.")
+        log.info("The generator's database is written whole: there is nothing to collect.")
     elif args.model_name == "generator":
         from database.generator import build
 

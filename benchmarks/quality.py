@@ -24,7 +24,8 @@ from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
 from engine.files import ROOT, write_json
-from engine.runs import choose_device, provenance, random_generator, say
+from engine.messages import log
+from engine.runs import choose_device, provenance, random_generator
 from generator.generate import GRAPHS_PER_ROUND, decode_round
 from images.features import Features, find_features, load_features
 from meta_test import report
@@ -307,7 +308,7 @@ def measure(args: argparse.Namespace) -> None:
         path = Path(args.output) / f"{section}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"history": history, "result": result}, indent=None)
-        say(f"{path}: {time.perf_counter() - start:.0f} s")
+        log.info(f"{path}: {time.perf_counter() - start:.0f} s")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,8 +15,9 @@ from database.shards import ShardWriter, read_shard, shard_file, shard_files
 from database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from engine.errors import UserError
 from engine.files import file_digest, save_torch
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import random_generator, say
+from engine.runs import random_generator
 from images.features import find_features, load_features
 from meta_train.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
 from search_spaces import SearchSpace
@@ -52,7 +53,7 @@ def build_shards(options: ShardOptions) -> None:
                 writers[item.shard].append(record)
                 peak = max(peak, result["peak_gb"])
                 bar.update()
-    say(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
+    log.info(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
 
 
 def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
@@ -113,7 +114,7 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     for path, header, records in found:
         missing = header["num_tasks"] - len(records)
         note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
-        say(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
+        log.info(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
         for record in sorted(records, key=lambda record: record["number"]):  # not in the order they were finished
             texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
             accuracy += record["accuracy"]
@@ -129,7 +130,7 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     supernet = found[0][1].get("sizes", {})  # shards of earlier versions do not say
     written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation, sizes=supernet)
     sizes = [len(classes) for classes in tasks]
-    say(
+    log.info(
         f"{written}: {len(texts)} architectures on {len(tasks)} tasks of {min(sizes)} to {max(sizes)} classes, "
         f"accuracy {np.mean(accuracy):.2f} +- {np.std(accuracy):.2f} %"
     )

@@ -7,8 +7,9 @@ import torch
 
 import search_spaces
 from engine.errors import UserError
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import keep_freed_memory, random_generator, say
+from engine.runs import keep_freed_memory, random_generator
 from images.features import Features, check_extractor, draw_images, find_features, load_features
 from meta_train.models import find_checkpoint, load_model, supernet_sizes
 from meta_train.options import BuildOptions
@@ -58,7 +59,7 @@ def build(options: BuildOptions) -> None:
     numbers = torch.arange(len(tasks))
     sizes = supernet_sizes(checkpoint)
     written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
-    say(
+    log.info(
         f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
         f"{accuracy.mean():.2f} % on average"
     )

@@ -73,7 +73,7 @@ def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[t
 
 
 def _explain(error: Exception) -> None:
-    """Raise the error that a user can mend, where memory is what was missing."""
+    """Raise the error that a user can hint, where memory is what was missing."""
     words = str(error).lower()
     if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
         raise UserError(f"A worker ran out of memory. {FEWER}") from error
@@ -128,7 +128,7 @@ def gpu_share(num_workers: int, num_gpus: int) -> float:
 
 
 def _reach(address: str | None) -> None:
-    """Complain about a machine that does not answer, which Ray would wait minutes for."""
+    """Refuse a machine that does not answer, which Ray would wait minutes for."""
     found = re.fullmatch(r"(?:ray://)?(?P<host>[^/:]+):(?P<port>\d{1,5})", address or "")
     if found is None:
         return

@@ -1,14 +1,17 @@
 """What the command-line programs share."""
 
 import argparse
+import logging
 import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from engine.errors import UserError
+from engine.messages import log
 
 USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
@@ -96,18 +99,37 @@ def mirror_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_message_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--quiet`, `--verbose` and `--debug`."""
+    group = parser.add_argument_group("messages").add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="results and errors alone")
+    group.add_argument("--verbose", action="store_true", help="more messages")
+    group.add_argument("--debug", action="store_true", help="more messages, and the traceback of an error")
+
+
+def set_messages(args: argparse.Namespace) -> bool:
+    """Take the options of messages out of `args` and follow them; returns whether tracebacks are wanted."""
+    quiet, verbose, debug = (vars(args).pop(name) for name in ("quiet", "verbose", "debug"))
+    log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose or debug else logging.INFO)
+    return debug
+
+
 def run(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
-    """Parse, run, and turn errors that users can mend into one paragraph and exit code 2."""
+    """Parse, run, and turn errors that users can hint into one paragraph and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    add_message_options(parser)
     args = parser.parse_args(argv)
+    debug = set_messages(args)
     try:
         command(args)
     except UserError as error:
-        return _complain(str(error))
+        if debug:
+            traceback.print_exc()
+        return _report_error(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED_CODE
@@ -116,10 +138,10 @@ def run(
         return BROKEN_PIPE_CODE
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
-            return _complain(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
+            return _report_error(f"Memory is not enough ({_first_line(error)}). {smaller_options(parser, args)}")
         if not isinstance(error, OSError):
             raise
-        return _complain(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+        return _report_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     return 0
 
 
@@ -129,7 +151,7 @@ def not_a_program(command: str) -> NoReturn:
     sys.exit(USER_ERROR_CODE)
 
 
-def _complain(text: str) -> int:
+def _report_error(text: str) -> int:
     """Print an error as one paragraph; returns the exit code."""
     print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return USER_ERROR_CODE

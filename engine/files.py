@@ -86,11 +86,11 @@ def save_torch(path: str | Path, value: Any) -> None:
     atomic_write(path, lambda temporary: torch.save(value, temporary))
 
 
-def load_torch(path: str | Path, mend: str, allow_pickle: bool = False, mapped: bool = False) -> Any:
+def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: bool = False) -> Any:
     """Read a `.pt` file safely.
 
     Args:
-        mend: what to do when the file is missing or damaged, a sentence.
+        hint: what to do when the file is missing or damaged, a sentence.
         allow_pickle: also accept igraph graphs and NumPy values, which a plain tensor file does not hold. Nothing
             else is ever unpickled.
         mapped: map a large file into memory where its format allows. While its tensors live it must not be replaced:
@@ -101,7 +101,7 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False, mapped: 
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {mend}")
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
     try:
         with _pickle_globals() if allow_pickle else nullcontext():
             try:
@@ -113,9 +113,9 @@ def load_torch(path: str | Path, mend: str, allow_pickle: bool = False, mapped: 
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
-        raise UserError(f"{path} is damaged ({_first_line(error)}). {mend}") from error
+        raise UserError(f"{path} is damaged ({_first_line(error)}). {hint}") from error
     except Exception as error:  # torch.load raises all sorts for files that are not whole
-        raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {mend}") from error
+        raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {hint}") from error
 
 
 def file_digest(path: str | Path) -> str:
@@ -141,7 +141,7 @@ def identity_key(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def shown(path: str | Path) -> str:
+def display_path(path: str | Path) -> str:
     """A path as messages and records name it, text in any case; shipped files relative to the repository."""
     path = Path(path)
     path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path

@@ -17,7 +17,7 @@ def option(
     *names: str,
     type: Callable[[str], Any] | None = None,
     choices: tuple[str, ...] | None = None,
-    shown: str | None = None,
+    default_text: str | None = None,
 ) -> Any:
     """A field that is an option, `--field-name` on the command line.
 
@@ -26,11 +26,11 @@ def option(
         text: the help, to which the default is added.
         names: further names, for example "--bound".
         type: of argparse, from text to the value.
-        shown: how the help shows the default, where that is not its text.
+        default_text: how the help shows the default, where that is not its text.
     """
-    if shown is None and default is not MISSING and default not in (None, False, ""):
-        shown = str(default)
-    metadata = {"help": f"{text} (default {shown})" if shown else text, "names": names, "type": type}
+    if default_text is None and default is not MISSING and default not in (None, False, ""):
+        default_text = str(default)
+    metadata = {"help": f"{text} (default {default_text})" if default_text else text, "names": names, "type": type}
     return field(default=default, metadata=metadata | {"choices": choices})
 
 

@@ -66,7 +66,7 @@ def from_environment() -> Processes:
 
 
 def check_alone() -> None:
-    """Complain where several processes were started for a mode that uses one.
+    """Raise a UserError where several processes were started for a mode that uses one.
 
     Raises:
         UserError: `torchrun` started several.
@@ -76,7 +76,7 @@ def check_alone() -> None:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+def process_group(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     """Join the processes that `torchrun` started, if it did; yields this one and its device.
 
     Training steps keep PyTorch's limit of minutes, after which a peer counts as lost. Waiting for the first process

@@ -12,13 +12,9 @@ from typing import Any
 import torch
 
 from engine.errors import UserError
-from engine.files import shown
+from engine.files import display_path
+from engine.messages import log
 from engine.processes import from_environment
-
-
-def say(text: str) -> None:
-    """Tell the user something on standard error, which leaves standard output to results."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def choose_device(gpu: str | None) -> torch.device:
@@ -35,7 +31,7 @@ def choose_device(gpu: str | None) -> torch.device:
     if not gpu.isdigit():
         raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
     if not torch.cuda.is_available():
-        say(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
+        log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
         return torch.device("cpu")
     if int(gpu) >= torch.cuda.device_count():
         raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
@@ -90,7 +86,7 @@ def cosine(done: float) -> float:
 
 def command_line() -> str:
     """The command that runs, as one would type it."""
-    return shlex.join(["python", shown(Path(sys.argv[0])), *sys.argv[1:]])
+    return shlex.join(["python", display_path(Path(sys.argv[0])), *sys.argv[1:]])
 
 
 def provenance(seed: int, **sources: Any) -> dict[str, Any]:
@@ -112,6 +108,6 @@ class TextLog:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, text: str) -> None:
-        say(text)
+        log.info(text)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")

@@ -140,13 +140,13 @@ def _adapter(schema: Any) -> TypeAdapter:
     return TypeAdapter(schema)
 
 
-def check(path: str | Path, value: Any, schema: Any, what: str, mend: str, format: str | None = None) -> Any:
+def check(path: str | Path, value: Any, schema: Any, what: str, hint: str, format: str | None = None) -> Any:
     """The content `value` of a file as its schema has it.
 
     Args:
         schema: a type that pydantic knows, a dataclass for example, which is then what is returned.
         what: the file should be, such as "a features file".
-        mend: what to do when it is not, a sentence.
+        hint: what to do when it is not, a sentence.
         format: what the file's field `format` must be, which is no field of the schema; None where it has none.
 
     Raises:
@@ -155,12 +155,12 @@ def check(path: str | Path, value: Any, schema: Any, what: str, mend: str, forma
     if format is not None:
         found = value.get("format") if isinstance(value, dict) else value
         if not isinstance(found, str) or found != format:
-            raise UserError(f"{path} is not {what}: its format is {describe(found)}, but should be {format!r}. {mend}")
+            raise UserError(f"{path} is not {what}: its format is {describe(found)}, but should be {format!r}. {hint}")
         value = {name: field for name, field in value.items() if name != "format"}
     try:
         return _adapter(schema).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{path} is not {what}: {_sentence(error.errors(include_url=False))}. {mend}") from error
+        raise UserError(f"{path} is not {what}: {_sentence(error.errors(include_url=False))}. {hint}") from error
 
 
 def parse_json(text: str) -> Any:
@@ -175,7 +175,7 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def read_json(path: str | Path, schema: Any, what: str, mend: str) -> Any:
+def read_json(path: str | Path, schema: Any, what: str, hint: str) -> Any:
     """Read a JSON file, and `check` it.
 
     Raises:
@@ -184,8 +184,8 @@ def read_json(path: str | Path, schema: Any, what: str, mend: str) -> Any:
     try:
         value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not {what} ({type(error).__name__}: {error}). {mend}") from error
-    return check(path, value, schema, what, mend)
+        raise UserError(f"{path} is not {what} ({type(error).__name__}: {error}). {hint}") from error
+    return check(path, value, schema, what, hint)
 
 
 def _sentence(errors: list[Any]) -> str:
@@ -224,7 +224,7 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[str, float], mend: str) -> None:
+def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[str, float], hint: str) -> None:
     """Refuse sizes of a model that parameters `state` cannot have, before a model of such sizes is built.
 
     Raises:
@@ -233,10 +233,10 @@ def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[st
     largest = max(len(state), *(size for tensor in state.values() for size in tensor.shape))
     for name, size in sizes.items():
         if size > largest:
-            raise UserError(f"{path} is damaged: its {name} is {size:g}, but its parameters are smaller. {mend}")
+            raise UserError(f"{path} is damaged: its {name} is {size:g}, but its parameters are smaller. {hint}")
 
 
-def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Module, whose: str, mend: str) -> None:
+def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Module, whose: str, hint: str) -> None:
     """Compare parameters with a model's, which may be on the meta device: names, shapes, and whether integers.
 
     Args:
@@ -258,7 +258,7 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
     problems += [f"{name} is negative" for name, tensor in variances.items() if bool((tensor < 0).any())]
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {mend}")
+        raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {hint}")
 
 
 def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
@@ -267,7 +267,7 @@ def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def check_form(path: str | Path, found: Any, wanted: Any, name: str, mend: str) -> None:
+def check_form(path: str | Path, found: Any, wanted: Any, name: str, hint: str) -> None:
     """Compare a saved state with one that a program has made: keys, lengths, shapes and kinds of values.
 
     Args:
@@ -278,13 +278,13 @@ def check_form(path: str | Path, found: Any, wanted: Any, name: str, mend: str) 
     """
     if not _same_form(found, wanted):
         expected = describe(wanted)
-        raise UserError(f"{path} is damaged: {name} is {describe(found)}, but should be like {expected}. {mend}")
+        raise UserError(f"{path} is damaged: {name} is {describe(found)}, but should be like {expected}. {hint}")
     if isinstance(wanted, dict):
         for key, value in wanted.items():
-            check_form(path, found[key], value, f"{name}[{key!r}]", mend)
+            check_form(path, found[key], value, f"{name}[{key!r}]", hint)
     elif isinstance(wanted, list | tuple):
         for place, (item, value) in enumerate(zip(found, wanted, strict=True)):
-            check_form(path, item, value, f"{name}[{place}]", mend)
+            check_form(path, item, value, f"{name}[{place}]", hint)
 
 
 def _same_form(found: Any, wanted: Any) -> bool:
@@ -306,16 +306,16 @@ def _same_form(found: Any, wanted: Any) -> bool:
     return not isinstance(wanted, list | tuple) or len(found) == len(wanted)
 
 
-def check_rng(path: str | Path, found: Any, rng: torch.Generator, mend: str) -> None:
+def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
     """Raise a UserError unless `found` is a state that random generators like `rng` can take."""
-    check_form(path, found, rng.get_state(), "rng", mend)
+    check_form(path, found, rng.get_state(), "rng", hint)
     try:
         torch.Generator(rng.device).set_state(found)
     except RuntimeError as error:
-        raise UserError(f"{path} is damaged: its state of the random generator is none. {mend}") from error
+        raise UserError(f"{path} is damaged: its state of the random generator is none. {hint}") from error
 
 
-def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimizer, mend: str) -> None:
+def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimizer, hint: str) -> None:
     """Compare a saved optimiser's state with that of `optimizer`, which may not have made a step yet.
 
     Raises:
@@ -332,4 +332,4 @@ def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimiz
         for number in (made if isinstance(made, dict) else {})
         if type(number) is int and 0 <= number < len(parameters)
     }
-    check_form(path, found, optimizer.state_dict() | {"state": wanted}, "optimizer", mend)
+    check_form(path, found, optimizer.state_dict() | {"state": wanted}, "optimizer", hint)

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import remove_temporaries, write_json
-from engine.runs import say
+from engine.messages import log
 from engine.schema import Facts, read_json
 
 RECORD, LOCK = "run.json", ".lock"
@@ -73,7 +73,9 @@ class TrainingRun:
                     f"Another process trains in {self.folder}: wait, or give another --save-path."
                 ) from error
             except NotImplementedError:
-                say(f"{self.folder} is on a file system without locks: see to it that no other process trains there.")
+                log.info(
+                    f"{self.folder} is on a file system without locks: see to it that no other process trains there."
+                )
             try:
                 remove_temporaries(self.folder)
                 self._check_earlier()
@@ -85,7 +87,7 @@ class TrainingRun:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.lock.release()
         if kind is KeyboardInterrupt and self.first and self._earlier():
-            say(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
+            log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
         """Continue the earlier run where `resume` says so, else begin a new one in place of it.
@@ -109,7 +111,7 @@ class TrainingRun:
         write_json(path, record)
 
     def check(self, identity: Any, path: Path) -> None:
-        """Complain unless `identity`, which the file `path` holds, is this run's.
+        """Raise a UserError unless `identity`, which the file `path` holds, is this run's.
 
         Raises:
             UserError: it is another one's, or there is none.
@@ -138,4 +140,4 @@ class TrainingRun:
         if self.resume and not earlier:
             if not self.may_begin:
                 raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
-            say(f"Nothing to resume in {self.folder}: a new run begins.")
+            log.info(f"Nothing to resume in {self.folder}: a new run begins.")

@@ -31,11 +31,11 @@ class Chosen:
     image_size: int | None = None
 
 
-def searched(folder: Path, mend: str) -> list[Chosen]:
+def searched(folder: Path, hint: str) -> list[Chosen]:
     """The architectures of a meta-test's first run, best predicted first.
 
     Args:
-        mend: how to make the ranking, a sentence that ends in the command.
+        hint: how to make the ranking, a sentence that ends in the command.
 
     Raises:
         UserError: the ranking is missing or damaged.
@@ -43,14 +43,14 @@ def searched(folder: Path, mend: str) -> list[Chosen]:
     space = search_spaces.get("ofa_mbv3")
     path = folder / "best_arch" / "ranking_run_1.csv"
     if not path.is_file():
-        raise UserError(f"{path} is missing. {mend}")
+        raise UserError(f"{path} is missing. {hint}")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
-        raise UserError(f"{path} is damaged ({error}). {mend}") from error
+        raise UserError(f"{path} is damaged ({error}). {hint}") from error
     if not found:
-        raise UserError(f"{path} holds no architectures. {mend}")
+        raise UserError(f"{path} holds no architectures. {hint}")
     return found
 
 
@@ -87,9 +87,9 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
         UserError: the file is missing or damaged, or its network is none of this space.
     """
     space = search_spaces.get("ofa_mbv3")
-    what, mend = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
-    value = read_json(path, dict[Text, Any], what, mend)
-    config = check(path, value, _Network if "blocks" in value else _Subnet, what, mend)
+    what, hint = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
+    value = read_json(path, dict[Text, Any], what, hint)
+    config = check(path, value, _Network if "blocks" in value else _Subnet, what, hint)
     try:
         if "blocks" in config:
             arch = _from_blocks(config["blocks"])
@@ -97,7 +97,7 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
             arch = {name: _padded(config[name], config["d"]) for name in ("ks", "e")} | {"d": config["d"]}
         arch = space.from_text(str(arch))
     except ValueError as error:  # a UserError is one
-        raise UserError(f"{path} is not {what}: {error}. {mend}") from error
+        raise UserError(f"{path} is not {what}: {error}. {hint}") from error
     size, width = config.get("r"), config.get("w", width_mult)
     if width != width_mult:
         raise UserError(f"{path} is of a supernet {width:g} wide, but --supernet is {width_mult:g} wide.")

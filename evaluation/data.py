@@ -88,7 +88,7 @@ def load_fine_tuning_data(
 
 
 def training_transform(name: str, image_size: int, cutout: int) -> Callable[[Image.Image], torch.Tensor]:
-    """Random crop, mirror, AutoAugment and cutout (SPEC section 5)."""
+    """Random crop, mirror, AutoAugment and cutout, as NSGANetV2 (Lu et al., ECCV 2020)."""
     policy = v2.AutoAugmentPolicy.CIFAR10 if name in CIFAR else v2.AutoAugmentPolicy.IMAGENET
     return v2.Compose(
         [

@@ -96,12 +96,12 @@ def choose(options: EvaluationOptions, width_mult: float) -> list[Chosen]:
     if options.model_config:
         return [read_model_config(options.model_config, width_mult)]
     folder = Path(options.save_path) / space.results_folder / "meta_test" / options.data_name
-    mend = (
+    hint = (
         f"Search with: python main.py --model generator --search-space {space.name} --test --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
         + (f" --image-folder {options.image_folder}" if options.image_folder else "")
     )
-    return searched(folder / str(options.num_gen_arch), mend)
+    return searched(folder / str(options.num_gen_arch), hint)
 
 
 def identify(

@@ -1,4 +1,4 @@
-"""Fine-tune a subnet by the published protocol (SPEC section 5; that of NSGANetV2, Lu et al., ECCV 2020).
+"""Fine-tune a subnet by the published protocol (that of NSGANetV2, Lu et al., ECCV 2020).
 
 Dimensions: B images of a batch, K classes.
 """
@@ -75,7 +75,7 @@ def _drop_path(rate: float) -> Callable:
     return lambda module, inputs, output: stochastic_depth(output, rate, "row", module.training)
 
 
-def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[str], None]) -> dict[str, float]:
+def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; the weights kept are those of the best epoch by validation accuracy.
 
     Order and augmentation of an epoch depend on seed and epoch alone, not on how many processes read images, so a run
@@ -102,7 +102,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, log: Callable[[s
             save_torch(path, best)
         run.epoch = epoch + 1
         run.save()
-        log(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
+        record(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
     last = accuracy(run.network, test_images)
     run.network.load_state_dict(read_best(run, path)["network"])
     test = accuracy(run.network, test_images)
@@ -115,9 +115,9 @@ def read_best(run: Run, path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged or of another network.
     """
-    mend = "Start anew with --overwrite."
-    best = check(path, load_torch(path, mend), Best, "the best epoch of a fine-tuning", mend)
-    check_state(path, best["network"], run.network, "its architecture", mend)
+    hint = "Start anew with --overwrite."
+    best = check(path, load_torch(path, hint), Best, "the best epoch of a fine-tuning", hint)
+    check_state(path, best["network"], run.network, "its architecture", hint)
     return best
 
 

@@ -25,8 +25,8 @@ from filelock import FileLock
 from engine.cli import MIRROR_VARIABLE, mirror_option, run
 from engine.errors import UserError
 from engine.files import write_text
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import say
 from get_files.manifest import PublishedFile
 
 CHUNK = 1 << 20  # bytes of a file read at a time
@@ -156,9 +156,11 @@ def _have(target: Path, file: PublishedFile) -> bool:
     try:
         verify(target, file)
     except Damaged as error:
-        say(f"{target} is there but damaged: {error}. Fetching it anew; it is replaced when the new file is whole.")
+        log.info(
+            f"{target} is there but damaged: {error}. Fetching it anew; it is replaced when the new file is whole."
+        )
         return False
-    say(f"{target} is there and whole.")
+    log.info(f"{target} is there and whole.")
     return True
 
 
@@ -173,17 +175,17 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
     part = Path(f"{target}.part")
     address = f"{mirror.rstrip('/')}/{file.target}" if mirror else file.address
     host = urlsplit(address).netloc
-    mend = _by_hand(file, target)
+    hint = _by_hand(file, target)
     if host in dead_hosts:
-        raise UserError(f"{address}: {NO_CONNECTION}, as a moment ago. {mend}")
+        raise UserError(f"{address}: {NO_CONNECTION}, as a moment ago. {hint}")
     failures = damages = absences = 0
     reached = part.stat().st_size if part.is_file() else 0
     while True:
         try:
             if mirror and "://" not in mirror:
-                _copy(Path(address), part, mend)
+                _copy(Path(address), part, hint)
             else:
-                _transfer(address, part, file, mend)
+                _transfer(address, part, file, hint)
             verify(part, file)
             break
         except (TryAgain, requests.RequestException) as error:
@@ -200,13 +202,13 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
         if failures >= MAX_FAILURES or damages >= MAX_DAMAGES:
             if absences >= MAX_FAILURES:
                 dead_hosts.add(host)
-            raise UserError(f"{failure}. {mend}")
+            raise UserError(f"{failure}. {hint}")
         wait = BACK_OFF * 2 ** (failures - 1)
-        say(f"{failure}. Trying again in {wait:g} s.")
+        log.info(f"{failure}. Trying again in {wait:g} s.")
         time.sleep(wait)
     os.replace(part, target)
     _meta(part).unlink(missing_ok=True)
-    say(f"{target}: {target.stat().st_size:,} bytes, verified.")
+    log.info(f"{target}: {target.stat().st_size:,} bytes, verified.")
 
 
 def _reason(error: Exception) -> str:
@@ -227,13 +229,13 @@ def _meta(part: Path) -> Path:
     return Path(f"{part}.json")
 
 
-def _copy(source: Path, part: Path, mend: str) -> None:
+def _copy(source: Path, part: Path, hint: str) -> None:
     if not source.is_file():
-        raise UserError(f"The mirror has no {source}. {mend}")
+        raise UserError(f"The mirror has no {source}. {hint}")
     shutil.copyfile(source, part)
 
 
-def _transfer(address: str, part: Path, file: PublishedFile, mend: str) -> None:
+def _transfer(address: str, part: Path, file: PublishedFile, hint: str) -> None:
     """Get `address` into `part`, going on where an earlier transfer of the same content ended."""
     done, headers, known = 0, {"Accept-Encoding": "identity"}, {}
     if part.is_file() and _meta(part).is_file():
@@ -249,9 +251,9 @@ def _transfer(address: str, part: Path, file: PublishedFile, mend: str) -> None:
                 _discard(part)
             raise TryAgain(f"the server answered {response.status_code} {response.reason}")
         if response.status_code not in (200, 206):
-            raise UserError(f"{address}: the server answered {response.status_code} {response.reason}. {mend}")
+            raise UserError(f"{address}: the server answered {response.status_code} {response.reason}. {hint}")
         if "text/html" in response.headers.get("Content-Type", ""):
-            raise UserError(f"{address} sent an HTML page and not {file.name}: it may have moved. {mend}")
+            raise UserError(f"{address} sent an HTML page and not {file.name}: it may have moved. {hint}")
         done = done if response.status_code == 206 else 0
         length = _expected_length(response, done)
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
@@ -323,7 +325,7 @@ def extract(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise UserError(f"{archive} cannot be extracted: {error}. Remove it and fetch it again.") from error
     write_text(marker, json.dumps(stamp))
-    say(f"{archive} extracted to {folder}.")
+    log.info(f"{archive} extracted to {folder}.")
 
 
 def is_extracted(file: PublishedFile, data_path: str | Path) -> bool:
@@ -368,7 +370,7 @@ def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str
         try:
             fetch(file, mirror, data_path, dead_hosts)
         except UserError as error:
-            say(str(error))
+            log.info(str(error))
             failed.append((file, error))
     if failed:
         names = ", ".join(file.name for file, _ in failed)

@@ -68,7 +68,7 @@ class GraphBatch:
         )
 
 
-def is_single_path_dag(graphs: GraphBatch) -> torch.Tensor:
+def is_single_source_single_sink(graphs: GraphBatch) -> torch.Tensor:
     """The DAG rules that both search spaces share (D-VAE's `is_valid_DAG`).
 
     A graph passes when vertex 0 is its only input, its last vertex its only output, and no other vertex

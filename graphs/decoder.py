@@ -31,8 +31,8 @@ class GraphDecoder(nn.Module):
     def negative_log_likelihood(self, z: torch.Tensor, graphs: GraphBatch) -> torch.Tensor:
         """-log p(graphs | z) with teacher forcing, summed over the batch (MetaD2A eq. 5, first term).
 
-        The true states are known in advance. What vertex v has heard when edge (u, v) is decided are the
-        messages of its predecessors above u: an exclusive reversed cumulative sum, all pairs at once.
+        The true states are known in advance. The messages incoming at vertex v when edge (u, v) is decided are those of
+        its predecessors above u: an exclusive reversed cumulative sum, all pairs at once.
 
         Args:
             z: (B, Z).
@@ -54,8 +54,8 @@ class GraphDecoder(nn.Module):
 
     def _edge_nll(self, states, messages, gates, graphs: GraphBatch) -> torch.Tensor:
         sent = graphs.adj[..., None] * messages[:, :, None]  # (B, u, v, H)
-        heard = sent.flip(1).cumsum(1).flip(1) - sent  # messages from above u
-        partial = self.gru(gates[:, self.target], heard[:, self.source, self.target])  # (B, P, H)
+        incoming = sent.flip(1).cumsum(1).flip(1) - sent  # messages from above u
+        partial = self.gru(gates[:, self.target], incoming[:, self.source, self.target])  # (B, P, H)
         logits = self.add_edge(torch.cat([states[:, self.source], partial], dim=-1)).squeeze(-1)  # (B, P)
         truth = graphs.adj[:, self.source, self.target].to(logits.dtype)
         present = self._present(graphs)[:, self.target].to(logits.dtype)
@@ -94,15 +94,15 @@ class GraphDecoder(nn.Module):
             if v == N - 1:
                 break
             gates = self.gru.type_gates(types[:, v])  # (B, 3H)
-            heard = z.new_zeros(B, self.hs)
-            h = self.gru(gates, heard)
+            incoming = z.new_zeros(B, self.hs)
+            h = self.gru(gates, incoming)
             draws = torch.rand(v, B, generator=rng, device=device) if stochastic else z.new_full((v, B), 0.5)
             for u in range(v - 1, -1, -1):
                 hidden = F.relu(sources[u] + F.linear(h, target_half))  # (B, 4H)
                 edge = (self.add_edge[2](hidden).squeeze(-1).sigmoid() > draws[u]) & growing
                 adj[:, u, v] |= edge
-                heard = heard + edge[:, None] * messages[u]
-                h = self.gru(gates, heard)
+                incoming = incoming + edge[:, None] * messages[u]
+                h = self.gru(gates, incoming)
             messages.append(message(h, weight, bias[v]))
             sources.append(F.linear(h, source_half, self.add_edge[0].bias))
         return GraphBatch(types, adj, num_vertices)

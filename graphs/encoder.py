@@ -36,8 +36,8 @@ class Direction(nn.Module):
     def last_state_shared(self, graphs: GraphBatch) -> torch.Tensor:
         """State (B, H) of the vertex visited last, each distinct state computed once.
 
-        A vertex's state depends only on its type and on the states it hears from, so graphs that agree so far share
-        it. With a search space enumerated this saves about three quarters of the work. Without gradients.
+        A vertex's state depends only on its type and its predecessors' states, so graphs that agree so far share it.
+        With a search space enumerated this saves about three quarters of the work. Without gradients.
         """
         types, adj = self.visited(graphs)
         weight, bias = self.joined()
@@ -47,8 +47,8 @@ class Direction(nn.Module):
             senders = [u for u in range(v) if bool(adj[:, u, v].any())]
             key = types[:, v]
             for u in senders:  # pair keys one by one, so that they stay small and exact
-                heard = torch.where(adj[:, u, v], state_id[:, u] + 1, 0)
-                key = torch.unique(key * (len(messages[u]) + 1) + heard, return_inverse=True)[1]
+                incoming = torch.where(adj[:, u, v], state_id[:, u] + 1, 0)
+                key = torch.unique(key * (len(messages[u]) + 1) + incoming, return_inverse=True)[1]
             _, state_id[:, v] = torch.unique(key, return_inverse=True)
             num_states = int(state_id[:, v].max()) + 1
             numbers = torch.arange(len(key), device=key.device)

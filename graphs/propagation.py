@@ -58,13 +58,13 @@ def propagate(
 
     Args:
         gates: (P, B, N, 3H), input half of the GRU's gates, in the order in which vertices are visited.
-        adj: (P, B, N, N) bool, `adj[p, b, u, v]` says that v hears from u < v.
+        adj: (P, B, N, N) bool, `adj[p, b, u, v]` says that there is an edge u > v, u < v.
         init: (P, B, H), the state before the first vertex; zero when None.
         hidden: weights (P, 3H, H) and bias (P, 3H) of the GRU's hidden half.
         joined: weights (P, 2H, H) and bias (P, N, 2H) of the messages, by order of the visit.
 
     Returns:
-        States (N, P, B, H) and messages (N, P, B, H); that of the last vertex, which nobody hears, is left at zero.
+        States (N, P, B, H) and messages (N, P, B, H); the last vertex sends none: it is left at zero.
     """
     return _Propagate.apply(gates, adj.to(gates.dtype), init, *hidden, *joined)
 
@@ -95,7 +95,7 @@ class _Propagate(torch.autograd.Function):
             reset, update = reset_update[v].chunk(2, dim=-1)
             torch.tanh(torch.addcmul(gates[:, :, v, 2 * H :], reset, new_hidden[v]), out=new[v])
             torch.lerp(new[v], incoming[v], update, out=states[v])
-            if v == N - 1:  # nobody hears the last vertex
+            if v == N - 1:  # the last vertex has no outgoing edges
                 gate[v], mapped[v], messages[v] = 0, 0, 0
                 break
             product = torch.baddbmm(bias_m[:, v, None], states[v], across_m)  # (P, B, 2H)

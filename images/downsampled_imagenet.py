@@ -20,8 +20,8 @@ from typing_extensions import TypedDict
 
 from engine.errors import UserError
 from engine.files import atomic_write, load_torch, save_torch
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import say
 from engine.schema import Integer, check_form, read_json
 from images.extractors import IMAGE_SIZE, Extractor
 from images.features import Features
@@ -156,14 +156,14 @@ def extract_imagenet32(
     images = torch.empty(int(counts.sum()), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
     finished = sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES))
     if finished:
-        say(f"Going on after {finished} of {NUM_CLASSES} classes.")
+        log.info(f"Going on after {finished} of {NUM_CLASSES} classes.")
     with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
         for label, rows in enumerate(images.split(counts.tolist())):
             part = done / f"{label}.pt"
             if part.is_file():
-                mend = f"Remove it and run the command again: {part}"
-                found = load_torch(part, mend)
-                check_form(part, found, rows, "its content", mend)
+                hint = f"Remove it and run the command again: {part}"
+                found = load_torch(part, hint)
+                check_form(part, found, rows, "its content", hint)
                 rows.copy_(found)
             else:
                 pixels = batches.pixels(label)

@@ -101,7 +101,7 @@ def _resnet18() -> nn.Module:
 
     address = ResNet18_Weights.IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
-    mend = (
+    hint = (
         f"Fetch {address} on a machine with network access and put the file into {path.parent}, or use --extractor "
         "efficientnet_lite0, which needs no network."
     )
@@ -110,14 +110,14 @@ def _resnet18() -> nn.Module:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(address, str(path), path.stem.rpartition("-")[2])
         except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {mend}") from error
-    state, network = load_torch(path, mend), resnet18()
+            raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {hint}") from error
+    state, network = load_torch(path, hint), resnet18()
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {mend}") from error
+        raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {hint}") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise UserError(f"{path} is damaged: some weights are NaN or infinite. {mend}")
+        raise UserError(f"{path} is damaged: some weights are NaN or infinite. {hint}")
     network.fc = nn.Identity()
     return network
 

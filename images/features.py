@@ -15,7 +15,7 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
 from engine.errors import UserError, did_you_mean
-from engine.files import ASSETS, load_torch, save_torch, shown
+from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from images.extractors import PUBLISHED_EXTRACTOR
 from images.folders import EXTENSIONS, listing_digest
@@ -175,26 +175,28 @@ def load_features(path: str | Path, name: str) -> Features:
     Raises:
         UserError: the file is missing or damaged, or not as its schema says: a class is empty, a value is not finite.
     """
-    mend = process_command(name)
-    value = load_torch(path, mend, mapped=True)
+    hint = process_command(name)
+    value = load_torch(path, hint, mapped=True)
     what = "a features file"
     if not isinstance(value, dict) or "format" in value:
-        file = check(path, value, _File, what, mend, FORMAT)
+        file = check(path, value, _File, what, hint, FORMAT)
         counts, total = file.counts.clamp(max=len(file.images)), len(file.images)  # no sum overflows
         if int(counts.sum()) != total or len(file.class_names) != len(counts):
-            raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {mend}")
+            raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {hint}")
         fields = (file.images, file.counts, file.class_names, file.extractor)
-        return Features(name, *fields, shown(path), file.listing)
+        return Features(name, *fields, display_path(path), file.listing)
     if empty := [label for label, tensors in value.items() if _has_no_images(tensors)]:
-        raise UserError(f"{path}: class {describe(empty[0])} has no images. {mend}")
-    classes = check(path, value, _Published, what, mend)
+        raise UserError(f"{path}: class {describe(empty[0])} has no images. {hint}")
+    classes = check(path, value, _Published, what, hint)
     labels = sorted(classes, key=_label_order)
     tensors = [tensor for label in labels for tensor in classes[label]]
     widths = {tensor.shape[1] for tensor in tensors}
     if len(widths) != 1:
-        raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {mend}")
+        raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {hint}")
     counts = torch.tensor([sum(map(len, classes[label])) for label in labels])
-    return Features(name, torch.cat(tensors).float(), counts, list(map(str, labels)), PUBLISHED_EXTRACTOR, shown(path))
+    return Features(
+        name, torch.cat(tensors).float(), counts, list(map(str, labels)), PUBLISHED_EXTRACTOR, display_path(path)
+    )
 
 
 @dataclass(frozen=True)
@@ -236,12 +238,12 @@ _Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
 def check_images(features: Features, folder: str | Path) -> None:
     """Raise a UserError where `features` are known to be of other images than those that are in `folder` now."""
     if not Path(folder).is_dir():
-        raise UserError(f"--image-folder {shown(folder)} is not a folder.")
+        raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
     if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
         raise UserError(
-            f"{features.source} was made of other images than are in {shown(folder)} now. Give these another "
+            f"{features.source} was made of other images than are in {display_path(folder)} now. Give these another "
             f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
-            f"--image-folder {shlex.quote(shown(folder))} --overwrite"
+            f"--image-folder {shlex.quote(display_path(folder))} --overwrite"
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UserError
-from engine.files import shown
+from engine.files import display_path
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 TEST_PARTS = ("test", "val", "valid", "validation")
@@ -40,7 +40,7 @@ def find_parts(folder: str | Path) -> Parts:
     if not tests or not _has_classes(train):
         return Parts(folder, None)
     unused = "".join(f"; {path.name} is not used" for path in tests[1:])
-    note = f"{shown(folder)}: train to train on, {tests[0].name} to test on{unused}."
+    note = f"{display_path(folder)}: train to train on, {tests[0].name} to test on{unused}."
     return Parts(train, tests[0], note if unused or tests[0].name != "test" else "")
 
 
@@ -57,11 +57,11 @@ def image_files(folder: Path) -> list[Path]:
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
     if found and folder not in (path.parent for path in found):
-        below = sorted({shown(path.relative_to(folder).parts[0]) for path in found})
+        below = sorted({display_path(path.relative_to(folder).parts[0]) for path in found})
         listed = ", ".join(below[:3]) + (" ..." if len(below) > 3 else "")
         raise UserError(
-            f"{shown(folder)} has no images of its own, but {len(below)} sub-folder{'s' if len(below) > 1 else ''} "
-            f"with images ({listed}): it is no folder of one class. Name the parts of a dataset train and test (or "
+            f"{display_path(folder)} has no images of its own, but "
+            f"{len(below)} sub-folder{'s' if len(below) > 1 else ''} with images ({listed}): it is no folder of one class. Name the parts of a dataset train and test (or "
             f"{', '.join(TEST_PARTS[1:])}), or give the folder whose sub-folders hold the images as --image-folder."
         )
     return found

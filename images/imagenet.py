@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
-from engine.runs import say
+from engine.messages import log
 from images.extractors import IMAGENET_STATS
 from images.folders import find_parts, folder_classes
 from images.source import ImageSource, image_folder, read_batches, read_class_order, read_rgb
@@ -139,7 +139,7 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: f
     parts = find_parts(folder)
     if parts.test is not None:
         if parts.note:
-            say(parts.note)
+            log.info(parts.note)
         return _images(parts.train, names, image_size, crop), _images(parts.test, names, image_size, crop)
     whole = _images(folder, names, image_size, crop)
     held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
@@ -162,7 +162,7 @@ def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Ima
             "whole ImageNet folder as --imgnet, or list the classes there are in a file for --class-order."
         )
     source = image_folder("imagenet", folder, names)
-    numbers = source.select(None, 0)  # complains about empty classes
+    numbers = source.select(None, 0)  # refuses empty classes
     return Images(PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist())))
 
 

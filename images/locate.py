@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from engine.errors import UserError, did_you_mean
-from engine.files import ASSETS, shown
-from engine.runs import say
+from engine.files import ASSETS, display_path
+from engine.messages import log
 from get_files.download import fetch_all, is_extracted, place
 from get_files.manifest import RAW_DATA
 from images.folders import TEST_SHARE, find_parts
@@ -57,15 +57,17 @@ def _open_folder(name: str, folder: str | Path, split: str, class_order: str | N
     note = parts.note
     if parts.test is None:
         note = (
-            f"{shown(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by their "
-            "names. Networks are tested on these, and no search sees them."
+            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
+            "their names. Networks are tested on these, and no search sees them."
         )
     if note and split == "train":
-        say(note)
+        log.info(note)
     if parts.test is None:
         return image_folder(name, folder, class_order, split)
     if split == "all":
-        raise UserError(f"{shown(folder)} has the parts train and {parts.test.name}: choose --split train or test.")
+        raise UserError(
+            f"{display_path(folder)} has the parts train and {parts.test.name}: choose --split train or test."
+        )
     return image_folder(name, parts.train if split == "train" else parts.test, class_order)
 
 
@@ -93,5 +95,7 @@ def usable_for_tests(name: str, folder: str | None, num_images: int) -> torch.Te
     if folder is None and numbers.is_file():
         seen = torch.tensor([int(number) for number in numbers.read_text().split()])
         usable[seen[seen < num_images]] = False
-        say(f"{int((~usable).sum())} of {num_images} test images of {name} are left out: shipped features are of them.")
+        log.info(
+            f"{int((~usable).sum())} of {num_images} test images of {name} are left out: shipped features are of them."
+        )
     return usable

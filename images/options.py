@@ -37,7 +37,7 @@ class ProcessOptions:
     extractor: str = option("efficientnet_lite0", "network whose features they are", choices=EXTRACTORS)
     gpu: str | None = None
     batch_size: int = option(64, "images at a time", type=positive_int)
-    num_workers: int = option(0, "processes that read images", type=not_negative_int, shown="0: none")
+    num_workers: int = option(0, "processes that read images", type=not_negative_int, default_text="0: none")
     first_size: int | None = option(
         None, "bring images to this side in pixels first (ImageNet16-120: 16)", type=image_side
     )
@@ -45,7 +45,7 @@ class ProcessOptions:
     seed: int = option(333, "of --max-per-class", type=seed_number)
     overwrite: bool = option(False, "replace an existing features file")
     mirror: str | None = option(
-        None, "an address or a folder that has the official files under the same paths", shown="METAD2A_MIRROR"
+        None, "an address or a folder that has the official files under the same paths", default_text="METAD2A_MIRROR"
     )
 
     @property

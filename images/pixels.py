@@ -17,8 +17,9 @@ from typing_extensions import TypedDict
 
 from engine.cli import default_mirror
 from engine.errors import UserError
-from engine.files import load_torch, save_torch, shown, write_text
-from engine.runs import random_generator, say
+from engine.files import display_path, load_torch, save_torch, write_text
+from engine.messages import log
+from engine.runs import random_generator
 from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
 from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
 from images.folders import listing_digest
@@ -147,14 +148,14 @@ def _decoded(
         raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
     key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
     path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
-    origin = shown(image_folder or sources[0].folder)
+    origin = display_path(image_folder or sources[0].folder)
     if path.is_file():
-        mend = "Remove it, and it is made anew."
-        value = check(path, load_torch(path, mend, mapped=True), _Cache, "a file of decoded images", mend, FORMAT)
+        hint = "Remove it, and it is made anew."
+        value = check(path, load_torch(path, hint, mapped=True), _Cache, "a file of decoded images", hint, FORMAT)
         for split in splits:
             labels, classes = value[f"{split}_labels"], value["class_names"]
             if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
-                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {mend}")
+                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {hint}")
         sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
         if value["key"] == key and sides == {image_size}:
             return value, key, origin
@@ -163,7 +164,7 @@ def _decoded(
         pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
     save_torch(path, value)
-    say(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
+    log.info(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
     return value, key, origin
 
 

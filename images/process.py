@@ -6,7 +6,8 @@ from pathlib import Path
 
 from engine.cli import default_mirror
 from engine.errors import UserError
-from engine.runs import choose_device, keep_freed_memory, say
+from engine.messages import log
+from engine.runs import choose_device, keep_freed_memory
 from images.downsampled_imagenet import extract_imagenet32, working_folder
 from images.folders import EXTENSIONS, listing_digest
 from images.locate import open_source
@@ -39,13 +40,13 @@ def process(options: ProcessOptions) -> Path:
         o = options
         source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
         if o.split == "test":
-            say("These are the images that train_arch and evaluation test networks on: search with others.")
+            log.info("These are the images that train_arch and evaluation test networks on: search with others.")
         features = extract(source, source.select(options.max_per_class, options.seed), how)
         if o.image_folder is not None:
             features = replace(features, listing=listing_digest(o.image_folder, EXTENSIONS))
     features.save(target)
     shutil.rmtree(working_folder(target), ignore_errors=True)
-    say(
+    log.info(
         f"{target}: {len(features.images)} images of {features.num_classes} classes, {features.dim} features each "
         f"({features.extractor})"
     )

@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
-from engine.files import shown
+from engine.files import display_path
+from engine.messages import log
 from engine.names import check_name
 from engine.progress import progress
-from engine.runs import say
 from images.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
 from images.features import Features
 from images.folders import folder_classes, held_out, image_files
@@ -53,7 +53,7 @@ class ImageSource:
     @property
     def origin(self) -> str:
         """Where the images come from, in messages."""
-        return shown(self.folder)
+        return display_path(self.folder)
 
     def select(self, max_per_class: int | None, seed: int) -> torch.Tensor:
         """Numbers of the images to take, class after class, at most so many of each, chosen with `seed`.
@@ -90,19 +90,21 @@ def image_folder(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"--image-folder {shown(folder)} is not a folder.")
+        raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
     names = folder_classes(folder)
     if class_order is not None:
         names = class_order if isinstance(class_order, list) else read_class_order(class_order)
     if not names:
-        raise UserError(f"{shown(folder)} has no sub-folders: it needs one for each class, with the images inside.")
+        raise UserError(
+            f"{display_path(folder)} has no sub-folders: it needs one for each class, with the images inside."
+        )
     files, labels = [], []
     for label, class_name in enumerate(names):
         if not (folder / class_name).is_dir():
-            raise UserError(f"{shown(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
+            raise UserError(f"{display_path(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
         found = image_files(folder / class_name)
         if part == "test" and len(found) == 1:
-            raise UserError(f"Class {shown(class_name)!r} has 1 image; two are needed, to train and to test.")
+            raise UserError(f"Class {display_path(class_name)!r} has 1 image; two are needed, to train and to test.")
         if part != "all":
             for_test = held_out(found, folder)
             found = [path for path in found if (path in for_test) == (part == "test")]
@@ -110,7 +112,7 @@ def image_folder(
         labels += [label] * len(found)
     return ImageSource(
         name,
-        [shown(class_name) for class_name in names],
+        [display_path(class_name) for class_name in names],
         torch.tensor(labels, dtype=torch.long),
         partial(_open, files),
         partial(_describe, files),
@@ -123,7 +125,7 @@ def _open(files: list[Path], number: int) -> Image.Image:
 
 
 def _describe(files: list[Path], number: int) -> str:
-    return shown(files[number])
+    return display_path(files[number])
 
 
 def open_image(path: Path) -> Image.Image:
@@ -207,7 +209,7 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
 
 
 def read_batches(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches. What a worker complains about comes with its traceback, which is left out."""
+    """The loader's batches. What a worker refuses comes with its traceback, which is left out."""
     try:
         yield from loader
     except UserError as error:
@@ -310,7 +312,7 @@ def _check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.
             f"up to {MAX_UNREADABLE:.0%} are skipped."
         )
     if bad:
-        say(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
+        log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
     counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
     if not bool(counts.all()):
         lost = source.class_names[int((counts == 0).nonzero()[0])]

@@ -34,7 +34,7 @@ class SearchOptions(CommonOptions, ModelSizes):
     mirror: str | None = option(
         None,
         "an address or a folder that has the official files under the same paths",
-        shown="METAD2A_MIRROR",
+        default_text="METAD2A_MIRROR",
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
     num_runs: int | None = option(
@@ -47,7 +47,7 @@ class SearchOptions(CommonOptions, ModelSizes):
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
     num_class: int | None = option(None, "draw so many classes at random (default all)", type=positive_int)
     load_epoch: int | None = option(
-        None, "load ckpt_<epoch>.pt", type=positive_int, shown="the last, the predictor's best"
+        None, "load ckpt_<epoch>.pt", type=positive_int, default_text="the last, the predictor's best"
     )
     generator_checkpoint: str | None = option(None, "load this file")
     predictor_checkpoint: str | None = option(None, "load this file")
@@ -63,7 +63,9 @@ class SearchOptions(CommonOptions, ModelSizes):
         "the supernet behind the checkpoints, else 224)",
         type=image_side,
     )
-    latency: int | None = option(0, "measure so many candidates, best first, or all", type=count_or_all, shown="none")
+    latency: int | None = option(
+        0, "measure so many candidates, best first, or all", type=count_or_all, default_text="none"
+    )
     latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
 
     @property

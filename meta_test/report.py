@@ -161,7 +161,7 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
 
 def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
     """Draw an architecture's graph to a PNG file: its nodes in a row, edges past a node as arcs."""
-    nodes, edges = space.cell(space.from_text(text))
+    nodes, edges = space.drawing(space.from_text(text))
     # Twice as large as it is kept, which smooths lines
     image = Image.new("RGB", (max(1440, 280 * len(nodes)), 760), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(28)

@@ -11,9 +11,10 @@ from typing import Any
 import search_spaces
 from engine.cli import not_a_program
 from engine.errors import UserError
-from engine.files import set_aside, shown, write_text
+from engine.files import display_path, set_aside, write_text
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import keep_freed_memory, provenance, random_generator, say
+from engine.runs import keep_freed_memory, provenance, random_generator
 from engine.statistics import interval
 from generator.generate import generate
 from images.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
@@ -42,11 +43,11 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
     name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
     if own.is_file():
         if options.image_folder:
-            say(f"Using {own}, made earlier.")
+            log.info(f"Using {own}, made earlier.")
         return own
     shipped = shipped_features(name)
     if shipped is not None and not options.image_folder and not _official_files(name, options.data_path):
-        say(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
+        log.info(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
         return shipped
 
     from images.official import KNOWN
@@ -93,7 +94,7 @@ class Session:
         self.space = self.space.sized(**sizes).sized(options.image_size)
         self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
         if "predictor" in kinds and not self.space.fixed_size:
-            say(f"Costs and latency are of {self.space.size_text}.")
+            log.info(f"Costs and latency are of {self.space.size_text}.")
         extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
         if options.image_folder:
@@ -147,7 +148,7 @@ class Session:
         path = find_checkpoint(kind, self.space, options.save_path, epoch, given)
         model, checkpoint = load_model(kind, self.space, path, options.device, options.hs, options.nz)
         self.models[kind], self.checkpoints[kind] = model, checkpoint
-        self.sources[kind] = shown(path)
+        self.sources[kind] = display_path(path)
 
     def generate(self, run: int) -> tuple[list[Any], dict[str, float]]:
         """Candidates of a run, and the shares of graphs that were valid and distinct."""
@@ -160,10 +161,10 @@ class Session:
         if o.limits and self.space.can_be_listed:
             archs = self.candidates(self.space.all_architectures(), self.space.name)
             if len(archs) <= o.num_gen_arch:  # no generating makes more of them
-                say(f"{len(archs)} architectures of {self.space.name} are within {self._limits}: ranking all.")
+                log.info(f"{len(archs)} architectures of {self.space.name} are within {self._limits}: ranking all.")
                 return archs, {}
         if o.limits:
-            say(f"Generating until {o.num_gen_arch} candidates are within {self._limits}.")
+            log.info(f"Generating until {o.num_gen_arch} candidates are within {self._limits}.")
         made = generate(
             self.models["generator"],
             self.space,
@@ -175,7 +176,7 @@ class Session:
             self.within_limits,
         )
         if len(made.archs) < o.num_gen_arch and o.limits and self.space.can_be_listed:
-            say(
+            log.info(
                 f"Only {len(made.archs)} of {made.num_distinct} generated architectures are within {self._limits}: "
                 f"ranking all {len(archs)} of {self.space.name} that are."
             )
@@ -193,7 +194,7 @@ class Session:
                 "command), or rank the shipped one's with --generator-checkpoint."
             )
         if len(made.archs) < o.num_gen_arch:
-            say(
+            log.info(
                 f"The generator produced only {len(made.archs)} of {o.num_gen_arch} distinct valid architectures in "
                 f"{made.num_decoded} graphs; going on with these."
             )
@@ -345,27 +346,27 @@ def add_training(options: SearchOptions, text: str) -> None:
 
 def _keep_earlier(folder: Path) -> None:
     if aside := set_aside(folder):
-        say(f"Earlier results were kept as {aside}.")
+        log.info(f"Earlier results were kept as {aside}.")
 
 
 def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
-    mend = (
+    hint = (
         f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'}"
     )
     if not path.is_file():
-        raise UserError(f"{path} is missing. {mend}")
+        raise UserError(f"{path} is missing. {hint}")
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         seconds = float(lines[0])
         archs = [space.from_text(line) for line in lines[1:] if line.strip()]
     except (ValueError, IndexError) as error:  # a UserError is a ValueError
-        raise UserError(f"{path} is damaged ({error}). {mend}") from error
+        raise UserError(f"{path} is damaged ({error}). {hint}") from error
     wanted = options.num_gen_arch or len(archs)
     if not archs:
-        raise UserError(f"{path} holds no architectures. {mend}")
+        raise UserError(f"{path} holds no architectures. {hint}")
     if len(archs) < wanted:
-        say(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
+        log.info(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
     return archs[:wanted], seconds
 
 

@@ -64,24 +64,24 @@ class Checkpoint:
         return replace(self, state=state, training={})
 
 
-def read_checkpoint(path: str | Path, kind: str, mend: str) -> Checkpoint:
+def read_checkpoint(path: str | Path, kind: str, hint: str) -> Checkpoint:
     """Read a checkpoint of ours or of the authors'.
 
     Args:
         kind: the model wanted, "generator" or "predictor".
-        mend: what to do when the file is missing or damaged, a sentence.
+        hint: what to do when the file is missing or damaged, a sentence.
 
     Raises:
         UserError: the file is missing, damaged, of the other model or of an unknown format.
     """
-    value = load_torch(path, mend)
+    value = load_torch(path, hint)
     if isinstance(value, dict) and "format" not in value:
-        return _read_published(path, value, kind, mend)
-    checkpoint = check(path, value, Checkpoint, WHAT, mend, FORMAT)
+        return _read_published(path, value, kind, hint)
+    checkpoint = check(path, value, Checkpoint, WHAT, hint, FORMAT)
     if checkpoint.kind != kind:
-        raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {mend}")
+        raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {hint}")
     if kind == "predictor" and checkpoint.history.get("names") != PUBLISHED:
-        check(path, checkpoint.target, Target, WHAT, mend)
+        check(path, checkpoint.target, Target, WHAT, hint)
     return checkpoint
 
 
@@ -109,18 +109,18 @@ PUBLISHED_FEATURES = "intra_setpool.enc.0.mab.fc_q.weight"
 PUBLISHED = "published"  # the value of history["names"] for parameters under the authors' names
 
 
-def _read_published(path: str | Path, state: dict[str, Any], kind: str, mend: str) -> Checkpoint:
+def _read_published(path: str | Path, state: dict[str, Any], kind: str, hint: str) -> Checkpoint:
     what = "a checkpoint, neither of this program nor of the authors"
-    state = check(path, state, State, what, mend)
+    state = check(path, state, State, what, hint)
     sizes = {**PUBLISHED_SIZES[kind], "max_n": (PUBLISHED_MESSAGE[kind], 1), "feature_dim": (PUBLISHED_FEATURES, 1)}
     if ("grud.weight_hh" in state) != (kind == "generator") and "grue_forward.weight_hh" in state:
         other = "predictor" if kind == "generator" else "generator"
-        raise UserError(f"{path} holds a published {other}, but a {kind} is needed here. {mend}")
+        raise UserError(f"{path} holds a published {other}, but a {kind} is needed here. {hint}")
     for name, _ in sizes.values():
         if name not in state:
-            raise UserError(f"{path} is not {what}: it lacks {name!r}. {mend}")
+            raise UserError(f"{path} is not {what}: it lacks {name!r}. {hint}")
         if state[name].ndim != 2:
-            raise UserError(f"{path}: {name} is {describe(state[name])}, but should have two dimensions. {mend}")
+            raise UserError(f"{path}: {name} is {describe(state[name])}, but should have two dimensions. {hint}")
     config = {size: state[name].shape[dim] for size, (name, dim) in sizes.items()}
     config["max_n"] -= config["hs"]
     return Checkpoint(kind, "", config, state, PUBLISHED_EXTRACTOR, history={"names": PUBLISHED})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.cli import run
 from engine.errors import UserError
-from engine.files import shown
+from engine.files import display_path
 from engine.schema import check, check_sizes, check_state, without_memory
 from meta_train.checkpoints import PUBLISHED, Checkpoint, check_target, read_checkpoint
 from predictor.model import PredictorConfig, PredictorModel
@@ -33,14 +33,14 @@ def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
         for checkpoint, source in zip(checkpoints, sources, strict=True):
             if getattr(checkpoint, name) != getattr(first, name):
                 raise UserError(f"{source} has another {name} than {sources[0]}: they cannot be joined.")
-    mend = "Train it first."
-    config = check(sources[0], first.config, PredictorConfig, "a predictor", mend)
+    hint = "Train it first."
+    config = check(sources[0], first.config, PredictorConfig, "a predictor", hint)
     if config.members > 1:
         raise UserError(f"{sources[0]} is an ensemble already: join its members.")
     for checkpoint, source in zip(checkpoints, sources, strict=True):
-        check_sizes(source, checkpoint.state, asdict(config), mend)
+        check_sizes(source, checkpoint.state, asdict(config), hint)
         model = without_memory(lambda: PredictorModel(config))
-        check_state(source, checkpoint.state, model, "its configuration", mend)
+        check_state(source, checkpoint.state, model, "its configuration", hint)
     state = {f"members.{i}.{name}": t for i, c in enumerate(checkpoints) for name, t in c.state.items()}
     made_by = {f"member_{i}": str(c.history.get("command")) for i, c in enumerate(checkpoints)}
     config = asdict(replace(config, members=len(checkpoints)))
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     check_target(args.target, args.sources, args.overwrite)
     checkpoints = [read_checkpoint(source, "predictor", "Train it first.") for source in args.sources]
     join(checkpoints, args.sources).save(args.target)
-    print(f"{shown(Path(args.target))}: {len(checkpoints)} predictors")
+    print(f"{display_path(Path(args.target))}: {len(checkpoints)} predictors")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -137,7 +137,7 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
         KeyboardInterrupt: interrupted; the last finished epoch is on disk.
     """
     models = run.folder / "model"
-    log = TextLog(run.folder / "log.txt")
+    record = TextLog(run.folder / "log.txt")
     state = _State(objective, options)
     template = replace(template, history=run.history)
 
@@ -151,9 +151,9 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
         run.check(checkpoint.training.get("identity"), models / LAST)
         _check_training(checkpoint, state, models / LAST)
         state.restore(checkpoint)
-        log(f"resumed after epoch {state.epoch}: {command_line()}")
+        record(f"resumed after epoch {state.epoch}: {command_line()}")
     else:
-        log(f"started: {command_line()}")
+        record(f"started: {command_line()}")
         save(LAST, {})
     write_scalar, close_writer = _scalar_writer(run.folder / "tensorboard")
     try:
@@ -165,12 +165,12 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
                 metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
                 for name in _names(objective, state, options, metrics):
                     save(name, metrics)
-            log(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
+            record(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
             for name, value in metrics.items():
                 write_scalar(name, value, epoch)
     finally:
         close_writer()
-    log(f"finished after epoch {state.epoch}; checkpoints are in {models}")
+    record(f"finished after epoch {state.epoch}; checkpoints are in {models}")
 
 
 def _names(objective: Objective, state: _State, options: FitOptions, metrics: dict[str, float]) -> list[str]:
@@ -201,14 +201,14 @@ class _Training:
 
 def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
     """Raise a UserError unless the training state is one of this model."""
-    mend, training = "Start anew with --overwrite.", checkpoint.training
-    check(path, training, _Training, "a checkpoint to resume from", mend)
+    hint, training = "Start anew with --overwrite.", checkpoint.training
+    check(path, training, _Training, "a checkpoint to resume from", hint)
     for weights in (checkpoint.state, training.get("raw")):
         if weights:
-            check_state(path, weights, state.model, "its configuration", mend)
-    check_optimizer(path, training["optimizer"], state.optimizer, mend)
-    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", mend)
-    check_rng(path, training["rng"], state.rng, mend)
+            check_state(path, weights, state.model, "its configuration", hint)
+    check_optimizer(path, training["optimizer"], state.optimizer, hint)
+    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", hint)
+    check_rng(path, training["rng"], state.rng, hint)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:

@@ -8,8 +8,8 @@ import torch
 
 from engine.cli import not_a_program
 from engine.errors import UserError
-from engine.files import ASSETS, shown
-from engine.runs import say
+from engine.files import ASSETS, display_path
+from engine.messages import log
 from engine.schema import check, check_sizes, check_state, without_memory
 from generator.model import GeneratorConfig, GeneratorModel
 from meta_train.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
@@ -87,8 +87,8 @@ def load_model(
     Raises:
         UserError: the file is missing, damaged, of the other model, of another search space or of other sizes.
     """
-    mend = f"Train one with: python main.py --model {kind} --search-space {space.name}"
-    checkpoint = read_checkpoint(path, kind, mend)
+    hint = f"Train one with: python main.py --model {kind} --search-space {space.name}"
+    checkpoint = read_checkpoint(path, kind, hint)
     published = checkpoint.history.get("names") == PUBLISHED
     if checkpoint.epoch < 1 and not published:
         raise UserError(
@@ -96,30 +96,30 @@ def load_model(
             f"--model {kind} --search-space {space.name} --resume, or name another as --{kind}-checkpoint."
         )
     config_class, model_class = CLASSES[kind]
-    config = check(path, checkpoint.config, config_class, f"a {kind} with a good configuration", mend)
+    config = check(path, checkpoint.config, config_class, f"a {kind} with a good configuration", hint)
     sizes = (config.max_n, config.num_vertex_type)
     if checkpoint.search_space not in ("", space.name) or sizes != (space.max_n, space.num_vertex_type):
         found = checkpoint.search_space or f"graphs of {sizes[0]} vertices and {sizes[1]} types"
-        raise UserError(f"{path} was trained for {found}, not for {space.name}. {mend}")
+        raise UserError(f"{path} was trained for {found}, not for {space.name}. {hint}")
     for name, asked in (("hs", hs), ("nz", nz)):
         found = getattr(config, name)
         if asked is not None and asked != found:
             raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
-    check_sizes(path, checkpoint.state, asdict(config), mend)
+    check_sizes(path, checkpoint.state, asdict(config), hint)
     if published:
         try:
             without_memory(lambda: model_class(config)).load_published(checkpoint.state)
         except UserError as error:
-            raise UserError(f"{path}: {error}. {mend}") from error
+            raise UserError(f"{path}: {error}. {hint}") from error
         model = model_class(config)
         model.load_published(checkpoint.state)
         if kind == "predictor":
             checkpoint.target = published_target(space)
     else:
-        check_state(path, checkpoint.state, without_memory(lambda: model_class(config)), "its configuration", mend)
+        check_state(path, checkpoint.state, without_memory(lambda: model_class(config)), "its configuration", hint)
         model = model_class(config)
         model.load_state_dict(checkpoint.state)
-    say(f"{kind}: {describe(path, checkpoint)}")
+    log.info(f"{kind}: {describe(path, checkpoint)}")
     return model.to(device).eval(), checkpoint
 
 
@@ -133,17 +133,19 @@ def describe(path: str | Path, checkpoint: Checkpoint) -> str:
     """Which checkpoint it is: file, epoch and validation figures."""
     path = Path(path)
     if checkpoint.history.get("names") == PUBLISHED:
-        return f"{shown(path)}, in the authors' format (epoch and validation figures are not kept in it)"
+        return f"{display_path(path)}, in the authors' format (epoch and validation figures are not kept in it)"
     shipped = "shipped " if path.is_relative_to(ASSETS) else ""
     figures = {name: value for name, value in checkpoint.metrics.items() if name in VALIDATION}
     text = "".join(f", {VALIDATION[name]} {value:.4g}" for name, value in figures.items())
-    return f"{shipped}{shown(path)}, epoch {checkpoint.epoch}{text}"
+    return f"{shipped}{display_path(path)}, epoch {checkpoint.epoch}{text}"
 
 
 def published_target(space: SearchSpace) -> dict[str, float]:
     """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
     if not space.tuples_shipped:
-        say("A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts.")
+        log.info(
+            "A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts."
+        )
         return {"mean": 0.0, "std": 1.0}
     from meta_train.predictor_objective import target_statistics
 

@@ -18,7 +18,7 @@ class FitOptions:
 
     max_epoch: int = option(400, "epochs", type=positive_int)
     batch_size: int = option(32, "tuples, or images of --model train_arch", "--batch_size", type=positive_int,
-                             shown="32; 256 to train an architecture")  # fmt: skip
+                             default_text="32; 256 to train an architecture")  # fmt: skip
     lr: float = option(1e-4, "Adam's learning rate", type=not_negative_float)
     weight_decay: float = option(0.0, "Adam's weight decay", type=not_negative_float)
     save_epoch: int = option(20, "keep ckpt_<epoch>.pt every so many epochs", type=positive_int)
@@ -82,7 +82,7 @@ class BuildOptions(CommonOptions, ModelSizes):
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
     seed: int = option(333, "of everything random", type=seed_number)
     load_epoch: int | None = option(
-        None, "load ckpt_<epoch>.pt", type=positive_int, shown="the last, the predictor's best"
+        None, "load ckpt_<epoch>.pt", type=positive_int, default_text="the last, the predictor's best"
     )
     predictor_checkpoint: str | None = option(None, "load this file")
     overwrite: bool = option(False, "replace what an earlier run left")

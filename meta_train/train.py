@@ -10,7 +10,8 @@ import search_spaces
 from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import content_digest
-from engine.runs import keep_freed_memory, peak_memory, provenance, say
+from engine.messages import log
+from engine.runs import keep_freed_memory, peak_memory, provenance
 from engine.training_run import TrainingRun
 from generator.model import GeneratorModel
 from images.content import features_digest
@@ -46,11 +47,11 @@ def train(options: TrainOptions) -> None:
             "--benchmark-task, --rank-loss and --within-task-loss are the predictor's: leave them out for the "
             "generator."
         )
-    config_class(**sizes)  # complains about sizes before anything is read
+    config_class(**sizes)  # refuses sizes before anything is read
     folder = results_folder(kind, space, Path(options.save_path))
     with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite) as run:
         _train(options, sizes, run)
-    say(f"peak memory {peak_memory()}")
+    log.info(f"peak memory {peak_memory()}")
 
 
 def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
@@ -59,8 +60,10 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     check_size(kind, tuples)
-    say(f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}")
-    say(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
+    log.info(
+        f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}"
+    )
+    log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
     seed = options.fit.seed
     torch.manual_seed(seed)  # of the initial parameters; all else has generators of its own

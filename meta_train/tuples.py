@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from torch.nn.utils.rnn import pad_sequence
 
 from engine.errors import UserError
-from engine.files import ASSETS, content_digest, load_torch, save_torch, shown
+from engine.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
 from search_spaces import SearchSpace, Sizes
 
@@ -80,12 +80,12 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
         if path.is_file():
             return path
     if kind == "generator":
-        mend = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
+        hint = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
     elif space.tuples_shipped:
-        mend = "Fetch it with: python get_files/get_preprocessed_data.py"
+        hint = "Fetch it with: python get_files/get_preprocessed_data.py"
     else:
-        mend = "Build it with: python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect"
-    raise UserError(f"{own} is missing. {mend}")
+        hint = "Build it with: python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect"
+    raise UserError(f"{own} is missing. {hint}")
 
 
 def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
@@ -96,8 +96,8 @@ def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
         UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
     """
     path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
-    mend = "Fetch it with: python get_files/get_preprocessed_data.py"
-    return pad_tasks(check(path, load_torch(path, mend), Tasks, "a list of tasks", mend), num_classes, path)
+    hint = "Fetch it with: python get_files/get_preprocessed_data.py"
+    return pad_tasks(check(path, load_torch(path, hint), Tasks, "a list of tasks", hint), num_classes, path)
 
 
 def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
@@ -128,15 +128,15 @@ def load_tuples(
         UserError: a file is missing, damaged, or refers to what is not there.
     """
     path = tuples_file(kind, space, data_path)
-    mend = f"Fetch or build the {kind}'s database anew."
-    file = check(path, load_torch(path, mend, allow_pickle), _File, "a meta-training database", mend)
-    archs, accuracy, task = _architectures(path, file, space, mend), file.acc.float(), file.task
+    hint = f"Fetch or build the {kind}'s database anew."
+    file = check(path, load_torch(path, hint, allow_pickle), _File, "a meta-training database", hint)
+    archs, accuracy, task = _architectures(path, file, space, hint), file.acc.float(), file.task
     if file.tasks is not None:
         task_classes = pad_tasks(file.tasks, num_classes, path)
     else:
         task_classes = load_task_classes(path.parent, num_classes)
-    split_path, mend = path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it."
-    split = check(split_path, load_torch(split_path, mend), _Split, "a split", mend)
+    split_path, hint = path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it."
+    split = check(split_path, load_torch(split_path, hint), _Split, "a split", hint)
     if not len(archs) == len(accuracy) == len(task) == len(split):
         raise UserError(f"{path} is inconsistent: {len(archs)} architectures, {len(accuracy)} accuracies, {len(task)} "
                         f"tasks, {len(split)} entries in the split.")  # fmt: skip
@@ -149,7 +149,7 @@ def load_tuples(
     if int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
     more = file.num_validation, file.sizes
-    return Tuples(archs, accuracy, task, task_classes, split, shown(path), *more)
+    return Tuples(archs, accuracy, task, task_classes, split, display_path(path), *more)
 
 
 def _list_of_rows(value: Any) -> Any:
@@ -177,21 +177,21 @@ class _File:
     sizes: Sizes = field(default_factory=Sizes)
 
 
-def _architectures(path: Path, file: _File, space: SearchSpace, mend: str) -> list[Any]:
+def _architectures(path: Path, file: _File, space: SearchSpace, hint: str) -> list[Any]:
     if file.str is not None:
         try:
             return [space.from_text(text) for text in file.str]
         except UserError as error:
-            raise UserError(f"{path}: {error} {mend}") from error
+            raise UserError(f"{path}: {error} {hint}") from error
     if file.graph is None:
-        raise UserError(f"{path} has neither 'graph' nor 'str'. {mend}")
-    archs = space.decode(_from_igraphs(path, file.graph, space, mend))
+        raise UserError(f"{path} has neither 'graph' nor 'str'. {hint}")
+    archs = space.decode(_from_igraphs(path, file.graph, space, hint))
     if None in archs:
-        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}. {mend}")
+        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}. {hint}")
     return archs
 
 
-def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, mend: str):
+def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str):
     """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
     from graphs.batch import GraphBatch
 
@@ -203,7 +203,7 @@ def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, mend: str):
         if not (good and 0 < len(types) <= space.max_n):
             raise UserError(
                 f"{path}: graph {number} is {describe(graph)}, but should be an igraph graph of at most {space.max_n} "
-                f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {mend}"
+                f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {hint}"
             )
         lists.append((types, graph.get_edgelist()))
     return GraphBatch.from_lists(*map(list, zip(*lists, strict=True)), space.max_n)

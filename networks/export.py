@@ -15,7 +15,8 @@ import torch
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import atomic_write, set_aside
-from engine.runs import random_generator, say
+from engine.messages import log
+from engine.runs import random_generator
 from networks.trained import Classifier, load_network
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -65,7 +66,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
         if aside := set_aside(target):
-            say(f"The earlier export was kept as {aside}.")
+            log.info(f"The earlier export was kept as {aside}.")
         atomic_write(target, write_checked)
         written.append(target)
     return written

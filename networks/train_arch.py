@@ -15,8 +15,9 @@ import search_spaces
 from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_json, write_text
-from engine.processes import Processes, joined
-from engine.runs import TextLog, keep_freed_memory, provenance, say
+from engine.messages import log
+from engine.processes import Processes, process_group
+from engine.runs import TextLog, keep_freed_memory, provenance
 from engine.statistics import interval
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
@@ -54,7 +55,7 @@ def train_arch(options: TrainArchOptions) -> str:
     space = search_spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))
     formats = check_formats(options.export)
-    with joined(options.device) as (processes, device):
+    with process_group(options.device) as (processes, device):
         options = replace(options, device=device)
         torch.backends.cudnn.benchmark = True  # batches have one size
         if not processes.is_first:
@@ -96,7 +97,7 @@ def first_choice(arch: str) -> str:
         text = next(csv.DictReader(file), {}).get("architecture")
     if not text:
         raise UserError(f"{path} is damaged: it names no architecture. Search anew, or give an architecture in quotes.")
-    say(f"The first choice of {path}: {text}")
+    log.info(f"The first choice of {path}: {text}")
     return text
 
 
@@ -113,7 +114,7 @@ class Job:
             if found < smaller:
                 raise UserError(f"{data.origin} has {found} training images: a batch needs {smaller}. Add some.")
             if processes.is_first:
-                say(
+                log.info(
                     f"{data.origin} has {found} training images, fewer than a batch of {batch}: {smaller} make a batch."
                 )
             self.protocol = replace(self.protocol, batch_size=smaller)
@@ -143,8 +144,8 @@ class Job:
         network = self.space.network(self.arch, len(data.class_names)).to(options.device)
         run = Run(network, self.protocol, self.identity, seed, path.with_name(CHECKPOINT), self.processes)
         run.restore()
-        log = TextLog(self.folder / "log.txt") if self.processes.is_first else say
-        accuracy = train(run, data, log)
+        record = TextLog(self.folder / "log.txt") if self.processes.is_first else log.info
+        accuracy = train(run, data, record)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
         history = self.training.history | {"seed": seed}
         trained = TrainedNetwork(

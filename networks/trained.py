@@ -46,7 +46,7 @@ class TrainedNetwork:
         image_size: S, side in pixels of the images it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
-        identity: architecture, images and protocol of the run, see `train_arch.Identity`.
+        identity: architecture, images and protocol of the run, see `networks.train_arch.Job`.
         seed: of the run.
         accuracy: % on the halves `x-valid` and `x-test` of the test set.
         history: command, date, versions, data.

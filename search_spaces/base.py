@@ -168,7 +168,7 @@ class SearchSpace(ABC):
         return None
 
     @abstractmethod
-    def cell(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:
+    def drawing(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:
         """A picture of an architecture as a graph: names of its nodes, and edges (from, to, label)."""
 
     @abstractmethod

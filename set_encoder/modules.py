@@ -21,7 +21,7 @@ def joint_linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
     return F.linear(x, weight, bias)
 
 
-def hide(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def mask_scores(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Attention scores with those of elements that are not there at minus infinity: they get no weight at all."""
     return scores if mask is None else scores.masked_fill(~mask, -math.inf)
 
@@ -76,7 +76,7 @@ class MAB(nn.Module):
         Plain batched products: on these small sets they train faster than the fused attention kernels.
         """
         scores = q @ k.transpose(-1, -2) / math.sqrt(self.d)  # (B, h, m, n)
-        weights = hide(scores, None if mask is None else mask[:, None, None]).softmax(dim=-1)
+        weights = mask_scores(scores, None if mask is None else mask[:, None, None]).softmax(dim=-1)
         out = (q + weights @ v).transpose(1, 2).flatten(2)  # (B, m, d)
         return out + F.relu(self.fc_o(out))
 
@@ -113,7 +113,7 @@ class PMA(nn.Module):
         key = torch.einsum("he,hed->hd", q, mab.fc_k.weight.unflatten(0, heads))  # (h, d)
         key_bias = (q * mab.fc_k.bias.view(heads)).sum(-1)  # (h,)
         scores = F.linear(x, key, key_bias) / math.sqrt(mab.d)  # (B, n, h)
-        weights = hide(scores, None if mask is None else mask[..., None]).softmax(dim=1)
+        weights = mask_scores(scores, None if mask is None else mask[..., None]).softmax(dim=1)
         pooled = weights.transpose(1, 2) @ x  # (B, h, d)
         value = torch.einsum("bhd,hed->bhe", pooled, mab.fc_v.weight.unflatten(0, heads))  # (B, h, d/h)
         out = (q + value + mab.fc_v.bias.view(heads)).flatten(1)[:, None]  # (B, 1, d)

@@ -18,7 +18,7 @@ import main
 from engine.cli import run, smaller_options
 from engine.errors import UserError
 from engine.names import check_name
-from engine.processes import Processes, check_alone, from_environment, joined
+from engine.processes import Processes, check_alone, from_environment, process_group
 from meta_train.options import FitOptions, TrainOptions
 
 ROOT = Path(__file__).parents[1]
@@ -289,7 +289,7 @@ def test_an_environment_without_the_first_process_is_named(monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="no MASTER_ADDR: start with torchrun"), joined(torch.device("cpu")):
+    with pytest.raises(UserError, match="no MASTER_ADDR: start with torchrun"), process_group(torch.device("cpu")):
         pass
 
 
@@ -413,3 +413,18 @@ def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(re
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     message = refuses("--model predictor --test --data-name cifar10 --train-arch true --export onnx")
     assert "pip install onnx" in message
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_messages_can_be_fewer_or_more(command):
+    line = "--model search --data-name pets --num-gen-arch 3 --num-sample 3"
+    code, out, err = command(f"{line} --quiet")
+    assert code == 0
+    assert err == ""
+    assert "architectures ranked" in out
+    assert "generator:" in command(line)[2]
+    code, _, err = command("--model search --data-name nowhere --debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert "Traceback" not in command("--model search --data-name nowhere")[2]
+    assert command(f"{line} --quiet --debug")[0] == 2

@@ -15,7 +15,7 @@ from PIL import Image
 from database import workers
 from database.items import Item
 from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
-from engine.processes import joined
+from engine.processes import process_group
 from engine.runs import choose_device
 from images.official import KNOWN, known_dataset
 from images.source import ExtractOptions, extract, image_folder
@@ -46,7 +46,7 @@ def test_processes_of_torchrun_touch_no_gpu_but_their_own(two_gpus, monkeypatch)
     groups = record_groups(monkeypatch)
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    with joined(choose_device(None)) as (_, device):
+    with process_group(choose_device(None)) as (_, device):
         assert device == torch.device("cuda", 1)
     assert two_gpus == [1]
     assert groups[0] == ("main", "nccl")
@@ -71,7 +71,7 @@ def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monk
     groups = record_groups(monkeypatch)
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    with joined(torch.device("cuda", 0)) as (processes, _):
+    with process_group(torch.device("cuda", 0)) as (processes, _):
         processes.wait()
     (_, backend, limit), last = groups[1:]
     assert backend == "gloo"  # NCCL's waiting ends after ten minutes, and keeps a GPU busy

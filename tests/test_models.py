@@ -123,15 +123,15 @@ def slow_negative_log_likelihood(decoder, z, types, edges):
     total = torch.zeros(())
     for v in range(1, N):
         total = total - decoder.add_vertex(h[v - 1]).log_softmax(-1)[0, types[v]]
-        heard = torch.zeros(1, decoder.hs)
-        state = one_hot_gru(decoder.gru, types[v], heard)
+        incoming = torch.zeros(1, decoder.hs)
+        state = one_hot_gru(decoder.gru, types[v], incoming)
         for u in range(v - 1, -1, -1):
             logit = decoder.add_edge(torch.cat([h[u], state], dim=-1)).squeeze()
             edge = (u, v) in edges
             total = total - F.logsigmoid(logit if edge else -logit)
             if edge:
-                heard = heard + slow_message(decoder.message, h[u], u, N)
-            state = one_hot_gru(decoder.gru, types[v], heard)
+                incoming = incoming + slow_message(decoder.message, h[u], u, N)
+            state = one_hot_gru(decoder.gru, types[v], incoming)
         h.append(state)
     return total
 

@@ -330,10 +330,10 @@ import sys
 import torch
 sys.path[:0] = [{tests!r}, {root!r}]
 from pathlib import Path
-from engine.processes import joined
+from engine.processes import process_group
 from training.classifier import train
 from test_networks import toy_data, toy_run
-with joined(torch.device("cpu")) as (processes, device):
+with process_group(torch.device("cpu")) as (processes, device):
     data = toy_data()
     run = toy_run(Path(sys.argv[1]), data, processes=processes)
     train(run, data, str)

@@ -51,7 +51,7 @@ def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
     """A cell that loses an edge loses its ink; nothing touches the border."""
     space = search_spaces.get(name)
     text = space.to_text(space.sample(1, torch.Generator().manual_seed(0))[0])
-    nodes, edges = space.cell(space.from_text(text))
+    nodes, edges = space.drawing(space.from_text(text))
     ink = []
     for kept in (edges, edges[1:], []):
         monkeypatch.setattr(space, "cell", lambda arch, kept=kept: (nodes, kept))

@@ -113,13 +113,13 @@ class Run:
         """
         if not self.checkpoint.is_file():
             return
-        mend = "Start anew with --overwrite."
+        hint = "Start anew with --overwrite."
         path = self.checkpoint
-        value = check(path, load_torch(path, mend), _File, "a checkpoint of this program", mend, FORMAT)
+        value = check(path, load_torch(path, hint), _File, "a checkpoint of this program", hint, FORMAT)
         if value.identity != self.identity or value.seed != self.seed:
-            raise UserError(f"{path} is of another architecture, dataset, protocol or seed. {mend}")
-        check_state(path, value.network, self.network, "its architecture", mend)
-        check_optimizer(path, value.optimizer, self.optimizer, mend)
+            raise UserError(f"{path} is of another architecture, dataset, protocol or seed. {hint}")
+        check_state(path, value.network, self.network, "its architecture", hint)
+        check_optimizer(path, value.optimizer, self.optimizer, hint)
         self.network.load_state_dict(value.network)
         self.optimizer.load_state_dict(value.optimizer)
         self.epoch = value.epoch
@@ -138,7 +138,7 @@ class _File:
     optimizer: dict[Text, Any]
 
 
-def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, float]:
+def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; returns the accuracies (%) on `x-valid` and `x-test`.
 
     Order and augmentation of an epoch depend on seed and epoch alone, so that a run that was killed and resumed is the
@@ -159,7 +159,7 @@ def train(run: Run, data: ImageData, log: Callable[[str], None]) -> dict[str, fl
                 run.save()
                 bar.clear()
                 valid = accuracy(run.network, data.valid, data)
-                log(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
+                record(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
     return {"x-valid": accuracy(run.network, data.valid, data), "x-test": accuracy(run.network, data.test, data)}
 
 

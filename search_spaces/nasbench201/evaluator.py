@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engine.runs import say
+from engine.messages import log
 from images.extractors import DATASET_STATS, IMAGE_SIZE
 from images.imagenet import Images as ClassImages
 from images.imagenet import open_imagenet
@@ -42,7 +42,7 @@ class TrainingEvaluator:
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(seed)
             network = self.space.network(arch, len(classes)).to(self.options.device)
-            return train(Run(network, protocol, {}, seed, Path(folder) / "ckpt.pt"), data, say)["x-test"]
+            return train(Run(network, protocol, {}, seed, Path(folder) / "ckpt.pt"), data, log.info)["x-test"]
 
 
 def _images(images: ClassImages, classes: list[int]) -> Images:

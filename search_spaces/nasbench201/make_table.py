@@ -18,7 +18,7 @@ import search_spaces
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
-from engine.runs import say
+from engine.messages import log
 from engine.schema import FLOATS, NumbersOf, Text, check
 from search_spaces.nasbench201.space import TABLE, NASBench201
 
@@ -138,7 +138,7 @@ def make(args: argparse.Namespace) -> None:
     else:
         table = table_from_csv(Path(args.csv[0]), Path(args.csv[1]), space)
     save_torch(args.output, table)
-    say(f"{args.output}: {space.size} architectures, " + ", ".join(table["test_200"]))
+    log.info(f"{args.output}: {space.size} architectures, " + ", ".join(table["test_200"]))
 
 
 if __name__ == "__main__":

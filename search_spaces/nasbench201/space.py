@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from engine.files import ASSETS, load_torch
 from engine.schema import FLOATS, TensorOf, Text, check
-from graphs.batch import GraphBatch, is_single_path_dag
+from graphs.batch import GraphBatch, is_single_source_single_sink
 from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.nasbench201.cells import (
     CELL_EDGES,
@@ -51,7 +51,7 @@ class NASBench201(SearchSpace):
 
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
         operations = graphs.types[:, 1:-1] >= FIRST_OPERATION_TYPE
-        return is_single_path_dag(graphs) & (graphs.num_vertices == self.max_n) & operations.all(dim=1)
+        return is_single_source_single_sink(graphs) & (graphs.num_vertices == self.max_n) & operations.all(dim=1)
 
     def decode(self, graphs: GraphBatch) -> list[str | None]:
         rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
@@ -108,10 +108,10 @@ class NASBench201(SearchSpace):
         Raises:
             UserError: the shipped table is missing or damaged.
         """
-        mend = "Rebuild it with: python -m search_spaces.nasbench201.make_table --benchmark FILE"
-        return check(TABLE, load_torch(TABLE, mend), Table, "the benchmark's table", mend)
+        hint = "Rebuild it with: python -m search_spaces.nasbench201.make_table --benchmark FILE"
+        return check(TABLE, load_torch(TABLE, hint), Table, "the benchmark's table", hint)
 
-    def cell(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
+    def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in parse(arch)]
         edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
         return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]

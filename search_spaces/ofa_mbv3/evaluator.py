@@ -1,4 +1,4 @@
-"""Accuracy of a subnet on some classes, its batch norm calibrated on their training images (SPEC section 4).
+"""Accuracy of a subnet on some classes, its batch norm calibrated on their training images (Once-for-All).
 
 Dimensions: n images, C classes.
 """

@@ -13,7 +13,7 @@ import torch.nn as nn
 
 from engine.errors import UserError
 from engine.schema import describe
-from graphs.batch import GraphBatch, is_single_path_dag
+from graphs.batch import GraphBatch, is_single_source_single_sink
 from search_spaces.base import Evaluator, SearchSpace
 from search_spaces.ofa_mbv3.cost import cost_table
 from search_spaces.ofa_mbv3.layers import (
@@ -59,7 +59,7 @@ class OFAMobileNetV3(SearchSpace):
         depth = operations.div(9, rounding_mode="floor").unflatten(1, (NUM_STAGES, MAX_DEPTH))
         agree = (depth == depth[:, :, :1]).flatten(1).all(dim=1)
         whole = (graphs.num_vertices == self.max_n) & (operations >= 0).all(dim=1)
-        return is_single_path_dag(graphs) & whole & agree
+        return is_single_source_single_sink(graphs) & whole & agree
 
     def decode(self, graphs: GraphBatch) -> list[Arch | None]:
         rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
@@ -126,7 +126,7 @@ class OFAMobileNetV3(SearchSpace):
 
         return SubnetEvaluator(options)
 
-    def cell(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
+    def drawing(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
         arch = self.canonical(arch)
         layers = [
             f"{arch['ks'][i]}x{arch['ks'][i]} e{arch['e'][i]}"

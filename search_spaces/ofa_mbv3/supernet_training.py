@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from typing_extensions import TypedDict
 
 from engine.errors import UserError
+from engine.messages import log
 from engine.progress import progress
-from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator, say
+from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from images.content import images_digest
@@ -109,13 +110,13 @@ class _Run:
 
     def restore(self, path: Path, training_run: TrainingRun) -> None:
         value = read_supernet(path)
-        mend = "Start anew with --overwrite."
+        hint = "Start anew with --overwrite."
         training = value.get("training") or {}
         training_run.check(training.get("identity"), path)
-        training = check(path, training, _Training, "a supernet to resume from", mend)
-        check_optimizer(path, training["optimizer"], self.optimizer, mend)
-        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", mend)
-        check_rng(path, training["rng"], self.rng, mend)
+        training = check(path, training, _Training, "a supernet to resume from", hint)
+        check_optimizer(path, training["optimizer"], self.optimizer, hint)
+        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", hint)
+        check_rng(path, training["rng"], self.rng, hint)
         self.net.load_state_dict(value["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scheduler.load_state_dict(training["scheduler"])
@@ -141,17 +142,17 @@ def train_supernet(options: SupernetOptions) -> Path:
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
         steps = len(_batches(numbers, options.batch_size))
         run = _Run(options, steps * options.epochs)
-        log = TextLog(folder / "log.txt")
+        record = TextLog(folder / "log.txt")
         if options.resume:
             run.restore(folder / FILE, training_run)
-        say(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
+        log.info(f"{len(numbers)} training images of {len(classes)} classes, {steps} steps an epoch")
         while run.epoch < options.epochs:
             loss = _epoch(run, training, numbers, labels, options)
             run.epoch += 1
             run.save(folder / FILE, training_run)
             figures = _check(run, training, held_out)
-            log(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
-    say(f"peak memory {peak_memory()}")
+            record(f"epoch {run.epoch} loss {loss:.4f} " + " ".join(f"{k} {v:.2f}" for k, v in figures.items()))
+    log.info(f"peak memory {peak_memory()}")
     return folder / FILE
 
 

@@ -1,0 +1,18 @@
+"""What the program tells its user on standard error, which leaves standard output to results."""
+
+import logging
+import sys
+
+
+class _StandardError(logging.Handler):
+    """Writes to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+log = logging.getLogger("metad2a")
+if not log.handlers:
+    log.addHandler(_StandardError())
+    log.setLevel(logging.INFO)
+    log.propagate = False
