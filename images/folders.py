@@ -61,7 +61,8 @@ def image_files(folder: Path) -> list[Path]:
         listed = ", ".join(below[:3]) + (" ..." if len(below) > 3 else "")
         raise UserError(
             f"{display_path(folder)} has no images of its own, but "
-            f"{len(below)} sub-folder{'s' if len(below) > 1 else ''} with images ({listed}): it is no folder of one class. Name the parts of a dataset train and test (or "
+            f"{len(below)} sub-folder{'s' if len(below) > 1 else ''} with images ({listed}): it is no folder of one "
+            "class. Name the parts of a dataset train and test (or "
             f"{', '.join(TEST_PARTS[1:])}), or give the folder whose sub-folders hold the images as --image-folder."
         )
     return found
