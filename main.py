@@ -148,12 +148,13 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 def run_search(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_test import search
+    from meta_test.published import add_training, test_generator, test_predictor
+    from meta_test.search import search
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1)
-    step = {"search": search.search, "generator": search.test_generator, "predictor": search.test_predictor}[args.model]
+    step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
 
@@ -162,7 +163,7 @@ def run_search(args: argparse.Namespace) -> None:
     def one(options: SearchOptions) -> None:
         first_choice = step(options)
         if args.train_arch:
-            search.add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
+            add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:
         for_all(one, options)
