@@ -38,6 +38,7 @@ from meta_train.fit import BEST
 from meta_train.models import load_model
 from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.ensemble import PredictorEnsemble
+from search_spaces.nasbench201.cells import parse, to_string
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
@@ -183,10 +184,10 @@ def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> R
     evaluated = len(population)
     while evaluated < NUM_CANDIDATES:
         parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
-        child = space.operations(parent)
+        child = parse(parent)
         edge = rng.randrange(len(child))
         child[edge] = rng.choice([op for op in range(5) if op != child[edge]])
-        population = [*population[1:], space.string(child)]
+        population = [*population[1:], to_string(child)]
         seen[population[-1]] = None
         evaluated += 1
     return lab.ranked_by(dataset, list(seen), [early[arch] for arch in seen])

@@ -24,7 +24,7 @@ from images.folders import find_parts
 from images.imagenet import open_imagenet
 from images.locate import open_source
 from images.pixels import load_image_data
-from images.source import ORIENTATION, decode, read_rgb, to_rgb
+from images.reading import ORIENTATION, decode, read_rgb, to_rgb
 from meta_test import session
 
 

@@ -22,8 +22,8 @@ from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provena
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from images.content import images_digest
-from images.imagenet import Images, open_imagenet
-from search_spaces.ofa_mbv3.evaluator import accuracy, calibrate
+from images.imagenet import ImagesByClass, open_imagenet
+from search_spaces.ofa_mbv3.evaluator import calibrate, centered
 from search_spaces.ofa_mbv3.layers import LARGEST, SMALLEST
 from search_spaces.ofa_mbv3.space import OFAMobileNetV3
 from search_spaces.ofa_mbv3.supernet import (
@@ -34,6 +34,7 @@ from search_spaces.ofa_mbv3.supernet import (
     save_supernet,
     subnet,
 )
+from training.accuracy import accuracy
 
 FILE = "supernet.pt"
 # What may differ when a run is resumed; the images' digest has the classes
@@ -156,7 +157,9 @@ def train_supernet(options: SupernetOptions) -> Path:
     return folder / FILE
 
 
-def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:
+def _epoch(
+    run: _Run, images: ImagesByClass, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions
+) -> float:
     """One pass over the training images; returns the largest subnet's mean loss."""
     space = OFAMobileNetV3()
     run.net.train()
@@ -208,7 +211,7 @@ def sandwich(
     return loss.detach()  # no .item(): the host must not wait for the device inside an epoch
 
 
-def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:
+def _check(run: _Run, training: ImagesByClass, held_out: ImagesByClass) -> dict[str, float]:
     """Held-out accuracy (%) of the largest and the smallest subnet on all classes."""
     C = len(training.by_class)
     rng = random_generator(0)
@@ -220,5 +223,5 @@ def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:
     for name, arch in (("largest", LARGEST), ("smallest", SMALLEST)):
         network = subnet(run.net, arch)
         calibrate(network, training, known)
-        figures[name] = accuracy(network, held_out, numbers[rows], labels[rows], torch.arange(C))
+        figures[name] = accuracy(network, centered(held_out, numbers[rows], labels[rows]))
     return figures
