@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine  # ends an old Python with one line
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
@@ -44,7 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
     names = ("search", "generator", "predictor", "build", "train_arch")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
-    add("--version", action="version", version=f"MetaD2A {engine.__version__}")
     gpu_option(parser)
     add("--nvt", type=positive_int, help="vertex types; follows from the search space, and is checked against it")
     done = add_options(parser, CommonOptions, ModelSizes)

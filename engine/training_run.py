@@ -30,7 +30,7 @@ class TrainingRun:
     """A folder in which, within the `with` block, this process alone trains.
 
     `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
-    steps: enter (lock, remove what a killed process left half written, refuse to replace an earlier run), read the data,
+    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
     `begin` (compare what the run depends on, or remove the earlier run), train.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 from engine.cli import not_a_program
 from engine.errors import UserError
 from meta_test.options import SearchOptions
-from search_spaces import COST_UNITS, SearchSpace
+from search_spaces.base import COST_UNITS, SearchSpace
 
 
 class Limits:

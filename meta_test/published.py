@@ -16,7 +16,7 @@ from meta_test.candidates import generate_candidates
 from meta_test.options import SearchOptions
 from meta_test.ranking import measure_latency, rank
 from meta_test.session import Session
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 
 def test_generator(options: SearchOptions) -> None:

@@ -13,7 +13,7 @@ from meta_test.limits import Limits
 from meta_test.options import SearchOptions
 from meta_train.checkpoints import Checkpoint
 from meta_train.models import find_checkpoint, load_model, supernet_sizes
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 

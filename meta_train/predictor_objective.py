@@ -14,7 +14,7 @@ from images.features import draw_images
 from meta_train.draws import TaskDraws
 from meta_train.tuples import Tuples
 from predictor.model import PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 

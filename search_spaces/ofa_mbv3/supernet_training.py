@@ -6,7 +6,7 @@ Dimensions: B images of a batch, C classes.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from images.content import images_digest
 from images.imagenet import ImagesByClass, open_imagenet
 from search_spaces.ofa_mbv3.evaluator import calibrate, centered
 from search_spaces.ofa_mbv3.layers import LARGEST, SMALLEST
+from search_spaces.ofa_mbv3.options import SupernetOptions
 from search_spaces.ofa_mbv3.space import OFAMobileNetV3
 from search_spaces.ofa_mbv3.supernet import (
     SupernetConfig,
@@ -38,33 +39,11 @@ from training.accuracy import accuracy
 
 FILE = "supernet.pt"
 # What may differ when a run is resumed; the images' digest has the classes
-FREE = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
+FREE = ("imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
 NUM_CHECKED = 2000  # held-out images of the check after every epoch, and training images that calibrate it
-
-
-@dataclass(frozen=True)
-class SupernetOptions:
-    """How to train a supernet on an ImageNet folder. What `FREE` names may differ when a run is resumed."""
-
-    imgnet: str
-    class_names: list[str]
-    save_path: str
-    device: torch.device
-    width_mult: float
-    image_size: int
-    epochs: int
-    largest_epochs: int
-    batch_size: int
-    num_random: int
-    lr: float
-    weight_decay: float
-    seed: int
-    num_workers: int
-    resume: bool
-    overwrite: bool
 
 
 class _Training(TypedDict):
