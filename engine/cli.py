@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+import engine
 from engine.errors import UserError
 from engine.messages import log
 
@@ -98,8 +99,9 @@ def mirror_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_message_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--quiet`, `--verbose` and `--debug`."""
+def add_general_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every program has: `--version`, `--quiet`, `--verbose` and `--debug`."""
+    parser.add_argument("--version", action="version", version=f"MetaD2A {engine.__version__}")
     group = parser.add_argument_group("messages").add_mutually_exclusive_group()
     group.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="results and errors alone")
     group.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="more messages")
@@ -122,7 +124,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    add_message_options(parser)
+    add_general_options(parser)
     args = parser.parse_args(argv)
     debug = set_messages(args)
     try:

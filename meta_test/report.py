@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.files import atomic_write, write_json, write_text
 from engine.statistics import interval
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
 

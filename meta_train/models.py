@@ -16,7 +16,7 @@ from meta_train.fit import BEST, LAST
 from meta_train.tuples import load_tuples
 from predictor.ensemble import PredictorEnsemble, build_predictor
 from predictor.model import PredictorConfig, PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}

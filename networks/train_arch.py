@@ -23,7 +23,7 @@ from images.pixels import ImageData, load_image_data
 from networks.export import check_formats, export
 from networks.options import TrainArchOptions
 from networks.trained import TrainedNetwork
-from search_spaces import SearchSpace
+from search_spaces.base import COST_UNITS, SearchSpace
 from training.classifier import Protocol, Run, published_protocol, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
@@ -175,9 +175,7 @@ class Job:
     def report(self, networks: list[TrainedNetwork]) -> str:
         """Write `result.json` and `accuracy.txt`; returns the latter's text."""
         value = self.result(networks)
-        cost = "".join(
-            f", {value[name]:.2f} {unit}" for name, unit in search_spaces.COST_UNITS.items() if name in value
-        )
+        cost = "".join(f", {value[name]:.2f} {unit}" for name, unit in COST_UNITS.items() if name in value)
         protocol = self.protocol
         lines = [
             f"{value['architecture']} on {self.data.name}{cost}, {self.space.size_text}",

@@ -17,8 +17,9 @@ from database.items import Item
 from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
 from engine.processes import process_group
 from engine.runs import choose_device
+from images.extraction import ExtractOptions, extract
 from images.official import KNOWN, known_dataset
-from images.source import ExtractOptions, extract, image_folder
+from images.source import image_folder
 
 
 @pytest.fixture
