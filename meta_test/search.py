@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import search_spaces
 from engine.cli import not_a_program
 from engine.errors import UserError
@@ -19,15 +21,23 @@ from engine.statistics import interval
 from generator.generate import generate
 from images.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
 from meta_test import report
-from meta_test.options import SearchOptions
+from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
 from meta_test.report import Ranking
 from meta_train.checkpoints import Checkpoint
 from meta_train.models import find_checkpoint, load_model, supernet_sizes
 from meta_train.predictor_objective import to_percent
 from networks.latency import latency
 from predictor.score import score
+from predictor.universal import PREDICTS, SHIPPED
+from predictor.universal import load as load_universal
 from search_spaces import COST_UNITS, SearchSpace
+from search_spaces.nasbench201.classes import cheapest_members
 
+EXPLANATION = (
+    "Of cells that compute the same function the cheapest is ranked.\n"
+    f"Predicted: {PREDICTS}, +- its standard deviation.\n"
+    f"The dataset does not change this order; for one by a model that looks at its images: --ranking {PREDICTOR}"
+)
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 
 
@@ -212,16 +222,38 @@ class Session:
         scores = score(
             self.models["predictor"], self.space, self.features, archs, o.num_draws, o.num_sample, rng, o.num_class
         )
-        predicted = to_percent(scores, self.checkpoints["predictor"].target)
+        return self._ranking(archs, to_percent(scores, self.checkpoints["predictor"].target))
+
+    def predictor_run(self, run: int) -> Ranking:
+        """Candidates of a run, ranked by the predictor."""
+        start = time.perf_counter()
+        archs, notes = self.generate(run)
+        middle = time.perf_counter()
+        ranking = self.rank(archs, run)
+        stages = {"generate": middle - start, "score": time.perf_counter() - middle}
+        return replace(ranking, stages=stages, notes=notes)
+
+    def universal_run(self, run: int) -> Ranking:
+        """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
+        start = time.perf_counter()
+        mean, deviation = load_universal().of_classes()
+        cells = [self.space.architectures[number] for number in cheapest_members()]
+        rows = [row for row, arch in enumerate(cells) if self.within_limits(arch)]
+        ranking = self._ranking([cells[row] for row in rows], mean[rows], deviation[rows])
+        return replace(ranking, stages={"rank": time.perf_counter() - start})
+
+    def _ranking(self, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None) -> Ranking:
+        """Architectures by their predicted accuracies (A,), best first."""
         order = predicted.argsort(descending=True, stable=True).tolist()
         texts = [self.space.to_text(archs[i]) for i in order]
-        known = self.space.known_accuracy(o.data_name)
+        known = self.space.known_accuracy(self.options.data_name)
         return Ranking(
             texts,
             predicted[order].tolist(),
             [known[text] for text in texts] if known else None,
             max(known.values()) if known else None,
             [self.space.cost(archs[i], self.features.num_classes) for i in order],
+            deviation=None if deviation is None else deviation[order].tolist(),
         )
 
     def measure(self, ranking: Ranking) -> Ranking:
@@ -238,20 +270,19 @@ class Session:
 
 
 def search(options: SearchOptions) -> None:
-    """Generate, score and report in one go; results go to a new numbered folder."""
-    kinds = ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
+    """Rank and report in one go; results go to a new numbered folder."""
+    universal = options.ranking == UNIVERSAL
+    kinds = () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
     session = Session(options, kinds)
-    rankings = []
-    for run in options.runs:
-        start = time.perf_counter()
-        archs, notes = session.generate(run)
-        middle = time.perf_counter()
-        ranking = session.rank(archs, run)
-        stages = {"generate": middle - start, "score": time.perf_counter() - middle}
-        rankings.append(session.measure(replace(ranking, stages=stages, notes=notes)))
+    if universal:
+        session.sources["ranking"] = display_path(SHIPPED)
+    one_run = session.universal_run if universal else session.predictor_run
+    rankings = [session.measure(one_run(run)) for run in options.runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
+    if universal:
+        print(EXPLANATION)
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)

@@ -18,21 +18,25 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import nn
+from typing_extensions import TypedDict
 
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.messages import log
 from engine.runs import provenance, random_generator
+from engine.schema import FLOATS, TensorOf, check
 from predictor.universal import FORMAT, SEEDS, parts_of_cells
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
 from search_spaces.nasbench201.classes import (
     NONE,
+    NUM_CLASSES,
     SKIP,
     class_means,
     equivalence_classes,
@@ -42,10 +46,15 @@ from search_spaces.nasbench201.classes import (
 from search_spaces.nasbench201.space import NASBench201
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
+SCORES_FORMAT = "metad2a-training-free-1"
 BENCHMARK = "imagenet16-120"
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 NUM_STEPS, STEP_CELLS = 40, 1000  # of the hyperparameters' descent, and cells that a step looks at
 FIRST_RATE, LAST_RATE = 0.1, 0.005
+
+
+class _Scores(TypedDict):
+    scores: Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES, "F"))]
 
 
 class NormalScale:
@@ -104,6 +113,17 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
         "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
         "scores": torch.from_numpy(stats.norm.ppf((ranks.numpy() - 0.5) / len(ranks))),
     }
+
+
+def published_features() -> dict[str, torch.Tensor]:
+    """`cell_features` with the published training-free scores.
+
+    Raises:
+        UserError: their file is missing or damaged.
+    """
+    hint = "It is part of the repository: check it out anew."
+    value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)
+    return cell_features(value["scores"].double())
 
 
 def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -216,8 +236,7 @@ def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: 
 
 def train(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
     """Meta-train once a seed, validate on the cells that it leaves out, then learn from these, too; write `target`."""
-    scores = load_torch(SCORES, "It is part of the repository: check it out anew.")["scores"]
-    features, data = cell_features(scores.double()), accuracies()
+    features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
     held = parts_of_cells(len(every), len(SEEDS))
     rows, validation = [], []
