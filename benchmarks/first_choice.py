@@ -1,9 +1,9 @@
 """How far the first choice of the universal ranking rests on noise: python benchmarks/first_choice.py
 
 The shipped meta-trainings agree on it, but they learn from one table, whose accuracies would be others if its networks
-were trained anew. Here the table's noise is drawn once more on top of it, as often as --num-draws says; each time all
-cells are ranked anew, with one seed's hyperparameters. Writes benchmarks/results/first_choice.json: the first choices,
-and what each of the benchmark's tables has for them.
+were trained anew. Here the table's noise, as equal cells tell it, is drawn once more on top of it, as often as
+--num-draws says; each time all cells are ranked anew, with one seed's hyperparameters. Writes
+benchmarks/results/first_choice.json: the first choices, and what each of the benchmark's tables has for them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from search_spaces.nasbench201.classes import first_members
 def first_choices(process: Process, data: Accuracies, num_draws: int, rng: torch.Generator) -> list[int]:
     """The class that is ranked first in each draw of the noise."""
     cells = torch.arange(len(data.value))
-    deviation = (process.known.exp() * data.variance).sqrt()  # (K,)
+    deviation = data.variance.sqrt()  # (K,)
     noise = torch.randn(len(cells), num_draws, generator=rng, dtype=deviation.dtype) * deviation[:, None]
     weights = torch.cholesky_solve(data.value[:, None] + noise, process.factor(cells, data))
     return (process.covariance(cells, cells) @ weights).argmax(0).tolist()

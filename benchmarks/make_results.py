@@ -28,7 +28,7 @@ FIGURES = {
     "trained_until_best_candidate": "trained until the best candidate",
     "trained_until_benchmark_best": "trained until the benchmark's best",
 }
-BASESCRIPTS = {
+SCRIPTS = {
     "study": "study.py",
     "subnets": "subnets.py --imgnet DIR",
     "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
@@ -36,7 +36,7 @@ BASESCRIPTS = {
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
 }
-LINES = {
+BASELINES = {
     "random": "random search: 500 architectures in random order",
     "random_12_epochs": "random search: 500 architectures trained for 12 epochs, ranked by validation accuracy",
     "evolution_12_epochs": "regularized evolution: the same, 500 evaluations",
@@ -76,9 +76,9 @@ JUDGED = {  # columns, with the digits of each
     "spearman": ("Spearman", 3),
     "kendall": ("Kendall", 3),
     "ndcg": ("nDCG@100", 3),
-    "first_choice_class": ("first choice", 2),
-    "spearman_class": ("Spearman", 3),
-    "ndcg_class": ("nDCG@100", 3),
+    "first_choice_class": ("first choice, class mean", 2),
+    "spearman_class": ("Spearman, class means", 3),
+    "ndcg_class": ("nDCG@100, class means", 3),
 }
 
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, expression, noise
+from search_spaces.nasbench201.classes import (
+    at_class_means,
+    cheapest_members,
+    class_means,
+    equivalence_classes,
+    expression,
+    noise,
+)
 from search_spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
@@ -105,3 +112,12 @@ def test_means_of_classes():
     means = class_means(values)
     assert torch.equal(means[:, 0], torch.ones(len(means)))
     assert torch.equal(at_class_means(values), values)
+
+
+def test_the_cheapest_of_each_class():
+    cheapest = cheapest_members()
+    assert equivalence_classes()[cheapest].tolist() == list(range(int(equivalence_classes().max()) + 1))
+    costs = torch.tensor([tuple(space.cost(arch, 10).values()) for arch in space.architectures], dtype=torch.float64)
+    least = torch.full((len(cheapest), 2), torch.inf, dtype=torch.float64)
+    least.scatter_reduce_(0, equivalence_classes()[:, None].expand(-1, 2), costs, "amin")
+    assert torch.equal(costs[cheapest], least)
