@@ -181,7 +181,7 @@ def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> R
     evaluated = len(population)
     while evaluated < NUM_CANDIDATES:
         parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
-        child = space.operations(parent)
+        child = parse(parent)
         edge = rng.randrange(len(child))
         child[edge] = rng.choice([op for op in range(5) if op != child[edge]])
         population = [*population[1:], space.string(child)]
