@@ -1,6 +1,7 @@
 """Meta-test: generate candidates for a dataset, score them, report (MetaD2A sections 3 and 4.2).
 
-`search` does it in memory; `test_generator` and `test_predictor` are the published two steps with their files.
+`search` does it in memory, or ranks the whole space by `predictor.universal`; `test_generator` and `test_predictor` are
+the published two steps with their files.
 """
 
 import time

@@ -138,7 +138,7 @@ def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
     bench(lines, lines.measure, f"{line} --predictor-checkpoint {toy_checkpoints['predictor']}")
     result = json.loads((tmp_path / "out.json").read_text())["result"]
     assert result["tables"]["ninapro"]["maximum"] == pytest.approx(15624 / 200)
-    assert result["authors"]["candidates"] == 9
+    assert result["authors"]["candidates"] == 10
 
 
 @pytest.mark.usefixtures("authors_data")
