@@ -237,8 +237,8 @@ class Session:
         return replace(ranking, costs=costs)
 
 
-def search(options: SearchOptions) -> None:
-    """Generate, score and report in one go; results go to a new numbered folder."""
+def search(options: SearchOptions) -> list[Ranking]:
+    """Generate, score and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
     kinds = ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
     session = Session(options, kinds)
     rankings = []
@@ -261,6 +261,7 @@ def search(options: SearchOptions) -> None:
     folder = _next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+    return rankings
 
 
 def _next_folder(parent: Path) -> Path:

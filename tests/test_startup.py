@@ -34,7 +34,7 @@ def test_a_search_imports_only_what_it_needs():
     result = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, env=environment)
     code, imported = json.loads(result.stdout.splitlines()[-1])
     assert code == 0, result.stderr
-    assert "search" in imported
+    assert "meta_test.search" in imported
     assert not set(UNNEEDED) & set(imported)
 
 
@@ -54,7 +54,7 @@ def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
     nodes, edges = space.drawing(space.from_text(text))
     ink = []
     for kept in (edges, edges[1:], []):
-        monkeypatch.setattr(space, "cell", lambda arch, kept=kept: (nodes, kept))
+        monkeypatch.setattr(space, "drawing", lambda arch, kept=kept: (nodes, kept))
         draw_architecture(tmp_path / "x.png", space, text)
         pixels = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
         ink.append((pixels < 128).sum())
