@@ -2,18 +2,19 @@
 
 from functools import cache
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.options import SEARCH_SPACES
-from search_spaces.base import COST_UNITS, SearchSpace, Sizes
 
-__all__ = ["COST_UNITS", "NAMES", "SearchSpace", "Sizes", "get"]
+if TYPE_CHECKING:
+    from search_spaces.base import SearchSpace  # and with it PyTorch, which takes seconds
 
 NAMES = SEARCH_SPACES.keys()
 
 
 @cache
-def get(name: str) -> SearchSpace:
+def get(name: str) -> "SearchSpace":
     """The search space called `name`, one of `NAMES`.
 
     Raises:

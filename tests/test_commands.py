@@ -129,16 +129,6 @@ def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
         main.check_options(args)
 
 
-@pytest.mark.parametrize(
-    "name", ["meta_test/search", "networks/train_arch", "meta_train/train", "meta_test/report", "meta_train/models"]
-)
-def test_a_module_that_is_no_program_says_which_to_use(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
-    assert stop.value.code == 2
-    assert "Use: python main.py --model" in capsys.readouterr().err
-
-
 def options_of(parser):
     return {name for action in parser._actions for name in action.option_strings}
 
