@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import count_or_all, image_side, not_negative_float, positive_int, seed_number
 from engine.names import name_type
-from engine.options import CommonOptions, ModelSizes, option
+from engine.options import CommonOptions, MirrorOption, ModelSizes, option
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(CommonOptions, ModelSizes):
+class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
     """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
 
     device: "torch.device"
@@ -30,11 +30,6 @@ class SearchOptions(CommonOptions, ModelSizes):
     )
     image_folder: str | None = option(
         None, "images of --data-name, one sub-folder a class, processed first where that is not done"
-    )
-    mirror: str | None = option(
-        None,
-        "an address or a folder that has the official files under the same paths",
-        default_text="METAD2A_MIRROR",
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
     num_runs: int | None = option(
