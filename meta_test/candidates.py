@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.messages import log
 from engine.runs import random_generator
@@ -64,7 +63,3 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
         "distinct_among_valid": made.num_distinct / made.num_valid,
     }
     return made.archs, shares
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

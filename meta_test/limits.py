@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from engine.cli import not_a_program
 from engine.errors import UserError
 from meta_test.options import SearchOptions
 from search_spaces.base import COST_UNITS, SearchSpace
@@ -58,7 +57,3 @@ class Limits:
                 f"of {self.space.name} have {self.smallest}."
             )
         return kept
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import set_aside, write_text
 from engine.messages import log
@@ -116,7 +115,3 @@ def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> t
 def _write_history(folder: Path, session: Session) -> None:
     history = provenance(session.options.seed, **session.sources)
     write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from engine.cli import not_a_program
 from engine.progress import progress
 from engine.runs import random_generator
 from meta_test.report import Ranking
@@ -44,7 +43,3 @@ def measure_latency(session: Session, ranking: Ranking) -> Ranking:
         arch = session.space.from_text(text)
         cost["latency"] = latency(session.space, arch, session.features.num_classes, o.latency_batch, o.device)
     return replace(ranking, costs=costs)
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

@@ -4,7 +4,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine.cli import not_a_program
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
@@ -50,7 +49,3 @@ def _next_folder(parent: Path) -> Path:
             if not folder.is_dir():
                 raise
             number += 1
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

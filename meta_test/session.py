@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
-from engine.cli import not_a_program
 from engine.files import display_path
 from engine.messages import log
 from engine.runs import keep_freed_memory
@@ -100,7 +99,3 @@ class Session:
         model, checkpoint = load_model(kind, self.space, path, options.device, options.hs, options.nz)
         self.models[kind], self.checkpoints[kind] = model, checkpoint
         self.sources[kind] = display_path(path)
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, display_path
 from engine.messages import log
@@ -150,7 +149,3 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     from meta_train.predictor_objective import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

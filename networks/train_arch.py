@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 import search_spaces
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_json, write_text
 from engine.messages import log
@@ -213,7 +212,3 @@ class Job:
             "num_images": sizes,
             "history": self.training.history,
         }
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model train_arch --arch STRING --data-name NAME")
