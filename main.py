@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, UNIVERSAL, SearchOptions
+from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -145,23 +145,6 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     return text
 
 
-def choose_ranking(args: argparse.Namespace, options: SearchOptions) -> str:
-    """The ranking of a search: the one asked for, else the one that its other options are of.
-
-    Raises:
-        UserError: they are of the other, or the space has no universal ranking.
-    """
-    import search_spaces
-
-    shipped = search_spaces.get(options.search_space).ranking_shipped
-    given = [name for name in OF_PREDICTOR if hasattr(args, name)]
-    if options.ranking == UNIVERSAL and not shipped:
-        raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
-    if options.ranking == UNIVERSAL and given:
-        raise UserError(f"{flag(given[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
-    return options.ranking or (UNIVERSAL if shipped and not given else PREDICTOR)
-
-
 def run_search(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
@@ -169,7 +152,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
-        options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(args, options))
+        options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

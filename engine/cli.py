@@ -90,15 +90,6 @@ def default_mirror() -> str | None:
     return os.environ.get(MIRROR_VARIABLE)
 
 
-def mirror_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--mirror`."""
-    parser.add_argument(
-        "--mirror",
-        default=default_mirror(),
-        help=f"an address or a folder that has the same files under the same paths (default: {MIRROR_VARIABLE})",
-    )
-
-
 def add_general_options(parser: argparse.ArgumentParser) -> None:
     """Add what every program has: `--version`, `--quiet`, `--verbose` and `--debug`."""
     parser.add_argument("--version", action="version", version=f"MetaD2A {engine.__version__}")
