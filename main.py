@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import engine  # ends an old Python with one line
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
@@ -45,7 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     names = ("search", "generator", "predictor", "build", "train_arch")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
-    add("--version", action="version", version=f"MetaD2A {engine.__version__}")
     gpu_option(parser)
     add("--nvt", type=positive_int, help="vertex types; follows from the search space, and is checked against it")
     done = add_options(parser, CommonOptions, ModelSizes)
@@ -166,12 +164,13 @@ def choose_ranking(args: argparse.Namespace, options: SearchOptions) -> str:
 
 def run_search(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_test import search
+    from meta_test.published import add_training, test_generator, test_predictor
+    from meta_test.search import search
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(args, options))
-    step = {"search": search.search, "generator": search.test_generator, "predictor": search.test_predictor}[args.model]
+    step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
 
@@ -180,7 +179,7 @@ def run_search(args: argparse.Namespace) -> None:
     def one(options: SearchOptions) -> None:
         first_choice = step(options)
         if args.train_arch:
-            search.add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
+            add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:
         for_all(one, options)

@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.cli import gpu_option, positive_int, run
 from engine.runs import choose_device
+from images.extraction import ExtractOptions, extract
 from images.extractors import ExtractorSpec
-from images.source import ExtractOptions, extract, image_folder
+from images.source import image_folder
 from meta_train.checkpoints import read_checkpoint
 from meta_train.fit import BEST, FitOptions
 from meta_train.options import TrainOptions

@@ -24,8 +24,9 @@ from engine.cli import positive_int, run
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb
 from images import downsampled_imagenet
+from images.extraction import ExtractOptions, extract
 from images.extractors import Extractor
-from images.source import ExtractOptions, ImageSource, extract
+from images.source import ImageSource
 
 
 def source_of(n: int) -> ImageSource:

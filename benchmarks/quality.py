@@ -29,14 +29,16 @@ from engine.runs import choose_device, provenance, random_generator
 from generator.generate import GRAPHS_PER_ROUND, decode_round
 from images.features import Features, find_features, load_features
 from meta_test import report
+from meta_test.candidates import generate_candidates
 from meta_test.options import SearchOptions
+from meta_test.ranking import rank
 from meta_test.report import Ranking
-from meta_test.search import Session
+from meta_test.session import Session
 from meta_train.fit import BEST
 from meta_train.models import load_model
 from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.ensemble import PredictorEnsemble
-from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
+from search_spaces.nasbench201.cells import parse, to_string
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
@@ -109,7 +111,7 @@ class Lab:
 
 
 def searched(session: Session) -> Callable[[int], Ranking]:
-    return lambda number: session.rank(session.generate(number)[0], number)
+    return lambda number: rank(session, generate_candidates(session, number)[0], number)
 
 
 def measure_search(lab: Lab) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def measure_correlation(lab: Lab) -> dict[str, Any]:
     scores = validation_scores(model, lab.space, features, tuples, 10, random_generator(lab.args.seed, lab.device))
     result = {"validation": {"1": correlations(scores[0], truth), "10": correlations(scores.mean(0), truth)}}
     for dataset in DATASETS:
-        ranking = lab.session(dataset, num_gen_arch=None).rank(lab.space.all_architectures(), 1)
+        ranking = rank(lab.session(dataset, num_gen_arch=None), lab.space.all_architectures(), 1)
         predicted = dict(zip(ranking.texts, ranking.predicted, strict=True))
         result[dataset] = {
             "correlation": correlations(ranking.predicted, ranking.known),
@@ -184,7 +186,7 @@ def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> R
         parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
         child = parse(parent)
         edge = rng.randrange(len(child))
-        child[edge] = rng.choice([op for op in range(len(OPERATIONS)) if op != child[edge]])
+        child[edge] = rng.choice([op for op in range(5) if op != child[edge]])
         population = [*population[1:], to_string(child)]
         seen[population[-1]] = None
         evaluated += 1
@@ -198,8 +200,10 @@ def measure_ablations(lab: Lab) -> dict[str, Any]:
         session = lab.session(dataset)
         result[dataset] = {
             "whole": lab.runs(searched(session)),
-            "random_candidates": lab.runs(lambda r, s=session: s.rank(random_candidates(lab, r), r)),
-            "random_choice": lab.runs(lambda r, s=session, d=dataset: shuffled(lab, d, s.generate(r)[0], r)),
+            "random_candidates": lab.runs(lambda r, s=session: rank(s, random_candidates(lab, r), r)),
+            "random_choice": lab.runs(
+                lambda r, s=session, d=dataset: shuffled(lab, d, generate_candidates(s, r)[0], r)
+            ),
         }
         for other in OTHER_DATASET[dataset]:
             result[dataset][f"sees_{other}"] = lab.runs(lambda r, d=dataset, o=other: seeing(lab, d, o, r))

@@ -28,7 +28,7 @@ from generator.model import GeneratorConfig, GeneratorModel
 from images.features import Features, draw_dataset, draw_images
 from predictor.model import PredictorConfig, PredictorModel
 from predictor.score import score
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 # Seconds of the published code on two CPU cores (its own training step and search; README, "Speed").
 PUBLISHED = {"nasbench201": {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}, "ofa_mbv3": {}}

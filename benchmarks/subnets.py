@@ -36,7 +36,8 @@ from meta_train.predictor_objective import centered_by_task
 from meta_train.tuples import FEATURES_NAME, load_tuples
 from predictor.score import score
 from search_spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
-from search_spaces.ofa_mbv3.supernet import PUBLISHED, read_supernet
+from search_spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
+from search_spaces.ofa_mbv3.supernet import read_supernet
 
 SHARD = 1_000_000  # no database has that many
 QUANTILES = (0.25, 0.5, 0.75)
@@ -228,7 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--imgnet", required=True)
     add("--class-order")
-    add("--supernet", default=str(PUBLISHED))
+    add("--supernet", default=PUBLISHED_SUPERNET)
     add("--data-path", default="data")
     add("--save-path", default="results")
     add("--num-tasks", type=positive_int, default=20)

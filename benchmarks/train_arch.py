@@ -20,7 +20,7 @@ from tqdm import tqdm
 from engine.cli import gpu_option, positive_int, run
 from engine.errors import UserError
 from engine.runs import choose_device, keep_freed_memory
-from images.pixels import ImageData, Images
+from images.pixels import ImageData, LabelledImages
 from search_spaces.nasbench201.network import NASBench201Network
 from training.classifier import Run, published_protocol, train_epoch
 
@@ -29,7 +29,7 @@ ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
 
 def random_data(n: int) -> ImageData:
     """n random images of 10 classes."""
-    part = Images(torch.randint(256, (n, 32, 32, 3), dtype=torch.uint8), torch.arange(n) % 10)
+    part = LabelledImages(torch.randint(256, (n, 32, 32, 3), dtype=torch.uint8), torch.arange(n) % 10)
     names = [str(label) for label in range(10)]
     return ImageData("cifar10", names, part, part, part, (0.5,) * 3, (0.25,) * 3, "", "memory")
 

@@ -24,7 +24,7 @@ from meta_train.draws import TaskDraws
 from meta_train.models import find_checkpoint, load_model
 from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.model import PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 NUM_SAMPLE = 20
 

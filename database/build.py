@@ -20,7 +20,7 @@ from engine.progress import progress
 from engine.runs import random_generator
 from images.features import find_features, load_features
 from meta_train.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 
 def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:

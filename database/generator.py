@@ -71,9 +71,15 @@ def _encode_task(predictor, features: Features, classes: torch.Tensor, options: 
 
 
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:
-    """Classes of random tasks of a list (tasks, C), -1 beyond a task's own, by number; then as many new as are wanted.
+    """Choose tasks of a list at random; where more are wanted than it has, make new ones up.
 
-    A new task has as many classes as a random one of the list, drawn among all that the list names.
+    A new task takes its number of classes from a random task of the list, and draws them from all classes of the list.
+
+    Args:
+        task_classes: (tasks, C) long, the classes of each listed task; rows of fewer than C classes end in -1.
+
+    Returns:
+        The classes (long) of each chosen task, by its number in the list; new tasks follow with the next numbers.
     """
     listed = [row[row >= 0] for row in task_classes]
     chosen = {i: listed[i] for i in torch.randperm(len(listed), generator=rng)[:num_tasks].tolist()}

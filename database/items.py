@@ -12,7 +12,7 @@ from engine.errors import UserError
 from engine.runs import random_generator
 from images.features import Features
 from images.source import read_class_order
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from engine.cli import not_negative_int, positive_int, seed_number
 from engine.options import option
+from search_spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 if TYPE_CHECKING:
     import torch
 
 MAX_SHARDS = 500  # of one command, which holds a lock on each
-PUBLISHED_SUPERNET = ".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0"
 
 
 def shard_numbers(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from annotated_types import MinLen
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.schema import OPEN, Integer, Names, Percent, Size, Text, check, parse_json
-from search_spaces import Sizes
+from search_spaces.base import Sizes
 
 FORMAT = "metad2a-shard-1"
 

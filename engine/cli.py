@@ -8,8 +8,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
+import engine
 from engine.errors import UserError
 from engine.messages import log
 
@@ -99,17 +99,20 @@ def mirror_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_message_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--quiet`, `--verbose` and `--debug`."""
+def add_general_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every program has: `--version`, `--quiet`, `--verbose` and `--debug`."""
+    parser.add_argument("--version", action="version", version=f"MetaD2A {engine.__version__}")
     group = parser.add_argument_group("messages").add_mutually_exclusive_group()
-    group.add_argument("--quiet", action="store_true", help="results and errors alone")
-    group.add_argument("--verbose", action="store_true", help="more messages")
-    group.add_argument("--debug", action="store_true", help="more messages, and the traceback of an error")
+    group.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="results and errors alone")
+    group.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="more messages")
+    group.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="more messages, and the traceback of an error"
+    )
 
 
 def set_messages(args: argparse.Namespace) -> bool:
     """Take the options of messages out of `args` and follow them; returns whether tracebacks are wanted."""
-    quiet, verbose, debug = (vars(args).pop(name) for name in ("quiet", "verbose", "debug"))
+    quiet, verbose, debug = (vars(args).pop(name, False) for name in ("quiet", "verbose", "debug"))
     log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose or debug else logging.INFO)
     return debug
 
@@ -121,7 +124,7 @@ def run(
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    add_message_options(parser)
+    add_general_options(parser)
     args = parser.parse_args(argv)
     debug = set_messages(args)
     try:
@@ -143,12 +146,6 @@ def run(
             raise
         return _report_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     return 0
-
-
-def not_a_program(command: str) -> NoReturn:
-    """End a module that was started as if it were a program, naming the command that is meant."""
-    print(f"error: {sys.argv[0]} is a part of main.py and does nothing alone. Use: {command}", file=sys.stderr)
-    sys.exit(USER_ERROR_CODE)
 
 
 def _report_error(text: str) -> int:

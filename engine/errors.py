@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 class UserError(ValueError):
     """Bad input or a missing file. The message names the thing and, where there is one, the command that
-    mends it; the command line prints it without a traceback and exits with code 2."""
+    solves it; the command line prints it without a traceback and exits with code 2."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -15,36 +15,40 @@ def published_name(name: str, renames: dict[str, str]) -> str:
     return name
 
 
-def load_published(
-    model: nn.Module, state_dict: dict[str, torch.Tensor], renames: dict[str, str], unused: tuple[str, ...]
-) -> list[str]:
-    """Copy the authors' `state_dict` into `model`.
+class PublishedModel(nn.Module):
+    """A model that can have the parameters of an authors' checkpoint.
 
-    Args:
-        renames: our prefixes -> theirs.
-        unused: prefixes of the parameters that never receive a gradient in the published model. They are
+    Attributes:
+        published_names: our prefixes of the parameters' names -> theirs.
+        published_unused: their prefixes of parameters that never receive a gradient in the published model. They are
             skipped, and nothing else is.
-
-    Returns:
-        The skipped names, sorted.
-
-    Raises:
-        UserError: a parameter is missing, unknown of another shape, or of integers.
     """
-    wanted = {published_name(name, renames): parameter for name, parameter in model.state_dict().items()}
-    extra = sorted(set(state_dict) - set(wanted))
-    skipped = [name for name in extra if name.startswith(unused)]
-    problems = [f"unknown {name}" for name in extra if name not in skipped]
-    problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
-    problems += [
-        f"{name} is {describe(state_dict[name])}, expected {tuple(parameter.shape)}"
-        for name, parameter in wanted.items()
-        if name in state_dict
-        and (state_dict[name].shape != parameter.shape or not state_dict[name].is_floating_point())
-    ]
-    if problems:
-        raise UserError(f"Not a published checkpoint of this {type(model).__name__}: " + "; ".join(problems[:4]))
-    with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(state_dict[name])
-    return skipped
+
+    published_names: dict[str, str]
+    published_unused: tuple[str, ...]
+
+    def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
+        """Load the authors' parameters; returns the names that were skipped, sorted.
+
+        Raises:
+            UserError: a parameter is missing, unknown, of another shape, or of integers.
+        """
+        wanted = {
+            published_name(name, self.published_names): parameter for name, parameter in self.state_dict().items()
+        }
+        extra = sorted(set(state_dict) - set(wanted))
+        skipped = [name for name in extra if name.startswith(self.published_unused)]
+        problems = [f"unknown {name}" for name in extra if name not in skipped]
+        problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
+        problems += [
+            f"{name} is {describe(state_dict[name])}, expected {tuple(parameter.shape)}"
+            for name, parameter in wanted.items()
+            if name in state_dict
+            and (state_dict[name].shape != parameter.shape or not state_dict[name].is_floating_point())
+        ]
+        if problems:
+            raise UserError(f"Not a published checkpoint of this {type(self).__name__}: " + "; ".join(problems[:4]))
+        with torch.no_grad():
+            for name, parameter in wanted.items():
+                parameter.copy_(state_dict[name])
+        return skipped

@@ -36,7 +36,7 @@ def choose_device(gpu: str | None) -> torch.device:
     if int(gpu) >= torch.cuda.device_count():
         raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
     device = torch.device(f"cuda:{gpu}")
-    if from_environment().count == 1:  # else each of the processes takes its own, see `joined`
+    if from_environment().count == 1:  # else each of the processes takes its own, see `engine.processes.process_group`
         torch.cuda.set_device(device)
     return device
 

@@ -13,7 +13,7 @@ from engine.messages import log
 from engine.schema import Facts, read_json
 
 RECORD, LOCK = "run.json", ".lock"
-MEND = (
+HINT = (
     "A run of an older version of this program cannot be resumed: start anew with --overwrite or another --save-path."
 )
 
@@ -30,7 +30,7 @@ class TrainingRun:
     """A folder in which, within the `with` block, this process alone trains.
 
     `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
-    steps: enter (lock, remove what a killed process left half written, complain about an earlier run), read the data,
+    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
     `begin` (compare what the run depends on, or remove the earlier run), train.
 
     Args:
@@ -101,7 +101,7 @@ class TrainingRun:
         path, earlier = self.folder / RECORD, self._earlier()
         record = {"identity": identity, "history": history, "resumed": []}
         if self.resume and earlier:
-            record = read_json(path, _Record, "what an earlier run depends on", MEND)
+            record = read_json(path, _Record, "what an earlier run depends on", HINT)
             self.check(record["identity"], path)
             record["resumed"].append({name: history[name] for name in ("command", "date")})
             self.history = record["history"] | {"resumed": record["resumed"]}
@@ -117,7 +117,7 @@ class TrainingRun:
             UserError: it is another one's, or there is none.
         """
         if not isinstance(identity, dict):
-            raise UserError(f"{path} does not say what it was trained on. {MEND}")
+            raise UserError(f"{path} does not say what it was trained on. {HINT}")
         missing = "nothing"
         for name in self.identity | identity:
             before, now = identity.get(name, missing), self.identity.get(name, missing)

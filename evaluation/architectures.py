@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 import search_spaces
 from engine.errors import UserError
 from engine.schema import Number, Size, Text, check, read_json
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 from search_spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
 from search_spaces.ofa_mbv3.supernet import MAX_IMAGE_SIZE
 

@@ -14,10 +14,12 @@ from torchvision.transforms import v2
 from engine.errors import UserError
 from engine.files import content_digest
 from images.content import images_digest
-from images.imagenet import CROP, MEAN, STD
+from images.extractors import IMAGENET_STATS
+from images.imagenet import CROP
 from images.locate import open_source, usable_for_tests
 from images.pixels import stratified_split
-from images.source import ImageSource, read_rgb
+from images.reading import read_rgb
+from images.source import ImageSource
 
 CIFAR = ("cifar10", "cifar100")
 
@@ -108,8 +110,7 @@ def test_transform(image_size: int) -> Callable[[Image.Image], torch.Tensor]:
 
 
 def _to_tensor() -> list[Callable]:
-    normalize = v2.Normalize((MEAN / 255).tolist(), (STD / 255).tolist())
-    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), normalize]
+    return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET_STATS)]
 
 
 class Cutout:

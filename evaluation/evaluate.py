@@ -1,47 +1,22 @@
 """The accuracy of a MobileNetV3 architecture on a dataset, from its choice to the result file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import search_spaces
+from engine.cli import default_mirror
 from engine.files import file_digest, identity_key, write_json
 from engine.runs import TextLog, keep_freed_memory, provenance
 from engine.training_run import TrainingRun
 from evaluation.architectures import Chosen, first_within, read_model_config, searched
 from evaluation.data import FineTuningData, load_fine_tuning_data
 from evaluation.finetune import FineTuning, fine_tune, fine_tuned_network
+from evaluation.options import EvaluationOptions
 from search_spaces.ofa_mbv3.supernet import load_supernet
 from training.classifier import Run
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """Which architecture to fine-tune on what; the fields are the options of `evaluation/main.py`."""
-
-    data_name: str
-    image_folder: str | None
-    num_gen_arch: int
-    bound: float | None
-    model_config: str | None
-    arch: str | None
-    supernet: str
-    data_path: str
-    mirror: str | None
-    save_path: str
-    image_size: int | None
-    epochs: int
-    batch_size: int
-    lr: float
-    valid_share: float
-    num_workers: int
-    seed: int
-    resume: bool
-    overwrite: bool
-    device: torch.device
-
 
 space = search_spaces.get("ofa_mbv3")
 PRODUCTS = ("*.pt", "result.json")  # of a run in its folder
@@ -61,7 +36,7 @@ def evaluate(options: EvaluationOptions) -> str:
     supernet, config = load_supernet(options.supernet)
     candidates = choose(options, config.width_mult)
     size = options.image_size or candidates[0].image_size or config.image_size
-    images = (options.data_name, options.image_folder, options.data_path, options.mirror)
+    images = (options.data_name, options.image_folder, options.data_path, options.mirror or default_mirror())
     data = load_fine_tuning_data(*images, size, protocol.cutout, options.valid_share, options.seed)
     sized = space.sized(size, config.width_mult)
     chosen, cost = first_within(options.bound, candidates, sized, len(data.class_names))

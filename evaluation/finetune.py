@@ -22,9 +22,10 @@ from engine.progress import progress
 from engine.runs import cosine, random_generator
 from engine.schema import Percent, Size, State, check, check_state
 from evaluation.data import FineTuningData, Part
-from images.source import read_batches
+from images.reading import read_batches
 from search_spaces.ofa_mbv3.layers import Arch
 from search_spaces.ofa_mbv3.supernet import check_batches, subnet
+from training.accuracy import accuracy
 from training.classifier import Run
 
 BEST = "best.pt"
@@ -96,16 +97,16 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable
     for epoch in range(run.epoch, run.protocol.epochs):
         order.seed = run.seed * 1_000_000 + epoch
         loss = _train_epoch(run, train, epoch, order.seed)
-        valid = accuracy(run.network, held_out)
+        valid = accuracy(run.network, read_batches(held_out))
         if valid > best["valid"]:
             best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
             save_torch(path, best)
         run.epoch = epoch + 1
         run.save()
         record(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
-    last = accuracy(run.network, test_images)
+    last = accuracy(run.network, read_batches(test_images))
     run.network.load_state_dict(read_best(run, path)["network"])
-    test = accuracy(run.network, test_images)
+    test = accuracy(run.network, read_batches(test_images))
     return {"valid": best["valid"], "test": test, "epoch": best["epoch"], "test_of_last_epoch": last}
 
 
@@ -173,15 +174,3 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, seed: int) -> float:
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {epoch + 1}: try a smaller --lr.")
     return mean
-
-
-@torch.inference_mode()
-def accuracy(network: nn.Module, loader: DataLoader) -> float:
-    """Percent of the images whose class has the highest logit."""
-    network.eval()
-    device = next(network.parameters()).device
-    right = torch.zeros((), dtype=torch.long, device=device)
-    for images, labels in read_batches(loader):
-        images, labels = (tensor.to(device, non_blocking=True) for tensor in (images, labels))
-        right += (network(images).argmax(dim=1) == labels).sum()
-    return 100 * right.item() / len(loader.dataset)

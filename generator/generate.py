@@ -12,7 +12,7 @@ import torch
 from engine.progress import progress
 from generator.model import GeneratorModel
 from images.features import Features, draw_dataset
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 DRAWS_PER_ROUND = 50
 GRAPHS_PER_ROUND = 1000

@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 
 from engine.errors import UserError
-from engine.published import load_published
+from engine.published import PublishedModel
 from graphs.batch import GraphBatch
 from graphs.decoder import GraphDecoder
 from set_encoder.config import ModelConfig
@@ -49,13 +49,14 @@ class GeneratorConfig(ModelConfig):
             )
 
 
-class GeneratorModel(nn.Module):
+class GeneratorModel(PublishedModel):
     """Amortised posterior over latents given a dataset, and a graph decoder.
 
     Attributes:
         costly: the methods in which a training step spends its time.
     """
 
+    published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
     costly = ("set_encode", "decoder.negative_log_likelihood")
 
     def __init__(self, config: GeneratorConfig):
@@ -65,14 +66,6 @@ class GeneratorModel(nn.Module):
         self.mu = nn.Linear(config.nz, config.nz)
         self.logvar = nn.Linear(config.nz, config.nz)
         self.decoder = GraphDecoder(config.max_n, config.num_vertex_type, config.hs, config.nz)
-
-    def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
-        """Load the authors' parameters; returns the names skipped because they are never used.
-
-        Raises:
-            UserError: names or shapes do not fit this configuration.
-        """
-        return load_published(self, state_dict, PUBLISHED_NAMES, PUBLISHED_UNUSED)
 
     def set_encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Draws `x` (B, C, S, D) to the mean and log variance of the latent, (B, Z) each."""

@@ -42,8 +42,8 @@ class GraphDecoder(nn.Module):
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
         before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
-        hidden, joined = (self.gru.weight_hh[None], self.gru.bias_hh[None]), self.message.joined()
-        found = propagate(gates[None], graphs.adj[None], before[None], hidden, tuple(t[None] for t in joined))
+        hidden, stacked = (self.gru.weight_hh[None], self.gru.bias_hh[None]), self.message.stacked_weights()
+        found = propagate(gates[None], graphs.adj[None], before[None], hidden, tuple(t[None] for t in stacked))
         states, messages = (t[:, 0].transpose(0, 1) for t in found)  # (B, N, H) each
         return self._vertex_nll(states, graphs) + self._edge_nll(states, messages, gates, graphs)
 
@@ -80,7 +80,7 @@ class GraphDecoder(nn.Module):
         growing = torch.ones(B, dtype=torch.bool, device=device)
         types[:, 0] = INPUT_TYPE
         h = self.gru(self.gru.type_gates(types[:, 0]), torch.tanh(self.init_state(z)))  # (B, H)
-        weight, bias = self.message.joined()
+        weight, bias = self.message.stacked_weights()
         messages = [message(h, weight, bias[0])]
         source_half, target_half = self.add_edge[0].weight.split(self.hs, dim=1)  # (4H, H) each
         sources = [F.linear(h, source_half, self.add_edge[0].bias)]  # what [h_u; h_v] holds of u, (B, 4H)

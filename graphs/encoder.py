@@ -28,9 +28,9 @@ class Direction(nn.Module):
             return graphs.types.flip(1), graphs.adj.transpose(1, 2).flip(1, 2)
         return graphs.types, graphs.adj
 
-    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """`GatedMessage.joined` by order of the visit."""
-        weight, bias = self.message.joined()
+    def stacked_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`GatedMessage.stacked_weights` by order of the visit."""
+        weight, bias = self.message.stacked_weights()
         return weight, bias.flip(0) if self.flip else bias
 
     def last_state_shared(self, graphs: GraphBatch) -> torch.Tensor:
@@ -40,7 +40,7 @@ class Direction(nn.Module):
         With a search space enumerated this saves about three quarters of the work. Without gradients.
         """
         types, adj = self.visited(graphs)
-        weight, bias = self.joined()
+        weight, bias = self.stacked_weights()
         state_id = torch.zeros_like(types)  # (B, N): which distinct state each vertex has
         messages: list[torch.Tensor] = []  # of each vertex, (K, H)
         for v in range(graphs.max_n):
@@ -94,5 +94,5 @@ class GraphEncoder(nn.Module):
         types, adj = (torch.stack(t) for t in zip(*(p.visited(graphs) for p in passes), strict=True))
         gates = torch.stack([p.gru.type_gates(t) for p, t in zip(passes, types, strict=True)])  # (2, B, N, 3H)
         hidden = (torch.stack([p.gru.weight_hh for p in passes]), torch.stack([p.gru.bias_hh for p in passes]))
-        weights, biases = zip(*(p.joined() for p in passes), strict=True)
+        weights, biases = zip(*(p.stacked_weights() for p in passes), strict=True)
         return propagate(gates, adj, None, hidden, (torch.stack(weights), torch.stack(biases)))[0]

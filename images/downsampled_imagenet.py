@@ -23,9 +23,9 @@ from engine.files import atomic_write, load_torch, save_torch
 from engine.messages import log
 from engine.progress import progress
 from engine.schema import Integer, check_form, read_json
+from images.extraction import ExtractOptions
 from images.extractors import IMAGE_SIZE, Extractor
 from images.features import Features
-from images.source import ExtractOptions
 
 NUM_CLASSES = 1000
 NUM_BATCHES = 10

@@ -14,14 +14,16 @@ from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
 from engine.messages import log
+from images.augmentation import normalize
 from images.extractors import IMAGENET_STATS
 from images.folders import find_parts, folder_classes
-from images.source import ImageSource, image_folder, read_batches, read_class_order, read_rgb
+from images.reading import read_batches, read_rgb
+from images.source import ImageSource, image_folder, read_class_order
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
 HELD_OUT = 4  # of a folder without parts, every fourth image of a class is held out
-MEAN, STD = (torch.tensor(values) * 255 for values in IMAGENET_STATS)
+MEAN, STD = map(torch.tensor, IMAGENET_STATS)
 
 
 class PixelStore:
@@ -69,7 +71,7 @@ class PixelStore:
         """The middle of the images, normalised: (n, 3, image_size, image_size), channels last."""
         start = (self.side - self.image_size) // 2
         middle = slice(start, start + self.image_size)
-        return normalize(self.pixels(numbers)[:, middle, middle])
+        return normalize(self.pixels(numbers)[:, middle, middle], MEAN, STD)
 
     def augmented(self, pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Random crops of (n, s, s, 3), half of them mirrored, normalised: (n, 3, image_size, image_size), channels
@@ -79,7 +81,7 @@ class PixelStore:
         rows, columns = torch.randint(self.side - self.image_size + 1, (2, n, 1), generator=rng) + step
         mirrored = torch.rand(n, 1, generator=rng) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-        return normalize(pixels[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]])
+        return normalize(pixels[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None]], MEAN, STD)
 
     def decode(self, number: int) -> torch.Tensor:
         """(s, s, 3) uint8."""
@@ -98,13 +100,8 @@ class _Decoded(Dataset):
         return self.store.decode(number)
 
 
-def normalize(pixels: torch.Tensor) -> torch.Tensor:
-    """(n, h, w, 3) uint8 to (n, 3, h, w) float with ImageNet's mean and deviation, channels last in memory."""
-    return ((pixels.float() - MEAN) / STD).permute(0, 3, 1, 2)
-
-
 @dataclass(frozen=True)
-class Images:
+class ImagesByClass:
     """Images by class.
 
     Attributes:
@@ -124,7 +121,9 @@ class Images:
         return torch.cat([self.by_class[c] for c in classes])
 
 
-def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: float = CROP) -> tuple[Images, Images]:
+def open_imagenet(
+    folder: str | Path, names: list[str], image_size: int, crop: float = CROP
+) -> tuple[ImagesByClass, ImagesByClass]:
     """Training and held-out images of the classes `names`.
 
     A folder with `train` and `val` (or another of `images.folders.TEST_PARTS`) gives both; of any other every fourth
@@ -150,10 +149,10 @@ def open_imagenet(folder: str | Path, names: list[str], image_size: int, crop: f
         )
     training = [part[~mask] for part, mask in zip(whole.by_class, held, strict=True)]
     held_out = [part[mask] for part, mask in zip(whole.by_class, held, strict=True)]
-    return Images(whole.store, training), Images(whole.store, held_out)
+    return ImagesByClass(whole.store, training), ImagesByClass(whole.store, held_out)
 
 
-def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Images:
+def _images(folder: Path, names: list[str], image_size: int, crop: float) -> ImagesByClass:
     missing = [name for name in names if not (folder / name).is_dir()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -163,7 +162,9 @@ def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Ima
         )
     source = image_folder("imagenet", folder, names)
     numbers = source.select(None, 0)  # refuses empty classes
-    return Images(PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist())))
+    return ImagesByClass(
+        PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist()))
+    )
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:

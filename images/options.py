@@ -1,4 +1,8 @@
-"""Options of turning images into features."""
+"""Options of turning images into features.
+
+`imagenet32` is a dataset, ImageNet at 32 x 32 pixels, as `--dataset` names it; `imgnet32` is the name that the authors
+gave its features file and that their databases refer to: `imgnet32bylabel.pt`.
+"""
 
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -8,7 +12,7 @@ from engine.names import name_type
 from engine.options import option
 
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
-FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}  # the authors' name of its features file
+FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Labelled images to train on: decoded once to one size, split, and augmented a batch at a time where they lie.
+"""Labelled images to train on: decoded once to one size, and split.
 
-Dimensions: M images in all, B images of a batch, H x W pixels, H = W.
+Dimensions: M images in all, H x W pixels, H = W.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BeforeValidator
 from typing_extensions import TypedDict
 
@@ -24,14 +23,13 @@ from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check
 from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
 from images.folders import listing_digest
 from images.locate import open_source, usable_for_tests
-from images.source import decode
+from images.reading import decode
 
 FORMAT = "metad2a-pixels-2"
-PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
 
 
 @dataclass(frozen=True)
-class Images:
+class LabelledImages:
     """Labelled images. pixels: (M, H, W, 3) uint8, channels last; labels: (M,) long."""
 
     pixels: torch.Tensor
@@ -45,11 +43,11 @@ class Images:
         """H, in pixels."""
         return self.pixels.shape[1]
 
-    def __getitem__(self, rows: torch.Tensor) -> "Images":
-        return Images(self.pixels[rows], self.labels[rows])
+    def __getitem__(self, rows: torch.Tensor) -> "LabelledImages":
+        return LabelledImages(self.pixels[rows], self.labels[rows])
 
-    def to(self, device: torch.device) -> "Images":
-        return Images(self.pixels.to(device), self.labels.to(device))
+    def to(self, device: torch.device) -> "LabelledImages":
+        return LabelledImages(self.pixels.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ class ImageData:
 
     name: str
     class_names: list[str]
-    train: Images
-    valid: Images
-    test: Images
+    train: LabelledImages
+    valid: LabelledImages
+    test: LabelledImages
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
@@ -102,7 +100,9 @@ def load_image_data(
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
-    train, held_out = (Images(decoded[f"{part}_pixels"], decoded[f"{part}_labels"]) for part in ("train", "test"))
+    train, held_out = (
+        LabelledImages(decoded[f"{part}_pixels"], decoded[f"{part}_labels"]) for part in ("train", "test")
+    )
     usable = usable_for_tests(name, image_folder, len(held_out))
     valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
@@ -189,7 +189,7 @@ class _TestSplit(TypedDict):
 
 
 def _halves(
-    name: str, held_out: Images, usable: torch.Tensor, data_path: Path, key: str, seed: int
+    name: str, held_out: LabelledImages, usable: torch.Tensor, data_path: Path, key: str, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Numbers of the `usable` images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
     published, drawn = (
@@ -222,37 +222,10 @@ def _halves(
     return valid, test
 
 
-def _fingerprint(parts: tuple[Images, ...]) -> str:
+def _fingerprint(parts: tuple[LabelledImages, ...]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for tensor in (part.pixels, part.labels):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()[:32]
-
-
-def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Pixels (B, H, W, 3) uint8 to a network's input (B, 3, H, W), which keeps the channels last in memory."""
-    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-
-
-def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """Corners (n, 2) of random crops of padded images, and (n,) bool which images are mirrored."""
-    corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
-    return corners, torch.rand(n, generator=rng) < 0.5
-
-
-def _padding(side: int) -> int:
-    """Black pixels around images of `side`."""
-    return round(PADDING * side)
-
-
-def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Pad (B, H, W, 3) by black pixels, cut H x W at each image's corner, and mirror some, all at once."""
-    side = pixels.shape[1]
-    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) where H is 32
-    steps = torch.arange(side, device=pixels.device)
-    rows = corners[:, :1] + steps  # (B, H)
-    columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, W)
-    images = torch.arange(len(pixels), device=pixels.device)[:, None, None]
-    return padded[images, rows[:, :, None], columns[:, None, :]]

@@ -9,10 +9,10 @@ from engine.errors import UserError
 from engine.messages import log
 from engine.runs import choose_device, keep_freed_memory
 from images.downsampled_imagenet import extract_imagenet32, working_folder
+from images.extraction import ExtractOptions, extract
 from images.folders import EXTENSIONS, listing_digest
 from images.locate import open_source
 from images.options import ProcessOptions
-from images.source import ExtractOptions, extract
 
 
 def process(options: ProcessOptions) -> Path:

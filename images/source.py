@@ -1,33 +1,23 @@
-"""Images to features, in batches, whatever they come from.
+"""Labelled images that are opened one by one, for example those of a folder.
 
-Dimensions: B images of a batch, M images in all, D feature width.
+Dimensions: M images in all.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from engine.errors import UserError
 from engine.files import display_path
-from engine.messages import log
 from engine.names import check_name
-from engine.progress import progress
-from images.extractors import IMAGE_SIZE, Extractor, ExtractorSpec
-from images.features import Features
 from images.folders import folder_classes, held_out, image_files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
-ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
-TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
-MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
 
 
 @dataclass(frozen=True)
@@ -156,165 +146,3 @@ def read_class_order(path: str | Path) -> list[str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"--class-order {path} names {twice} twice. {wanted}")
     return [check_name(name, f"--class-order {path}:") for name in names]
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, turned as its EXIF data say: deep gray is scaled and not clipped, transparency lies on white."""
-    image.load()
-    image = _upright(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
-    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` writes them anew, which fails for odd ones.)"""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # damaged EXIF data are as good as none
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Gray values to uint8 by their range: fractions of 1, 8 bits, 16 bits, or more.
-
-    The mode of an image does not tell: those of mode "I" have 32 bits whatever the file had.
-    """
-    top = np.nan_to_num(values).max()
-    if values.dtype.kind == "f" and top <= 1:
-        scale = 255
-    else:
-        scale = 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
-    return (np.nan_to_num(values.astype(np.float64)) * scale).clip(0, 255).astype(np.uint8)
-
-
-def read_rgb(source: ImageSource, number: int) -> Image.Image:
-    """The image of a number, in RGB.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with source.open(number) as image:
-            return to_rgb(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise all kinds for files that are damaged
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{source.describe(number)} cannot be read ({reason}). Replace or remove it.") from error
-
-
-def read_batches(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches. What a worker refuses comes with its traceback, which is left out."""
-    try:
-        yield from loader
-    except UserError as error:
-        raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
-
-
-class _Pixels(Dataset):
-    """Images brought to the squares of `sizes`, one after the other, or None where one cannot be read."""
-
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, sizes: tuple[int, ...]):
-        self.source, self.sizes = source, sizes
-        self.numbers = numbers.tolist()
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> torch.Tensor | None:
-        try:
-            image = read_rgb(self.source, self.numbers[index])
-        except UserError:
-            return None
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        for size in self.sizes:
-            if pixels.shape[1:] != (size, size):
-                pixels = TF.resize(pixels, [size, size], antialias=True)
-        return pixels
-
-
-def _collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, S, S), and which of the batch were readable (B,)."""
-    readable = torch.tensor([item is not None for item in items])
-    images = [item for item in items if item is not None]
-    return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How images go through the network."""
-
-    extractor: str
-    device: torch.device
-    batch_size: int
-    num_workers: int
-    spec: ExtractorSpec | None = None
-    first_size: int | None = None
-
-
-def extract(source: ImageSource, numbers: torch.Tensor, options: ExtractOptions) -> Features:
-    """Features of the images `numbers`, class after class; unreadable ones are named and left out.
-
-    Raises:
-        UserError: more than 5 % of the images, or all of a class, cannot be read.
-    """
-    network = Extractor(options.extractor, source.name, options.spec).to(options.device)
-    images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    sizes = (options.first_size, IMAGE_SIZE) if options.first_size else (IMAGE_SIZE,)
-    pixels = _Pixels(source, numbers, sizes)
-    loader = DataLoader(pixels, options.batch_size, num_workers=options.num_workers, collate_fn=_collate)
-    readable, filled = [], 0
-    with torch.inference_mode(), progress(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
-        for batch, ok in loader:
-            images[filled : filled + len(batch)] = network.embed(batch)
-            filled += len(batch)
-            readable.append(ok)
-            bar.update(len(ok))
-    kept = torch.cat(readable)
-    counts = _check_readable(source, numbers, kept)
-    images = images[:filled].clone() if filled < len(images) else images
-    return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)
-
-
-def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset as squares of `image_size`, in its own order; unreadable ones are named and left out.
-
-    Returns:
-        Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
-
-    Raises:
-        UserError: a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
-    """
-    numbers = source.select(None, 0).sort().values
-    loader = DataLoader(_Pixels(source, numbers, (image_size,)), 256, collate_fn=_collate)
-    batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
-    kept = torch.cat([readable for _, readable in batches])
-    _check_readable(source, numbers, kept)
-    return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]
-
-
-def _check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
-    """Name the unreadable images of `numbers`; returns how many of each class are readable (C,).
-
-    Raises:
-        UserError: they are more than 5 % and more than one, or all of a class.
-    """
-    bad = [source.describe(i) for i in numbers[~readable].tolist()]
-    listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
-    if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):
-        raise UserError(
-            f"{len(bad)} of {len(numbers)} images of {source.name} cannot be read: {listed}. Remove or replace them; "
-            f"up to {MAX_UNREADABLE:.0%} are skipped."
-        )
-    if bad:
-        log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
-    counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
-    if not bool(counts.all()):
-        lost = source.class_names[int((counts == 0).nonzero()[0])]
-        raise UserError(f"No image of class {lost!r} can be read.")
-    return counts

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from engine.cli import not_a_program
 from engine.files import atomic_write, write_json, write_text
 from engine.statistics import interval
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
 
@@ -203,7 +202,3 @@ def _arrowhead(draw: ImageDraw.ImageDraw, before: np.ndarray, tip: np.ndarray) -
     across = np.array([-along[1], along[0]])
     corners = (tip, tip - 22 * along + 9 * across, tip - 22 * along - 9 * across)
     draw.polygon([tuple(corner.tolist()) for corner in corners], "black")
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

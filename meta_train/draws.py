@@ -1,4 +1,4 @@
-"""Draws of meta-training tasks.
+"""Draw the images that stand for a meta-training task: some of each of its classes, at random.
 
 Dimensions: B tuples, T tasks, C classes of a task, S images of a class, D feature width, K classes of T tasks together.
 """
@@ -15,12 +15,12 @@ MAX_TUPLES, MAX_IMAGES = 100, 40_000  # of a validation batch: 82 MB of features
 
 
 class Batch(NamedTuple):
-    """Tuples with a draw of their tasks' images, on the device.
+    """Tuples and the images drawn for their tasks, on the device.
 
     Attributes:
-        rows: (B,) long, the tuples.
-        position: (B,) long, which task of the draw is each tuple's.
-        index: the draw, as `TaskDraws.index` returns it.
+        rows: (B,) long, numbers of the tuples.
+        position: (B,) long, which of the T drawn tasks each tuple belongs to.
+        index: the images drawn, as `TaskDraws.index` returns them.
     """
 
     rows: torch.Tensor
@@ -29,14 +29,15 @@ class Batch(NamedTuple):
 
 
 class TaskDraws:
-    """Random images of the classes of tasks.
+    """Draws random images of the classes of tasks.
 
-    Features and what is drawn lie on the device. Tuples, tasks and their sizes stay on the host, which therefore never
+    Features and drawn images lie on the device. Tuples, tasks and their sizes stay on the host, which therefore never
     waits for a GPU to know how large a tensor is.
 
     Attributes:
-        grouped: tasks have two tuples or more on average. These then stay together in a batch and share a draw.
-        ragged: tasks differ in their number of classes.
+        grouped: whether tasks have two tuples or more on average. A batch then keeps the tuples of a task together,
+            and images are drawn once for all of them.
+        ragged: whether tasks differ in their number of classes.
     """
 
     def __init__(self, features: Features, tuples: Tuples, num_sample: int, device: torch.device):
@@ -49,13 +50,13 @@ class TaskDraws:
         self.device = device
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the host on the device; the host does not wait for what the device has yet to do."""
+        """Copy a tensor from the host to the device, without waiting for the device."""
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def shuffled(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Tuples `rows` (B,) in random order, where they are grouped those of a task one after the other."""
+        """Shuffle the tuples `rows` (B,). Where tuples are grouped, shuffle the tasks, and the tuples within each."""
         rows = rows[torch.randperm(len(rows), generator=rng, device=self.device).cpu()]
         if not self.grouped:
             return rows
@@ -63,16 +64,17 @@ class TaskDraws:
         return rows[place[self.task[rows]].argsort(stable=True)]
 
     def distinct(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tasks (T,) to draw images for, for tuples `rows` (B,), and for each tuple (B,) which of them is its own.
+        """List the tasks to draw images for: one for each tuple, or each task once where tuples are grouped.
 
-        Each tuple's, or each task once where tuples are grouped.
+        Returns:
+            Numbers of the tasks (T,), and which of these T each of the tuples `rows` (B,) belongs to (B,).
         """
         if not self.grouped:
             return self.task[rows], torch.arange(len(rows))
         return torch.unique(self.task[rows], return_inverse=True)
 
     def index(self, tasks: torch.Tensor, rng: torch.Generator) -> torch.Tensor | RaggedSets:
-        """Draw images for tasks (T,): (T, C, S) long, rows of the features; (K, S) where tasks differ in size."""
+        """Draw images for `tasks` (T,): rows of the features (T, C, S), or (K, S) where tasks differ in size."""
         classes = self.classes[tasks]  # (T, C)
         if not self.ragged:
             return draw_images(self.features, self.send(classes), self.num_sample, rng)
@@ -84,7 +86,7 @@ class TaskDraws:
         return RaggedSets(index, self.send(there), self.send(place))
 
     def images(self, index: torch.Tensor | RaggedSets) -> torch.Tensor | RaggedSets:
-        """Features of a draw: (T, C, S, D), or ragged where tasks differ in their number of classes."""
+        """Look up the features (T, C, S, D) of drawn images, ragged where tasks differ in their number of classes."""
         if isinstance(index, RaggedSets):
             return index._replace(images=self.features.images[index.images])
         return self.features.images[index]
@@ -95,9 +97,9 @@ class TaskDraws:
         return Batch(self.send(rows), self.send(position), self.index(tasks, rng))
 
     def batches(self, rows: torch.Tensor, rng: torch.Generator) -> list[Batch]:
-        """Draw images for any number of tuples, in batches whose features take little memory whatever the tasks' sizes.
+        """Draw images for any number of tuples, in batches of at most 100 tuples and 40,000 images.
 
-        Each has at most 100 tuples and, unless a single task has more, 40,000 images.
+        This bounds the memory that features take, however large the tasks are; a single task may exceed it.
         """
         task = self.task[rows].tolist()
         size = ((self.classes >= 0).sum(dim=1) * self.num_sample).tolist()

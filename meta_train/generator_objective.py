@@ -10,7 +10,7 @@ from generator.model import GeneratorModel
 from graphs.batch import GraphBatch
 from meta_train.draws import TaskDraws
 from meta_train.tuples import Tuples
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 
 class GeneratorObjective:

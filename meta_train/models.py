@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import ASSETS, display_path
 from engine.messages import log
@@ -17,7 +16,7 @@ from meta_train.fit import BEST, LAST
 from meta_train.tuples import load_tuples
 from predictor.ensemble import PredictorEnsemble, build_predictor
 from predictor.model import PredictorConfig, PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
@@ -150,7 +149,3 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     from meta_train.predictor_objective import target_statistics
 
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model search --data-name cifar10")

@@ -14,7 +14,7 @@ from images.features import draw_images
 from meta_train.draws import TaskDraws
 from meta_train.tuples import Tuples
 from predictor.model import PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 
@@ -22,11 +22,11 @@ TARGET_SCALE = 100  # published: targets are z-scores over 100
 class BenchmarkTask:
     """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
 
-    Each step draws one set of classes and as many architectures as a batch has tuples. None is a validation tuple's,
-    and none is worse in the benchmark than all but a hundredth of the training tuples' are. Their targets are the
-    accuracies that the benchmark's predict on the scale of the tuples: a least-squares line through the training
-    tuples. How difficult the drawn classes are remains open, because the benchmark does not tell: only differences
-    within the step count.
+    Each step draws one set of classes, and as many architectures as a batch has tuples. Left out are the architectures
+    of validation tuples, and those below the first percentile of the training tuples' accuracies in the benchmark.
+    A least-squares line, fitted to the training tuples, converts the benchmark's accuracies to the scale of the
+    database. The benchmark's accuracies are of one dataset and not of the drawn classes, so the loss compares only
+    differences between the architectures of a step.
 
     Raises:
         UserError: the benchmark does not know `dataset`, or the features lack its classes.
@@ -55,7 +55,7 @@ class BenchmarkTask:
         self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,) in %
 
     def draw(self, num_architectures: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (1, C, S, D) of as many classes as a task has, and rows of `graphs`."""
+        """Draw C classes and return features (1, C, S, D) of their images, and the rows of `graphs` that were drawn."""
         draws = self.draws
         order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
         classes = order[: draws.classes.shape[1]][None]
@@ -64,9 +64,10 @@ class BenchmarkTask:
 
 
 class PredictorObjective:
-    """Summed squared error on ((accuracy - mean) / std) / 100, validated by Pearson correlation.
+    """Train on the squared error, summed over a batch, of targets ((accuracy - mean) / std) / 100.
 
-    With `within_task_loss` by the correlation within tasks: of accuracies and scores less their tasks' means.
+    The best epoch is the one of the highest Pearson correlation of scores and targets of the validation tuples. With
+    `within_task_loss` each task's mean is subtracted from both before.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class PredictorObjective:
         self.validation_batches = draws.batches(self.validation, random_generator(seed, device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
         rows, position, index = self.draws.batch(rows, rng)
         images = self.draws.images(index)  # (T, C, S, D)
         if self.benchmark is None:
@@ -114,7 +116,7 @@ class PredictorObjective:
         return self._loss(scores, self.scaled[rows], position) + self._loss(extra_scores - offset, truth)
 
     def _loss(self, scores: torch.Tensor, truth: torch.Tensor, task: torch.Tensor | None = None) -> torch.Tensor:
-        """Of scores (B,), whose tuples' tasks are numbered by `task` (B,)."""
+        """Sum the loss of scores (B,) against targets `truth` (B,). `task` (B,) numbers the tasks of their tuples."""
         error = scores - truth
         loss = error.square().sum()
         if self.within_task_loss and task is not None:
@@ -146,8 +148,13 @@ class PredictorObjective:
         return max((within.double().square().sum() / free).sqrt().item(), 1e-12)
 
     def scores(self, images: torch.Tensor, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Of tuples `rows` (B,), given the images of tasks (T, C, S, D) and which of these is each tuple's (B,)."""
-        set_vec = self.model.encode_set(images)[position]
+        """Predict the scores (B,) of the tuples `rows` (B,).
+
+        Args:
+            images: features (T, C, S, D) of T tasks.
+            position: (B,) long, which of the T tasks each tuple belongs to.
+        """
+        set_vec = self.model.encode_set(images)[position]  # (T, Z) to (B, Z)
         return self.model.predict(set_vec, self.model.encode_graph(self.graphs[rows]))
 
     @torch.inference_mode()
@@ -169,17 +176,18 @@ class PredictorObjective:
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's, of values (B,) each; 0 where those of one do not differ."""
+    """Compute Pearson's correlation of two tensors (B,); 0 where all values of one are equal."""
     both = torch.stack([a, b])
     constant = bool((both == both[:, :1]).all(dim=1).any())
     return 0.0 if constant else torch.corrcoef(both)[0, 1].item()
 
 
 def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
-    """Values (B,) less the mean of their task's, whose numbers are `task` (B,).
+    """Subtract from each of `values` (B,) the mean of all values of the same task.
 
     Args:
-        num_tasks: more than the largest number; None to look it up, for which the host waits.
+        task: (B,) long, the number of each value's task.
+        num_tasks: larger than every number in `task`; None to look it up, for which the host waits.
     """
     zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks)
     mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 import search_spaces
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import content_digest
 from engine.messages import log
@@ -123,7 +122,3 @@ def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) 
         owner, _, method = name.rpartition(".")
         module = model.get_submodule(owner)
         setattr(module, method, torch.compile(getattr(module, method), **how))
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model generator, or --model predictor")

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from engine.errors import UserError
 from engine.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
-from search_spaces import SearchSpace, Sizes
+from search_spaces.base import SearchSpace, Sizes
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 WARM_UP, REPETITIONS = 3, 15
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 import search_spaces
-from engine.cli import not_a_program
 from engine.errors import UserError
 from engine.files import identity_key, set_aside, write_json, write_text
 from engine.messages import log
@@ -24,7 +23,7 @@ from images.pixels import ImageData, load_image_data
 from networks.export import check_formats, export
 from networks.options import TrainArchOptions
 from networks.trained import TrainedNetwork
-from search_spaces import SearchSpace
+from search_spaces.base import COST_UNITS, SearchSpace
 from training.classifier import Protocol, Run, published_protocol, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
@@ -176,9 +175,7 @@ class Job:
     def report(self, networks: list[TrainedNetwork]) -> str:
         """Write `result.json` and `accuracy.txt`; returns the latter's text."""
         value = self.result(networks)
-        cost = "".join(
-            f", {value[name]:.2f} {unit}" for name, unit in search_spaces.COST_UNITS.items() if name in value
-        )
+        cost = "".join(f", {value[name]:.2f} {unit}" for name, unit in COST_UNITS.items() if name in value)
         protocol = self.protocol
         lines = [
             f"{value['architecture']} on {self.data.name}{cost}, {self.space.size_text}",
@@ -215,7 +212,3 @@ class Job:
             "num_images": sizes,
             "history": self.training.history,
         }
-
-
-if __name__ == "__main__":
-    not_a_program("python main.py --model train_arch --arch STRING --data-name NAME")

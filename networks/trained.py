@@ -29,7 +29,7 @@ from engine.schema import (
 
 FORMAT = "metad2a-network-1"
 MAX_IMAGE_SIZE = 4096  # side in pixels
-MEND = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
+HINT = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
 
 
 Positive = Annotated[Number, Gt(0)]
@@ -82,13 +82,13 @@ class TrainedNetwork:
             UserError: the file is missing, damaged or something else, or its weights are not those of its
                 architecture.
         """
-        trained = check(path, load_torch(path, MEND), TrainedNetwork, "a trained network of this program", MEND, FORMAT)
-        check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, MEND)
+        trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
+        check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)
         try:
             model = without_memory(trained.untrained)
         except UserError as error:
-            raise UserError(f"{path} is damaged: {error} {MEND}") from error
-        check_state(path, trained.state, model, trained.architecture, MEND)
+            raise UserError(f"{path} is damaged: {error} {HINT}") from error
+        check_state(path, trained.state, model, trained.architecture, HINT)
         return trained
 
     def untrained(self) -> nn.Module:

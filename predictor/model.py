@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from engine.published import load_published
+from engine.published import PublishedModel
 from engine.schema import Size
 from graphs.batch import GraphBatch
 from graphs.encoder import GraphEncoder
@@ -37,13 +37,14 @@ class PredictorConfig(ModelConfig):
     members: Size = 1
 
 
-class PredictorModel(nn.Module):
+class PredictorModel(PublishedModel):
     """score = Linear(tanh(Linear([set vector; graph vector]))).
 
     Attributes:
         costly: the methods in which a training step spends its time.
     """
 
+    published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
     costly = ("encode_set", "encode_graph")
 
     def __init__(self, config: PredictorConfig):
@@ -53,14 +54,6 @@ class PredictorModel(nn.Module):
         self.graph_encoder = GraphEncoder(config.max_n, config.num_vertex_type, config.hs)
         self.graph_vector = nn.Linear(config.hs, config.nz)
         self.score = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
-
-    def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
-        """Load the authors' parameters; returns the names skipped because they are never used.
-
-        Raises:
-            UserError: names or shapes do not fit this configuration.
-        """
-        return load_published(self, state_dict, PUBLISHED_NAMES, PUBLISHED_UNUSED)
 
     def encode_set(self, x: torch.Tensor) -> torch.Tensor:
         """Draws `x` (B, C, S, D) to set vectors (B, Z)."""

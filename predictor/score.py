@@ -9,7 +9,7 @@ import torch
 
 from images.features import Features, draw_dataset
 from predictor.model import PredictorModel
-from search_spaces import SearchSpace
+from search_spaces.base import SearchSpace
 
 SHARED_BATCH, PLAIN_BATCH = 16_384, 2_048  # graphs at a time: they bound the memory of ranking a large space
 

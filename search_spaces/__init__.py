@@ -1,16 +1,17 @@
 """Architecture search spaces: data and pure conversions. `get(name)` is the only door."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.options import SEARCH_SPACES as NAMES
-from search_spaces.base import COST_UNITS, SearchSpace, Sizes
 
-__all__ = ["COST_UNITS", "NAMES", "SearchSpace", "Sizes", "get"]
+if TYPE_CHECKING:
+    from search_spaces.base import SearchSpace  # and with it PyTorch, which takes seconds
 
 
 @cache
-def get(name: str) -> SearchSpace:
+def get(name: str) -> "SearchSpace":
     """The search space called `name`, one of `NAMES`.
 
     Raises:

@@ -3,6 +3,7 @@
 import ast
 import csv
 import errno
+import importlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import build_database
+import engine
 import main
 from engine.cli import run, smaller_options
 from engine.errors import UserError
@@ -170,7 +172,7 @@ def test_an_epoch_that_an_own_run_lacks_is_not_the_shipped_one(refuses, toy_chec
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_a_limit_that_fewer_meet_than_are_wanted_needs_no_generating(command, monkeypatch, space):
-    monkeypatch.setattr("meta_test.search.generate", None)
+    monkeypatch.setattr("meta_test.candidates.generate", None)
     code, out, err = command("--model search --data-name pets --num-gen-arch 3000 --num-sample 3 --max-flops 12")
     assert code == 0, err
     fitting = sum(space.cost(arch, 5)["flops"] <= 12 for arch in space.all_architectures())
@@ -336,18 +338,20 @@ def test_a_terminal_without_the_letters_does_no_harm(tmp_path, authors_data):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_version_is_one(capsys):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_tells_the_version(name, capsys):
+    program = importlib.import_module(name.removesuffix(".py").replace("/", "."))
     with pytest.raises(SystemExit) as stop:
-        main.main(["--version"])
+        run(program.build_parser(), None, ["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out == f"MetaD2A {main.engine.__version__}\n"
+    assert capsys.readouterr().out == f"MetaD2A {engine.__version__}\n"
 
 
 def test_help_and_wrong_options_need_no_pytorch():
     code = (
         "import sys, main\n"
         "assert main.main(['--model', 'search', '--max-epoch', '5']) == 2\n"
-        "import build_database, process_dataset, train_supernet\n"
+        "import build_database, process_dataset, train_supernet, evaluation.main\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)

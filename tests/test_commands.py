@@ -127,14 +127,6 @@ def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
         main.check_options(args)
 
 
-@pytest.mark.parametrize("name", ["search", "train_arch", "train", "report", "loading"])
-def test_a_module_that_is_no_program_says_which_to_use(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
-    assert stop.value.code == 2
-    assert "Use: python main.py --model" in capsys.readouterr().err
-
-
 def options_of(parser):
     return {name for action in parser._actions for name in action.option_strings}
 

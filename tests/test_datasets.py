@@ -247,7 +247,7 @@ def test_imagenet32(tmp_path):
 
 @pytest.mark.usefixtures("_small_imagenet")
 def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, capsys):
-    from tasks import imagenet32
+    from images import downsampled_imagenet as imagenet32
 
     folder = write_imagenet32(tmp_path / "imagenet32")
     embedded, embed = [], imagenet32._embed

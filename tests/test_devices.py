@@ -17,8 +17,9 @@ from database.items import Item
 from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
 from engine.processes import process_group
 from engine.runs import choose_device
+from images.extraction import ExtractOptions, extract
 from images.official import KNOWN, known_dataset
-from images.source import ExtractOptions, extract, image_folder
+from images.source import image_folder
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monk
     assert last == ("wait", "waiting")
 
 
-TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 OPTIONS = EvaluatorOptions("nasbench201", "images", ("a", "b"), "", 10, 1, "cuda:1")
 
 

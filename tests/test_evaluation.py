@@ -108,6 +108,7 @@ def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
         tests.append(next(iter(network.state_dict().values())).clone())
         return float(len(tests))
 
+    monkeypatch.setattr(finetune, "read_batches", lambda loader: loader)
     monkeypatch.setattr(finetune, "accuracy", accuracy)
     assert call(f"{LINE} --num-gen-arch 2 --epochs 3")[0] == 0
     value = result()

@@ -24,8 +24,8 @@ from images.folders import find_parts
 from images.imagenet import open_imagenet
 from images.locate import open_source
 from images.pixels import load_image_data
-from images.source import ORIENTATION, decode, read_rgb, to_rgb
-from meta_test import search
+from images.reading import ORIENTATION, decode, read_rgb, to_rgb
+from meta_test import session
 
 
 def fine_tuning_data(name, folder, seed=333):
@@ -275,18 +275,18 @@ def test_images_are_processed_by_the_generators_extractor(monkeypatch):
         chosen.append(extractor)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search, "features_file", stop)
+    monkeypatch.setattr(session, "features_file", stop)
     for number in range(12):
         made_by = {"generator": f"a{number}-32px", "predictor": f"b{number}-32px"}
         monkeypatch.setattr(
-            search.Session,
+            session.Session,
             "_load",
             lambda self, kind, made_by=made_by: self.checkpoints.update(
                 {kind: SimpleNamespace(extractor=made_by[kind], history={})}
             ),
         )
         with pytest.raises(KeyboardInterrupt):
-            search.Session(options(), ("generator", "predictor"))
+            session.Session(options(), ("generator", "predictor"))
     assert chosen == [f"a{number}" for number in range(12)]
 
 
@@ -296,7 +296,7 @@ def test_what_a_failed_download_leaves_does_not_hide_the_shipped_features(monkey
     path, name = Path("data", left), Path(left).parts[1]
     path.parent.mkdir(parents=True)
     path.touch()
-    assert search.features_file(options(name), None) == ASSETS / "features" / f"{name}.pt"
+    assert session.features_file(options(name), None) == ASSETS / "features" / f"{name}.pt"
 
 
 def test_features_of_another_folder_are_not_used(tmp_path, refuses):

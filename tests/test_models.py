@@ -10,7 +10,7 @@ import search_spaces
 from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
 from graphs import GraphBatch
-from graphs.propagation import propagate
+from graphs.propagation import propagate, propagate_reference
 from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.modules import MAB, PMA, SetPool
@@ -77,24 +77,6 @@ def test_shared_states_equal_the_plain_encoding(models, rng):
         torch.testing.assert_close(shared, predictor.encode_graph(graphs), rtol=1e-5, atol=1e-6)
 
 
-def plain_propagation(gates, adj, init, hidden, joined):
-    """`propagate` from operations that PyTorch differentiates itself."""
-    (weight_h, bias_h), (weight_m, bias_m) = hidden, joined
-    states, messages, incoming = [], [], torch.zeros_like(gates[:, :, 0, : weight_h.shape[2]]) if init is None else init
-    for v in range(gates.shape[2]):
-        if v > 0:
-            incoming = sum(adj[:, :, u, v, None] * messages[u] for u in range(v))
-        reset_i, update_i, new_i = gates[:, :, v].chunk(3, dim=-1)
-        reset_h, update_h, new_h = (incoming @ weight_h.mT + bias_h[:, None]).chunk(3, dim=-1)
-        update = torch.sigmoid(update_i + update_h)
-        new = torch.tanh(new_i + torch.sigmoid(reset_i + reset_h) * new_h)
-        states.append((1 - update) * new + update * incoming)
-        gate, mapped = (states[v] @ weight_m.mT + bias_m[:, v, None]).chunk(2, dim=-1)
-        last = v == gates.shape[2] - 1  # nobody hears it
-        messages.append(torch.zeros_like(mapped) if last else torch.sigmoid(gate) * mapped)
-    return torch.stack(states), torch.stack(messages)
-
-
 @pytest.mark.parametrize("starts_at_zero", [True, False])
 def test_propagation_and_its_gradient_equal_the_plain_form(rng, starts_at_zero):
     P, B, N, H = 2, 3, 5, 4
@@ -104,12 +86,12 @@ def test_propagation_and_its_gradient_equal_the_plain_form(rng, starts_at_zero):
 
     adj = torch.triu(torch.rand(P, B, N, N, generator=rng) < 0.6, diagonal=1)
     gates, init = random(P, B, N, 3 * H), None if starts_at_zero else random(P, B, H)
-    hidden, joined = (random(P, 3 * H, H), random(P, 3 * H)), (random(P, 2 * H, H), random(P, N, 2 * H))
-    inputs = [tensor for tensor in (gates, init, *hidden, *joined) if tensor is not None]
+    hidden, stacked = (random(P, 3 * H, H), random(P, 3 * H)), (random(P, 2 * H, H), random(P, N, 2 * H))
+    inputs = [tensor for tensor in (gates, init, *hidden, *stacked) if tensor is not None]
     weights = [torch.randn(N, P, B, H, generator=rng, dtype=torch.float64) for _ in range(2)]
     results = []
-    for form in (propagate, plain_propagation):
-        found = form(gates, adj, init, hidden, joined)
+    for form in (propagate, propagate_reference):
+        found = form(gates, adj, init, hidden, stacked)
         gradients = torch.autograd.grad(sum((w * f).sum() for w, f in zip(weights, found, strict=True)), inputs)
         results.append([*found, *gradients])
     for fast, plain in zip(*results, strict=True):

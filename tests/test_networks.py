@@ -18,7 +18,8 @@ from torchvision.transforms import functional as TF
 
 from engine.errors import UserError
 from engine.processes import Processes
-from images.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+from images.augmentation import crop_and_flip, draw_augmentation, normalize
+from images.pixels import ImageData, LabelledImages
 from networks import load_network
 from networks.export import FORMATS, TOLERANCE, check_formats, export
 from networks.latency import latency
@@ -148,7 +149,7 @@ def toy_data(n=50, num_classes=3):
     labels = torch.arange(n) % num_classes
     pixels = torch.randint(100, (n, 32, 32, 3), generator=rng, dtype=torch.uint8)
     pixels[..., 0] += (60 * labels[:, None, None]).to(torch.uint8)  # classes differ in red
-    part = Images(pixels, labels)
+    part = LabelledImages(pixels, labels)
     stats = ((0.5,) * 3, (0.25,) * 3)
     return ImageData("toy", [str(c) for c in range(num_classes)], part, part, part, *stats, "fingerprint", "memory")
 

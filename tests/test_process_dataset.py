@@ -10,7 +10,7 @@ import process_dataset
 from engine.cli import run
 from images.extractors import Extractor
 from images.features import load_features
-from images.source import to_rgb
+from images.reading import to_rgb
 
 
 def write_images(folder, classes=("cat", "dog"), n=3, seed=0):

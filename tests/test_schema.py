@@ -33,7 +33,8 @@ from meta_train.predictor_objective import target_statistics
 from meta_train.tuples import load_tuples
 from networks.trained import TrainedNetwork, load_network
 from predictor import model as predictor_model
-from search_spaces import nasbench201
+from search_spaces.nasbench201 import space as nasbench201
+from search_spaces.nasbench201.cells import to_string
 from search_spaces.nasbench201.network import NASBench201Network
 from training.classifier import Run, published_protocol
 
@@ -417,7 +418,7 @@ def test_trained_networks(tmp_path, value):
     [
         lambda fields: [1],
         lambda fields: fields | {"state": {n: t * math.nan for n, t in fields["state"].items()}},
-        lambda fields: fields | {"architecture": SPACE.string([3] * 6)},
+        lambda fields: fields | {"architecture": to_string([3] * 6)},
         lambda fields: fields | {"class_names": list("abc")},
         lambda fields: fields | {"accuracy": {"x-test": 50.0}},
     ],
@@ -518,7 +519,7 @@ def test_a_record_of_a_run_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "network.pt").touch()
     with (
         TrainingRun(tmp_path, ("network.pt",), resume=True, overwrite=False) as run,
-        pytest.raises(UserError, match=r"run\.json is damaged"),
+        pytest.raises(UserError, match=r"run\.json is not what an earlier run depends on"),
     ):
         run.begin({"seed": 1}, {"command": "x", "date": "y"})
 
@@ -660,6 +661,7 @@ def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
         "largest_epochs": 0,
         "batch_size": 2,
         "num_random": 1,
+        "num_workers": 0,
     }
     more = {"lr": 0.1, "weight_decay": 0.0, "seed": 1, "resume": True, "overwrite": False, "device": CPU}
     options = SupernetOptions(class_names=["a", "b"], width_mult=0.1, image_size=16, **fields, **more)

@@ -12,8 +12,8 @@ import torch
 from conftest import authors_features
 
 from engine.cli import run
+from meta_train import ensemble
 from meta_train.checkpoints import Checkpoint, read_checkpoint
-from predictor import ensemble
 
 ROOT = Path(__file__).parents[1]
 

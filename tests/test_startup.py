@@ -35,7 +35,7 @@ def test_a_search_imports_only_what_it_needs():
     result = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, env=environment)
     code, imported = json.loads(result.stdout.splitlines()[-1])
     assert code == 0, result.stderr
-    assert "search" in imported
+    assert "meta_test.search" in imported
     assert not set(UNNEEDED) & set(imported)
 
 

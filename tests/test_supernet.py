@@ -107,7 +107,7 @@ def test_training_lowers_the_loss_and_keeps_a_supernet_that_works(images, comman
 
 
 def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeypatch):
-    from supernet import train
+    from search_spaces.ofa_mbv3 import supernet_training as train
 
     assert command(f"{TRAIN} --epochs 2 --save-path whole")[0] == 0
     epoch = train._epoch

@@ -114,7 +114,7 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(command, kind):
 
 def test_interrupted_and_resumed(command, monkeypatch):
     """Ctrl-C in the middle of the third epoch."""
-    from engine import fit
+    from meta_train import fit
 
     step, calls = fit._State.step, []
 

@@ -4,7 +4,7 @@ Dimensions: M training images, B images of a batch, K classes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from engine.processes import Processes
 from engine.progress import progress
 from engine.runs import cosine, random_generator
 from engine.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
-from images.pixels import ImageData, Images, crop_and_flip, draw_augmentation, normalize
+from images.augmentation import crop_and_flip, draw_augmentation, normalize
+from images.pixels import ImageData, LabelledImages
+from training.accuracy import accuracy
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE = 512
@@ -158,9 +160,10 @@ def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str,
             if first:
                 run.save()
                 bar.clear()
-                valid = accuracy(run.network, data.valid, data)
+                valid = accuracy(run.network, normalized(data.valid, data, run.device))
                 record(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
-    return {"x-valid": accuracy(run.network, data.valid, data), "x-test": accuracy(run.network, data.test, data)}
+    parts = {"x-valid": data.valid, "x-test": data.test}
+    return {name: accuracy(run.network, normalized(part, data, run.device)) for name, part in parts.items()}
 
 
 def _parallel(run: Run) -> nn.Module:
@@ -176,7 +179,7 @@ def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
     return [batch for batch in batches if len(batch) >= run.processes.count]
 
 
-def train_epoch(run: Run, model: nn.Module, images: Images, data: ImageData, epoch: int, bar: tqdm) -> float:
+def train_epoch(run: Run, model: nn.Module, images: LabelledImages, data: ImageData, epoch: int, bar: tqdm) -> float:
     """One pass over the training images; returns the mean loss of this process's images."""
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)
@@ -216,14 +219,9 @@ def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
     return F.cross_entropy(logits.float(), labels, reduction="sum")
 
 
-@torch.inference_mode()
-def accuracy(network: nn.Module, images: Images, data: ImageData) -> float:
-    """Percent of the images whose class has the highest logit, in float32."""
-    device = next(network.parameters()).device
+def normalized(images: LabelledImages, data: ImageData, device: torch.device) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batches of images as the network takes them, with their labels, on its device."""
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
-    network.eval()
-    correct = torch.zeros((), dtype=torch.long, device=device)
     for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):
         part = images[rows].to(device)
-        correct += (network(normalize(part.pixels, mean, std)).argmax(dim=1) == part.labels).sum()
-    return 100 * correct.item() / len(images)
+        yield normalize(part.pixels, mean, std), part.labels

@@ -8,9 +8,8 @@ import torch
 
 from engine.messages import log
 from images.extractors import DATASET_STATS, IMAGE_SIZE
-from images.imagenet import Images as ClassImages
-from images.imagenet import open_imagenet
-from images.pixels import ImageData, Images
+from images.imagenet import ImagesByClass, open_imagenet
+from images.pixels import ImageData, LabelledImages
 from search_spaces.base import SearchSpace
 from training.classifier import Run, published_protocol, train
 
@@ -45,5 +44,5 @@ class TrainingEvaluator:
             return train(Run(network, protocol, {}, seed, Path(folder) / "ckpt.pt"), data, log.info)["x-test"]
 
 
-def _images(images: ClassImages, classes: list[int]) -> Images:
-    return Images(images.store.pixels(images.numbers(classes)), images.labels(classes))
+def _images(images: ImagesByClass, classes: list[int]) -> LabelledImages:
+    return LabelledImages(images.store.pixels(images.numbers(classes)), images.labels(classes))

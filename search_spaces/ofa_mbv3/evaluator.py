@@ -3,41 +3,32 @@
 Dimensions: n images, C classes.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn as nn
 
 from engine.errors import UserError
-from images.imagenet import Images, open_imagenet
+from images.imagenet import ImagesByClass, open_imagenet
 from search_spaces.ofa_mbv3.supernet import SupernetConfig, load_supernet, subnet
+from training.accuracy import accuracy
 
 BATCH = 256
 
 
-def calibrate(network: nn.Module, images: Images, numbers: torch.Tensor) -> None:
+def calibrate(network: nn.Module, images: ImagesByClass, numbers: torch.Tensor) -> None:
     """Set the running statistics of batch norm to those of images `numbers` (n,), as Once-for-All does."""
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
     set_running_statistics(network, ((images.store.centered(part), None) for part in numbers.split(BATCH)))
 
 
-@torch.inference_mode()
-def accuracy(
-    network: nn.Module, images: Images, numbers: torch.Tensor, labels: torch.Tensor, outputs: torch.Tensor
-) -> float:
-    """Share of images `numbers` (n,) in % whose label is the largest of the network's `outputs` (C,).
-
-    Args:
-        labels: (n,) long, positions in `outputs`.
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    right = 0
-    for part, truth in zip(numbers.split(BATCH), labels.split(BATCH), strict=True):
-        logits = network(images.store.centered(part).to(device))[:, outputs.to(device)]
-        right += int((logits.argmax(dim=1).cpu() == truth).sum())
-    return 100 * right / len(numbers)
+def centered(
+    images: ImagesByClass, numbers: torch.Tensor, labels: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of the middle of images `numbers` (n,), with their labels (n,)."""
+    return zip(map(images.store.centered, numbers.split(BATCH)), labels.split(BATCH), strict=True)
 
 
 class SubnetEvaluator:
@@ -62,8 +53,8 @@ class SubnetEvaluator:
         network = subnet(self.supernet, arch)
         numbers = self.training.numbers(classes)
         calibrate(network, self.training, numbers[torch.randperm(len(numbers), generator=rng)[: self.num_calibration]])
-        held_out = self.held_out.numbers(classes), self.held_out.labels(classes)
-        return accuracy(network, self.held_out, *held_out, self.outputs[classes])
+        held_out = centered(self.held_out, self.held_out.numbers(classes), self.held_out.labels(classes))
+        return accuracy(network, held_out, self.outputs[classes])
 
 
 def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[int]:

@@ -31,7 +31,6 @@ from engine.schema import (
 from search_spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
 
 FORMAT = "metad2a-supernet-1"
-PUBLISHED = Path(".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0")
 FETCH = "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: python train_supernet.py --imgnet DIR"
 LAST_CHANNELS = 1280  # of the published supernet at width 1.0
 CLASSIFIER = "classifier.linear.weight"

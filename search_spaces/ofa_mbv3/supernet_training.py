@@ -6,7 +6,7 @@ Dimensions: B images of a batch, C classes.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provena
 from engine.schema import Text, check, check_form, check_optimizer, check_rng
 from engine.training_run import TrainingRun
 from images.content import images_digest
-from images.imagenet import Images, open_imagenet
-from search_spaces.ofa_mbv3.evaluator import accuracy, calibrate
+from images.imagenet import ImagesByClass, open_imagenet
+from search_spaces.ofa_mbv3.evaluator import calibrate, centered
 from search_spaces.ofa_mbv3.layers import LARGEST, SMALLEST
+from search_spaces.ofa_mbv3.options import SupernetOptions
 from search_spaces.ofa_mbv3.space import OFAMobileNetV3
 from search_spaces.ofa_mbv3.supernet import (
     SupernetConfig,
@@ -34,36 +35,15 @@ from search_spaces.ofa_mbv3.supernet import (
     save_supernet,
     subnet,
 )
+from training.accuracy import accuracy
 
 FILE = "supernet.pt"
 # What may differ when a run is resumed; the images' digest has the classes
-FREE = ("imgnet", "class_names", "save_path", "device", "num_workers", "resume", "overwrite")
+FREE = ("imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
 NUM_CHECKED = 2000  # held-out images of the check after every epoch, and training images that calibrate it
-
-
-@dataclass(frozen=True)
-class SupernetOptions:
-    """How to train a supernet on an ImageNet folder. What `FREE` names may differ when a run is resumed."""
-
-    imgnet: str
-    class_names: list[str]
-    save_path: str
-    device: torch.device
-    width_mult: float
-    image_size: int
-    epochs: int
-    largest_epochs: int
-    batch_size: int
-    num_random: int
-    lr: float
-    weight_decay: float
-    seed: int
-    num_workers: int
-    resume: bool
-    overwrite: bool
 
 
 class _Training(TypedDict):
@@ -156,7 +136,9 @@ def train_supernet(options: SupernetOptions) -> Path:
     return folder / FILE
 
 
-def _epoch(run: _Run, images: Images, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions) -> float:
+def _epoch(
+    run: _Run, images: ImagesByClass, numbers: torch.Tensor, labels: torch.Tensor, options: SupernetOptions
+) -> float:
     """One pass over the training images; returns the largest subnet's mean loss."""
     space = OFAMobileNetV3()
     run.net.train()
@@ -208,7 +190,7 @@ def sandwich(
     return loss.detach()  # no .item(): the host must not wait for the device inside an epoch
 
 
-def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:
+def _check(run: _Run, training: ImagesByClass, held_out: ImagesByClass) -> dict[str, float]:
     """Held-out accuracy (%) of the largest and the smallest subnet on all classes."""
     C = len(training.by_class)
     rng = random_generator(0)
@@ -220,5 +202,5 @@ def _check(run: _Run, training: Images, held_out: Images) -> dict[str, float]:
     for name, arch in (("largest", LARGEST), ("smallest", SMALLEST)):
         network = subnet(run.net, arch)
         calibrate(network, training, known)
-        figures[name] = accuracy(network, held_out, numbers[rows], labels[rows], torch.arange(C))
+        figures[name] = accuracy(network, centered(held_out, numbers[rows], labels[rows]))
     return figures

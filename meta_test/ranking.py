@@ -1,0 +1,64 @@
+"""Score the candidates of a search and sort them; measure the latency of the first."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from engine.progress import progress
+from engine.runs import random_generator
+from meta_test.report import Ranking
+from meta_test.session import Session
+from meta_train.predictor_objective import to_percent
+from networks.latency import latency
+from predictor.score import score
+from predictor.universal import load as load_universal
+from search_spaces.nasbench201.classes import cheapest_members
+
+
+def rank(session: Session, archs: list[Any], run: int) -> Ranking:
+    """Score candidates and sort them, best first."""
+    o = session.options
+    rng = random_generator(o.seed + 1000 + run, o.device)
+    scores = score(
+        session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
+    )
+    return _sorted(session, archs, to_percent(scores, session.checkpoints["predictor"].target))
+
+
+def rank_universally(session: Session) -> Ranking:
+    """Rank the cheapest of each class of equal cells that is within the limits, whatever the dataset, best first."""
+    mean, deviation = load_universal().of_classes()
+    cells = [session.space.architectures[number] for number in cheapest_members()]
+    rows = [row for row, arch in enumerate(cells) if session.limits.allow(arch)]
+    return _sorted(session, [cells[row] for row in rows], mean[rows], deviation[rows])
+
+
+def _sorted(
+    session: Session, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None
+) -> Ranking:
+    """Architectures by their predicted accuracies (A,), best first."""
+    order = predicted.argsort(descending=True, stable=True).tolist()
+    texts = [session.space.to_text(archs[i]) for i in order]
+    known = session.space.known_accuracy(session.options.data_name)
+    return Ranking(
+        texts,
+        predicted[order].tolist(),
+        [known[text] for text in texts] if known else None,
+        max(known.values()) if known else None,
+        [session.space.cost(archs[i], session.features.num_classes) for i in order],
+        deviation=None if deviation is None else deviation[order].tolist(),
+    )
+
+
+def measure_latency(session: Session, ranking: Ranking) -> Ranking:
+    """Add the latency of the first `--latency` candidates."""
+    o = session.options
+    texts = ranking.texts[: o.latency]
+    if not texts:
+        return ranking
+    costs = [dict(cost) for cost in ranking.costs]
+    for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+        arch = session.space.from_text(text)
+        cost["latency"] = latency(session.space, arch, session.features.num_classes, o.latency_batch, o.device)
+    return replace(ranking, costs=costs)
