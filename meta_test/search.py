@@ -1,7 +1,5 @@
-"""The search in one go: rank NAS-Bench-201 for photographs at large, or generate and score candidates for a dataset.
-
-The latter is the method (MetaD2A sections 3 and 4.2).
-"""
+"""The search in one go: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
+sections 3 and 4.2), and report."""
 
 import time
 from dataclasses import replace
@@ -24,21 +22,14 @@ EXPLANATION = (
 )
 
 
-def predictor_run(session: Session, run: int) -> Ranking:
-    """Generate candidates of a run and rank them by the predictor."""
+def generate_and_rank(session: Session, run: int) -> Ranking:
+    """Candidates of a run, ranked by the predictor."""
     start = time.perf_counter()
     archs, notes = generate_candidates(session, run)
     middle = time.perf_counter()
     ranking = rank(session, archs, run)
     stages = {"generate": middle - start, "score": time.perf_counter() - middle}
     return replace(ranking, stages=stages, notes=notes)
-
-
-def universal_run(session: Session, run: int) -> Ranking:
-    """Rank universally, which is the same in every run."""
-    start = time.perf_counter()
-    ranking = rank_universally(session)
-    return replace(ranking, stages={"rank": time.perf_counter() - start})
 
 
 def search(options: SearchOptions) -> None:
@@ -48,7 +39,7 @@ def search(options: SearchOptions) -> None:
     session = Session(options, kinds)
     if universal:
         session.sources["ranking"] = display_path(SHIPPED)
-    one_run = universal_run if universal else predictor_run
+    one_run = rank_universally if universal else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""

@@ -131,8 +131,9 @@ def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
     archs = search_spaces.get("nasbench201").all_architectures()
     rows = "".join(f"{arch},{i / 200},0.9\n" for i, arch in enumerate(archs))
     Path("360.csv").write_text("architecture,ninapro,darcy\n" + rows)
-    rows = "".join(f"{arch}, 70.0, 0.{i}\n" for i, arch in enumerate(archs[100::1700], 1))
-    Path("authors.txt").write_text("1.5\n" + rows)
+    Path("authors.txt").write_text(
+        "1.5\n" + "".join(f"{arch}, 70.0, 0.{i}\n" for i, arch in enumerate(archs[100::1700], 1))
+    )
     for name in ("cifar10", "imagenet16-120"):
         Path(f"{name}.csv").write_text(f"architecture,nwot,synflow,jacov,zen\n{archs[0]},1,2,3,4\n")
     line = "--zero-cost . --nasbench360 360.csv --authors authors.txt --num-runs 1 --output out.json --gpu cpu"

@@ -55,7 +55,7 @@ def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
     nodes, edges = space.drawing(space.from_text(text))
     ink = []
     for kept in (edges, edges[1:], []):
-        monkeypatch.setattr(space, "cell", lambda arch, kept=kept: (nodes, kept))
+        monkeypatch.setattr(space, "drawing", lambda arch, kept=kept: (nodes, kept))
         draw_architecture(tmp_path / "x.png", space, text)
         pixels = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
         ink.append((pixels < 128).sum())
