@@ -32,8 +32,8 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
     return replace(ranking, stages=stages, notes=notes)
 
 
-def search(options: SearchOptions) -> None:
-    """Rank and report in one go; results go to a new numbered folder."""
+def search(options: SearchOptions) -> list[Ranking]:
+    """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
     universal = options.ranking == UNIVERSAL
     kinds = () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
     session = Session(options, kinds)
@@ -55,6 +55,7 @@ def search(options: SearchOptions) -> None:
     folder = _next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+    return rankings
 
 
 def _next_folder(parent: Path) -> Path:
