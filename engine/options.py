@@ -65,7 +65,7 @@ def add_options(parser: argparse._ActionsContainer, *classes: type, leave_out: s
 
 
 def options_parser(description: str, cls: type) -> argparse.ArgumentParser:
-    """Make a parser of the options of the dataclass `cls` and of `--gpu`, whose help begins with `description` as it is."""
+    """Make a parser of the options of the dataclass `cls` and of `--gpu`; its help begins with `description`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, cls)
     gpu_option(parser)
