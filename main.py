@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def mode_of(args: argparse.Namespace) -> str:
-    """Which of `MODES` the arguments choose."""
+    """Return which of `MODES` the arguments choose."""
     if args.model in ("generator", "predictor"):
         return "generator | predictor" + (" --test" if args.test else "")
     return args.model

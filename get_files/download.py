@@ -112,7 +112,7 @@ def _check_old_torch_file(path: Path, head: bytes) -> None:
 
 
 def place(path: str, data_path: str | Path) -> Path:
-    """Where a file of the manifest belongs: what is published below `data/` goes below `data_path`."""
+    """Return where a file of the manifest belongs: what is published below `data/` goes below `data_path`."""
     return Path(data_path) / path.removeprefix("data/") if path.startswith("data/") else Path(path)
 
 
@@ -330,7 +330,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def is_extracted(file: PublishedFile, data_path: str | Path) -> bool:
-    """Whether the archive `file` that is in its place was extracted to the end; True for a file that is no archive."""
+    """Tell whether the archive `file` in its place was extracted to the end; True for a file that is no archive."""
     if file.extract_to is None:
         return True
     archive, folder = place(file.target, data_path), place(file.extract_to, data_path)

@@ -1,4 +1,4 @@
-"""What every search space offers."""
+"""The interface of search spaces."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.co
 
 
 class Sizes(TypedDict, total=False):
-    """What networks of a space may differ in: side of their images in pixels, and channels relative to the space's."""
+    """Sizes that networks of a space may have: side of their images in pixels, and channels relative to the space's."""
 
     image_size: Annotated[Size, Le(4096)]
     width_mult: Annotated[Number, Gt(0), Le(16)]
@@ -122,7 +122,7 @@ class SearchSpace(ABC):
 
     @property
     def can_be_listed(self) -> bool:
-        """Whether `all_architectures` can."""
+        """Whether `all_architectures` can list the space."""
         return self.size <= LISTABLE
 
     def all_architectures(self) -> list[Any]:
@@ -141,7 +141,7 @@ class SearchSpace(ABC):
         return {}
 
     def evaluator(self, options: Any) -> Evaluator:
-        """What measures architectures for a database, from a `database.workers.EvaluatorOptions`.
+        """Make what measures architectures for a database, from a `database.workers.EvaluatorOptions`.
 
         Raises:
             UserError: its images or weights are missing, or nothing measures this space.
