@@ -20,6 +20,7 @@ import train_supernet
 from evaluation import main as evaluation
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
+DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 # What the fields of a message stand for, by the end of their expression; anything else is a name.
 FIELDS = {
     "kind": "generator",
@@ -65,9 +66,9 @@ def commands_in(text):
 
 
 def of_readme():
-    """Commands of the README's consoles and code spans, also those that begin with torchrun."""
-    for path in ("README.md", "data/README.md"):
-        text = (ROOT / path).read_text()
+    """Commands of the consoles and code spans of the README and its pages, also those that begin with torchrun."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
         for console in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
             for line in re.findall(r"^\$ (?:python|torchrun --nproc-per-node 4) (.*)$", console, flags=re.MULTILINE):
                 yield line.partition("    #")[0]

@@ -78,6 +78,12 @@ def test_it_is_meta_trained_and_searched(third, rng, authors_data, command):
     assert third.decode(third.encode(ranked)) == ranked
 
 
+def test_the_readme_says_how_long_it_is():
+    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"took one file of {len(MODULE.splitlines())} lines and one line" in words
+    assert len(LINE.splitlines()) == 1
+
+
 def write_generator(space):
     """The checkpoint of an untrained generator; some of its graphs are valid."""
     torch.manual_seed(0)
