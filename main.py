@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions
+from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, UNIVERSAL, SearchOptions
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -33,6 +33,7 @@ MODES: dict[str, tuple[type, ...]] = {
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
+ONE_GO = {"ranking"}  # what the published two steps have no use for
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -76,7 +77,7 @@ def check_options(args: argparse.Namespace) -> None:
     mode, space = mode_of(args), getattr(args, "search_space", CommonOptions.search_space)
     used = set(option_fields(*MODES[mode])) | GENERAL
     if mode.endswith("--test"):
-        used -= UNUSED.get((args.model, space), set())
+        used -= UNUSED.get((args.model, space), set()) | ONE_GO
         if args.train_arch:
             used |= set(option_fields(TrainArchOptions)) - {"arch"}
     for name in vars(args):
@@ -144,6 +145,23 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     return text
 
 
+def choose_ranking(args: argparse.Namespace, options: SearchOptions) -> str:
+    """The ranking of a search: the one asked for, else the one that its other options are of.
+
+    Raises:
+        UserError: they are of the other, or the space has no universal ranking.
+    """
+    import search_spaces
+
+    shipped = search_spaces.get(options.search_space).ranking_shipped
+    given = [name for name in OF_PREDICTOR if hasattr(args, name)]
+    if options.ranking == UNIVERSAL and not shipped:
+        raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
+    if options.ranking == UNIVERSAL and given:
+        raise UserError(f"{flag(given[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
+    return options.ranking or (UNIVERSAL if shipped and not given else PREDICTOR)
+
+
 def run_search(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
@@ -151,7 +169,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
-        options = replace(options, num_runs=options.num_runs or 1)
+        options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(args, options))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

@@ -4,7 +4,7 @@ A field made by `option` is an option of the command line; any other field is fi
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
@@ -16,7 +16,7 @@ def option(
     text: str,
     *names: str,
     type: Callable[[str], Any] | None = None,
-    choices: tuple[str, ...] | None = None,
+    choices: Collection[str] | None = None,
     default_text: str | None = None,
 ) -> Any:
     """A field that is an option, `--field-name` on the command line.
@@ -78,7 +78,11 @@ def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
     return cls(**given | values)
 
 
-SEARCH_SPACES = ("nasbench201", "ofa_mbv3")
+# Name -> module:class of a search space; `search_spaces.get` imports it when it is asked for.
+SEARCH_SPACES = {
+    "nasbench201": "search_spaces.nasbench201.space:NASBench201",
+    "ofa_mbv3": "search_spaces.ofa_mbv3.space:OFAMobileNetV3",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
+UNIVERSAL, PREDICTOR = "universal", "predictor"
+# What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
+OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
+                "predictor_checkpoint", "hs", "nz")  # fmt: skip
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
@@ -30,6 +34,13 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
     )
     image_folder: str | None = option(
         None, "images of --data-name, one sub-folder a class, processed first where that is not done"
+    )
+    ranking: str | None = option(
+        None,
+        "of --model search: universal, all cells of NAS-Bench-201 by what is known of photographs, the same for every "
+        "dataset; predictor, generated candidates by a model that looks at the dataset (default: universal where the "
+        "space has it, predictor with an option of its candidates, checkpoints or draws)",
+        choices=(UNIVERSAL, PREDICTOR),
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
     num_runs: int | None = option(

@@ -1,13 +1,16 @@
 """Architecture search spaces: data and pure conversions. `get(name)` is the only door."""
 
 from functools import cache
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
-from engine.options import SEARCH_SPACES as NAMES
+from engine.options import SEARCH_SPACES
 
 if TYPE_CHECKING:
     from search_spaces.base import SearchSpace  # and with it PyTorch, which takes seconds
+
+NAMES = SEARCH_SPACES.keys()
 
 
 @cache
@@ -17,12 +20,6 @@ def get(name: str) -> "SearchSpace":
     Raises:
         UserError: there is no such space.
     """
-    if name == "nasbench201":
-        from search_spaces.nasbench201.space import NASBench201
-
-        return NASBench201()
-    if name == "ofa_mbv3":
-        from search_spaces.ofa_mbv3.space import OFAMobileNetV3
-
-        return OFAMobileNetV3()
-    raise UserError(f"Unknown search space {name!r}: choose one of {', '.join(NAMES)}.")
+    if name not in NAMES:
+        raise UserError(f"Unknown search space {name!r}: choose one of {', '.join(NAMES)}.")
+    return resolve_name(SEARCH_SPACES[name])()

@@ -42,6 +42,7 @@ class SearchSpace(ABC):
         num_vertex_type: T, vertex types.
         size: number of encodings.
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
+        ranking_shipped: whether `predictor.universal` ranks this space.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
         image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
@@ -64,6 +65,7 @@ class SearchSpace(ABC):
     task_sizes: tuple[int, int]
     ranks_when_generating: bool = False
     fixed_size: bool = True
+    ranking_shipped: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
 

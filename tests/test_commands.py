@@ -101,6 +101,8 @@ def parse(words, monkeypatch):
     start, program = (runpy.run_module, words[1]) if as_module else (runpy.run_path, str(ROOT / words[0]))
     with pytest.raises(_Parsed):
         start(program, run_name="__main__")
+    for name in ("quiet", "verbose", "debug"):  # which `run` takes out
+        vars(found[0]).pop(name, None)
     return found[0]
 
 

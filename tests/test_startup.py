@@ -23,6 +23,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import torch
 before = set(sys.modules)
 import main
+main.main("--model search --data-name cifar10 --gpu cpu".split())
 code = main.main("--model search --data-name cifar10 --num-gen-arch 2 --num-draws 1 --num-sample 2 --gpu cpu".split())
 print(json.dumps([code, sorted(set(sys.modules) - before)]))
 """
@@ -54,7 +55,7 @@ def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
     nodes, edges = space.drawing(space.from_text(text))
     ink = []
     for kept in (edges, edges[1:], []):
-        monkeypatch.setattr(space, "cell", lambda arch, kept=kept: (nodes, kept))
+        monkeypatch.setattr(space, "drawing", lambda arch, kept=kept: (nodes, kept))
         draw_architecture(tmp_path / "x.png", space, text)
         pixels = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
         ink.append((pixels < 128).sum())
