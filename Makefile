@@ -4,13 +4,17 @@ VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 DATA_NAME ?= cifar10
 
-.PHONY: search test lint format clean
+.PHONY: search test test-old-instructions lint format clean
 
 search: $(INSTALLED)
 	@$(VENV)/bin/python main.py --model search --data-name $(DATA_NAME)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
+
+# The comparisons of numbers, as a processor without AVX computes them
+test-old-instructions: $(INSTALLED)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -m numeric
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .

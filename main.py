@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions
+from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -33,6 +33,7 @@ MODES: dict[str, tuple[type, ...]] = {
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
+ONE_GO = {"ranking"}  # what the published two steps have no use for
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def mode_of(args: argparse.Namespace) -> str:
-    """Which of `MODES` the arguments choose."""
+    """Return which of `MODES` the arguments choose."""
     if args.model in ("generator", "predictor"):
         return "generator | predictor" + (" --test" if args.test else "")
     return args.model
@@ -76,7 +77,7 @@ def check_options(args: argparse.Namespace) -> None:
     mode, space = mode_of(args), getattr(args, "search_space", CommonOptions.search_space)
     used = set(option_fields(*MODES[mode])) | GENERAL
     if mode.endswith("--test"):
-        used -= UNUSED.get((args.model, space), set())
+        used -= UNUSED.get((args.model, space), set()) | ONE_GO
         if args.train_arch:
             used |= set(option_fields(TrainArchOptions)) - {"arch"}
     for name in vars(args):
@@ -151,7 +152,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
-        options = replace(options, num_runs=options.num_runs or 1)
+        options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

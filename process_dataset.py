@@ -11,16 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from engine.cli import gpu_option, run
-from engine.options import add_options, fill
+from engine.cli import run
+from engine.options import fill, options_parser
 from images.options import ProcessOptions
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, ProcessOptions)
-    gpu_option(parser)
-    return parser
+    return options_parser(__doc__, ProcessOptions)
 
 
 def dispatch(args: argparse.Namespace) -> None:

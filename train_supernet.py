@@ -11,16 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from engine.cli import gpu_option, run
-from engine.options import add_options, fill
+from engine.cli import run
+from engine.options import fill, options_parser
 from search_spaces.ofa_mbv3.options import SupernetOptions
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, SupernetOptions)
-    gpu_option(parser)
-    return parser
+    return options_parser(__doc__, SupernetOptions)
 
 
 def train(args: argparse.Namespace) -> None:

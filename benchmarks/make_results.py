@@ -19,6 +19,7 @@ from engine.files import ROOT, atomic_write, write_text
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
+TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -26,6 +27,14 @@ FIGURES = {
     "oracle_of_top_30": "oracle of the top 30",
     "trained_until_best_candidate": "trained until the best candidate",
     "trained_until_benchmark_best": "trained until the benchmark's best",
+}
+SCRIPTS = {
+    "study": "study.py",
+    "subnets": "subnets.py --imgnet DIR",
+    "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
+    "dataset_effect": "dataset_effect.py",
+    "first_choice": "first_choice.py",
+    "published_generator": "published_generator.py FILE",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -39,6 +48,39 @@ ABLATIONS = {
     "random_choice": "random order instead of the predictor's",
 }
 
+LINES = {
+    "random": "random order",
+    "flops": "FLOPs, most first",
+    "constant": "one constant cell (five 3x3 convolutions, one skip), then random (a)",
+    "nwot": "nwot",
+    "synflow": "synflow",
+    "jacov": "jacov",
+    "zen": "zen",
+    "transfer": "trivial transfer: the ImageNet16-120 table",
+    "smoothed_transfer": "smoothed transfer",
+    "ridge_on_tuples": "ridge regression on the tuples",
+    "predictor": "**`--ranking predictor`**",
+    "universal": "**`--ranking universal`**, each meta-training",
+    "universal_joined": "**`--ranking universal`**, all five, as shipped",
+    "universal_partial": "the same, each without a fifth of the cells",
+    "universal_held_out": "the same, each cell by the one that left it out",
+    "blended": "universal, its first 1,000 reordered with the predictor (c)",
+}
+IN_SAMPLE = ("smoothed_transfer", "predictor", "universal", "universal_joined", "universal_partial", "blended")
+JUDGED = {  # columns, with the digits of each
+    "first_choice": ("first choice", 2),
+    "mean_of_10": ("mean of the first 10", 2),
+    "oracle_of_30": ("oracle of 30", 2),
+    "until_best": ("until the best", 1),
+    "until_best_class": ("until the best function", 1),
+    "spearman": ("Spearman", 3),
+    "kendall": ("Kendall", 3),
+    "ndcg": ("nDCG@100", 3),
+    "first_choice_class": ("first choice, class mean", 2),
+    "spearman_class": ("Spearman, class means", 3),
+    "ndcg_class": ("nDCG@100, class means", 3),
+}
+
 
 def read(name: str) -> dict[str, Any]:
     """A result file.
@@ -48,7 +90,7 @@ def read(name: str) -> dict[str, Any]:
     """
     path = FOLDER / f"{name}.json"
     if not path.is_file():
-        command = {"study": "study.py", "subnets": "subnets.py --imgnet DIR"}.get(name, f"quality.py --sections {name}")
+        command = SCRIPTS.get(name, f"quality.py --sections {name}")
         raise UserError(f"{path} is missing. Make it with: python benchmarks/{command}")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -211,6 +253,83 @@ def subnet_tables(subnets: dict[str, Any]) -> str:
     return text + table(head, rows)
 
 
+def spread(figure: dict[str, Any], digits: int) -> str:
+    """A mean, with its interval where that has a digit to show."""
+    text, half = f"{figure['mean']:.{digits}f}", f"{figure['interval_95']:.{digits}f}"
+    return f"{text} ± {half}" if float(half) else text
+
+
+def lines_tables(lines: dict[str, Any]) -> str:
+    """Every cheap line and ours on each table of accuracies."""
+    parts = []
+    for dataset, found in lines["result"]["tables"].items():
+        rows = []
+        for name in (name for name in LINES if name in found["lines"]):
+            label = LINES[name] + (" (b)" if dataset == "imagenet16-120" and name in IN_SAMPLE else "")
+            rows.append([label, *(spread(found["lines"][name][key], digits) for key, (_, digits) in JUDGED.items())])
+        shown = "" if found["shown"] == dataset else f"; the predictor was shown {TABLES[found['shown']]}"
+        head = f"### {TABLES[dataset]}\n\nBest of all {found['maximum']:.2f}; equal cells differ by "
+        head += f"{found['noise']:.2f} (standard deviation){shown}.\n\n"
+        parts.append(head + table(["", *(label for label, _ in JUDGED.values())], rows))
+    return "\n".join(parts)
+
+
+def authors_table(lines: dict[str, Any]) -> str:
+    found = lines["result"]["authors"]
+    names = ("first_choice", "mean_of_10", "oracle_of_30", "until_best", "spearman", "kendall")
+    row = [f"{found[name]:.{JUDGED[name][1]}f}" for name in names]
+    row += [f"{found[name]:.3f}" for name in ("spearman_of_ours", "agreement")]
+    head = [JUDGED[name][0] for name in names] + ["Spearman of `--ranking predictor`", "agreement of the two"]
+    return table(head, [row])
+
+
+def effect_tables(effect: dict[str, Any]) -> str:
+    """Whether tuples hold an interaction of architecture and dataset, and whether the predictor shows one."""
+    study, predictor = effect["result"]["interaction"], effect["result"]["predictor"]
+    labels = {"interaction": "the tuples", "shuffled": "the same, each with another task's images"}
+    labels |= {
+        name: f"the tuples, with an interaction of {name.removeprefix('planted_')} points put in"
+        for name in study["figures"]
+        if name.startswith("planted")
+    }
+    rows = [[label, spread(study["figures"][name], 3)] for name, label in labels.items()]
+    figures = study["figures"]
+    text = (
+        f"An additive model (operations and their pairs, classes of the task) of the {study['tuples']:,} tuples has a "
+        f"cross-validated correlation of {figures['additive']['mean']:.3f} and leaves a standard deviation of "
+        f"{figures['residual_deviation']['mean']:.2f} points.\n\n"
+    )
+    text += table(["an interaction is looked for in what is left of", "cross-validated correlation"], rows) + "\n"
+    rows = [
+        [name, f"{predictor[f'{name}_deviation']:.4f}", f"{100 * predictor[name]:.5f} %"]
+        for name in ("task", "architecture", "interaction")
+    ]
+    text += table(["scores of `--ranking predictor` vary by", "standard deviation (points)", "share"], rows) + "\n"
+    return text + f"Lowest rank correlation of two tasks' rankings: {predictor['rank_correlation']:.6f}.\n"
+
+
+def first_choice_table(first: dict[str, Any]) -> str:
+    rows = [
+        [TABLES[dataset], spread(figure, 2), f"{figure['min']:.2f}"]
+        for dataset, figure in first["result"]["tables"].items()
+    ]
+    count = f"{len(first['result']['first_choices'])} cells in {first['result']['draws']} draws"
+    return table([f"first choices: {count}", "mean", "lowest"], rows)
+
+
+def published_generator_table(generators: dict[str, Any]) -> str:
+    rows = []
+    for name, label in (("published", "authors' format, `ckpt_400.pt`"), ("shipped", "shipped")):
+        found = generators["result"][name]
+        share = [
+            f"{100 * found[key]['mean']:.1f} ± {100 * found[key]['interval_95']:.1f} %"
+            for key in ("valid", "distinct", "novel")
+        ]
+        rows.append([label, *share, spread(found["mean_accuracy"], 2)])
+    head = ["generator, z ~ N(0, 1)", "valid", "distinct among valid", "not in the shipped one's training set"]
+    return table([*head, "mean CIFAR-10 accuracy of the distinct (%)"], rows)
+
+
 def new_figure(width: float = 6.4) -> Figure:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -277,6 +396,10 @@ def make(args: argparse.Namespace) -> None:
         "predictors",
         "trained",
         "subnets",
+        "lines",
+        "dataset_effect",
+        "first_choice",
+        "published_generator",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
@@ -292,6 +415,11 @@ def make(args: argparse.Namespace) -> None:
         "subnets": subnet_tables(results["subnets"]),
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
+        "lines": lines_tables(results["lines"]),
+        "authors": authors_table(results["lines"]),
+        "dataset_effect": effect_tables(results["dataset_effect"]),
+        "first_choice": first_choice_table(results["first_choice"]),
+        "published_generator": published_generator_table(results["published_generator"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():

@@ -38,7 +38,7 @@ from meta_train.fit import BEST
 from meta_train.models import load_model
 from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.ensemble import PredictorEnsemble
-from search_spaces.nasbench201.cells import parse, to_string
+from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
@@ -186,7 +186,7 @@ def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> R
         parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
         child = parse(parent)
         edge = rng.randrange(len(child))
-        child[edge] = rng.choice([op for op in range(5) if op != child[edge]])
+        child[edge] = rng.choice([op for op in range(len(OPERATIONS)) if op != child[edge]])
         population = [*population[1:], to_string(child)]
         seen[population[-1]] = None
         evaluated += 1

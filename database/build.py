@@ -68,7 +68,7 @@ def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Ite
 
 
 def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
-    """What the shards of a command have in common."""
+    """Values that all shards of a command have in common."""
     same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""

@@ -1,4 +1,4 @@
-"""What a database is made of: tasks of random classes, each with random architectures to be measured.
+"""Draw the contents of a database: tasks of random classes, each with random architectures to be measured.
 
 Every item is drawn from its own seed, so it does not depend on how many others there are or which process draws it.
 """

@@ -83,7 +83,7 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the first line of a shard says beside its format."""
+    """Fields of the first line of a shard, beside its format."""
 
     __pydantic_config__ = OPEN
 

@@ -22,7 +22,7 @@ FEWER = "Use fewer --num-workers or a machine with more memory; finished tasks a
 
 @dataclass(frozen=True)
 class EvaluatorOptions:
-    """What a worker needs to measure architectures.
+    """Options of measuring architectures, as a worker process gets them.
 
     Attributes:
         search_space: its `evaluator` makes one from these options.

@@ -86,17 +86,8 @@ def count_or_all(text: str) -> int | None:
 
 
 def default_mirror() -> str | None:
-    """Where official files are fetched from instead, by the environment."""
+    """Look up in the environment where official files are fetched from instead."""
     return os.environ.get(MIRROR_VARIABLE)
-
-
-def mirror_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--mirror`."""
-    parser.add_argument(
-        "--mirror",
-        default=default_mirror(),
-        help=f"an address or a folder that has the same files under the same paths (default: {MIRROR_VARIABLE})",
-    )
 
 
 def add_general_options(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +111,7 @@ def set_messages(args: argparse.Namespace) -> bool:
 def run(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
-    """Parse, run, and turn errors that users can hint into one paragraph and exit code 2."""
+    """Parse, run, and turn errors that users can solve into one paragraph and exit code 2."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -155,7 +146,7 @@ def _report_error(text: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory, of the machine or of a GPU, was not enough."""
+    """Tell whether an exception means that memory, of the machine or of a GPU, was not enough."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(part in words for part in NO_MEMORY)
 
@@ -165,7 +156,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def smaller_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
-    """What to make smaller when memory is short: the numbers given on the command line, else what usually helps."""
+    """Advise what to make smaller when memory is short: the numbers on the command line, else what usually helps."""
     names = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
     usual = [names[dest] for dest in SIZES if dest in names]
     numbers = [names[dest] for dest in SIZES if dest in names and isinstance(getattr(args, dest, None), int)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-from engine.cli import width
+from engine.cli import MIRROR_VARIABLE, gpu_option, width
 
 
 def option(
@@ -64,6 +64,14 @@ def add_options(parser: argparse._ActionsContainer, *classes: type, leave_out: s
     return have
 
 
+def options_parser(description: str, cls: type) -> argparse.ArgumentParser:
+    """Make a parser of the options of the dataclass `cls` and of `--gpu`; its help begins with `description`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, cls)
+    gpu_option(parser)
+    return parser
+
+
 def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
     """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest."""
     given = {name: getattr(args, name) for name in option_fields(cls) if hasattr(args, name)}
@@ -84,6 +92,17 @@ class CommonOptions:
     search_space: str = option("nasbench201", "search space", "--graph-data-name", choices=SEARCH_SPACES)
     data_path: str = option("data", "folder of features and databases")
     save_path: str = option("results", "folder of logs, checkpoints and results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorOption:
+    """Where official files are fetched from instead; None for what the environment names."""
+
+    mirror: str | None = option(
+        None,
+        "an address or a folder that has the official files under the same paths",
+        default_text=MIRROR_VARIABLE,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a run is: its device, random generators, log and where it came from."""
+"""Parts of a run: its device, random generators, log and provenance."""
 
 import ctypes
 import math
@@ -90,7 +90,7 @@ def command_line() -> str:
 
 
 def provenance(seed: int, **sources: Any) -> dict[str, Any]:
-    """Where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
+    """Collect where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
     return {
         "command": command_line(),
         "seed": seed,

@@ -99,7 +99,7 @@ class TensorOf:
 
 @dataclass(frozen=True)
 class NumbersOf(TensorOf):
-    """As `TensorOf`, or a list of numbers as the authors' files have them, which becomes a tensor (n,)."""
+    """Like `TensorOf`; takes a list of numbers too, as the authors' files have them, and makes it a tensor (n,)."""
 
     dims: tuple[int | str, ...] = ("n",)
 
@@ -210,7 +210,7 @@ def _place(names: Any) -> str:
 
 
 def describe(value: Any) -> str:
-    """A value in a few words, whatever it is."""
+    """Describe any value in a few words."""
     if isinstance(value, torch.Tensor):
         unusual = "" if _is_dense(value) else f", {value.layout} on the device {value.device}"
         return f"a tensor {tuple(value.shape)} of {value.dtype}{unusual}"
@@ -288,7 +288,7 @@ def check_form(path: str | Path, found: Any, wanted: Any, name: str, hint: str) 
 
 
 def _same_form(found: Any, wanted: Any) -> bool:
-    """Whether two values are alike, their parts aside."""
+    """Tell whether two values are alike, their parts aside."""
     if isinstance(wanted, torch.Tensor):
         dtypes = next(kind for kind in KINDS if wanted.dtype in kind)
         try:

@@ -19,7 +19,7 @@ HINT = (
 
 
 class _Record(TypedDict):
-    """What `run.json` holds."""
+    """Fields of `run.json`."""
 
     identity: Facts
     history: Facts
@@ -117,7 +117,7 @@ class TrainingRun:
             UserError: it is another one's, or there is none.
         """
         if not isinstance(identity, dict):
-            raise UserError(f"{path} does not say what it was trained on. {HINT}")
+            raise UserError(f"{path} has no record of what it was trained on. {HINT}")
         missing = "nothing"
         for name in self.identity | identity:
             before, now = identity.get(name, missing), self.identity.get(name, missing)

@@ -82,7 +82,7 @@ def choose(options: EvaluationOptions, width_mult: float) -> list[Chosen]:
 def identify(
     options: EvaluationOptions, chosen: Chosen, data: FineTuningData, image_size: int, protocol: FineTuning
 ) -> dict[str, Any]:
-    """What a result depends on."""
+    """Collect all that a result depends on."""
     return {
         "architecture": space.to_text(chosen.arch),
         "dataset": data.name,

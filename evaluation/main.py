@@ -11,16 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import gpu_option, run
-from engine.options import add_options, fill
+from engine.cli import run
+from engine.options import fill, options_parser
 from evaluation.options import EvaluationOptions
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, EvaluationOptions)
-    gpu_option(parser)
-    return parser
+    return options_parser(__doc__, EvaluationOptions)
 
 
 def dispatch(args: argparse.Namespace) -> None:

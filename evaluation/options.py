@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import fraction, image_side, not_negative_float, not_negative_int, positive_int, seed_number
 from engine.names import name_type
-from engine.options import option
+from engine.options import MirrorOption, option
 from search_spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationOptions(MirrorOption):
     """Which architecture to fine-tune on what."""
 
     device: "torch.device"
@@ -29,9 +29,6 @@ class EvaluationOptions:
     arch: str | None = option(None, "an architecture's text instead")
     supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
     data_path: str = option("data", "folder of official files")
-    mirror: str | None = option(
-        None, "an address or a folder that has the official files under the same paths", default_text="METAD2A_MIRROR"
-    )
     save_path: str = option("results", "folder of meta-tests and results")
     image_size: int | None = option(
         None, "side of the input", type=image_side, default_text="the supernet's, 224 for the published"

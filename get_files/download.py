@@ -22,10 +22,11 @@ import requests
 import torch
 from filelock import FileLock
 
-from engine.cli import MIRROR_VARIABLE, mirror_option, run
+from engine.cli import MIRROR_VARIABLE, default_mirror, run
 from engine.errors import UserError
 from engine.files import write_text
 from engine.messages import log
+from engine.options import MirrorOption, add_options, fill
 from engine.progress import progress
 from get_files.manifest import PublishedFile
 
@@ -111,7 +112,7 @@ def _check_old_torch_file(path: Path, head: bytes) -> None:
 
 
 def place(path: str, data_path: str | Path) -> Path:
-    """Where a file of the manifest belongs: what is published below `data/` goes below `data_path`."""
+    """Return where a file of the manifest belongs: what is published below `data/` goes below `data_path`."""
     return Path(data_path) / path.removeprefix("data/") if path.startswith("data/") else Path(path)
 
 
@@ -329,7 +330,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def is_extracted(file: PublishedFile, data_path: str | Path) -> bool:
-    """Whether the archive `file` that is in its place was extracted to the end; True for a file that is no archive."""
+    """Tell whether the archive `file` in its place was extracted to the end; True for a file that is no archive."""
     if file.extract_to is None:
         return True
     archive, folder = place(file.target, data_path), place(file.extract_to, data_path)
@@ -386,7 +387,7 @@ def main(description: str, files: Callable[[str], Iterable[PublishedFile]], spac
     parser = argparse.ArgumentParser(description=description)
     if spaces:
         parser.add_argument("--search-space", "--graph-data-name", choices=spaces, default=spaces[0])
-    mirror_option(parser)
+    add_options(parser, MirrorOption)
     parser.add_argument("--data-path", default="data", help="folder for data (default data)")
     parser.add_argument("--only", help="names of files, separated by commas")
     parser.add_argument("--list", action="store_true", help="show the files and their addresses, fetch nothing")
@@ -404,6 +405,6 @@ def main(description: str, files: Callable[[str], Iterable[PublishedFile]], spac
             for file in chosen:
                 print(f"{file.name}\n  {file.address}\n  -> {file.target}  {file.note}\n  for {file.needed_by}")
         else:
-            fetch_all(chosen, args.mirror, args.data_path)
+            fetch_all(chosen, fill(MirrorOption, args).mirror or default_mirror(), args.data_path)
 
     return run(parser, command)

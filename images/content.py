@@ -13,12 +13,12 @@ from images.source import ImageSource
 
 
 def features_digest(features: Features) -> str:
-    """Of the features, their classes and what made them."""
+    """Compute the digest of features, their classes and the extractor that made them."""
     return content_digest(features.images, features.counts, features.class_names, features.extractor)
 
 
 def images_digest(source: ImageSource, numbers: torch.Tensor) -> str:
-    """Of the images `numbers` (n,), their labels and their order.
+    """Compute the digest of the images `numbers` (n,), their labels and their order.
 
     Raises:
         UserError: an image cannot be read.
@@ -29,7 +29,7 @@ def images_digest(source: ImageSource, numbers: torch.Tensor) -> str:
             with source.open(number) as image:
                 name = getattr(image, "filename", "")
                 content = Path(name).read_bytes() if name else f"{image.mode} {image.size}".encode() + image.tobytes()
-        except Exception as error:  # decoders raise whatever they like
+        except Exception as error:  # decoders raise exceptions of all kinds
             raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
         return hashlib.sha256(content).digest()
 

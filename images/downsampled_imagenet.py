@@ -89,7 +89,7 @@ def find_batches(folder: str | Path) -> list[Path]:
 
 
 class _Index(TypedDict):
-    """Of a working folder: names, sizes and times of the batches, and the images of each class in each."""
+    """Index of a working folder: names, sizes and times of the batches, and the images of each class in each."""
 
     stamp: list[Any]
     counts: list[list[Integer]]
@@ -184,5 +184,5 @@ def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> Iterato
 
 
 def working_folder(target: Path) -> Path:
-    """Where unfinished work on `target` lies."""
+    """Return the folder of unfinished work on `target`."""
     return target.with_name(f".{target.stem}.work")

@@ -1,4 +1,4 @@
-"""Images to features, in batches, whatever they come from.
+"""Turn the images of any source into features, in batches.
 
 Dimensions: M images in all, D feature width.
 """

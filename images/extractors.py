@@ -46,7 +46,7 @@ class ExtractorSpec:
 
     @property
     def identity(self) -> str:
-        """What a features file and a checkpoint have to agree on."""
+        """Name of network, layer and input size, on which a features file and a checkpoint have to agree."""
         layer = f"-{self.layer}" if self.layer else ""
         return f"{self.name}{layer}-{self.input_size}px"
 

@@ -201,7 +201,7 @@ def load_features(path: str | Path, name: str) -> Features:
 
 @dataclass(frozen=True)
 class _File:
-    """What a features file of ours holds beside its format."""
+    """Fields of a features file of ours, beside its format."""
 
     __pydantic_config__ = OPEN
 

@@ -50,7 +50,7 @@ def folder_classes(folder: str | Path) -> list[str]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files of images of a class, by their extension, in alphabetical order; whatever they are, but no folders.
+    """Files of images of a class, by their extension, in alphabetical order; special files too, but no folders.
 
     Raises:
         UserError: all of them are in sub-folders.
@@ -69,7 +69,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def held_out(files: list[Path], folder: Path) -> set[Path]:
-    """Those images of a class that are for testing: a fifth, at least one and never all.
+    """Choose the images of a class that are for testing: a fifth, at least one and never all.
 
     They are chosen by their paths below the dataset's `folder` alone, so that all commands hold out the same.
     """

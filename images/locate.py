@@ -79,14 +79,14 @@ def _official(name: str, split: str, data_path: str | Path) -> ImageSource | Non
 
 
 def official_files_are_there(name: str, data_path: str | Path) -> bool:
-    """Whether a known dataset can be opened without fetching anything."""
+    """Tell whether a known dataset can be opened without fetching anything."""
     if all(place(f.target, data_path).is_file() for f in RAW_DATA[name]):
         return True
     return _official(name, "train", data_path) is not None
 
 
 def usable_for_tests(name: str, folder: str | None, num_images: int) -> torch.Tensor:
-    """Which images of a test set no search has seen (num_images,) bool; it says how many others there are.
+    """Tell which images of a test set are not among those of the shipped features (num_images,) bool; log how many are.
 
     The shipped features of MNIST are of test images, whose numbers are beside them.
     """

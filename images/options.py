@@ -9,14 +9,14 @@ from pathlib import Path
 
 from engine.cli import image_side, not_negative_int, positive_int, seed_number
 from engine.names import name_type
-from engine.options import option
+from engine.options import MirrorOption, option
 
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
 FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 
 
 @dataclass(frozen=True)
-class ProcessOptions:
+class ProcessOptions(MirrorOption):
     """What to process, and how."""
 
     dataset: str = option(
@@ -48,9 +48,6 @@ class ProcessOptions:
     max_per_class: int | None = option(None, "at most so many images of a class, at random", type=positive_int)
     seed: int = option(333, "of --max-per-class", type=seed_number)
     overwrite: bool = option(False, "replace an existing features file")
-    mirror: str | None = option(
-        None, "an address or a folder that has the official files under the same paths", default_text="METAD2A_MIRROR"
-    )
 
     @property
     def name(self) -> str:

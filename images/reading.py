@@ -1,4 +1,4 @@
-"""Images read: any mode to RGB and upright, one by one or in batches, and what becomes of those that cannot be read.
+"""Read images of any mode as upright RGB, one by one or in batches, and leave out those that cannot be read.
 
 Dimensions: B images of a batch, M images in all, S side in pixels.
 """

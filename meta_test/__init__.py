@@ -1,5 +1,6 @@
 """Meta-test: search for a dataset, the published two steps and their reports (MetaD2A section 4.2)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def propose(data_name: str, gpu: str | None = None, **options: Any) -> "Ranking"
         UserError: whatever the command would end with.
     """
     from engine.runs import choose_device  # PyTorch takes seconds
-    from meta_test.options import SearchOptions
+    from meta_test.options import SearchOptions, choose_ranking
     from meta_test.search import search
 
-    return search(SearchOptions(device=choose_device(gpu), data_name=data_name, num_runs=1, **options))[0]
+    chosen = SearchOptions(device=choose_device(gpu), data_name=data_name, num_runs=1, **options)
+    return search(replace(chosen, ranking=choose_ranking(chosen, options)))[0]

@@ -5,12 +5,12 @@ from typing import Any
 from engine.errors import UserError
 from engine.messages import log
 from engine.runs import random_generator
-from generator.generate import generate
+from generator.generate import Generated, generate
 from meta_test.session import Session
 
 
 def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str, float]]:
-    """Candidates of a run, and the shares of graphs that were valid and distinct."""
+    """Return the candidates of a run, and the shares of graphs that were valid and distinct."""
     o, space, limits = session.options, session.space, session.limits
     if o.num_gen_arch is None:
         return limits.select(space.all_architectures(), space.name), {}
@@ -40,18 +40,8 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
             f"ranking all {len(archs)} of {space.name} that are."
         )
         return archs, {}
-    if not made.archs and made.num_valid:
-        raise UserError(
-            f"{limits}: none of {made.num_distinct} generated architectures is that small. Raise the limit; "
-            f"the smallest of {space.name} have {limits.smallest}."
-        )
     if not made.archs:
-        raise UserError(
-            f"The generator {session.sources['generator']} produced no valid architecture in {made.num_decoded} "
-            f"graphs. Train it longer with: python main.py --model generator --search-space {space.name} "
-            f"--resume --max-epoch {2 * max(1, session.checkpoints['generator'].epoch)} (and the options of its first "
-            "command), or rank the shipped one's with --generator-checkpoint."
-        )
+        raise _nothing_generated(session, made)
     if len(made.archs) < o.num_gen_arch:
         log.info(
             f"The generator produced only {len(made.archs)} of {o.num_gen_arch} distinct valid architectures in "
@@ -63,3 +53,19 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
         "distinct_among_valid": made.num_distinct / made.num_valid,
     }
     return made.archs, shares
+
+
+def _nothing_generated(session: Session, made: Generated) -> UserError:
+    """Explain that no candidate was generated: none is within the limits, or none is valid."""
+    space, limits = session.space, session.limits
+    if made.num_valid:
+        return UserError(
+            f"{limits}: none of {made.num_distinct} generated architectures is that small. Raise the limit; "
+            f"the smallest of {space.name} have {limits.smallest}."
+        )
+    return UserError(
+        f"The generator {session.sources['generator']} produced no valid architecture in {made.num_decoded} "
+        f"graphs. Train it longer with: python main.py --model generator --search-space {space.name} "
+        f"--resume --max-epoch {2 * max(1, session.checkpoints['generator'].epoch)} (and the options of its first "
+        "command), or rank the shipped one's with --generator-checkpoint."
+    )

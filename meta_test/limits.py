@@ -35,7 +35,7 @@ class Limits:
         return bool(self.limits)
 
     def __str__(self) -> str:
-        """As messages name them."""
+        """The limits as messages name them."""
         names = {"flops": "--max-flops (--bound)", "params": "--max-params"}
         return " and ".join(f"{names[name]} {limit:g}" for name, limit in self.limits.items())
 

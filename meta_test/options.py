@@ -1,23 +1,29 @@
 """Options of a search and of the published two steps."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli import count_or_all, image_side, not_negative_float, positive_int, seed_number
+from engine.errors import UserError
 from engine.names import name_type
-from engine.options import CommonOptions, ModelSizes, option
+from engine.options import CommonOptions, MirrorOption, ModelSizes, flag, option
 
 if TYPE_CHECKING:
     import torch
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
+UNIVERSAL, PREDICTOR = "universal", "predictor"
+# What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
+OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
+                "predictor_checkpoint", "hs", "nz")  # fmt: skip
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(CommonOptions, ModelSizes):
+class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
     """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
 
     device: "torch.device"
@@ -31,10 +37,12 @@ class SearchOptions(CommonOptions, ModelSizes):
     image_folder: str | None = option(
         None, "images of --data-name, one sub-folder a class, processed first where that is not done"
     )
-    mirror: str | None = option(
+    ranking: str | None = option(
         None,
-        "an address or a folder that has the official files under the same paths",
-        default_text="METAD2A_MIRROR",
+        "of --model search: universal, all cells of NAS-Bench-201 by what is known of photographs, the same for every "
+        "dataset; predictor, generated candidates by a model that looks at the dataset (default: universal where the "
+        "space has it, predictor with an option of its candidates, checkpoints or draws)",
+        choices=(UNIVERSAL, PREDICTOR),
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
     num_runs: int | None = option(
@@ -86,3 +94,23 @@ class SearchOptions(CommonOptions, ModelSizes):
         space = search_spaces.get(self.search_space)
         folder = Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
         return folder / str(self.num_gen_arch or ALL) if space.ranks_when_generating else folder
+
+
+def choose_ranking(options: SearchOptions, given: Collection[str]) -> str:
+    """The ranking of a search: the one asked for, else the one that its other options are of.
+
+    Args:
+        given: names of the options that the user gave.
+
+    Raises:
+        UserError: they are of the other, or the space has no universal ranking.
+    """
+    import search_spaces  # and with it PyTorch, which takes seconds
+
+    shipped = search_spaces.get(options.search_space).ranking_shipped
+    others = [name for name in OF_PREDICTOR if name in given]
+    if options.ranking == UNIVERSAL and not shipped:
+        raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
+    if options.ranking == UNIVERSAL and others:
+        raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
+    return options.ranking or (UNIVERSAL if shipped and not others else PREDICTOR)

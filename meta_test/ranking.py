@@ -1,7 +1,10 @@
 """Score the candidates of a search and sort them; measure the latency of the first."""
 
+import time
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from engine.progress import progress
 from engine.runs import random_generator
@@ -10,6 +13,8 @@ from meta_test.session import Session
 from meta_train.predictor_objective import to_percent
 from networks.latency import latency
 from predictor.score import score
+from predictor.universal import load as load_universal
+from search_spaces.nasbench201.classes import cheapest_members
 
 
 def rank(session: Session, archs: list[Any], run: int) -> Ranking:
@@ -19,16 +24,33 @@ def rank(session: Session, archs: list[Any], run: int) -> Ranking:
     scores = score(
         session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
     )
-    predicted = to_percent(scores, session.checkpoints["predictor"].target)
+    return _sorted(session, archs, to_percent(scores, session.checkpoints["predictor"].target))
+
+
+def rank_universally(session: Session, run: int) -> Ranking:
+    """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
+    start = time.perf_counter()
+    mean, deviation = load_universal().of_classes()
+    cells = [session.space.architectures[number] for number in cheapest_members()]
+    rows = [row for row, arch in enumerate(cells) if session.limits.allow(arch)]
+    ranking = _sorted(session, [cells[row] for row in rows], mean[rows], deviation[rows])
+    return replace(ranking, stages={"rank": time.perf_counter() - start})
+
+
+def _sorted(
+    session: Session, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None
+) -> Ranking:
+    """Architectures by their predicted accuracies (A,), best first."""
     order = predicted.argsort(descending=True, stable=True).tolist()
     texts = [session.space.to_text(archs[i]) for i in order]
-    known = session.space.known_accuracy(o.data_name)
+    known = session.space.known_accuracy(session.options.data_name)
     return Ranking(
         texts,
         predicted[order].tolist(),
         [known[text] for text in texts] if known else None,
         max(known.values()) if known else None,
         [session.space.cost(archs[i], session.features.num_classes) for i in order],
+        deviation=None if deviation is None else deviation[order].tolist(),
     )
 
 

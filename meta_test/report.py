@@ -22,12 +22,13 @@ class Ranking:
 
     Attributes:
         texts: the architectures.
-        predicted: predicted accuracy (%), on the scale of the meta-training database.
+        predicted: predicted accuracy (%), on the scale of what the ranking learned from.
         known: the benchmark's accuracy (%) of each, where it knows the dataset.
         benchmark_best: the best of the whole benchmark, likewise.
         costs: of each, where the space can tell: `flops` and `params` (millions), and `latency` (ms) where measured.
         stages: seconds that each stage took.
         notes: shares of valid and distinct graphs, and the like.
+        deviation: standard deviation (points) of each prediction, where it is known.
     """
 
     texts: list[str]
@@ -37,6 +38,7 @@ class Ranking:
     costs: list[dict[str, float]] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     notes: dict[str, float] = field(default_factory=dict)
+    deviation: list[float] | None = None
 
     @property
     def seconds(self) -> float:
@@ -89,12 +91,16 @@ def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
 def table(ranking: Ranking, num_rows: int) -> str:
     """The first rows of a ranking as text."""
     costs = _cost_names(ranking)
-    header = [f"{'rank':>4}", f"{'predicted %':>11}", *(["real %"] if ranking.known else [])]
+    predictions = [f"{value:.2f}" for value in ranking.predicted[:num_rows]]
+    if ranking.deviation:
+        predictions = [f"{text} +- {sd:.2f}" for text, sd in zip(predictions, ranking.deviation, strict=False)]
+    width = max(len("predicted %"), *map(len, predictions))
+    header = [f"{'rank':>4}", f"{'predicted %':>{width}}", *(["real %"] if ranking.known else [])]
     lines = ["  ".join([*header, *(f"{COSTS[name][1]:>7}" for name in costs), "architecture"])]
     for i, text in enumerate(ranking.texts[:num_rows]):
         cells = [
             f"{i + 1:>4}",
-            f"{ranking.predicted[i]:>11.2f}",
+            f"{predictions[i]:>{width}}",
             *([f"{ranking.known[i]:6.2f}"] if ranking.known else []),
         ]
         cells += [f"{_cost(ranking, i, name, COSTS[name][2]):>7}" for name in costs]
@@ -134,10 +140,14 @@ def csv_text(ranking: Ranking) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     costs = _cost_names(ranking)
     known = ["test_accuracy"] if ranking.known else []
-    writer.writerow(["rank", "predicted_accuracy", *known, *(COSTS[name][0] for name in costs), "architecture"])
+    spread = ["predicted_deviation"] if ranking.deviation else []
+    writer.writerow(
+        ["rank", "predicted_accuracy", *spread, *known, *(COSTS[name][0] for name in costs), "architecture"]
+    )
     for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
         real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
-        writer.writerow([i + 1, f"{predicted:.4f}", *real, *(_cost(ranking, i, name, 6) for name in costs), text])
+        sd = [f"{ranking.deviation[i]:.4f}"] if ranking.deviation else []
+        writer.writerow([i + 1, f"{predicted:.4f}", *sd, *real, *(_cost(ranking, i, name, 6) for name in costs), text])
     return buffer.getvalue()
 
 
@@ -150,6 +160,7 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
     value = {
         "best_architecture": best.texts[0],
         "predicted_accuracy": best.predicted[0],
+        **({"predicted_deviation": best.deviation[0]} if best.deviation else {}),
         "summary": summarize(rankings),
         "runs": runs,
         "history": history,

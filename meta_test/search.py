@@ -1,32 +1,51 @@
-"""The search in one go: generate candidates for a dataset, score them, report (MetaD2A sections 3 and 4.2)."""
+"""The search in one go: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
+sections 3 and 4.2), and report."""
 
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from engine.files import display_path
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
-from meta_test.options import SearchOptions
-from meta_test.ranking import measure_latency, rank
+from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
+from meta_test.ranking import measure_latency, rank, rank_universally
+from meta_test.report import Ranking
 from meta_test.session import Session
+from predictor.universal import PREDICTS, SHIPPED
+
+EXPLANATION = (
+    "Of cells that compute the same function the cheapest is ranked.\n"
+    f"Predicted: {PREDICTS}, +- its standard deviation.\n"
+    f"The dataset does not change this order; for one by a model that looks at its images: --ranking {PREDICTOR}"
+)
 
 
-def search(options: SearchOptions) -> list[report.Ranking]:
-    """Generate, score and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    kinds = ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
+def generate_and_rank(session: Session, run: int) -> Ranking:
+    """Candidates of a run, ranked by the predictor."""
+    start = time.perf_counter()
+    archs, notes = generate_candidates(session, run)
+    middle = time.perf_counter()
+    ranking = rank(session, archs, run)
+    stages = {"generate": middle - start, "score": time.perf_counter() - middle}
+    return replace(ranking, stages=stages, notes=notes)
+
+
+def search(options: SearchOptions) -> list[Ranking]:
+    """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
+    universal = options.ranking == UNIVERSAL
+    kinds = () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
     session = Session(options, kinds)
-    rankings = []
-    for run in options.runs:
-        start = time.perf_counter()
-        archs, notes = generate_candidates(session, run)
-        middle = time.perf_counter()
-        ranking = rank(session, archs, run)
-        stages = {"generate": middle - start, "score": time.perf_counter() - middle}
-        rankings.append(measure_latency(session, replace(ranking, stages=stages, notes=notes)))
+    if universal:
+        session.sources["ranking"] = display_path(SHIPPED)
+    one_run = rank_universally if universal else generate_and_rank
+    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
+    if universal:
+        print(EXPLANATION)
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)

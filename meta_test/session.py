@@ -52,7 +52,7 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
             mirror=options.mirror,
         )
         return process(how)
-    return find_features(name, options.data_path)  # says what is missing
+    return find_features(name, options.data_path)  # raises, naming what is missing
 
 
 def _official_files(name: str, data_path: str) -> bool:

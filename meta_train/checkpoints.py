@@ -127,7 +127,7 @@ def _read_published(path: str | Path, state: dict[str, Any], kind: str, hint: st
 
 
 def check_target(target: str, sources: list[str], overwrite: bool) -> None:
-    """Whether a command may write the file `target`.
+    """Check that a command may write the file `target`.
 
     Raises:
         UserError: it is one of its sources, or is there already.

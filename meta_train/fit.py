@@ -39,7 +39,7 @@ FREE = ("max_epoch", "save_epoch")  # may change when a run is resumed
 
 
 class Objective(Protocol):
-    """What `fit` needs of a model and its data.
+    """A model with its data, as `fit` trains and validates it.
 
     Attributes:
         model: on its device.
@@ -187,7 +187,7 @@ def _names(objective: Objective, state: _State, options: FitOptions, metrics: di
 
 @dataclass(frozen=True)
 class _Training:
-    """What `_State.training_state` has and `_check_training` cannot tell from a state that was just made."""
+    """Fields of a training state that `_check_training` cannot compare with those of a state that was just made."""
 
     __pydantic_config__ = OPEN
 

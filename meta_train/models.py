@@ -23,7 +23,7 @@ CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (Predict
 
 
 def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path:
-    """Where a model's log and checkpoints are."""
+    """Return the folder of a model's log and checkpoints."""
     return Path(save_path) / space.results_folder / kind
 
 
@@ -129,7 +129,7 @@ def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
 
 
 def describe(path: str | Path, checkpoint: Checkpoint) -> str:
-    """Which checkpoint it is: file, epoch and validation figures."""
+    """Describe a checkpoint in a line: file, epoch and validation figures."""
     path = Path(path)
     if checkpoint.history.get("names") == PUBLISHED:
         return f"{display_path(path)}, in the authors' format (epoch and validation figures are not kept in it)"

@@ -45,7 +45,7 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CommonOptions, ModelSizes):
-    """What to train on what; `fit` says how.
+    """What to train on what; `fit` has the options of the loop.
 
     Attributes:
         kind: "generator" or "predictor".
@@ -67,7 +67,7 @@ class TrainOptions(CommonOptions, ModelSizes):
 
     @property
     def may_unpickle(self) -> bool:
-        """Whether the user gave the word, as an option or in the environment."""
+        """Whether the user allows to load pickles, by an option or in the environment."""
         return self.allow_pickle or os.environ.get(ALLOW_PICKLE_VARIABLE, "") not in ("", "0")
 
 

@@ -98,7 +98,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
 
 
 def check_size(kind: str, tuples: Tuples) -> None:
-    """Whether there is enough to train on and to validate with.
+    """Check that there is enough to train on and to validate with.
 
     Raises:
         UserError: there is less than a tuple of each for the generator, two for the predictor, which needs the

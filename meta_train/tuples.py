@@ -63,7 +63,7 @@ class Tuples:
 
 
 def data_folder(space: SearchSpace, data_path: str | Path) -> Path:
-    """Where the databases of a search space are."""
+    """Return the folder of the databases of a search space."""
     return Path(data_path) / space.results_folder
 
 
@@ -164,7 +164,7 @@ _Split = Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
 
 @dataclass(frozen=True)
 class _File:
-    """What a database holds, whoever wrote it; its architectures are in `str` or, in the authors' first, in `graph`."""
+    """Fields of a database of ours or the authors'; architectures are in `str`, or in `graph` in the authors' first."""
 
     __pydantic_config__ = OPEN
 
@@ -231,7 +231,7 @@ def save_tuples(
 
 
 def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
-    """Of the architectures, their accuracies, tasks and split."""
+    """Compute the digest of the architectures, their accuracies, tasks and split."""
     texts = [space.to_text(arch) for arch in tuples.archs]
     split = tuples.split, len(tuples.validation)
     return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from engine.cli import image_side, positive_int, seed_number
 from engine.names import name_type
-from engine.options import CommonOptions, option
+from engine.options import CommonOptions, MirrorOption, option
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +14,7 @@ PUBLISHED_SEEDS = (777, 888, 999)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainArchOptions(CommonOptions):
+class TrainArchOptions(CommonOptions, MirrorOption):
     """What to train on what. None stands for the published value. The seeds of the runs are 777, 888, 999, ..."""
 
     device: "torch.device"
@@ -22,7 +22,6 @@ class TrainArchOptions(CommonOptions):
                        "choice it takes")  # fmt: skip
     data_name: str = option(None, "the dataset", type=name_type)
     image_folder: str | None = option(None, "its images, one sub-folder a class")
-    mirror: str | None = option(None, "where official files are fetched from")
     seed: int = option(333, "of the halves of the test set", type=seed_number)
     epochs: int | None = option(None, "epochs of the chosen architecture (default 200, mnist 50)", type=positive_int)
     num_runs: int | None = option(None, "number of seeds (default 3)", type=positive_int)

@@ -130,7 +130,7 @@ class Job:
         self.training = TrainingRun(self.folder, PRODUCTS, resume, overwrite, may_begin=True, first=first)
 
     def network_file(self, seed: int) -> Path:
-        """Where the trained network of a seed is kept."""
+        """Return the file of the trained network of a seed."""
         return self.folder / f"seed_{seed}" / NETWORK
 
     def run(self, seed: int) -> TrainedNetwork:
@@ -198,7 +198,7 @@ class Job:
         return text
 
     def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
-        """What `result.json` holds."""
+        """Return the content of `result.json`."""
         data = self.data
         mean, half = interval([network.accuracy["x-test"] for network in networks])
         sizes = {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)}

@@ -24,15 +24,15 @@ class PredictorEnsemble(nn.Module):
         self.members = nn.ModuleList(PredictorModel(replace(config, members=1)) for _ in range(config.members))
 
     def encode_set(self, x: torch.Tensor) -> torch.Tensor:
-        """As `PredictorModel.encode_set`: (B, C, S, D) -> (B, M * Z)."""
+        """Like `PredictorModel.encode_set`, for all members: (B, C, S, D) -> (B, M * Z)."""
         return torch.cat([member.encode_set(x) for member in self.members], dim=-1)
 
     def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """As `PredictorModel.encode_set_draws`: (B, M * Z)."""
+        """Like `PredictorModel.encode_set_draws`, for all members: (B, M * Z)."""
         return torch.cat([member.encode_set_draws(images, index) for member in self.members], dim=-1)
 
     def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
-        """As `PredictorModel.encode_graph`: (B, M * Z)."""
+        """Like `PredictorModel.encode_graph`, for all members: (B, M * Z)."""
         return torch.cat([member.encode_graph(graphs, share_states) for member in self.members], dim=-1)
 
     def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:

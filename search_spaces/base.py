@@ -1,4 +1,4 @@
-"""What every search space offers."""
+"""The interface of search spaces."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.co
 
 
 class Sizes(TypedDict, total=False):
-    """What networks of a space may differ in: side of their images in pixels, and channels relative to the space's."""
+    """Sizes that networks of a space may have: side of their images in pixels, and channels relative to the space's."""
 
     image_size: Annotated[Size, Le(4096)]
     width_mult: Annotated[Number, Gt(0), Le(16)]
@@ -42,6 +42,7 @@ class SearchSpace(ABC):
         num_vertex_type: T, vertex types.
         size: number of encodings.
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
+        ranking_shipped: whether `predictor.universal` ranks this space.
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
         image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
@@ -64,6 +65,7 @@ class SearchSpace(ABC):
     task_sizes: tuple[int, int]
     ranks_when_generating: bool = False
     fixed_size: bool = True
+    ranking_shipped: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
 
@@ -120,7 +122,7 @@ class SearchSpace(ABC):
 
     @property
     def can_be_listed(self) -> bool:
-        """Whether `all_architectures` can."""
+        """Whether `all_architectures` can list the space."""
         return self.size <= LISTABLE
 
     def all_architectures(self) -> list[Any]:
@@ -139,7 +141,7 @@ class SearchSpace(ABC):
         return {}
 
     def evaluator(self, options: Any) -> Evaluator:
-        """What measures architectures for a database, from a `database.workers.EvaluatorOptions`.
+        """Make what measures architectures for a database, from a `database.workers.EvaluatorOptions`.
 
         Raises:
             UserError: its images or weights are missing, or nothing measures this space.

@@ -129,7 +129,7 @@ class SetPool(nn.Module):
         self.dec = nn.Sequential(PMA(d), nn.Linear(d, d))
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """What the first block needs of every element, whichever set it is in: (..., dim_in) -> (..., 3d)."""
+        """Project elements for the first block, each alone, whichever set it is in: (..., dim_in) -> (..., 3d)."""
         return self.enc[0].mab.project(x)
 
     def forward_projected(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

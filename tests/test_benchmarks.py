@@ -19,11 +19,28 @@ from test_database import world  # noqa: F401
 import main
 import process_dataset
 import search_spaces
-from benchmarks import features, memory, process, quality, speed, startup, study, subnets, train_arch, validation
+from benchmarks import (
+    dataset_effect,
+    features,
+    first_choice,
+    lines,
+    memory,
+    process,
+    published_generator,
+    quality,
+    speed,
+    startup,
+    study,
+    subnets,
+    train_arch,
+    validation,
+)
 from engine.cli import run
-from generator.model import GeneratorConfig, GeneratorModel
+from engine.published import published_name
+from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
 from images import downsampled_imagenet
 from meta_train.checkpoints import Checkpoint, read_checkpoint
+from meta_train.universal import Accuracies
 from predictor.model import PredictorConfig, PredictorModel
 
 RNG = np.random.default_rng(0)
@@ -80,6 +97,63 @@ def test_features(bench, authors_data, tmp_path):
     rows = bench(features, features.study, line).splitlines()
     assert [row.split()[0] for row in rows] == ["block10", "head"]
     assert all(-1 <= float(row.split()[-1]) <= 1 for row in rows)
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_dataset_effect(bench, toy_checkpoints, monkeypatch):
+    monkeypatch.setattr(dataset_effect, "load_tuples", allowing_pickles(dataset_effect.load_tuples))
+    sizes = {"FOLDS": 2, "NUM_COMPONENTS": 2, "NUM_TASKS": 3, "NUM_ARCHITECTURES": 5, "NUM_SAMPLE": 2}
+    for name, value in sizes.items():
+        monkeypatch.setattr(dataset_effect, name, value)
+    line = f"--repetitions 1 --output out.json --gpu cpu --predictor-checkpoint {toy_checkpoints['predictor']}"
+    bench(dataset_effect, dataset_effect.measure, line)
+    predictor = json.loads(Path("out.json").read_text())["result"]["predictor"]
+    assert sum(predictor[name] for name in ("task", "architecture", "interaction")) == pytest.approx(1, abs=1e-3)
+
+
+def test_first_choice(bench, tmp_path, monkeypatch):
+    """On the first 60 cells."""
+    features, data = first_choice.published_features(), first_choice.accuracies()
+    few = Accuracies(data.value[:60], data.variance[:60], data.scale)
+    monkeypatch.setattr(first_choice, "accuracies", lambda: few)
+    monkeypatch.setattr(first_choice, "published_features", lambda: {name: x[:60] for name, x in features.items()})
+    bench(first_choice, first_choice.measure, f"--steps 2 --num-draws 3 --output {tmp_path / 'out.json'}")
+    result = json.loads((tmp_path / "out.json").read_text())["result"]
+    assert sum(result["first_choices"].values()) == 3
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "load_tuples", allowing_pickles(lines.load_tuples))
+    monkeypatch.setitem(lines.SMOOTHED, "upper", 50)
+    monkeypatch.setattr(lines, "correlations", lambda *scores: dict.fromkeys(("spearman", "kendall"), 0.5))
+    torch.save(authors_features(8, 25, seed=4), "data/imagenet16-120bylabel.pt")
+    archs = search_spaces.get("nasbench201").all_architectures()
+    rows = "".join(f"{arch},{i / 200},0.9\n" for i, arch in enumerate(archs))
+    Path("360.csv").write_text("architecture,ninapro,darcy\n" + rows)
+    Path("authors.txt").write_text(
+        "1.5\n" + "".join(f"{arch}, 70.0, 0.{i}\n" for i, arch in enumerate(archs[100::1700], 1))
+    )
+    for name in ("cifar10", "imagenet16-120"):
+        Path(f"{name}.csv").write_text(f"architecture,nwot,synflow,jacov,zen\n{archs[0]},1,2,3,4\n")
+    line = "--zero-cost . --nasbench360 360.csv --authors authors.txt --num-runs 1 --output out.json --gpu cpu"
+    bench(lines, lines.measure, f"{line} --predictor-checkpoint {toy_checkpoints['predictor']}")
+    result = json.loads((tmp_path / "out.json").read_text())["result"]
+    assert result["tables"]["ninapro"]["maximum"] == pytest.approx(15624 / 200)
+    assert result["authors"]["candidates"] == 10
+
+
+@pytest.mark.usefixtures("authors_data")
+def test_published_generator(bench, toy_checkpoints, monkeypatch):
+    """The authors' names, of a toy model."""
+    monkeypatch.setattr(published_generator, "load_tuples", allowing_pickles(published_generator.load_tuples))
+    state = torch.load(toy_checkpoints["generator"], weights_only=True)["state"]
+    torch.save({published_name(name, PUBLISHED_NAMES): value for name, value in state.items()}, "ckpt_400.pt")
+    line = "ckpt_400.pt --decoded 30 --num-seeds 1 --output o.json --gpu cpu"
+    bench(published_generator, published_generator.measure, line)
+    found = json.loads(Path("o.json").read_text())
+    assert found["history"]["command"].count("ckpt_400.pt") == 0
+    assert all(0 < found["result"][name]["valid"]["mean"] <= 1 for name in ("published", "shipped"))
 
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints", "run_here")

@@ -16,6 +16,8 @@ from graphs import GraphBatch
 from predictor.model import PUBLISHED_NAMES as PREDICTOR_NAMES
 from predictor.model import PredictorConfig, PredictorModel
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

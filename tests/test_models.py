@@ -15,6 +15,8 @@ from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.modules import MAB, PMA, SetPool
 
+pytestmark = pytest.mark.numeric
+
 
 def random_graphs(n, max_n, num_types, rng):
     """DAGs of full size with random types and edges."""

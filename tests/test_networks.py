@@ -41,6 +41,7 @@ def counts(arch, num_classes=NUM_CLASSES):
     return list(cost(arch, num_classes))
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("row", RECORDED["networks"], ids=lambda row: row["arch"])
 def test_equals_the_authors_recorded_networks(row):
     assert counts(row["arch"]) == [row["flops"], row["params"]]
@@ -51,6 +52,7 @@ def test_equals_the_authors_recorded_networks(row):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * wanted.abs().max().item())
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("arch", [*ARCHS[::4], *ODD])
 def test_equals_the_authors_network_with_copied_weights(arch):
     pytest.importorskip("xautodl")
@@ -71,6 +73,7 @@ def test_equals_the_authors_network_with_copied_weights(arch):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.numeric
 def test_costs_are_those_of_the_published_database(space):
     all_costs = torch.tensor([counts(arch) for arch in space.architectures], dtype=torch.float64)
     low, high = all_costs.min(dim=0).values, all_costs.max(dim=0).values
@@ -81,6 +84,7 @@ def test_costs_are_those_of_the_published_database(space):
     assert space.smallest_cost(10) == {"flops": 7.78305, "params": 0.073306}
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("num_classes", [2, 100])
 def test_cost_counts_the_classes(num_classes):
     network = NASBench201Network(SMALL, num_classes)
@@ -112,6 +116,7 @@ def test_latency(space):
     assert 0 < latency(space, SMALL, 10, 2, torch.device("cpu")) < 10_000
 
 
+@pytest.mark.numeric
 def test_learning_rate_is_a_cosine_to_zero():
     protocol = published_protocol("cifar10")
     assert protocol == Protocol(200, True, 256, 0.1, 0.9, True, 5e-4)
@@ -123,6 +128,7 @@ def test_learning_rate_is_a_cosine_to_zero():
     assert rates[250] == pytest.approx(0.05 * (1 + math.cos(math.pi / 4)))
 
 
+@pytest.mark.numeric
 def test_augmentation_equals_one_image_at_a_time(rng):
     pixels = torch.randint(256, (40, 32, 32, 3), generator=rng, dtype=torch.uint8)
     corners, mirrored = draw_augmentation(40, rng)
@@ -136,6 +142,7 @@ def test_augmentation_equals_one_image_at_a_time(rng):
         assert torch.equal(found[i].permute(2, 0, 1), wanted)
 
 
+@pytest.mark.numeric
 def test_normalization_equals_torchvision(rng):
     pixels = torch.randint(256, (3, 32, 32, 3), generator=rng, dtype=torch.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)

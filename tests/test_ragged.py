@@ -15,6 +15,8 @@ from meta_train.tuples import Tuples, load_tuples, save_tuples
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
 
+pytestmark = pytest.mark.numeric
+
 ofa = search_spaces.get("ofa_mbv3")
 SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 8, "feature_dim": 6}
 TASKS = [[0, 4, 2], [1], [5, 3, 2, 1, 0], [4, 5]]

@@ -129,6 +129,53 @@ def test_the_whole_space_ranked(command, toy, space):
     assert figures["best_candidate"] == pytest.approx(94.3733, abs=1e-3)
 
 
+def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_data, space):
+    """No model is loaded, and what is best does not depend on the dataset."""
+    from search_spaces.nasbench201.classes import at_class_means, cheapest_members
+
+    for data_name in ("cifar10", "pets"):
+        code, out, err = command(f"--model search --data-name {data_name}")
+        assert code == 0, err
+        assert "checkpoints" not in err
+        assert "4930 architectures ranked" in out
+        assert out.count("--ranking predictor") == 1
+        assert "noise removed" in out
+    paths = (f"results/search/{name}/001/ranking_run_1.csv" for name in ("cifar10", "pets"))
+    cifar10, pets = (list(csv.DictReader(lines(path))) for path in paths)
+    assert [row["architecture"] for row in cifar10] == [row["architecture"] for row in pets]
+    assert {row["architecture"] for row in pets} == {space.architectures[row] for row in cheapest_members()}
+    assert all(0 < float(row["predicted_deviation"]) < 10 for row in pets)
+    first = pets[0]
+    assert f"{float(first['predicted_accuracy']):.2f} +- {float(first['predicted_deviation']):.2f}" in out
+    known = at_class_means(space.table["test_200"]["imagenet16-120"])[space.architectures.index(first["architecture"])]
+    assert float(first["predicted_accuracy"]) == pytest.approx(float(known), abs=1)
+    summary = json.loads(Path("results/search/cifar10/001/summary.json").read_text())
+    assert summary["predicted_deviation"] == pytest.approx(float(cifar10[0]["predicted_deviation"]), abs=1e-4)
+    assert summary["history"]["ranking"] == "assets/nasbench201/universal.pt"
+    assert "predictor" not in summary["history"]
+
+
+def test_limits_latency_and_runs_of_the_universal_ranking(command, authors_data):
+    line = "--model search --data-name pets --max-flops 20 --latency 1 --num-runs 2"
+    code, _, err = command(line)
+    assert code == 0, err
+    rows = [list(csv.DictReader(lines(f"results/search/pets/001/ranking_run_{run}.csv"))) for run in (1, 2)]
+    assert rows[0][0]["latency_ms"]
+    assert [row["architecture"] for row in rows[0]] == [row["architecture"] for row in rows[1]]
+    assert 0 < max(float(row["mflops"]) for row in rows[0]) <= 20
+
+
+def test_options_of_the_predictor_choose_its_ranking(command, toy, refuses):
+    for given in ("--num-gen-arch 5", "--ranking predictor --num-gen-arch 5", "--num-draws 1 --num-gen-arch 5"):
+        code, out, _ = command(f"--model search --data-name pets {given}")
+        assert code == 0
+        assert "5 architectures ranked" in out
+    assert "--num-draws belongs to --ranking predictor" in refuses(f"{SEARCH_ALL} --ranking universal --num-draws 3")
+    assert "none of ofa_mbv3" in refuses(f"{SEARCH_ALL} --ranking universal --search-space ofa_mbv3")
+    for kind in ("generator", "predictor"):
+        assert "--ranking belongs to" in refuses(f"--model {kind} --test --data-name pets --ranking universal")
+
+
 def test_scores_are_the_mean_over_draws(space, toy, rng):
     from images.features import draw_dataset, load_features
     from meta_train.models import load_model
@@ -206,6 +253,7 @@ def test_a_generator_that_makes_nothing_valid(refuses, toy):
     assert "no valid architecture" in refuses("--model search --data-name pets --num-gen-arch 30")
 
 
+SEARCH_ALL = "--model search --data-name pets"
 SEARCH = "--model search --data-name pets --num-gen-arch 10"
 
 
@@ -255,7 +303,7 @@ def test_features_of_another_width_or_network(refuses, toy):
     assert "256 wide" in message
     assert "--extractor resnet18" in message
     Path("data/cifar10bylabel.pt").unlink()  # the shipped ones are of another network
-    assert "--extractor resnet18" in refuses("--model search --data-name cifar10")
+    assert "--extractor resnet18" in refuses("--model search --data-name cifar10 --ranking predictor")
 
 
 def test_an_unknown_dataset(refuses, toy):

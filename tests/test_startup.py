@@ -23,6 +23,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import torch
 before = set(sys.modules)
 import main
+main.main("--model search --data-name cifar10 --gpu cpu".split())
 code = main.main("--model search --data-name cifar10 --num-gen-arch 2 --num-draws 1 --num-sample 2 --gpu cpu".split())
 print(json.dumps([code, sorted(set(sys.modules) - before)]))
 """

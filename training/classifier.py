@@ -56,7 +56,7 @@ class Protocol:
     processes: int = 1
 
     def learning_rate(self, step: int, num_steps: int) -> float:
-        """Of step 0..num_steps-1 of the whole run."""
+        """Return the learning rate of step 0..num_steps-1 of the whole run."""
         return self.lr * cosine(step / num_steps)
 
 
@@ -129,7 +129,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _File:
-    """What `Run.save` writes beside its format."""
+    """Fields of a checkpoint that `Run.save` writes, beside its format."""
 
     __pydantic_config__ = OPEN
 
@@ -220,7 +220,7 @@ def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
 
 
 def normalized(images: LabelledImages, data: ImageData, device: torch.device) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches of images as the network takes them, with their labels, on its device."""
+    """Yield batches of images as the network takes them, with their labels, on its device."""
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
     for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):
         part = images[rows].to(device)

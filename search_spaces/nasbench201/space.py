@@ -43,6 +43,7 @@ class NASBench201(SearchSpace):
     published_epoch = 400
     image_size = IMAGE_SIZE
     task_sizes = (20, 20)
+    ranking_shipped = True
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
 

@@ -19,7 +19,7 @@ DIVISOR, REDUCTION = 8, 4
 
 @dataclass(frozen=True)
 class CostTable:
-    """What every subnet has, and what each layer adds.
+    """Costs of the parts: of what every subnet has, and of each layer.
 
     Attributes:
         fixed: (2,) float64, multiply-accumulates and parameters of first and last layers.

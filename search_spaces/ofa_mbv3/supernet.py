@@ -58,7 +58,7 @@ class SupernetConfig:
 
 
 class _Published(TypedDict):
-    """The published file, whatever else it holds."""
+    """Fields of the published file that are read."""
 
     state_dict: State
 
@@ -102,7 +102,7 @@ def subnet(supernet: nn.Module, arch: Arch) -> nn.Module:
 
 
 def check_batches(batch_size: int, num_images: int) -> None:
-    """Whether subnets can be trained on such batches.
+    """Check that subnets can be trained on such batches.
 
     Raises:
         UserError: there is none of two images, which batch norm needs.
@@ -115,7 +115,7 @@ def check_batches(batch_size: int, num_images: int) -> None:
 
 
 def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig, **more: Any) -> None:
-    """Write a supernet and whatever its training needs to go on, atomically."""
+    """Write a supernet and the state of its training, atomically."""
     save_torch(path, {"format": FORMAT, "state_dict": supernet.state_dict(), "config": asdict(config), **more})
 
 

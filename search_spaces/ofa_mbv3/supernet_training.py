@@ -47,7 +47,7 @@ NUM_CHECKED = 2000  # held-out images of the check after every epoch, and traini
 
 
 class _Training(TypedDict):
-    """What is needed to go on training."""
+    """Fields of a checkpoint that are needed to resume training."""
 
     optimizer: dict[Text, Any]
     scheduler: dict[Text, Any]
@@ -164,7 +164,7 @@ def _epoch(
 
 
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Parts of `size`; a single image that is left over joins the last, for batch norm needs two."""
+    """Parts of `size`; a single image that is left over is added to the last, for batch norm needs two."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

@@ -1,0 +1,201 @@
+"""Do the meta-training tuples tell which architecture suits which dataset? python benchmarks/dataset_effect.py
+
+Two studies, written to benchmarks/results/dataset_effect.json:
+
+- interaction: what an additive model (operations and their pairs, classes of the task) leaves of the tuples'
+  accuracies is regressed on products of operations and principal components of the task's features. The figure is the
+  cross-validated correlation, tasks held out; beside it the same for features of shuffled tasks, where it must be 0,
+  and with an interaction of known size put into the residuals, which shows what would have been found.
+- predictor: how much of the scores of the shipped predictor on random tasks and architectures is no sum of a term of
+  the task and a term of the architecture.
+
+Dimensions: n tuples, C classes, D feature width, J components, F features.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+import search_spaces
+from benchmarks.lines import one_hot, operations_and_pairs, ridge
+from engine.cli import gpu_option, positive_int, run, seed_number
+from engine.files import ROOT, display_path, write_json
+from engine.messages import log
+from engine.runs import choose_device, provenance, random_generator
+from engine.statistics import interval
+from images.features import Features, find_features, load_features
+from meta_train.draws import TaskDraws
+from meta_train.models import find_checkpoint, load_model
+from meta_train.predictor_objective import to_percent
+from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
+from predictor.score import encode_architectures
+from search_spaces.nasbench201.cells import parse
+
+FOLDS = 10
+NUM_COMPONENTS = 32
+PENALTIES = (1.0, 10.0, 20.0)  # operations, pairs, classes: inverse variances of the effects relative to the noise
+INTERACTION_PENALTY = 1000.0
+PLANTED = (0.25, 0.5, 1.0)  # points of standard deviation
+NUM_TASKS, NUM_ARCHITECTURES, NUM_SAMPLE = 50, 500, 20
+
+
+def class_means_of(features: Features) -> np.ndarray:
+    """The mean feature of each class, (C, D)."""
+    parts = features.images.double().split(features.counts.tolist())
+    return torch.stack([part.mean(0) for part in parts]).numpy()
+
+
+def components(classes: np.ndarray, tasks: np.ndarray, number: int) -> np.ndarray:
+    """Principal components (n, J) of tasks: of the means of their classes' features, to unit variance.
+
+    Args:
+        classes: (C, D) mean features.
+        tasks: (n, classes of a task).
+    """
+    means = classes[tasks].mean(1)
+    left, _, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    return left[:, :number] * np.sqrt(len(means))
+
+
+def products(operations: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """Products (n, 30 * J) of indicators of operations and components of tasks (n, J)."""
+    return (one_hot(operations)[:, :, None] * tasks[:, None, :]).reshape(len(tasks), -1)
+
+
+def cross_validated(design: np.ndarray, targets: np.ndarray, penalty: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Predictions (n,) of a ridge regression for tuples whose fold was left out."""
+    predicted = np.empty(len(targets))
+    for number in range(FOLDS):
+        out = fold == number
+        weights = ridge(design[~out], targets[~out], penalty)
+        predicted[out] = targets[~out].mean() + (design[out] - design[~out].mean(0)) @ weights
+    return predicted
+
+
+class Interaction:
+    """The tuples less an additive model, and the search for an interaction in what remains."""
+
+    def __init__(self, features: Features, tuples: Tuples, rng: np.random.Generator):
+        self.rng = rng
+        self.operations = np.array([parse(arch) for arch in tuples.archs])
+        self.task = tuples.task.numpy()
+        self.classes = tuples.task_classes[tuples.task].numpy()
+        self.components = components(class_means_of(features), self.classes, NUM_COMPONENTS)
+        additive = operations_and_pairs(self.operations)
+        has_class = np.zeros((len(self.task), features.num_classes))
+        np.put_along_axis(has_class, self.classes, 1, axis=1)
+        singles = one_hot(self.operations).shape[1]
+        self.penalty = np.repeat(PENALTIES, [singles, additive.shape[1] - singles, features.num_classes])
+        self.design = np.concatenate([additive, has_class], axis=1)
+        self.design -= self.design.mean(0)
+        self.accuracy = tuples.accuracy.double().numpy()
+        self.fold = self.folds()
+        self.additive = cross_validated(self.design, self.accuracy, self.penalty, self.fold)
+        self.residual = self.accuracy - self.additive
+
+    def folds(self) -> np.ndarray:
+        """(n,) fold of each tuple; all tuples of a task have one."""
+        return self.rng.permutation(int(self.task.max()) + 1)[self.task] % FOLDS
+
+    def found(self, targets: np.ndarray, tasks: np.ndarray) -> float:
+        """Correlation of targets (n,) with what products of operations and task components (n, J) predict of them."""
+        design = products(self.operations, tasks)
+        predicted = cross_validated(design, targets, np.full(design.shape[1], INTERACTION_PENALTY), self.fold)
+        return float(np.corrcoef(predicted, targets)[0, 1])
+
+    def shuffled(self) -> np.ndarray:
+        """The components (n, J) of other tasks."""
+        distinct, place = np.unique(self.task, return_inverse=True)
+        first = np.array([np.flatnonzero(place == number)[0] for number in range(len(distinct))])
+        return self.components[first][self.rng.permutation(len(distinct))][place]
+
+    def planted(self, size: float) -> np.ndarray:
+        """Residuals (n,) with a random interaction of `size` points of standard deviation added."""
+        design = products(self.operations, self.components)
+        effect = design @ self.rng.standard_normal(design.shape[1])
+        return self.residual + size * (effect - effect.mean()) / effect.std()
+
+
+def measure_interaction(features: Features, tuples: Tuples, seed: int, repetitions: int) -> dict[str, Any]:
+    found: dict[str, list[float]] = {}
+    for number in range(repetitions):
+        study = Interaction(features, tuples, np.random.default_rng(seed + number))
+        values = {
+            "additive": float(np.corrcoef(study.additive, study.accuracy)[0, 1]),
+            "residual_deviation": float(study.residual.std()),
+            "interaction": study.found(study.residual, study.components),
+            "shuffled": study.found(study.residual, study.shuffled()),
+        }
+        values |= {f"planted_{size}": study.found(study.planted(size), study.components) for size in PLANTED}
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+        log.info(", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    summary = {
+        name: dict(zip(("mean", "interval_95"), interval(values), strict=True)) for name, values in found.items()
+    }
+    return {"tuples": len(tuples.archs), "components": NUM_COMPONENTS, "repetitions": repetitions, "figures": summary}
+
+
+@torch.inference_mode()
+def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespace) -> dict[str, Any]:
+    """What varies in the shipped predictor's scores: by the task, by the architecture, and by both together."""
+    space, device = search_spaces.get("nasbench201"), choose_device(args.gpu)
+    path = find_checkpoint("predictor", space, args.save_path, None, args.predictor_checkpoint)
+    model, checkpoint = load_model("predictor", space, path, device)
+    model.eval()
+    rng = random_generator(args.seed, device)
+    draws = TaskDraws(features, tuples, NUM_SAMPLE, device)
+    tasks = torch.randperm(len(tuples.task_classes), generator=random_generator(args.seed))[:NUM_TASKS].to(device)
+    set_vec = model.encode_set(draws.images(draws.index(tasks, rng)))
+    graph_vec = encode_architectures(model, space, space.sample(NUM_ARCHITECTURES, random_generator(args.seed)))
+    scores = to_percent(model.predict_all(set_vec, graph_vec).double().cpu(), checkpoint.target).numpy()
+    task, architecture = scores.mean(1, keepdims=True), scores.mean(0, keepdims=True)
+    both = scores - task - architecture + scores.mean()
+    values = {"task": task, "architecture": architecture, "interaction": both}
+    shares = {name: float(value.var() / scores.var()) for name, value in values.items()}
+    deviations = {f"{name}_deviation": float(value.std()) for name, value in values.items()}
+    order = np.argsort(np.argsort(scores, axis=1), axis=1)
+    return {
+        "checkpoint": display_path(path),
+        **shares,
+        **deviations,
+        "rank_correlation": float(np.corrcoef(order)[0, 1:].min()),
+    }
+
+
+def measure(args: argparse.Namespace) -> None:
+    features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
+    tuples = load_tuples("predictor", search_spaces.get("nasbench201"), args.data_path, features.num_classes)
+    result = {
+        "interaction": measure_interaction(features, tuples, args.seed, args.repetitions),
+        "predictor": measure_predictor(features, tuples, args),
+    }
+    log.info(json.dumps(result["predictor"]))
+    history = provenance(
+        args.seed, device=choose_device(args.gpu), threads=torch.get_num_threads(), tuples=tuples.source
+    )
+    write_json(Path(args.output), {"history": history, "result": result}, indent=None)
+    log.info(f"{args.output} is made")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=positive_int, default=3, help="cross-validations, each with other folds")
+    parser.add_argument("--data-path", default="data")
+    parser.add_argument("--save-path", default="results")
+    parser.add_argument("--predictor-checkpoint")
+    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "dataset_effect.json"))
+    parser.add_argument("--seed", type=seed_number, default=333)
+    gpu_option(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))
