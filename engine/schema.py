@@ -18,6 +18,7 @@ import torch.nn as nn
 from annotated_types import Ge, Le, MinLen
 from pydantic import AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
+from torch.overrides import TorchFunctionMode
 
 from engine.errors import UserError
 
@@ -261,9 +262,21 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
         raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {hint}")
 
 
+class _NoInitialization(TorchFunctionMode):
+    """Leaves initial values out: on the meta device some PyTorch releases import their compiler to draw them."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
     """The model that `build` makes, on the meta device: names and shapes alone."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialization():
         return build()
 
 

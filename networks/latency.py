@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from engine.schema import without_memory
 from search_spaces.base import SearchSpace
 
 WARM_UP, REPETITIONS = 3, 15
@@ -17,8 +18,7 @@ def latency(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, de
 
     The weights are zero: building is quick, and the time does not depend on them.
     """
-    with torch.device("meta"):
-        network = space.network(arch, num_classes)
+    network = without_memory(lambda: space.network(arch, num_classes))
     network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
     for tensor in network.state_dict().values():
         tensor.zero_()

@@ -77,7 +77,8 @@ def ofa_class() -> type[nn.Module]:
         UserError: the package is not installed.
     """
     try:
-        from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
+        with torch.device("cpu"):  # PyTorch 2.6 computes as it is imported, which fails on the meta device
+            from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
     except ImportError as error:
         raise UserError(f"The supernet needs the package ofa ({error}). Install it with: pip install ofa") from error
     return OFAMobileNetV3
