@@ -25,7 +25,7 @@ UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
 
 
-def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
+def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
 
     Raises:

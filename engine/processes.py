@@ -59,7 +59,7 @@ def from_environment() -> Processes:
             f"The environment has {given}, which is not what torchrun sets: unset these variables, or start with "
             "torchrun --nproc-per-node N main.py ..."
         )
-    rank, count, local_rank = map(int, values)
+    rank, count, local_rank = (int(value or 0) for value in values)
     if rank >= count:
         raise UserError(f"The environment has RANK={rank} and WORLD_SIZE={count}: start with torchrun, or unset both.")
     return Processes(rank, count, local_rank)

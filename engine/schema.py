@@ -89,8 +89,8 @@ class TensorOf:
     def _within_bounds(self, value: torch.Tensor) -> torch.Tensor:
         smallest, largest = (bound.item() for bound in value.aminmax())  # NaN where a value is
         if value.is_floating_point() and not -LARGEST <= smallest <= largest <= LARGEST:
-            number = (~(value.abs() <= LARGEST)).flatten().nonzero()[0].item()
-            place = tuple(int(i) for i in np.unravel_index(number, value.shape))
+            number = (~(value.abs() <= LARGEST)).flatten().nonzero()[0]
+            place = tuple(int(i) for i in np.unravel_index(int(number), value.shape))
             raise _wrong(f"has values that are not finite (NaN or infinite; the first is number {place})")
         if smallest < self.low or largest > self.high:
             raise _wrong(f"has values from {smallest:g} to {largest:g}, beyond {self.low:g} to {self.high:g}")

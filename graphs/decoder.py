@@ -14,6 +14,9 @@ from graphs.propagation import GatedMessage, TypedGRUCell, message, propagate
 class GraphDecoder(nn.Module):
     """Decodes latent vectors to graphs and measures the likelihood of given graphs."""
 
+    source: torch.Tensor
+    target: torch.Tensor
+
     def __init__(self, max_n: int, num_vertex_type: int, hs: int, nz: int):
         super().__init__()
         self.max_n = max_n
@@ -42,8 +45,9 @@ class GraphDecoder(nn.Module):
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
         before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
-        hidden, stacked = (self.gru.weight_hh[None], self.gru.bias_hh[None]), self.message.stacked_weights()
-        found = propagate(gates[None], graphs.adj[None], before[None], hidden, tuple(t[None] for t in stacked))
+        hidden = (self.gru.weight_hh[None], self.gru.bias_hh[None])
+        weight, bias = self.message.stacked_weights()
+        found = propagate(gates[None], graphs.adj[None], before[None], hidden, (weight[None], bias[None]))
         states, messages = (t[:, 0].transpose(0, 1) for t in found)  # (B, N, H) each
         return self._vertex_nll(states, graphs) + self._edge_nll(states, messages, gates, graphs)
 
@@ -52,7 +56,9 @@ class GraphDecoder(nn.Module):
         target = graphs.types[:, 1:].masked_fill(~self._present(graphs)[:, 1:], -100)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100, reduction="sum")
 
-    def _edge_nll(self, states, messages, gates, graphs: GraphBatch) -> torch.Tensor:
+    def _edge_nll(
+        self, states: torch.Tensor, messages: torch.Tensor, gates: torch.Tensor, graphs: GraphBatch
+    ) -> torch.Tensor:
         sent = graphs.adj[..., None] * messages[:, :, None]  # (B, u, v, H)
         incoming = sent.flip(1).cumsum(1).flip(1) - sent  # messages from above u
         partial = self.gru(gates[:, self.target], incoming[:, self.source, self.target])  # (B, P, H)
