@@ -370,7 +370,7 @@ def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str
     Raises:
         UserError: some could not be had.
     """
-    failed: list[str] = []
+    failed: list[tuple[PublishedFile, UserError]] = []
     dead_hosts: set[str] = set()
     for file in files:
         try:

@@ -3,6 +3,8 @@
 Dimensions: B graphs, N vertices, T vertex types, H hidden width, Z latent, P = N(N-1)/2 vertex pairs u < v.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -25,7 +27,7 @@ class GraphDecoder(nn.Module):
         self.gru = TypedGRUCell(num_vertex_type, hs)
         self.message = GatedMessage(hs, max_n)
         self.add_vertex = nn.Sequential(nn.Linear(hs, 2 * hs), nn.ReLU(), nn.Linear(2 * hs, num_vertex_type))
-        self.add_edge = nn.Sequential(nn.Linear(2 * hs, 4 * hs), nn.ReLU(), nn.Linear(4 * hs, 1))
+        self.add_edge: Any = nn.Sequential(nn.Linear(2 * hs, 4 * hs), nn.ReLU(), nn.Linear(4 * hs, 1))
         # On the meta device this would import PyTorch's compiler, which takes seconds
         source, target = torch.triu_indices(max_n, max_n, offset=1, device="cpu")
         self.register_buffer("source", source, persistent=False)  # (P,) u of every pair u < v
