@@ -109,7 +109,10 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     for target in (folder / "meta_train_tasks_predictor.pt", folder / TASK_LIST):
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
-    tasks, texts, accuracy, task = [], [], [], []
+    tasks: list[list[int]] = []
+    texts: list[str] = []
+    accuracy: list[float] = []
+    task: list[int] = []
     found = _read_all(space, shards_folder(space, data_path))
     for path, header, records in found:
         missing = header["num_tasks"] - len(records)

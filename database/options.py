@@ -17,8 +17,9 @@ MAX_SHARDS = 500  # of one command, which holds a lock on each
 
 def shard_numbers(text: str) -> tuple[int, ...]:
     """The argparse type of `--index`: "3", "0,3" or "0-9"."""
-    parts = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
-    if None in parts:
+    found = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
+    parts = [part for part in found if part is not None]
+    if len(parts) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} is not a shard or a range of them: give for example 3, 0,3 or 0-9")
     ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts]
     if min(map(len, ranges)) == 0:

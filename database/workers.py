@@ -97,7 +97,7 @@ def measure_with_ray(
     """
     ray = _ray()
     if address:
-        where = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
+        where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
         where = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
     _reach(address)
@@ -140,8 +140,9 @@ def _reach(address: str | None) -> None:
         ) from error
 
 
-def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: int):
-    waiting, running = list(reversed(items)), {}
+def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: int) -> Iterator[tuple[Item, Any]]:
+    waiting = list(reversed(items))
+    running: dict[Any, Item] = {}
     while waiting or running:
         while waiting and len(running) < 2 * num_workers:  # one to work on and one to go on with
             item = waiting.pop()

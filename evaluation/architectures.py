@@ -106,7 +106,7 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
 
 _Choices = list[Annotated[Size, Le(max(*KERNELS, *EXPANSIONS, *DEPTHS))]]
 _More = {"r": NotRequired[Annotated[Size, Le(MAX_IMAGE_SIZE)]], "w": NotRequired[Number]}
-_Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **_More})
+_Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **_More})  # type: ignore[misc]
 
 
 class _Layer(TypedDict):
@@ -124,7 +124,7 @@ class _Block(TypedDict):
     mobile_inverted_conv: NotRequired[_Layer | None]
 
 
-_Network = TypedDict("_Network", {"blocks": Annotated[list[_Block], MinLen(1)], **_More})
+_Network = TypedDict("_Network", {"blocks": Annotated[list[_Block], MinLen(1)], **_More})  # type: ignore[misc]
 
 
 def _padded(values: list[int], depths: list[int]) -> list[int]:

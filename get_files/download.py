@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -307,7 +308,10 @@ def extract(archive: Path, folder: Path) -> None:
         UserError: a member's path leads outside, or the archive is damaged.
     """
     marker = folder / f".{archive.name}.extracted"
-    stamp = {"archive": [archive.stat().st_size, archive.stat().st_mtime_ns], "entries": []}
+    stamp: dict[str, list[Any]] = {
+        "archive": [archive.stat().st_size, archive.stat().st_mtime_ns],
+        "entries": [],
+    }
     if _extracted(marker, stamp["archive"]):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -366,7 +370,8 @@ def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str
     Raises:
         UserError: some could not be had.
     """
-    failed, dead_hosts = [], set()
+    failed: list[tuple[PublishedFile, UserError]] = []
+    dead_hosts: set[str] = set()
     for file in files:
         try:
             fetch(file, mirror, data_path, dead_hosts)

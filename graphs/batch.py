@@ -4,6 +4,7 @@ Dimensions: B graphs, N vertices (0..N-1 in topological order).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class GraphBatch:
     def __len__(self) -> int:
         return len(self.types)
 
-    def __getitem__(self, index) -> "GraphBatch":
+    def __getitem__(self, index: Any) -> "GraphBatch":
         """The graphs that a slice, a mask or an index tensor selects."""
         return GraphBatch(self.types[index], self.adj[index], self.num_vertices[index])
 

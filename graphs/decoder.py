@@ -3,6 +3,8 @@
 Dimensions: B graphs, N vertices, T vertex types, H hidden width, Z latent, P = N(N-1)/2 vertex pairs u < v.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -14,6 +16,9 @@ from graphs.propagation import GatedMessage, TypedGRUCell, message, propagate
 class GraphDecoder(nn.Module):
     """Decodes latent vectors to graphs and measures the likelihood of given graphs."""
 
+    source: torch.Tensor
+    target: torch.Tensor
+
     def __init__(self, max_n: int, num_vertex_type: int, hs: int, nz: int):
         super().__init__()
         self.max_n = max_n
@@ -22,7 +27,7 @@ class GraphDecoder(nn.Module):
         self.gru = TypedGRUCell(num_vertex_type, hs)
         self.message = GatedMessage(hs, max_n)
         self.add_vertex = nn.Sequential(nn.Linear(hs, 2 * hs), nn.ReLU(), nn.Linear(2 * hs, num_vertex_type))
-        self.add_edge = nn.Sequential(nn.Linear(2 * hs, 4 * hs), nn.ReLU(), nn.Linear(4 * hs, 1))
+        self.add_edge: Any = nn.Sequential(nn.Linear(2 * hs, 4 * hs), nn.ReLU(), nn.Linear(4 * hs, 1))
         # On the meta device this would import PyTorch's compiler, which takes seconds
         source, target = torch.triu_indices(max_n, max_n, offset=1, device="cpu")
         self.register_buffer("source", source, persistent=False)  # (P,) u of every pair u < v
@@ -42,8 +47,9 @@ class GraphDecoder(nn.Module):
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
         before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
-        hidden, stacked = (self.gru.weight_hh[None], self.gru.bias_hh[None]), self.message.stacked_weights()
-        found = propagate(gates[None], graphs.adj[None], before[None], hidden, tuple(t[None] for t in stacked))
+        hidden = (self.gru.weight_hh[None], self.gru.bias_hh[None])
+        weight, bias = self.message.stacked_weights()
+        found = propagate(gates[None], graphs.adj[None], before[None], hidden, (weight[None], bias[None]))
         states, messages = (t[:, 0].transpose(0, 1) for t in found)  # (B, N, H) each
         return self._vertex_nll(states, graphs) + self._edge_nll(states, messages, gates, graphs)
 
@@ -52,7 +58,9 @@ class GraphDecoder(nn.Module):
         target = graphs.types[:, 1:].masked_fill(~self._present(graphs)[:, 1:], -100)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100, reduction="sum")
 
-    def _edge_nll(self, states, messages, gates, graphs: GraphBatch) -> torch.Tensor:
+    def _edge_nll(
+        self, states: torch.Tensor, messages: torch.Tensor, gates: torch.Tensor, graphs: GraphBatch
+    ) -> torch.Tensor:
         sent = graphs.adj[..., None] * messages[:, :, None]  # (B, u, v, H)
         incoming = sent.flip(1).cumsum(1).flip(1) - sent  # messages from above u
         partial = self.gru(gates[:, self.target], incoming[:, self.source, self.target])  # (B, P, H)

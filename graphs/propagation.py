@@ -15,7 +15,7 @@ class TypedGRUCell(nn.GRUCell):
         """Input half of the gates for `types` (...); returns (..., 3H)."""
         return F.embedding(types, self.weight_ih.T) + self.bias_ih
 
-    def forward(self, gates: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    def forward(self, gates: torch.Tensor, h: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """One step from the gates (..., 3H) of the types and a state (..., H); returns (..., H)."""
         reset_i, update_i, new_i = gates.chunk(3, dim=-1)
         reset_h, update_h, new_h = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, dim=-1)

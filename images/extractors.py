@@ -69,6 +69,9 @@ class Extractor(nn.Module):
         UserError: there is no such network, or its weights cannot be loaded.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, name: str, dataset: str, spec: ExtractorSpec | None = None):
         super().__init__()
         if name not in SPECS:

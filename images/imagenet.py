@@ -64,8 +64,8 @@ class PixelStore:
         """
         if self._cache is not None or num_workers == 0:
             return map(self.pixels, parts)
-        parts = [part.tolist() for part in parts]
-        return read_batches(DataLoader(_Decoded(self), batch_sampler=parts, num_workers=num_workers))
+        lists = [part.tolist() for part in parts]
+        return read_batches(DataLoader(_Decoded(self), batch_sampler=lists, num_workers=num_workers))
 
     def centered(self, numbers: torch.Tensor) -> torch.Tensor:
         """The middle of the images, normalised: (n, 3, image_size, image_size), channels last."""

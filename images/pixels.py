@@ -177,7 +177,7 @@ _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
 _Parts = {
     f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))
 }
-_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})
+_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
 _Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
 
 

@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF data say. (`ImageOps.exif_transpose` writes them anew, which fails for odd ones.)"""
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 0))
     except Exception:  # damaged EXIF data are as good as none
         turn = None
     return image if turn is None else image.transpose(turn)
@@ -51,7 +51,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     """
     top = np.nan_to_num(values).max()
     if values.dtype.kind == "f" and top <= 1:
-        scale = 255
+        scale = 255.0
     else:
         scale = 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
     return (np.nan_to_num(values.astype(np.float64)) * scale).clip(0, 255).astype(np.uint8)

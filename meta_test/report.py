@@ -49,7 +49,7 @@ class Ranking:
         if self.known is None:
             return {}
         known = np.array(self.known)
-        hits = np.flatnonzero(np.isclose(known, self.benchmark_best))
+        hits = np.flatnonzero(np.isclose(known, self.benchmark_best or 0.0))
         values = {
             "first_choice": known[0],
             f"oracle_of_top_{ORACLE_SIZE}": known[:ORACLE_SIZE].max(),

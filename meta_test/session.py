@@ -73,7 +73,7 @@ class Session:
         self.epoch_of = kinds[0] if kinds else ""  # the model that --load-epoch means: the generator where there is one
         self.models: dict[str, Any] = {}
         self.checkpoints: dict[str, Checkpoint] = {}
-        self.sources: dict[str, str] = {}
+        self.sources: dict[str, Any] = {}
         for kind in kinds:
             self._load(kind)
         sizes = supernet_sizes(*self.checkpoints.values())

@@ -103,7 +103,8 @@ class TaskDraws:
         """
         task = self.task[rows].tolist()
         size = ((self.classes >= 0).sum(dim=1) * self.num_sample).tolist()
-        ends, images, known = [0], 0, set()
+        ends, images = [0], 0
+        known: set[int] = set()
         for i in range(len(rows)):
             new = 0 if self.grouped and task[i] in known else size[task[i]]
             if i - ends[-1] == MAX_TUPLES or (i > ends[-1] and images + new > MAX_IMAGES):

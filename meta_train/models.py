@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -122,7 +123,7 @@ def load_model(
     return model.to(device).eval(), checkpoint
 
 
-def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, float]:
+def supernet_sizes(*checkpoints: Checkpoint) -> dict[str, Any]:
     """`image_size` and `width_mult` of the supernet that measured the checkpoints' database, where it is known."""
     known = [c.history for c in checkpoints]
     return {name: h[name] for name in ("image_size", "width_mult") for h in known if name in h}

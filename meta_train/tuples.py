@@ -5,7 +5,7 @@ Dimensions: n tuples, C classes of a task.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import MinLen
@@ -16,6 +16,9 @@ from engine.errors import UserError
 from engine.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
 from search_spaces.base import SearchSpace, Sizes
+
+if TYPE_CHECKING:
+    from graphs.batch import GraphBatch
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
@@ -191,7 +194,7 @@ def _architectures(path: Path, file: _File, space: SearchSpace, hint: str) -> li
     return archs
 
 
-def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str):
+def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str) -> "GraphBatch":
     """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
     from graphs.batch import GraphBatch
 
@@ -206,7 +209,7 @@ def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str):
                 f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {hint}"
             )
         lists.append((types, graph.get_edgelist()))
-    return GraphBatch.from_lists(*map(list, zip(*lists, strict=True)), space.max_n)
+    return GraphBatch.from_lists([types for types, _ in lists], [edges for _, edges in lists], space.max_n)
 
 
 def save_tuples(

@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
         target = Path(path).with_suffix(f".{name}")
         write, read = FORMATS[name]
 
-        def write_checked(temporary: Path, name=name, write=write, read=read) -> None:
+        def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
             write(program, temporary)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
@@ -82,7 +83,7 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    names = {"input_names": ["images"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
 
 

@@ -4,6 +4,7 @@ Dimensions: B pairs of dataset and graph, C classes, S images of a class, D feat
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -53,7 +54,7 @@ class PredictorModel(PublishedModel):
         self.dataset_encoder = DatasetEncoder(config.feature_dim, config.nz)
         self.graph_encoder = GraphEncoder(config.max_n, config.num_vertex_type, config.hs)
         self.graph_vector = nn.Linear(config.hs, config.nz)
-        self.score = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
+        self.score: Any = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
 
     def encode_set(self, x: torch.Tensor) -> torch.Tensor:
         """Draws `x` (B, C, S, D) to set vectors (B, Z)."""

@@ -23,7 +23,7 @@ PREDICTS = "accuracy on ImageNet16-120 after 200 epochs, noise removed"
 SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out a part of the cells for validation
 
 _Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]
-_File = TypedDict("_File", dict.fromkeys(("mean", "deviation", "partial"), _Rows))
+_File = TypedDict("_File", dict.fromkeys(("mean", "deviation", "partial"), _Rows))  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

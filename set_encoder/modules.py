@@ -60,7 +60,8 @@ class MAB(nn.Module):
         Args:
             mask: (B, n) bool, which elements there are; all of them when None.
         """
-        return self._attend(*self._heads(qkv), mask)
+        q, k, v = self._heads(qkv)
+        return self._attend(q, k, v, mask)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         """Split (B, n, t * d) to (t, B, h, n, d/h), with one copy for all."""

@@ -219,7 +219,9 @@ def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
     return F.cross_entropy(logits.float(), labels, reduction="sum")
 
 
-def normalized(images: LabelledImages, data: ImageData, device: torch.device) -> Iterator[tuple[torch.Tensor, ...]]:
+def normalized(
+    images: LabelledImages, data: ImageData, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches of images as the network takes them, with their labels, on its device."""
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
     for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):

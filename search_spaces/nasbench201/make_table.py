@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import torch
 from typing_extensions import TypedDict
 
-import search_spaces
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import load_torch, save_torch
@@ -127,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def make(args: argparse.Namespace) -> None:
-    space = search_spaces.get("nasbench201")
+    space = NASBench201()
     if args.benchmark:
         if not Path(args.benchmark).is_file():
             raise UserError(f"{args.benchmark} is missing. The README says where the official file is published.")

@@ -31,7 +31,7 @@ TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
 
 _Column = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), low=0, high=100)]
-Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})
+Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})  # type: ignore[misc]
 
 
 class NASBench201(SearchSpace):

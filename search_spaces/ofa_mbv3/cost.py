@@ -42,7 +42,9 @@ def _conv(inputs: int, outputs: int, kernel: int, side: int, groups: int = 1, ex
     return torch.tensor([weights * side**2, weights + extra * outputs], dtype=torch.float64)
 
 
-def _layer(inputs: int, outputs: int, kernel: int, expansion: int, side: int, stride: int, squeeze: bool):
+def _layer(
+    inputs: int, outputs: int, kernel: int, expansion: int, side: int, stride: int, squeeze: bool
+) -> torch.Tensor:
     """(2,) of an inverted residual block whose input is `side` pixels wide."""
     middle, after = divisible(round(inputs * expansion)), -(-side // stride)
     cost = _conv(middle, middle, kernel, after, groups=middle) + _conv(middle, outputs, 1, after)

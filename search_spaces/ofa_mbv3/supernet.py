@@ -66,7 +66,7 @@ class _Published(TypedDict):
 _More = {"epoch": Integer, "training": dict[Text, Any], "history": Facts}  # for resuming
 _File = TypedDict(
     "_File",
-    {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},
+    {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},  # type: ignore[misc]
 )
 
 
