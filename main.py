@@ -146,6 +146,7 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 
 def run_search(args: argparse.Namespace) -> None:
+    import search_spaces
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
     from meta_test.search import search
@@ -153,6 +154,8 @@ def run_search(args: argparse.Namespace) -> None:
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
+    elif search_spaces.get(options.search_space).ranks_when_generating:
+        options = replace(options, ranking=choose_ranking(options, vars(args)))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

@@ -41,6 +41,7 @@ class OFAMobileNetV3(SearchSpace):
     fixed_size = False
     task_sizes = (10, 990)
     ranks_when_generating = True
+    ranking_shipped = True
     tuples_shipped = False
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
