@@ -30,7 +30,16 @@ class FitOptions:
         type=fraction,
     )
     benchmark_task: str = option(
-        "", "predictor: learn a benchmark's accuracies on this dataset as one more task (imagenet16-120)"
+        "",
+        "predictor: learn a benchmark's accuracies on these datasets as further tasks, separated by commas "
+        "(imagenet16-120, or imagenet16-120@12 for those after 12 epochs)",
+    )
+    benchmark_fold: int | None = option(
+        None,
+        "predictor: leave this fifth (0 to 4) of the benchmark's distinct cells out of --benchmark-task, to judge by",
+        type=int,
+        choices=range(5),
+        default_text="none",
     )
     rank_loss: float = option(
         0.0, "predictor: weight of a pairwise ranking loss beside the squared error", type=not_negative_float
