@@ -1,6 +1,6 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
 class _locks:
     """Holds the locks of some shards, so that two processes never build the same one."""
 
-    def __init__(self, folder: Path, shards: list[int]):
+    def __init__(self, folder: Path, shards: Sequence[int]):
         self.locks = {shard: FileLock(folder / f".shard_{shard:04d}.lock", timeout=0) for shard in shards}
 
     def __enter__(self) -> None:

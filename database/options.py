@@ -41,7 +41,7 @@ class ShardOptions:
     index: tuple[int, ...] = option(
         (0,), "shards to build: a number, or some as 0,3 or 0-9", type=shard_numbers, default_text="0"
     )
-    imgnet: str | None = option(None, "the ImageNet folder: a sub-folder of images a class, or such folders train and "
+    imgnet: str = option("", "the ImageNet folder: a sub-folder of images a class, or such folders train and "
                                 "val")  # fmt: skip
     class_order: str | None = option(
         None, "a text file whose lines start with a class's sub-folder", default_text="those of the features"

@@ -188,10 +188,10 @@ def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
         draw.line([*map(tuple, points.tolist())], "black", 3)
         _arrowhead(draw, points[-4], points[-1])
         draw.text(((centres[u] + centres[v]) / 2, row + height / 2 - 8), label, "black", font, "mb")
-    for name, x in zip(nodes, centres, strict=True):
-        box = (x - half[0], row - half[1], x + half[0], row + half[1])
+    for name, centre in zip(nodes, centres, strict=True):
+        box = (centre - half[0], row - half[1], centre + half[0], row + half[1])
         draw.rounded_rectangle(box, 16, "white", "black", 3)
-        draw.text((x, row), name, "black", font, "mm")
+        draw.text((centre, row), name, "black", font, "mm")
     if len(text) < 120:
         draw.text((image.width / 2, 30), text, "black", ImageFont.load_default(24), "mt")
     atomic_write(path, lambda temporary: image.reduce(2).save(temporary, "PNG"))

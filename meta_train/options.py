@@ -2,13 +2,15 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number
 from engine.options import CommonOptions, ModelSizes, option
 
 if TYPE_CHECKING:
     import torch
+
+Kind = Literal["generator", "predictor"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,9 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CommonOptions, ModelSizes):
-    """What to train on what; `fit` has the options of the loop.
+    """Which model to train on what; `fit` has the options of the loop."""
 
-    Attributes:
-        kind: "generator" or "predictor".
-    """
-
-    kind: str
+    kind: Kind
     device: "torch.device"
     fit: FitOptions
     compile: bool = option(

@@ -17,7 +17,7 @@ from images.content import features_digest
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint
 from meta_train.draws import TaskDraws
-from meta_train.fit import FREE, PRODUCTS, fit
+from meta_train.fit import FREE, PRODUCTS, Objective, fit
 from meta_train.generator_objective import GeneratorObjective
 from meta_train.models import CLASSES, results_folder
 from meta_train.options import TrainOptions
@@ -70,9 +70,10 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
     graphs = space.encode(tuples.archs).to(options.device)
-    benchmark = None
+    benchmark, target = None, {}
+    objective: Objective
     if kind == "generator":
-        objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
+        objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
         name = fit_options.benchmark_task
         benchmark = BenchmarkTask(space, name, draws, tuples) if name else None
