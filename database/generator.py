@@ -67,11 +67,7 @@ def build(options: BuildOptions) -> None:
 
 
 def _encode_task(
-    predictor: Predictor,
-    features: Features,
-    classes: torch.Tensor,
-    options: BuildOptions,
-    rng: torch.Generator,
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
 ) -> torch.Tensor:
     classes = classes.to(features.counts.device).expand(options.num_draws, -1)
     return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])

@@ -99,7 +99,7 @@ def fine_tune(
     best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
         order.seed = run.seed * 1_000_000 + epoch
-        loss = _train_epoch(run, train, order, epoch)
+        loss = _train_epoch(run, train, epoch, order)
         valid = accuracy(run.network, read_batches(held_out))
         if valid > best["valid"]:
             best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
@@ -153,7 +153,7 @@ def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Ord
     )
 
 
-def _train_epoch(run: Run[FineTuning], loader: DataLoader, order: _Order, epoch: int) -> float:
+def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _Order) -> float:
     """One pass over the training images; returns the mean loss."""
     protocol = run.protocol
     torch.manual_seed(order.seed)  # of dropout and drop-path

@@ -98,11 +98,7 @@ def table(ranking: Ranking, num_rows: int) -> str:
     header = [f"{'rank':>4}", f"{'predicted %':>{width}}", *(["real %"] if ranking.known else [])]
     lines = ["  ".join([*header, *(f"{COSTS[name][1]:>7}" for name in costs), "architecture"])]
     for i, text in enumerate(ranking.texts[:num_rows]):
-        cells = [
-            f"{i + 1:>4}",
-            f"{predictions[i]:>{width}}",
-            *([f"{ranking.known[i]:6.2f}"] if ranking.known else []),
-        ]
+        cells = [f"{i + 1:>4}", f"{predictions[i]:>{width}}", *([f"{ranking.known[i]:6.2f}"] if ranking.known else [])]
         cells += [f"{_cost(ranking, i, name, COSTS[name][2]):>7}" for name in costs]
         lines.append("  ".join([*cells, text]))
     return "\n".join(lines)

@@ -52,11 +52,7 @@ class Checkpoint:
     training: dict[Text, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write the checkpoint atomically.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
+        """Write the checkpoint atomically. Raises a UserError when the file cannot be written."""
         save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
 
     def for_use(self, dtype: torch.dtype = torch.float32) -> "Checkpoint":

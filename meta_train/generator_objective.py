@@ -20,13 +20,7 @@ class GeneratorObjective(Objective):
     best_metric = None
 
     def __init__(
-        self,
-        model: GeneratorModel,
-        draws: TaskDraws,
-        tuples: Tuples,
-        graphs: GraphBatch,
-        space: SearchSpace,
-        seed: int,
+        self, model: GeneratorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, space: SearchSpace, seed: int
     ):
         self.model = model
         self.draws = draws

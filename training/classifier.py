@@ -123,11 +123,7 @@ class Run(Generic[AnyProtocol]):
         save_torch(self.checkpoint, value)
 
     def restore(self) -> None:
-        """Go on from the checkpoint, where there is one.
-
-        Raises:
-            UserError: it is damaged or of another run.
-        """
+        """Go on from the checkpoint, where there is one. Raises a UserError when it is damaged or of another run."""
         if not self.checkpoint.is_file():
             return
         hint = "Start anew with --overwrite."
