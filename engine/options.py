@@ -98,11 +98,7 @@ class CommonOptions:
 class MirrorOption:
     """Where official files are fetched from instead; None for what the environment names."""
 
-    mirror: str | None = option(
-        None,
-        "an address or a folder that has the official files under the same paths",
-        default_text=MIRROR_VARIABLE,
-    )
+    mirror: str | None = option(None, "address or folder of the official files", default_text=MIRROR_VARIABLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,11 +111,7 @@ class TrainingRun:
         write_json(path, record)
 
     def check(self, identity: Any, path: Path) -> None:
-        """Raise a UserError unless `identity`, which the file `path` holds, is this run's.
-
-        Raises:
-            UserError: it is another one's, or there is none.
-        """
+        """Raise a UserError unless `identity`, which the file `path` holds, is there and this run's."""
         if not isinstance(identity, dict):
             raise UserError(f"{path} has no record of what it was trained on. {HINT}")
         missing = "nothing"

@@ -308,10 +308,7 @@ def extract(archive: Path, folder: Path) -> None:
         UserError: a member's path leads outside, or the archive is damaged.
     """
     marker = folder / f".{archive.name}.extracted"
-    stamp: dict[str, list[Any]] = {
-        "archive": [archive.stat().st_size, archive.stat().st_mtime_ns],
-        "entries": [],
-    }
+    stamp: dict[str, list[Any]] = {"archive": [archive.stat().st_size, archive.stat().st_mtime_ns], "entries": []}
     if _extracted(marker, stamp["archive"]):
         return
     folder.mkdir(parents=True, exist_ok=True)

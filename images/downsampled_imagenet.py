@@ -70,11 +70,7 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_batches(folder: str | Path) -> list[Path]:
-    """The files train_data_batch_1 ... 10 of a folder.
-
-    Raises:
-        UserError: one is missing.
-    """
+    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError when one is missing."""
     matches = ((re.fullmatch(r"train_data_batch_(\d+)", p.name), p) for p in sorted(Path(folder).glob("train_data_*")))
     found = {int(match[1]): path for match, path in matches if match}
     if not found:

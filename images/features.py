@@ -19,10 +19,9 @@ from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from images.extractors import PUBLISHED_EXTRACTOR
 from images.folders import EXTENSIONS, listing_digest
+from images.options import DATASETS
 
 FORMAT = "metad2a-features-1"
-# Datasets whose official files are fetched where they are not there
-DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,7 @@ class PixelStore:
         self._known = torch.zeros(M, dtype=torch.bool)
 
     def pixels(self, numbers: torch.Tensor) -> torch.Tensor:
-        """(n, s, s, 3) uint8.
-
-        Raises:
-            UserError: an image cannot be read.
-        """
+        """(n, s, s, 3) uint8. Raises a UserError when an image cannot be read."""
         if self._cache is None:
             return torch.stack([self.decode(i) for i in numbers.tolist()])
         for i in numbers[~self._known[numbers]].tolist():

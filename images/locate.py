@@ -15,12 +15,7 @@ from images.source import ImageSource, image_folder
 
 
 def open_source(
-    name: str,
-    folder: str | None,
-    split: str,
-    data_path: str | Path,
-    mirror: str | None,
-    class_order: str | None = None,
+    name: str, folder: str | None, split: str, data_path: str | Path, mirror: str | None, class_order: str | None = None
 ) -> ImageSource:
     """The images of a folder with one sub-folder a class, or of a known dataset.
 

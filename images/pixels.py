@@ -20,7 +20,7 @@ from engine.files import display_path, load_torch, save_torch, write_text
 from engine.messages import log
 from engine.runs import random_generator
 from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
-from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
+from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from images.folders import listing_digest
 from images.locate import open_source, usable_for_tests
 from images.reading import decode
@@ -68,8 +68,8 @@ class ImageData:
     train: LabelledImages
     valid: LabelledImages
     test: LabelledImages
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Colour
+    std: Colour
     fingerprint: str
     origin: str
 

@@ -45,11 +45,7 @@ class Limits:
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def select(self, archs: list[Any], source: str) -> list[Any]:
-        """Return those of `archs` that are within the limits.
-
-        Raises:
-            UserError: none is.
-        """
+        """Return those of `archs` that are within the limits. Raises a UserError when none is."""
         kept = [arch for arch in archs if self.allow(arch)]
         if not kept:
             raise UserError(

@@ -142,9 +142,8 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     template = replace(template, history=run.history)
 
     def save(name: str, metrics: dict[str, float]) -> None:
-        training = state.training_state() | {"identity": run.identity}
-        changes = {"state": state.model.state_dict(), "epoch": state.epoch, "metrics": metrics, "training": training}
-        replace(template, **changes).save(models / name)
+        weights, training = state.model.state_dict(), state.training_state() | {"identity": run.identity}
+        replace(template, state=weights, epoch=state.epoch, metrics=metrics, training=training).save(models / name)
 
     if run.resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")

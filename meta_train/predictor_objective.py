@@ -14,9 +14,11 @@ from engine.runs import random_generator
 from graphs.batch import GraphBatch
 from images.features import draw_images
 from meta_train.draws import TaskDraws
+from meta_train.fit import Objective
 from meta_train.tuples import Tuples
 from predictor.model import PredictorModel
 from search_spaces.base import SearchSpace
+from set_encoder.encoder import RaggedSets
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 
@@ -69,11 +71,11 @@ class BenchmarkTask:
         draws = self.draws
         order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
         classes = order[: draws.classes.shape[1]][None]
-        images = draws.images(draw_images(draws.features, classes, draws.num_sample, rng))
+        images = draws.features.images[draw_images(draws.features, classes, draws.num_sample, rng)]
         return images, torch.randint(len(self.accuracy), (num_architectures,), generator=rng, device=draws.device)
 
 
-class PredictorObjective:
+class PredictorObjective(Objective):
     """Train on the squared error, summed over a batch, of targets ((accuracy - mean) / std) / 100.
 
     The best epoch is the one of the highest Pearson correlation of scores and targets of the validation tuples. With
@@ -111,9 +113,9 @@ class PredictorObjective:
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
-        rows, position, index = self.draws.batch(rows, rng)
-        images = self.draws.images(index)  # (T, C, S, D)
-        if not self.benchmarks:
+        rows, position, chosen = self.draws.batch(rows, rng)
+        images = self.draws.images(chosen)  # (T, C, S, D)
+        if not self.benchmarks or isinstance(images, RaggedSets):  # a benchmark has tasks of one size beside it
             return self._loss(self.scores(images, rows, position), self.scaled[rows], position)
         drawn = [benchmark.draw(len(rows), rng) for benchmark in self.benchmarks]
         set_vec = self.model.encode_set(torch.cat([images, *(extra for extra, _ in drawn)]))  # (T + benchmarks, Z)
@@ -160,7 +162,7 @@ class PredictorObjective:
         within = centered_by_task(self._scale(tuples.accuracy[tuples.training]), task)
         return max((within.double().square().sum() / free).sqrt().item(), 1e-12)
 
-    def scores(self, images: torch.Tensor, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def scores(self, images: torch.Tensor | RaggedSets, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Predict the scores (B,) of the tuples `rows` (B,).
 
         Args:
@@ -174,7 +176,7 @@ class PredictorObjective:
     def validate(self) -> dict[str, float]:
         self.model.eval()
         scores = torch.cat(
-            [self.scores(self.draws.images(b.index), b.rows, b.position) for b in self.validation_batches]
+            [self.scores(self.draws.images(b.drawn), b.rows, b.position) for b in self.validation_batches]
         )
         truth = self.scaled[torch.cat([batch.rows for batch in self.validation_batches])]
         figures = {

@@ -17,7 +17,7 @@ from images.content import features_digest
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint
 from meta_train.draws import TaskDraws
-from meta_train.fit import FREE, PRODUCTS, fit
+from meta_train.fit import FREE, PRODUCTS, Objective, fit
 from meta_train.generator_objective import GeneratorObjective
 from meta_train.models import CLASSES, results_folder
 from meta_train.options import TrainOptions
@@ -72,9 +72,10 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
     graphs = space.encode(tuples.archs).to(options.device)
-    benchmarks = []
+    benchmarks, target = [], {}
+    objective: Objective
     if kind == "generator":
-        objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
+        objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
         names = [name.strip() for name in fit_options.benchmark_task.split(",") if name]
         benchmarks = [BenchmarkTask(space, name, draws, tuples, fit_options.benchmark_fold) for name in names]

@@ -117,7 +117,7 @@ class Job:
                     f"{data.origin} has {found} training images, fewer than a batch of {batch}: {smaller} make a batch."
                 )
             self.protocol = replace(self.protocol, batch_size=smaller)
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "search_space": self.space.name,
             "architecture": options.arch,
             "dataset": data.name,
