@@ -19,6 +19,10 @@ METHODS = {
     "mdenas": "baselines.mdenas:Mdenas",
     "nsganetv2": "baselines.nsganet:NsgaNet",
     "naswot": "baselines.naswot:Naswot",
+    "metad2a": "baselines.metad2a:MetaD2A",
+    "metad2a-short": "baselines.metad2a:MetaD2AShort",
+    "metad2a-trained": "baselines.metad2a:MetaD2ATrained",
+    "metad2a-predictor": "baselines.metad2a:MetaD2APredictor",
 }
 
 
