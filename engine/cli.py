@@ -94,11 +94,9 @@ def add_general_options(parser: argparse.ArgumentParser) -> None:
     """Add what every program has: `--version`, `--quiet`, `--verbose` and `--debug`."""
     parser.add_argument("--version", action="version", version=f"MetaD2A {engine.__version__}")
     group = parser.add_argument_group("messages").add_mutually_exclusive_group()
-    group.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="results and errors alone")
-    group.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="more messages")
-    group.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="more messages, and the traceback of an error"
-    )
+    texts = {"quiet": "results and errors alone", "verbose": "more messages", "debug": "more, and tracebacks of errors"}
+    for name, text in texts.items():
+        group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def set_messages(args: argparse.Namespace) -> bool:

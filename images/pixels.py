@@ -138,8 +138,7 @@ def _decoded(
 ) -> tuple[dict[str, Any], str, str]:
     """Pixels and labels, from the file that an earlier call left unless the images have changed since.
 
-    Returns:
-        The content of that file, its key and the origin of the images.
+    Returns the content of that file, its key and the origin of the images.
     """
     splits = ("train", "test")
     sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]

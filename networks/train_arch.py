@@ -146,20 +146,9 @@ class Job:
         record = TextLog(self.folder / "log.txt") if self.processes.is_first else log.info
         accuracy = train(run, data, record)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
-        history = self.training.history | {"seed": seed}
-        trained = TrainedNetwork(
-            self.space.name,
-            options.arch,
-            data.class_names,
-            data.mean,
-            data.std,
-            state,
-            self.identity,
-            seed,
-            accuracy,
-            history,
-            self.space.image_size,
-        )
+        looks = (data.class_names, data.mean, data.std, state)
+        history, size = self.training.history | {"seed": seed}, self.space.image_size
+        trained = TrainedNetwork(self.space.name, options.arch, *looks, self.identity, seed, accuracy, history, size)
         if self.processes.is_first:
             trained.save(path)
             run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt
