@@ -118,9 +118,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
 
 
-def train(options: TrainOptions) -> None:
+def train_model(options: TrainOptions) -> None:
     """Meta-train the model `options.kind`.
 
     Raises:
