@@ -19,15 +19,8 @@ BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
 ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
-NO_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "unable to allocate",
-    "not enough memory",
-    "invalid buffer size",
-    "storage size calculation overflowed",
-)
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
+             "not enough memory", "invalid buffer size", "storage size calculation overflowed")  # fmt: skip
 NUMBER = re.compile(r"[+-]?\d{1,25}")
 
 
@@ -163,18 +156,5 @@ def smaller_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 
 # Options that memory grows with, those that it grows most with first.
-SIZES = (
-    "batch_size",
-    "latency_batch",
-    "image_size",
-    "first_size",
-    "num_sample",
-    "num_draws",
-    "num_gen_arch",
-    "hs",
-    "nz",
-    "num_tasks",
-    "num_sampled",
-    "num_calibration",
-    "num_workers",
-)
+SIZES = ("batch_size", "latency_batch", "image_size", "first_size", "num_sample", "num_draws", "num_gen_arch",
+         "hs", "nz", "num_tasks", "num_sampled", "num_calibration", "num_workers")  # fmt: skip

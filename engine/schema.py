@@ -319,11 +319,15 @@ def _same_form(found: Any, wanted: Any) -> bool:
     return not isinstance(wanted, list | tuple) or len(found) == len(wanted)
 
 
-def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
-    """Raise a UserError unless `found` is a state that random generators like `rng` can take."""
-    check_form(path, found, rng.get_state(), "rng", hint)
+def check_progress(
+    path: str | Path, found: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
+) -> None:
+    """Raise a UserError unless optimiser, scheduler and random generator can take their states in `found`."""
+    check_optimizer(path, found["optimizer"], optimizer, hint)
+    check_form(path, found["scheduler"], scheduler.state_dict(), "scheduler", hint)
+    check_form(path, found["rng"], rng.get_state(), "rng", hint)
     try:
-        torch.Generator(rng.device).set_state(found)
+        torch.Generator(rng.device).set_state(found["rng"])
     except RuntimeError as error:
         raise UserError(f"{path} is damaged: its state of the random generator is none. {hint}") from error
 

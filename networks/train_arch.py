@@ -113,9 +113,7 @@ class Job:
             if found < smaller:
                 raise UserError(f"{data.origin} has {found} training images: a batch needs {smaller}. Add some.")
             if processes.is_first:
-                log.info(
-                    f"{data.origin} has {found} training images, fewer than a batch of {batch}: {smaller} make a batch."
-                )
+                log.info(f"{data.origin} has {found} training images, fewer than {batch}: {smaller} make a batch.")
             self.protocol = replace(self.protocol, batch_size=smaller)
         self.identity: dict[str, Any] = {
             "search_space": self.space.name,
