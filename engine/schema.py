@@ -177,11 +177,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: str | Path, schema: Any, what: str, hint: str) -> Any:
-    """Read a JSON file, and `check` it.
-
-    Raises:
-        UserError: as `check`, or the file cannot be read or is no JSON.
-    """
+    """Read a JSON file, and `check` it. Raises a UserError as that does, or when it cannot be read or is no JSON."""
     try:
         value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

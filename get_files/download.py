@@ -51,11 +51,7 @@ class TryAgain(Exception):
 
 
 def verify(path: Path, file: PublishedFile) -> None:
-    """Check size, digests and content of a file.
-
-    Raises:
-        Damaged: it is not the published file, or not a whole one.
-    """
+    """Check size, digests and content of a file. Raises `Damaged` when it is not the published one, or not whole."""
     size = path.stat().st_size
     if size == 0:
         raise Damaged("it is empty")

@@ -146,11 +146,7 @@ def shipped_features(name: str) -> Path | None:
 
 
 def find_features(name: str, data_path: str | Path) -> Path:
-    """The features file of dataset `name`: the user's, else the shipped one.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """The features file of dataset `name`: the user's, else the shipped one. Raises a UserError without either."""
     own = Path(data_path) / f"{name}bylabel.pt"
     if own.is_file():
         return own
