@@ -16,7 +16,7 @@ def option(
     text: str,
     *names: str,
     type: Callable[[str], Any] | None = None,
-    choices: Collection[str] | None = None,
+    choices: Collection[Any] | None = None,
     default_text: str | None = None,
 ) -> Any:
     """A field that is an option, `--field-name` on the command line.

@@ -27,7 +27,12 @@ class FitOptions:
     seed: int = option(333, "of everything random", type=seed_number)
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
     ema: float = option(0.0, "validate and keep a moving average of the weights, of this decay; 0: off", type=fraction)
-    benchmark_task: str = option("", "predictor: a benchmark's dataset as one more task (imagenet16-120)")
+    benchmark_task: str = option(
+        "", "predictor: datasets of a benchmark as more tasks, by commas (imagenet16-120, imagenet16-120@12: epochs)"
+    )
+    benchmark_fold: int | None = option(
+        None, "predictor: a fifth of the cells (0 to 4) to leave out of --benchmark-task", type=int, choices=range(5)
+    )
     rank_loss: float = option(0.0, "predictor: weight of a pairwise ranking loss", type=not_negative_float)
     within_task_loss: float = option(
         0.0, "predictor: weight of the error of differences within a task, over their variance", type=not_negative_float

@@ -46,6 +46,8 @@ def train_model(options: TrainOptions) -> None:
             "--benchmark-task, --rank-loss and --within-task-loss are the predictor's: leave them out for the "
             "generator."
         )
+    if fit_options.benchmark_fold is not None and not fit_options.benchmark_task:
+        raise UserError("--benchmark-fold leaves cells out of --benchmark-task: give that, too.")
     config_class(**sizes)  # refuses sizes before anything is read
     folder = results_folder(kind, space, Path(options.save_path))
     with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite) as run:
@@ -68,15 +70,15 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
     graphs = space.encode(tuples.archs).to(options.device)
-    benchmark, target = None, {}
+    benchmarks, target = [], {}
     objective: Objective
     if kind == "generator":
         objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
-        name = fit_options.benchmark_task
-        benchmark = BenchmarkTask(space, name, draws, tuples) if name else None
+        names = [name.strip() for name in fit_options.benchmark_task.split(",") if name]
+        benchmarks = [BenchmarkTask(space, name, draws, tuples, fit_options.benchmark_fold) for name in names]
         losses = fit_options.rank_loss, fit_options.within_task_loss
-        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
+        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, *losses)
         target = target_statistics(tuples)
     if options.compile:
         compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
@@ -87,7 +89,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
         **{name: value for name, value in asdict(fit_options).items() if name not in FREE},
         "features": features_digest(features),
         "tuples": tuples_digest(tuples, space),
-        "benchmark": content_digest(benchmark.accuracy) if benchmark else "",
+        "benchmark": content_digest(*(benchmark.accuracy for benchmark in benchmarks)) if benchmarks else "",
         "device": options.device.type,
     }
     sources = {"features": features.source, "tuples": tuples.source, "device": options.device}

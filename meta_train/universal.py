@@ -32,7 +32,7 @@ from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.messages import log
 from engine.runs import provenance, random_generator
 from engine.schema import FLOATS, TensorOf, check
-from predictor.universal import FORMAT, SEEDS, parts_of_cells
+from predictor.universal import FORMAT, SEEDS
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
 from search_spaces.nasbench201.classes import (
     NONE,
@@ -42,6 +42,7 @@ from search_spaces.nasbench201.classes import (
     equivalence_classes,
     first_members,
     noise,
+    parts_of_cells,
 )
 from search_spaces.nasbench201.space import NASBench201
 
