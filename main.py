@@ -124,9 +124,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -169,17 +169,15 @@ def run_search(args: argparse.Namespace) -> None:
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
+    step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
 
         check_formats(getattr(args, "export", None))  # before anything takes time
 
     def one(options: SearchOptions) -> None:
-        if args.model != "predictor":
-            (search if args.model == "search" else test_generator)(options)
-            return
-        first_choice = test_predictor(options)
-        if args.train_arch:
+        first_choice = step(options)
+        if args.train_arch and isinstance(first_choice, str):
             add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:

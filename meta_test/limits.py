@@ -19,9 +19,7 @@ class Limits:
         self.space, self.num_classes = space, num_classes
         self.limits = options.limits
         smallest = space.smallest_cost(num_classes) if self.limits else {}
-        self.smallest = " and ".join(
-            f"{smallest[name]:.6g} {COST_UNITS[name]}" for name in self.limits if name in smallest
-        )
+        self.smallest = " and ".join(f"{smallest[n]:.6g} {COST_UNITS[n]}" for n in self.limits if n in smallest)
         for name, limit in self.limits.items():
             if name not in smallest:
                 raise UserError(f"--max-{name}: costs are not known for the search space {space.name}.")

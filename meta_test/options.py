@@ -33,9 +33,7 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
         "dataset: its <name>bylabel.pt, or shipped cifar10, mnist, imagenet16-120; all: the paper's",
         type=name_type,
     )
-    image_folder: str | None = option(
-        None, "its images, one sub-folder a class, processed first where that is not done"
-    )
+    image_folder: str | None = option(None, "its images, one sub-folder a class, processed first if not done")
     ranking: str | None = option(
         None,
         "of --model search: universal, all cells of NAS-Bench-201, the same for every dataset; predictor, generated "

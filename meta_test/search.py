@@ -36,7 +36,7 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    universal = options.ranking == UNIVERSAL
+    universal, runs = options.ranking == UNIVERSAL, options.runs
     kinds: Sequence[Kind] = (
         () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
     )
@@ -44,7 +44,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     if universal:
         session.sources["ranking"] = display_path(SHIPPED)
     one_run = rank_universally if universal else generate_and_rank
-    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")

@@ -147,9 +147,7 @@ def describe(path: str | Path, checkpoint: Checkpoint) -> str:
 def published_target(space: SearchSpace) -> dict[str, float]:
     """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
     if not space.tuples_shipped:
-        log.info(
-            "A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts."
-        )
+        log.info("A published checkpoint lacks the scale of its accuracies: only the order of predictions counts.")
         return {"mean": 0.0, "std": 1.0}
     from meta_train.predictor_objective import target_statistics
 
