@@ -1,3 +1,7 @@
+"""Every search method on every table: python benchmarks/rivals.py
+
+Writes benchmarks/results/rivals.json: for each dataset and method the accuracy of its choices, what they cost, which
+cells they are, its choice against cost; and what depth, width and speed of convergence searchers prefer (Shu et al.,
 ICLR 2020). A dataset that is measured again replaces its part of the file.
 """
 
