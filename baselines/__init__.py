@@ -19,6 +19,7 @@ METHODS = {
     "mdenas": "baselines.mdenas:Mdenas",
     "nsganetv2": "baselines.nsganet:NsgaNet",
     "naswot": "baselines.naswot:Naswot",
+    "transfer": "baselines.transfer:Transfer",
     "metad2a": "baselines.metad2a:MetaD2A",
     "metad2a-short": "baselines.metad2a:MetaD2AShort",
     "metad2a-trained": "baselines.metad2a:MetaD2ATrained",

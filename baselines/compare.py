@@ -103,14 +103,19 @@ def _one_thread() -> None:
 
 
 def _search_anew(dataset: str, options: CompareOptions, name: str, seed: int) -> Result:
-    problem = _problems.get(dataset) or _problems.setdefault(dataset, _problem(options))
+    problem = _problems.get(dataset) or _problems.setdefault(dataset, problem_of(options))
     return search(problem, name, seed)
 
 
 _problems: dict[str, TableProblem] = {}  # of a worker process, which searches one dataset after another
 
 
-def _problem(options: CompareOptions) -> TableProblem:
+def problem_of(options: CompareOptions) -> TableProblem:
+    """The problem that the options describe.
+
+    Raises:
+        UserError: there is no table of the dataset, or the budget is too small for an evaluation.
+    """
     problem = table_problem(options.data_name, options.search_space, options.budget)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
     return problem
@@ -199,7 +204,7 @@ def compare(options: CompareOptions) -> list[Row]:
             small.
     """
     names = options.names
-    problem = _problem(options)
+    problem = problem_of(options)
     names = usable(problem, options)
     rows = rows_of(problem, run_all(problem, names, options))
     print(f"{options.num_seeds} searches of each method on {options.data_name}. {problem.protocol}")
