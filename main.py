@@ -5,6 +5,7 @@ python main.py --model generator | predictor                   meta-train
 python main.py --model build                                   build the generator's database with the predictor
 python main.py --model generator | predictor --test ...        the published two steps of a search; with
                                                                --search-space ofa_mbv3 the first ranks as well
+python main.py --model compare --data-name cifar10             run other search methods beside ours
 python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
 """
 
@@ -16,10 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.options import CompareOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from meta_test.options import ALL, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -30,6 +32,7 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
+    "compare": (CompareOptions,),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
@@ -41,7 +44,7 @@ GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    names = ("search", "generator", "predictor", "build", "train_arch")
+    names = ("search", "generator", "predictor", "build", "train_arch", "compare")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
     gpu_option(parser)
@@ -53,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("meta-test and search", SearchOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
+        ("comparing search methods", CompareOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -110,6 +114,8 @@ def dispatch(args: argparse.Namespace) -> None:
         run_train_arch(args)
     elif args.model == "build":
         run_build(args)
+    elif args.model == "compare":
+        run_compare(args)
     elif args.model == "search" or args.test:
         run_search(args)
     else:
@@ -118,9 +124,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -145,6 +151,16 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     return text
 
 
+def run_compare(args: argparse.Namespace) -> None:
+    from baselines.compare import compare
+    from engine.runs import choose_device
+
+    options = fill(CompareOptions, args, device=choose_device(args.gpu))
+    if options.data_name is None:
+        raise UserError("--data-name is missing: --model compare needs a dataset.")
+    compare(options)
+
+
 def run_search(args: argparse.Namespace) -> None:
     import search_spaces
     from engine.runs import choose_device
@@ -155,7 +171,8 @@ def run_search(args: argparse.Namespace) -> None:
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
     elif search_spaces.get(options.search_space).ranks_when_generating:
-        options = replace(options, ranking=choose_ranking(options, vars(args)))
+        of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
+        options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
@@ -164,7 +181,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     def one(options: SearchOptions) -> None:
         first_choice = step(options)
-        if args.train_arch:
+        if args.train_arch and isinstance(first_choice, str):
             add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:

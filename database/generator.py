@@ -16,8 +16,7 @@ from meta_train.models import find_checkpoint, load_model, supernet_sizes, train
 from meta_train.options import BuildOptions
 from meta_train.predictor_objective import to_percent
 from meta_train.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
-from predictor.ensemble import PredictorEnsemble
-from predictor.model import PredictorModel
+from predictor.ensemble import Predictor
 from predictor.score import encode_architectures
 from search_spaces.base import SearchSpace
 
@@ -79,11 +78,7 @@ def own_predictor(options: BuildOptions, space: SearchSpace) -> bool:
 
 
 def _encode_task(
-    predictor: PredictorModel | PredictorEnsemble,
-    features: Features,
-    classes: torch.Tensor,
-    options: BuildOptions,
-    rng: torch.Generator,
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
 ) -> torch.Tensor:
     classes = classes.to(features.counts.device).expand(options.num_draws, -1)
     return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])
