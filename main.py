@@ -36,7 +36,7 @@ MODES: dict[str, tuple[type, ...]] = {
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
-ONE_GO = {"ranking"}  # what the published two steps have no use for
+ONE_GO = {"ranking", "pareto"}  # what the published two steps have no use for
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
