@@ -7,7 +7,8 @@ Writes benchmarks/results/subnet_accuracies.json, section by section (--sections
 - regret: points that the first choice within a bound on FLOPs is below the best, both among subnets that the process
   has not seen;
 - search: the first of 200 generated candidates within a bound against random ones, as the process predicts them;
-- front: hypervolumes of `--pareto flops`, of as many random subnets and of the measured ones.
+- front: hypervolumes of `--pareto flops`, of as many random subnets, of NSGANetV2 (the process measures), of the
+  measured subnets.
 
 Dimensions: n tuples, P subnets.
 """
@@ -26,6 +27,9 @@ import torch
 from scipy import stats
 
 import search_spaces
+from baselines.base import Problem
+from baselines.cost import Budget
+from baselines.nsganet import NsgaNet
 from engine.cli import positive_int, run
 from engine.files import display_path, write_json
 from engine.messages import log
@@ -33,6 +37,10 @@ from engine.runs import provenance, random_generator
 from engine.statistics import interval
 from generator.generate import generate
 from images.features import find_features, load_features
+from meta_test.options import UNIVERSAL, SearchOptions
+from meta_test.pareto import GENERATIONS, POPULATION, hypervolume, pareto_front
+from meta_test.search import generate_and_rank
+from meta_test.session import Session
 from meta_train.models import find_checkpoint, load_model
 from meta_train.subnets import Learning, fit
 from predictor import subnets
@@ -45,6 +53,8 @@ COUNTS, GRAPH_SPLITS = (100, 300, 1000), 2
 LEAST_HELD_OUT = 190  # subnets that a correlation is of
 BOUNDS = (200, 250, 300, 350, 400)
 NUM_CANDIDATES, NUM_DRAWS = 200, 5
+NSGANET_EVALUATIONS = 348  # as many as the paper's on ImageNet: 100, then 31 rounds of 8
+CORNERS = (22.0, 100.0), (30.0, 520.0)  # error (%) and MFLOPs that hypervolumes are scaled to
 HIDDEN, EPOCHS, BATCH = 128, 40, 32  # of the graph encoder
 space = search_spaces.get("ofa_mbv3")
 
@@ -195,6 +205,58 @@ def search(args: argparse.Namespace) -> dict[str, Any]:
         result[str(bound)] = {name: float(np.mean(values)) for name, values in rows.items()} | {"table_best": best}
         log.info(f"{bound}: {result[str(bound)]}")
     return result
+
+
+class Predicted(Problem):
+    """The process stands for measuring: an accuracy is what it predicts."""
+
+    form = "table"
+
+    def measure(self, archs: list[Any], epochs: int) -> list[float]:
+        return subnets.load().predict(archs, 224)[0].tolist()
+
+    def judge(self, texts: list[str]) -> list[float]:
+        return self.measure([space.from_text(text) for text in texts], 1)
+
+
+def front(args: argparse.Namespace) -> dict[str, Any]:
+    """Hypervolumes of accuracy, as the process predicts it, and FLOPs for 1,000 classes."""
+    options = SearchOptions(
+        device=torch.device("cpu"), search_space=space.name, data_name="cifar10", data_path="none", save_path="none",
+        ranking=UNIVERSAL, num_gen_arch=POPULATION, num_runs=1, pareto="flops",
+    )  # fmt: skip
+    session, whole = Session(options, ["generator"]), measured()
+    found: dict[str, list[list[Any]]] = {"pareto": [], "generated": [], "random": [], "nsganetv2": []}
+    for run_number in range(1, NUM_DRAWS + 1):
+        ranking = generate_and_rank(session, run_number)
+        for name, texts in (("generated", ranking.texts), ("pareto", pareto_front(session, ranking, run_number).texts)):
+            found[name].append([space.from_text(text) for text in texts])
+        found["random"].append(space.sample(POPULATION * GENERATIONS, random_generator(run_number)))
+        problem = Predicted("imagenet", space, NUM_CLASSES, (1,), Budget(evaluations=NSGANET_EVALUATIONS))
+        rounds = (NSGANET_EVALUATIONS - NsgaNet.first) // NsgaNet.batch
+        NsgaNet(rounds=rounds).run(problem, run_number)
+        found["nsganetv2"].append([space.from_text(text) for text, _ in problem.measured])
+    rows = whole.rows(224)
+    archs = [whole.archs[row] for row in rows.tolist()]
+    volumes = {name: [volume(several) for several in runs] for name, runs in found.items()}
+    volumes["table"] = [volume(archs)]
+    volumes["table_measured"] = [volume(archs, whole.accuracy[rows])]
+    counts = {name: float(np.mean([len(several) for several in runs])) for name, runs in found.items()}
+    for name, values in volumes.items():
+        log.info(f"{name}: {np.mean(values):.4f}")
+    return {
+        name: dict(zip(("mean", "interval_95"), interval(values), strict=True))
+        | {"architectures": counts.get(name, len(archs))}
+        for name, values in volumes.items()
+    }
+
+
+def volume(archs: list[Any], accuracy: torch.Tensor | None = None) -> float:
+    """Hypervolume of architectures, by the process where their accuracies are not given."""
+    if accuracy is None:
+        accuracy = subnets.load().predict(archs, 224)[0]
+    flops = space.costs(archs, NUM_CLASSES)[0]
+    return hypervolume(np.stack([100 - accuracy.numpy(), flops.numpy()], axis=1), *map(np.array, CORNERS))
 
 
 def keep(section: str, result: dict[str, Any]) -> None:
