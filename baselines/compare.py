@@ -134,7 +134,7 @@ def rows_of(problem: Problem, results: list[Result]) -> list[Row]:
 def table(rows: list[Row], best: float | None) -> str:
     """The comparison as text."""
     head = ("method", "test accuracy %", "evaluations", "epochs", "seconds", "", "most chosen")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for row in rows:
         mean, half = interval(row.accuracy)
         arch, count = row.favourite()
@@ -170,8 +170,8 @@ def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[s
     methods = {}
     for row in rows:
         method = row.method
-        facts = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
-        methods[method.name] = facts | {
+        about = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
+        methods[method.name] = about | {
             "parameters": asdict(method),
             "runs": [
                 {
