@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol
 
@@ -52,6 +52,7 @@ class SearchSpace(ABC):
         fixed_size: whether `image_size` and `width_mult` cannot be changed.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
+        gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
     """
 
     name: str
@@ -68,6 +69,7 @@ class SearchSpace(ABC):
     ranking_shipped: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
+    gene_choices: tuple[int, ...] = ()
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
         """This space with networks and costs for images of another side, and of another width; None leaves them.
@@ -168,6 +170,22 @@ class SearchSpace(ABC):
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
         """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""
         return None
+
+    def genes(self, arch: Any) -> list[int]:
+        """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.
+
+        Raises:
+            UserError: it is not of this space, or the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
+
+    def from_genes(self, genes: Sequence[int]) -> Any:
+        """The architecture of these numbers, in its canonical form.
+
+        Raises:
+            UserError: the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
 
     @abstractmethod
     def drawing(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:

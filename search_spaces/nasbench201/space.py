@@ -5,6 +5,7 @@ An architecture is its string, for example
 Its graph puts the operations on vertices 1..6, in the order of the string, between an input and an output.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -46,6 +47,7 @@ class NASBench201(SearchSpace):
     ranking_shipped = True
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
+    gene_choices = (len(OPERATIONS),) * len(CELL_EDGES)
 
     def encode(self, archs: list[str]) -> GraphBatch:
         return self._graphs(torch.tensor([parse(a) for a in archs], dtype=torch.long).view(-1, 6))
@@ -111,6 +113,13 @@ class NASBench201(SearchSpace):
         """
         hint = "Rebuild it with: python -m search_spaces.nasbench201.make_table --benchmark FILE"
         return check(TABLE, load_torch(TABLE, hint), Table, "the benchmark's table", hint)
+
+    def genes(self, arch: str) -> list[int]:
+        """Numbers of the operations."""
+        return parse(arch)
+
+    def from_genes(self, genes: Sequence[int]) -> str:
+        return to_string(list(genes))
 
     def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in parse(arch)]

@@ -1,0 +1,26 @@
+"""Other search methods on the same networks, data, protocol and clock. `get(name)` is the only door."""
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from baselines.base import Method
+
+# Name -> module:class of a method, in the order of tables.
+METHODS = {
+    "random": "baselines.random_search:RandomSearch",
+    "evolution": "baselines.evolution:RegularizedEvolution",
+}
+
+
+def get(name: str) -> "Method":
+    """The method called `name` with its published hyper-parameters.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    if name not in METHODS:
+        raise UserError(f"Unknown method {name!r}. {did_you_mean(name, METHODS)}Methods: {', '.join(METHODS)}.")
+    return resolve_name(METHODS[name])()
