@@ -7,6 +7,7 @@ networks trained on images. So one method has both forms, and all of them one cl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -301,10 +302,8 @@ class Method(ABC):
         self.check(problem)
         problem.begin(self.follow_best)
         notes = None
-        try:
+        with suppress(BudgetSpent):
             notes = self.search(problem, np.random.default_rng(seed))
-        except BudgetSpent:
-            pass
         if not problem.chosen:
             raise UserError(f"{self.name} chose nothing on {problem.dataset}: its budget is too small. Raise --budget.")
         chosen = [*problem.chosen, *(problem.ranked() if self.follow_best else [])]

@@ -27,6 +27,7 @@ from search_spaces.nasbench201.cells import (
     parse,
     to_string,
 )
+from search_spaces.nasbench201.further import NASBENCH360_NAMES, nasbench360
 
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
@@ -98,9 +99,10 @@ class NASBench201(SearchSpace):
         return TrainingEvaluator(self, options)
 
     def known_accuracy(self, dataset: str) -> dict[str, float] | None:
-        if dataset not in self.table["test_200"]:
+        known = self.table["test_200"] | (nasbench360() if dataset in NASBENCH360_NAMES else {})
+        if dataset not in known:
             return None
-        return dict(zip(self.architectures, self.table["test_200"][dataset].tolist(), strict=True))
+        return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
