@@ -51,14 +51,14 @@ class Darts(SupernetMethod):
         return Mixture(run.parameters["alpha"].softmax(dim=1))
 
     def epoch(self, run: SupernetRun) -> torch.Tensor:
-        total = torch.zeros((), device=run.device)
+        losses = []
         halves = (run.batches(part, self.batch) for part in (run.train, run.valid))
         for train, valid in zip(*halves, strict=False):  # of an odd number of images one half has one more
             self.architecture_step(run, train, valid)
             with torch.no_grad():
                 mixture = self.mixture(run)
-            total += run.weight_step(train, mixture)
-        return total
+            losses.append(run.weight_step(train, mixture))
+        return torch.stack(losses).mean()
 
     def architecture_step(self, run: SupernetRun, train: Batch, valid: Batch) -> None:
         """One step of the architecture's parameters by the loss of the other half, at the present weights."""

@@ -240,7 +240,9 @@ class ImageProblem(Problem):
     def judge(self, texts: list[str]) -> list[float]:
         """Test accuracies (%) after the final training on all training images."""
         networks = [Network(text, self.sizes.final_epochs) for text in dict.fromkeys(texts)]
-        found = {network.architecture: record["value"] for network, record in self._trained(self.final_training, networks)}
+        found = {
+            network.architecture: record["value"] for network, record in self._trained(self.final_training, networks)
+        }
         return [found[text] for text in texts]
 
     def _trained(self, training: Training, networks: list[Network]) -> list[tuple[Network, dict[str, Any]]]:

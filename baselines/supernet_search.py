@@ -190,7 +190,7 @@ class SupernetMethod(Method):
 
     @abstractmethod
     def epoch(self, run: SupernetRun) -> torch.Tensor:
-        """One epoch of search; returns a loss, which must be finite."""
+        """One epoch of search; returns the mean training loss, which must be finite."""
 
     @abstractmethod
     def derive(self, run: SupernetRun) -> list[int]:
@@ -198,7 +198,7 @@ class SupernetMethod(Method):
 
     def described(self) -> dict[str, Any]:
         """Hyper-parameters as a checkpoint's identity has them."""
-        return dict(vars(self))
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     def search(self, problem: Any, rng: np.random.Generator) -> dict[str, Any]:
         """Train until the epochs or the budget are over; every epoch is kept."""

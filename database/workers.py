@@ -169,8 +169,8 @@ def _result(ray: Any, reference: Any, item: Any) -> dict[str, Any]:
         raise (error.cause or error) from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         raise UserError(
-            f"The worker measuring {item} died {MAX_RETRIES + 1} times, probably for want of memory. {FEWER} Continue with "
-            "the same command."
+            f"The worker measuring {item} died {MAX_RETRIES + 1} times, probably for want of memory. {FEWER} "
+            "Continue with the same command."
         ) from error
 
 
