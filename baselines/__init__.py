@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 METHODS = {
     "random": "baselines.random_search:RandomSearch",
     "evolution": "baselines.evolution:RegularizedEvolution",
+    "assisted-evolution": "baselines.assisted_evolution:AssistedEvolution",
+    "bayesian": "baselines.bayesian:BayesianOptimisation",
+    "halving": "baselines.halving:SuccessiveHalving",
+    "hyperband": "baselines.halving:Hyperband",
+    "mdenas": "baselines.mdenas:Mdenas",
+    "nsganetv2": "baselines.nsganet:NsgaNet",
+    "naswot": "baselines.naswot:Naswot",
 }
 
 

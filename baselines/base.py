@@ -151,6 +151,14 @@ class Problem(ABC):
             UserError: one cannot be measured.
         """
 
+    @abstractmethod
+    def judge(self, texts: list[str]) -> list[float]:
+        """Test accuracies (%) of chosen architectures after their final training: for reports, not for methods."""
+
+    def price(self, text: str, epochs: int) -> float:
+        """Epochs to be paid for an accuracy after `epochs`; fewer where a training goes on from an earlier one."""
+        return float(epochs)
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Any]:
         """`n` architectures drawn independently and evenly from those that can be measured."""
         import torch
@@ -203,7 +211,7 @@ class Problem(ABC):
         texts = [self.space.to_text(arch) for arch in archs]
         new = {text: arch for text, arch in zip(texts, archs, strict=True) if (text, epochs) not in self.measured}
         self._idle = 0 if new else self._idle + 1
-        paid = [text for text in new if self._pay(epochs)]
+        paid = [text for text in new if self._pay(self.price(text, epochs))]
         values = self.measure([new[text] for text in paid], epochs) if paid else []
         self.used_oracle |= bool(paid) and epochs in self.oracle_fidelities
         for text, value in zip(paid, values, strict=True):

@@ -187,6 +187,14 @@ class SearchSpace(ABC):
         """
         raise UserError(f"Architectures of {self.name} have no genes.")
 
+    def training_free_scores(self, dataset: str) -> dict[str, float]:
+        """NASWOT's score of every architecture, by text: of `dataset`, or of another where none of it are known.
+
+        Raises:
+            UserError: none are known of this space.
+        """
+        raise UserError(f"No training-free scores of {self.name} are shipped.")
+
     @abstractmethod
     def drawing(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:
         """A picture of an architecture as a graph: names of its nodes, and edges (from, to, label)."""

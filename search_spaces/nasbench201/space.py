@@ -27,7 +27,7 @@ from search_spaces.nasbench201.cells import (
     parse,
     to_string,
 )
-from search_spaces.nasbench201.further import NASBENCH360_NAMES, nasbench360
+from search_spaces.nasbench201.further import NASBENCH360_NAMES, nasbench360, nwot
 
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
@@ -103,6 +103,11 @@ class NASBench201(SearchSpace):
         if dataset not in known:
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
+
+    def training_free_scores(self, dataset: str) -> dict[str, float]:
+        """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
+        scores = nwot()
+        return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
