@@ -19,6 +19,11 @@ METHODS = {
     "mdenas": "baselines.mdenas:Mdenas",
     "nsganetv2": "baselines.nsganet:NsgaNet",
     "naswot": "baselines.naswot:Naswot",
+    "darts": "baselines.differentiable:Darts",
+    "gdas": "baselines.differentiable:Gdas",
+    "pc-darts": "baselines.differentiable:PCDarts",
+    "mdenas-supernet": "baselines.mdenas_supernet:MdenasSupernet",
+    "lpt": "baselines.lpt:Lpt",
 }
 
 

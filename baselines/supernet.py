@@ -30,9 +30,9 @@ class Mixture:
     paths: tuple[int, ...] | None = None
 
 
-def path(operations: list[int]) -> Mixture:
+def path(operations: list[int], device: torch.device | str = "cpu") -> Mixture:
     """One operation on each edge and nothing else."""
-    weights = F.one_hot(torch.tensor(operations), NUM_OPERATIONS).float()
+    weights = F.one_hot(torch.tensor(operations, device=device), NUM_OPERATIONS).float()
     return Mixture(weights, paths=tuple(operations))
 
 

@@ -25,6 +25,7 @@ from engine.schema import OPEN, Facts, Integer, Number, State, Text, check, chec
 from images.augmentation import crop_and_flip, draw_augmentation, normalize
 from images.pixels import LabelledImages
 from search_spaces.nasbench201.cells import to_string
+from training.classifier import normalized
 
 FORMAT = "metad2a-supernet-search-1"
 HINT = "Start anew with --overwrite."
@@ -92,6 +93,12 @@ class SupernetRun:
         """The share of the epochs that are done."""
         return len(self.past) / (self.total or self.method.epochs)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of this epoch, which falls along a cosine."""
+        method = self.method
+        return method.min_lr + (method.lr - method.min_lr) * cosine(self.done)
+
     def save(self) -> None:
         """Write the checkpoint atomically."""
         value = {
@@ -157,15 +164,22 @@ class SupernetRun:
 
     def weight_step(self, batch: Batch, mixture: Mixture) -> torch.Tensor:
         """One step of the supernet's weights; returns the loss."""
-        method = self.method
         for group in self.optimizer.param_groups:
-            group["lr"] = method.min_lr + (method.lr - method.min_lr) * cosine(self.done)
+            group["lr"] = self.rate
         loss = F.cross_entropy(self.net(batch[0], mixture), batch[1])
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), method.max_norm)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.method.max_norm)
         self.optimizer.step()
         return loss.detach()
+
+    @torch.no_grad()
+    def accuracy(self, mixture: Mixture) -> float:
+        """Accuracy (%) of the supernet with a mixture on the half that judges."""
+        data = self.problem.images
+        batches = normalized(self.valid, data, self.device)
+        right = sum(int((self.net(images, mixture).argmax(dim=1) == labels).sum()) for images, labels in batches)
+        return 100 * right / len(self.valid)
 
 
 @dataclass(frozen=True)
