@@ -24,6 +24,7 @@ METHODS = {
     "pc-darts": "baselines.differentiable:PCDarts",
     "mdenas-supernet": "baselines.mdenas_supernet:MdenasSupernet",
     "lpt": "baselines.lpt:Lpt",
+    "task-similarity": "baselines.fisher:TaskSimilarity",
 }
 
 

@@ -108,6 +108,15 @@ class _Record(TypedDict):
     seconds: Number
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """One result: `architecture`, `epochs`, `value` and `seconds`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return dict(read_json(path, _Record, "a result of this program", HINT))
+
+
 def build_network(space: SearchSpace, sizes: Sizes, text: str, num_classes: int) -> torch.nn.Module:
     """The network of an architecture with initial weights.
 
@@ -252,7 +261,7 @@ class ImageProblem(Problem):
             path = self._path(training.folder, network)
             write_json(path, vars(network) | result)
             path.with_suffix(".pt").unlink(missing_ok=True)
-        return [(network, self._read(self._path(training.folder, network))) for network in networks]
+        return [(network, read_record(self._path(training.folder, network))) for network in networks]
 
     def _train(self, training: Training, networks: list[Network]) -> Iterator[tuple[Network, dict[str, float]]]:
         if networks and self.workers.count:
@@ -265,10 +274,6 @@ class ImageProblem(Problem):
 
     def _path(self, folder: Path, network: Network) -> Path:
         return folder / f"{identity_key(self.identity | {'images_of': folder.name} | vars(network))}.json"
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, Any]:
-        return dict(read_json(path, _Record, "a result of this program", HINT))
 
     def training_free(self, archs: list[Any]) -> list[float]:
         """NASWOT's scores for `BATCH` training images, not augmented.
@@ -292,7 +297,7 @@ class ImageProblem(Problem):
             model = build_network(self.space, self.sizes, text, self.num_classes).to(self.device)
             value = score(model, self._batch)
             write_json(path, vars(network) | {"value": value, "seconds": time.perf_counter() - start})
-        record = self._read(path)
+        record = read_record(path)
         self.charge(record["seconds"])
         return NO_SCORE if record["value"] is None else record["value"]
 
