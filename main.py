@@ -5,6 +5,7 @@ python main.py --model generator | predictor                   meta-train
 python main.py --model build                                   build the generator's database with the predictor
 python main.py --model generator | predictor --test ...        the published two steps of a search; with
                                                                --search-space ofa_mbv3 the first ranks as well
+python main.py --model compare --data-name cifar10             run other search methods beside ours
 python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
 """
 
@@ -16,6 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.cost import REAL
+from baselines.options import CompareOptions
+from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
@@ -30,6 +34,7 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
+    "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
@@ -41,7 +46,7 @@ GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    names = ("search", "generator", "predictor", "build", "train_arch")
+    names = ("search", "generator", "predictor", "build", "train_arch", "compare")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
     gpu_option(parser)
@@ -53,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         ("meta-test and search", SearchOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
+        ("comparing search methods", CompareOptions),
+        ("comparing search methods", RealOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -110,6 +117,8 @@ def dispatch(args: argparse.Namespace) -> None:
         run_train_arch(args)
     elif args.model == "build":
         run_build(args)
+    elif args.model == "compare":
+        run_compare(args)
     elif args.model == "search" or args.test:
         run_search(args)
     else:
@@ -143,6 +152,26 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     if text:
         print(text)
     return text
+
+
+def run_compare(args: argparse.Namespace) -> None:
+    from engine.runs import choose_device
+
+    if getattr(args, "data_name", ALL) == ALL:
+        raise UserError("--data-name is missing: --model compare needs a dataset.")
+    real = getattr(args, "form", CompareOptions.form) == REAL
+    options = fill(RealOptions if real else CompareOptions, args, device=choose_device(args.gpu))
+    if real:
+        from baselines.real_compare import compare_real
+
+        compare_real(options)
+        return
+    from baselines.compare import compare
+
+    for name in option_fields(RealOptions):
+        if hasattr(args, name) and name not in option_fields(CompareOptions):
+            raise UserError(f"{flag(name)} does nothing with --form table: leave it out, or add --form real.")
+    compare(options)
 
 
 def run_search(args: argparse.Namespace) -> None:

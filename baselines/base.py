@@ -6,51 +6,23 @@ networks trained on images. So one method has both forms, and all of them one cl
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
+from baselines.cost import REAL, TABLE, Budget, Cost
 from engine.errors import UserError
 from search_spaces.base import SearchSpace
 
-TABLE, REAL = "table", "real"
 IDLE = 10_000  # evaluations in a row that measure nothing new: then a method has run dry
 
 
 class BudgetSpent(Exception):
     """Raised by a problem when the next evaluation is beyond the budget; `Method.run` catches it."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a search has cost so far.
-
-    Attributes:
-        evaluations: networks measured; one that was measured before costs nothing again.
-        epochs: passes over the training images, of all networks and supernets together.
-        seconds: of the search on the clock, without what a table spares.
-    """
-
-    evaluations: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a search may cost; None for no limit of that kind."""
-
-    evaluations: int | None = None
-    epochs: float | None = None
-    seconds: float | None = None
-
-    def allows(self, cost: Cost) -> bool:
-        """Whether a cost is within each limit."""
-        limits = ((getattr(self, f.name), getattr(cost, f.name)) for f in fields(self))
-        return all(limit is None or spent <= limit for limit, spent in limits)
 
 
 @dataclass(frozen=True)
@@ -100,9 +72,12 @@ class Problem(ABC):
         budget: of one search.
         follow_best: whether the best accuracy measured is the choice, so that `choose` need not be called.
         used_oracle: whether a test accuracy was looked at.
+        search_options: fields of `meta_test.options.SearchOptions` that lead to the dataset's features, where
+            they are not the defaults.
     """
 
     form: ClassVar[str]
+    search_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -265,6 +240,7 @@ class Method(ABC):
         spaces: names of the search spaces that it knows; None for any that has genes.
         forms: of "table" and "real", those that it has.
         follow_best: whether its choice is the best accuracy that it measured; else it calls `Problem.choose`.
+        learned_from: datasets whose accuracies it learned beforehand, on which it is judged in sample.
         changes: what differs from the published protocol, in words.
     """
 
@@ -274,6 +250,7 @@ class Method(ABC):
     spaces: ClassVar[tuple[str, ...] | None] = None
     forms: ClassVar[tuple[str, ...]] = (TABLE, REAL)
     follow_best: ClassVar[bool] = True
+    learned_from: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[str] = ""
 
     @abstractmethod

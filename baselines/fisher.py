@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
 from typing_extensions import TypedDict
 
-from baselines.base import REAL, BudgetSpent, Method
+from baselines.base import BudgetSpent, Method
+from baselines.cost import REAL
 from engine.errors import UserError
 from engine.files import ASSETS, file_digest, load_torch, write_json
 from engine.runs import random_generator

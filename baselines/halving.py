@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from baselines.base import Method, Problem
+from engine.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class SuccessiveHalving(Method):
     source: ClassVar[str] = "Jamieson and Talwalkar, AISTATS 2016; asynchronous: Li et al., MLSys 2020"
 
     reduction: int = 4
+
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        if len(problem.fidelities) < 2:
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
 
     def pruner(self, problem: Problem) -> Any:
         """Optuna's pruner; its rungs are the problem's fidelities."""

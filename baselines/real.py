@@ -18,7 +18,8 @@ import torch
 from typing_extensions import TypedDict
 
 import search_spaces
-from baselines.base import REAL, Budget, BudgetSpent, Cost, Problem
+from baselines.base import BudgetSpent, Problem
+from baselines.cost import REAL, Budget, Cost
 from baselines.naswot import BATCH, NO_SCORE, score
 from database.workers import measure_with_ray
 from engine.errors import UserError
@@ -200,6 +201,16 @@ class ImageProblem(Problem):
     def charge(self, seconds: float) -> None:
         """Add seconds to the search's."""
         self._seconds += seconds
+
+    @property
+    def protocol(self) -> str:
+        """What searches look at and what is reported, in words."""
+        sizes, (learned, judged) = self.sizes, self.halves()
+        return (
+            f"Networks of C = {sizes.channels}, N = {sizes.cells}. Searches learn from {len(learned)} training images "
+            f"and look at accuracies on {len(judged)} others; reported is the test accuracy ({len(self.data.test)} "
+            f"images) of the choice after {sizes.final_epochs} epochs of all {len(self.data.train)} training images."
+        )
 
     @property
     def images(self) -> ImageData:

@@ -15,7 +15,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from baselines.base import REAL, Method
+from baselines.base import Method
+from baselines.cost import REAL
 from baselines.real import ImageProblem
 from baselines.supernet import Mixture, Supernet
 from engine.errors import UserError

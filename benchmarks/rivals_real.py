@@ -11,19 +11,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from baselines.real_compare import RealOptions, compare_real
+from baselines.real_compare import compare_real
+from baselines.real_options import RealOptions
 from engine.cli import run
 from engine.files import ROOT
 from engine.options import fill, options_parser
 from engine.runs import choose_device
 
 
+def build_parser() -> argparse.ArgumentParser:
+    return options_parser(__doc__ or "", RealOptions)
+
+
 def measure(args: argparse.Namespace) -> None:
     options = fill(RealOptions, args, device=choose_device(args.gpu))
-    text, path = compare_real(options)
-    print(text)
-    shutil.copy(path, ROOT / "benchmarks" / "results" / f"rivals_real_{options.data_name}.json")
+    shutil.copy(compare_real(options), ROOT / "benchmarks" / "results" / f"rivals_real_{options.data_name}.json")
 
 
 if __name__ == "__main__":
-    sys.exit(run(options_parser(__doc__ or "", RealOptions), measure))
+    sys.exit(run(build_parser(), measure))

@@ -190,3 +190,16 @@ def set_aside(path: Path) -> Path | None:
         number += 1
     path.rename(aside)
     return aside
+
+
+def next_folder(parent: Path) -> Path:
+    """Make the first of `parent`/001, /002 ... that does not exist; two programs at once get two folders."""
+    number = 1
+    while True:
+        try:
+            (folder := parent / f"{number:03d}").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            number += 1

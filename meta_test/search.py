@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine.files import display_path
+from engine.files import display_path, next_folder
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
@@ -52,20 +52,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     seconds = sum(r.seconds for r in rankings) / len(rankings)
     detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
-    folder = _next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
+    folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
     return rankings
-
-
-def _next_folder(parent: Path) -> Path:
-    """Make the first of `parent`/001, /002 ... that does not exist; two searches at once get two folders."""
-    number = 1
-    while True:
-        try:
-            (folder := parent / f"{number:03d}").mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            if not folder.is_dir():
-                raise
-            number += 1
