@@ -278,7 +278,7 @@ class ImageProblem(Problem):
         if networks and self.workers.count:
             gpus = self.device.type == "cuda"
             yield from measure_with_ray(
-                training, networks, self.workers.count, self.workers.address, gpus, measure=train_network
+                training, networks, self.workers.count, self.workers.address, gpus, train_network
             )
         else:
             yield from ((network, train_network(training, network)) for network in networks)

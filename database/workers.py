@@ -85,20 +85,20 @@ def measure_with_ray(
     num_workers: int,
     address: str | None,
     use_gpus: bool = True,
-    measure: Callable[[Any, Any], dict[str, Any]] = measure,
+    measure_item: Callable[[Any, Any], dict[str, Any]] | None = None,
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Measure items on the workers of a Ray cluster, in the order they finish.
 
     An item whose worker dies is measured again by another, up to 3 times.
 
     Args:
-        options: an `EvaluatorOptions`, or another dataclass with a `device`, that `measure` takes.
+        options: an `EvaluatorOptions`, or another dataclass with a `device`, that `measure_item` takes.
         items: to be measured; their text names them in messages.
         num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
         address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
             `num_workers` processes is started on this machine when None.
         use_gpus: share the cluster's GPUs among the workers, where it has some, instead of measuring on `device`.
-        measure: from options and item to the result.
+        measure_item: from options and item to the result; None for `measure`.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
@@ -118,7 +118,7 @@ def measure_with_ray(
         num_workers = num_workers or int(cluster.get("CPU", 1))
         share = gpu_share(num_workers, int(cluster.get("GPU", 0))) if use_gpus else 0.0
         options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure)
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
         yield from _stream(ray, task, ray.put(options), items, num_workers)
     finally:
         ray.shutdown()
