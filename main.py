@@ -127,9 +127,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -190,7 +190,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     def one(options: SearchOptions) -> None:
         first_choice = step(options)
-        if args.train_arch:
+        if args.train_arch and isinstance(first_choice, str):
             add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:

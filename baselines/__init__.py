@@ -25,6 +25,7 @@ METHODS = {
     "mdenas-supernet": "baselines.mdenas_supernet:MdenasSupernet",
     "lpt": "baselines.lpt:Lpt",
     "task-similarity": "baselines.fisher:TaskSimilarity",
+    "transfer": "baselines.transfer:Transfer",
     "metad2a": "baselines.metad2a:MetaD2A",
     "metad2a-short": "baselines.metad2a:MetaD2AShort",
     "metad2a-trained": "baselines.metad2a:MetaD2ATrained",

@@ -79,6 +79,7 @@ class Naswot(Method):
     name: ClassVar[str] = "naswot"
     title: ClassVar[str] = "NASWOT"
     source: ClassVar[str] = "Mellor et al., ICML 2021"
+    needs_scores: ClassVar[bool] = True
     follow_best: ClassVar[bool] = False
 
     samples: int = 100

@@ -29,7 +29,9 @@ def budget(text: str) -> Budget:
             f"takes epochs, evaluations, minutes or hours, such as 6000epochs, not {text!r}"
         )
     name, scale = UNITS[(match[2] or "epochs").rstrip("s")]
-    return Budget(**{name: int(number) if name == "evaluations" else number * scale})
+    if name == "evaluations":
+        return Budget(evaluations=int(number))
+    return Budget(epochs=number) if name == "epochs" else Budget(seconds=number * scale)
 
 
 @dataclass(frozen=True, kw_only=True)

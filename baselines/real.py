@@ -286,15 +286,16 @@ class ImageProblem(Problem):
     def _path(self, folder: Path, network: Network) -> Path:
         return folder / f"{identity_key(self.identity | {'images_of': folder.name} | vars(network))}.json"
 
+    @property
+    def scores_networks(self) -> bool:
+        return self.space.name == "nasbench201"  # `baselines.naswot` knows the ReLUs of its networks
+
     def training_free(self, archs: list[Any]) -> list[float]:
         """NASWOT's scores for `BATCH` training images, not augmented.
 
         Raises:
             BudgetSpent: of seconds.
-            UserError: of networks of another space.
         """
-        if self.space.name != "nasbench201":
-            raise UserError(f"NASWOT scores networks of nasbench201 here, not of {self.space.name}.")
         return [self._score(self.space.to_text(arch)) for arch in archs]
 
     def _score(self, text: str) -> float:

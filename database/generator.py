@@ -15,8 +15,7 @@ from meta_train.models import find_checkpoint, load_model, supernet_sizes
 from meta_train.options import BuildOptions
 from meta_train.predictor_objective import to_percent
 from meta_train.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
-from predictor.ensemble import PredictorEnsemble
-from predictor.model import PredictorModel
+from predictor.ensemble import Predictor
 from predictor.score import encode_architectures
 
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
@@ -68,11 +67,7 @@ def build(options: BuildOptions) -> None:
 
 
 def _encode_task(
-    predictor: PredictorModel | PredictorEnsemble,
-    features: Features,
-    classes: torch.Tensor,
-    options: BuildOptions,
-    rng: torch.Generator,
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
 ) -> torch.Tensor:
     classes = classes.to(features.counts.device).expand(options.num_draws, -1)
     return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])

@@ -12,6 +12,7 @@ from typing import Any
 
 import search_spaces
 from database.items import Item
+from engine.cli import is_out_of_memory
 from engine.errors import UserError
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb, random_generator
@@ -73,9 +74,8 @@ def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[t
 
 
 def _explain(error: Exception) -> None:
-    """Raise the error that a user can hint, where memory is what was missing."""
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+    """Raise the error that a user can solve, where memory is what was missing."""
+    if is_out_of_memory(error):
         raise UserError(f"A worker ran out of memory. {FEWER}") from error
 
 

@@ -23,10 +23,9 @@ PRODUCTS = ("*.pt", "result.json")  # of a run in its folder
 
 
 def evaluate(options: EvaluationOptions) -> str:
-    """Fine-tune a subnet with the supernet's weights; files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
+    """Fine-tune a subnet with the supernet's weights and return a report.
 
-    Returns:
-        The report's text.
+    Files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
 
     Raises:
         UserError: the architecture, supernet or images are missing, or an earlier run is in the way.

@@ -2,6 +2,7 @@
 sections 3 and 4.2), and report."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
 from meta_test.ranking import measure_latency, rank, rank_universally
 from meta_test.report import Ranking
 from meta_test.session import Session
+from meta_train.options import Kind
 from predictor.universal import PREDICTS, SHIPPED
 
 EXPLANATION = (
@@ -34,13 +36,15 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    universal = options.ranking == UNIVERSAL
-    kinds = () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
+    universal, runs = options.ranking == UNIVERSAL, options.runs
+    kinds: Sequence[Kind] = (
+        () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
+    )
     session = Session(options, kinds)
     if universal:
         session.sources["ranking"] = display_path(SHIPPED)
     one_run = rank_universally if universal else generate_and_rank
-    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")

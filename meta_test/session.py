@@ -1,5 +1,6 @@
 """What a meta-test loads: the search space, the dataset's features and the checkpoints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from meta_test.limits import Limits
 from meta_test.options import SearchOptions
 from meta_train.checkpoints import Checkpoint
 from meta_train.models import find_checkpoint, load_model, supernet_sizes
+from meta_train.options import Kind
 from search_spaces.base import SearchSpace
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
@@ -66,7 +68,7 @@ def _official_files(name: str, data_path: str) -> bool:
 class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
-    def __init__(self, options: SearchOptions, kinds: tuple[str, ...]):
+    def __init__(self, options: SearchOptions, kinds: Sequence[Kind]):
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = search_spaces.get(options.search_space)
@@ -85,13 +87,13 @@ class Session:
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
         if options.image_folder:
             check_images(features, options.image_folder)
-        for kind, checkpoint in self.checkpoints.items():
-            check_extractor(features, checkpoint.extractor, self.models[kind].config.feature_dim, kind)
+        for name, checkpoint in self.checkpoints.items():
+            check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)
         self.sources["features"] = features.source
         self.features: Features = features.to(options.device)
         self.limits = Limits(options, self.space, self.features.num_classes)
 
-    def _load(self, kind: str) -> None:
+    def _load(self, kind: Kind) -> None:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         epoch = options.load_epoch if kind == self.epoch_of else None

@@ -167,9 +167,17 @@ class SearchSpace(ABC):
         """
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
-    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
-        """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""
+    def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
+        """Benchmark accuracy (%) of every architecture, by text, where a benchmark knows `dataset` after `epochs`."""
         return None
+
+    def fold(self, number: int) -> set[str]:
+        """A fifth (0 to 4) of the architectures, by text, without a partner of equal function in another fifth.
+
+        Raises:
+            UserError: the space cannot be listed.
+        """
+        raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
 
     def genes(self, arch: Any) -> list[int]:
         """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.

@@ -98,11 +98,20 @@ class NASBench201(SearchSpace):
 
         return TrainingEvaluator(self, options)
 
-    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
-        known = self.table["test_200"] | (nasbench360() if dataset in NASBENCH360_NAMES else {})
+    def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
+        """Test accuracy after 200 epochs, or validation accuracy after 12; see the base class."""
+        known = self.table.get({200: "test_200", 12: "valid_12"}.get(epochs, ""), {})
+        if epochs == 200 and dataset in NASBENCH360_NAMES:
+            known = nasbench360()
         if dataset not in known:
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
+
+    def fold(self, number: int) -> set[str]:
+        from search_spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
+
+        chosen = torch.isin(equivalence_classes(), parts_of_cells(NUM_CLASSES, 5)[number])
+        return {self.architectures[row] for row in chosen.nonzero()[:, 0].tolist()}
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
         """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
