@@ -17,7 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.cost import REAL
 from baselines.options import CompareOptions
+from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
@@ -32,7 +34,7 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
-    "compare": (CompareOptions,),
+    "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
@@ -57,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
         ("comparing search methods", CompareOptions),
+        ("comparing search methods", RealOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -152,12 +155,22 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    from baselines.compare import compare
     from engine.runs import choose_device
 
-    options = fill(CompareOptions, args, device=choose_device(args.gpu))
-    if options.data_name is None:
+    if getattr(args, "data_name", ALL) == ALL:
         raise UserError("--data-name is missing: --model compare needs a dataset.")
+    real = getattr(args, "form", CompareOptions.form) == REAL
+    options = fill(RealOptions if real else CompareOptions, args, device=choose_device(args.gpu))
+    if real:
+        from baselines.real_compare import compare_real
+
+        compare_real(options)
+        return
+    from baselines.compare import compare
+
+    for name in option_fields(RealOptions):
+        if hasattr(args, name) and name not in option_fields(CompareOptions):
+            raise UserError(f"{flag(name)} does nothing with --form table: leave it out, or add --form real.")
     compare(options)
 
 
