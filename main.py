@@ -23,7 +23,7 @@ from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from meta_test.options import ALL, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -175,6 +175,7 @@ def run_compare(args: argparse.Namespace) -> None:
 
 
 def run_search(args: argparse.Namespace) -> None:
+    import search_spaces
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
     from meta_test.search import search
@@ -182,6 +183,9 @@ def run_search(args: argparse.Namespace) -> None:
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
+    elif search_spaces.get(options.search_space).ranks_when_generating:
+        of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
+        options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

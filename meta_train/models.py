@@ -29,6 +29,11 @@ def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path
     return Path(save_path) / space.results_folder / kind
 
 
+def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
+    """Whether the user has checkpoints of a model of his own."""
+    return any((results_folder(kind, space, save_path) / "model").glob("ckpt_*.pt"))
+
+
 def find_checkpoint(
     kind: Kind, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
 ) -> Path:
