@@ -23,6 +23,7 @@ FLOORS = (
     "networks",
     "evaluation",
     "meta_test",
+    "evidence",
 )
 
 
