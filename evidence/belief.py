@@ -49,11 +49,13 @@ class Observation:
         cell: number of its class of equal cells.
         fidelity: 0 .. F - 1; the last is what is wanted.
         value: accuracy (%) or score, higher is better.
+        variance: of its noise, as far as it is known beforehand: an accuracy is measured on so many images.
     """
 
     cell: int
     fidelity: int
     value: float
+    variance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ class Scale:
     width: float
 
     @classmethod
-    def of(cls, values: torch.Tensor) -> "Scale":
+    def of(cls, values: torch.Tensor, variance: torch.Tensor) -> "Scale":
+        """That of values (n,) with known noise (n,): half of them lie within a width of the best, or noise does."""
         top = float(values.max())
-        return cls(top, max(top - float(values.median()), 1e-3 * max(1.0, abs(top))))
+        least = max(2 * float(variance.max()) ** 0.5, 1e-3 * max(1.0, abs(top)))
+        return cls(top, max(top - float(values.median()), least))
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         return -torch.log1p((self.top - values).clamp_min(0) / self.width)
+
+    def slope(self, values: torch.Tensor) -> torch.Tensor:
+        """How much the process's values grow with these."""
+        return 1 / (self.width + (self.top - values).clamp_min(0))
 
     def back(self, warped: torch.Tensor) -> torch.Tensor:
         """Values above the best so far go on along the slope that the scale has there."""
@@ -144,7 +152,7 @@ class Belief:
         covariance = self._quality(kernels, h) + h["scale"].square() * same * difference[self.fidelity] * apart
         covariance = relations[:, None] * relations * covariance + OFFSET * same
         residual = self.warped - relations * h["scale"] * self.prior[self.observed]
-        diagonal = h["scale"].square() * noise + JITTER
+        diagonal = h["scale"].square() * noise + self.known + JITTER
         return torch.linalg.cholesky(covariance + torch.diag(diagonal)), residual, relations
 
     def learn(self, evidence: Sequence[Observation], refit: bool = True) -> None:
@@ -152,9 +160,13 @@ class Belief:
         self.observed = torch.tensor([o.cell for o in evidence])
         self.fidelity = torch.tensor([o.fidelity for o in evidence])
         values = torch.tensor([o.value for o in evidence], dtype=FLOAT)
-        self.scales = {f: Scale.of(values[self.fidelity == f]) for f in self.fidelity.unique().tolist()}
+        variance = torch.tensor([o.variance for o in evidence], dtype=FLOAT)
+        of_rows = {f: self.fidelity == f for f in self.fidelity.unique().tolist()}
+        self.scales = {f: Scale.of(values[rows], variance[rows]) for f, rows in of_rows.items()}
         scaled = [self.scales[f](values[i]) for i, f in enumerate(self.fidelity.tolist())]
         self.warped = torch.stack(scaled)
+        slopes = torch.stack([self.scales[f].slope(values[i]) for i, f in enumerate(self.fidelity.tolist())])
+        self.known = variance * slopes.square()
         kernels = self._kernels(self.observed, self.observed)
         if refit:
             self.logarithms = self._fitted(kernels)

@@ -35,9 +35,9 @@ def amount_text(amount: float, budget: Budget) -> str:
 
 def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
     """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
-    learn(search.belief, search.state.evidence())
+    learn(search.belief, search.evidence())
     allowed, quality = search.allowed, search.belief.quality()
-    mean, low, high = search.belief.accuracy(fidelity)
+    mean, low, high = (x.clamp(0, 100) for x in search.belief.accuracy(fidelity))
     best = search.belief.best_probability(allowed, random_generator(search.options.seed))
     rows: list[dict[str, Any]] = []
     for number, cell in enumerate(allowed[quality[allowed].argsort(descending=True, stable=True)].tolist(), 1):

@@ -19,7 +19,7 @@ from engine.messages import log
 from engine.runs import keep_freed_memory, provenance, random_generator
 from engine.training_run import TrainingRun
 from evidence import report
-from evidence.belief import Belief
+from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions
 from evidence.plan import FREE, FULL, LONG, SHORT, Rung, epoch_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
@@ -165,7 +165,7 @@ class BudgetSearch:
     def choose(self, rung: Rung) -> int | None:
         """The cell to train next, None where there is none left."""
         here = {trial.cell for trial in self.state.trials if trial.fidelity == rung.fidelity}
-        evidence = self.state.evidence()
+        evidence = self.evidence()
         for lower in range(rung.fidelity - 1, FREE, -1):
             survivors = [t.cell for t in self.state.of_rung(lower, DONE) if t.cell not in here]
             if survivors:
@@ -249,6 +249,10 @@ class BudgetSearch:
             f"{best.mean:.2f} % [{best.low:.2f}, {best.high:.2f}] {best.trial.arch}; {left} left"
         )
 
+    def evidence(self) -> list[Observation]:
+        """All that the belief learns from."""
+        return self.state.evidence(len(self.data.valid))
+
     def best(self) -> Best:
         """The best of the longest trainings so far, by all evidence.
 
@@ -258,10 +262,10 @@ class BudgetSearch:
         done = self.state.of_rung(self.state.highest, DONE)
         if not done:
             raise UserError(f"No training came to its end: {self.failure()} {self.folder} keeps what there is.")
-        learn(self.belief, self.state.evidence())
+        learn(self.belief, self.evidence())
         quality = self.belief.quality()
         trial = max(done, key=lambda t: quality[t.cell].item())
-        mean, low, high = (float(x[trial.cell]) for x in self.belief.accuracy(trial.fidelity))
+        mean, low, high = (float(x[trial.cell].clamp(0, 100)) for x in self.belief.accuracy(trial.fidelity))
         return Best(trial, mean, low, high)
 
     def failure(self) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from engine.runs import random_generator
 from evidence.trials import Trial
 from images.pixels import ImageData, LabelledImages
-from engine.runs import random_generator
 from networks.trained import TrainedNetwork
 from search_spaces.base import SearchSpace
 from training.accuracy import accuracy

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evidence.belief import Observation
-from evidence.plan import FREE, FULL
 from engine.files import write_json
 from engine.schema import CLOSED, Facts, Integer, Number, Text, check, read_json
+from evidence.belief import Observation
+from evidence.plan import FREE, FULL
 
 STATE, FORMAT = "state.json", "metad2a-budget-1"
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
@@ -124,11 +124,15 @@ class State:
         wanted = status or (RUNNING, DONE, STOPPED)
         return [trial for trial in self.trials if trial.fidelity == fidelity and trial.status in wanted]
 
-    def evidence(self) -> list[Observation]:
-        """All that the belief learns from."""
+    def evidence(self, judged: int) -> list[Observation]:
+        """All that the belief learns from.
+
+        Args:
+            judged: images of the validation part.
+        """
         free = [Observation(cell, FREE, value) for cell, value in self.scores.items()]
         return free + [
-            Observation(t.cell, t.fidelity, t.accuracy)
+            Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged))
             for t in self.trials
             if t.status == DONE and t.accuracy is not None
         ]
@@ -137,3 +141,9 @@ class State:
     def highest(self) -> int:
         """The highest rung that a training of has been done, `FREE` for none."""
         return max((fidelity for fidelity in range(FULL + 1) if self.of_rung(fidelity, DONE)), default=FREE)
+
+
+def sampling_variance(percent: float, count: int) -> float:
+    """Of an accuracy (%) that was measured on so many images, points^2; one right and one wrong one are added."""
+    share = (percent / 100 * count + 1) / (count + 2)
+    return 1e4 * share * (1 - share) / count
