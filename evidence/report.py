@@ -102,7 +102,7 @@ def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
 
 def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
     """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
-    source, target = search.network_file(trial), search.folder / "network.pt"
+    source, target = search.lesson.network(trial), search.folder / "network.pt"
     if not source.is_file():
         return None
     found = TrainedNetwork.read(source)

@@ -5,7 +5,6 @@ the test part (`x-test`) is looked at once, for the last figure of the network t
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions
 from evidence.plan import FREE, FULL, LONG, SHORT, Rung, epoch_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
-from evidence.training import Lesson, batch_of, train_trial, trained
+from evidence.training import Lesson, batch_of, train_trial
 from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
 from images.pixels import load_image_data
 from meta_test.limits import Limits
@@ -80,7 +79,6 @@ class BudgetSearch:
         parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
         self.folder = parent / f"budget-{how.budget.text}-{identity_key(self.identity)}"
         self.training = TrainingRun(self.folder, PRODUCTS, how.resume, how.overwrite, may_begin=True)
-        self.lesson = Lesson(self.space, self.data, self.identity, options.device)
         self.belief = Belief(published_features(), load_universal().of_classes()[0], FIDELITIES)
         self.state = State(self.folder)
         self.clock = time.monotonic()
@@ -93,6 +91,8 @@ class BudgetSearch:
         """
         with self.training:
             self.training.begin(self.identity, provenance(self.options.seed, images=self.data.origin))
+            about = (self.space, self.data, self.identity, self.training.history)
+            self.lesson = Lesson(*about, self.folder / "trials", self.options.device)
             self.state.restore()
             self.clock = time.monotonic()
             self.plan = self.planned()
@@ -141,7 +141,9 @@ class BudgetSearch:
         return trial.images / len(self.data.train) * (trial.side / self.data.train.side) ** 2
 
     def drift(self, side: int) -> float:
-        """How much slower trainings with images of this side were than the first measurement said."""
+        """How much more trainings with images of this side have cost than the plan says."""
+        if not self.budget.timed:
+            return 1.0
         known = [t for t in self.state.trials if t.status == DONE and t.side == side]
         expected = sum(t.cost * self.epoch_cost(t.arch) for t in known)
         return sum(t.seconds for t in known) / expected if expected else 1.0
@@ -154,13 +156,13 @@ class BudgetSearch:
     def goes_on(self, rung: Rung) -> bool:
         """Whether another training of a rung is to begin."""
         begun = self.state.of_rung(rung.fidelity, RUNNING, DONE, STOPPED, FAILED)
-        if not self.budget.timed:
-            return len(begun) < rung.count
-        if rung.fidelity == FULL and not self.state.of_rung(FULL):
+        if rung.fidelity == FULL and not begun:
             return True
+        if not self.budget.timed and len(begun) >= rung.count:
+            return False
         reserved = sum(later.cost * later.count for later in self.plan.values() if later.fidelity > rung.fidelity)
-        at_once = max(1, self.how.num_workers)
-        return self.left() - reserved / at_once >= rung.cost * self.drift(rung.side)
+        at_once = max(1, self.how.num_workers) if self.budget.timed else 1
+        return self.left() - reserved / at_once >= rung.cost * self.drift(rung.side) - 1e-9
 
     def choose(self, rung: Rung) -> int | None:
         """The cell to train next, None where there is none left."""
@@ -191,6 +193,11 @@ class BudgetSearch:
 
     def round(self, rung: Rung) -> None:
         """All trainings of a rung, those first that an earlier command has left unfinished."""
+        if self.how.num_workers:
+            from evidence.workers import train_together  # Ray takes seconds to import
+
+            train_together(self, rung)
+            return
         for trial in self.state.of_rung(rung.fidelity, RUNNING):
             self.train_here(trial)
         while (trial := self.next_trial(rung)) is not None:
@@ -198,46 +205,42 @@ class BudgetSearch:
 
     def train_here(self, trial: Trial) -> None:
         """Train in this process."""
-        checkpoint = self.checkpoint(trial)
-        try:
-            found = train_trial(self.lesson, trial, checkpoint, self.reporter(trial))
-        except UserError as error:
-            self.state.change(trial.number, status=FAILED, message=str(error))
-            log.info(f"training {trial.number + 1} failed: {error}")
-            checkpoint.unlink(missing_ok=True)
-            return
-        self.finish(trial.number, found["accuracy"], found["network"])
-
-    def reporter(self, trial: Trial) -> Callable[[int, float, float | None], None]:
-        """What notes each epoch of a training."""
-
-        def note(epoch: int, loss: float, _: float | None) -> None:
-            now = self.state.trials[trial.number]
-            seconds = now.seconds + self.tick()
-            losses = [*now.losses[: epoch - 1], loss]
-            self.state.change(trial.number, losses=losses, seconds=seconds, cost=epoch * self.share(trial))
-
         self.tick()
-        return note
 
-    def checkpoint(self, trial: Trial) -> Path:
-        """The file of a training's last epoch, while it is going on."""
-        return self.folder / "trials" / f"{trial.number}.ckpt.pt"
+        def report(epoch: int, loss: float, found: float | None) -> None:
+            self.note(trial, epoch, loss, found, self.state.trials[trial.number].seconds + self.tick())
 
-    def network_file(self, trial: Trial) -> Path:
-        """The file of a trained network."""
-        return self.folder / "trials" / f"{trial.number}.pt"
+        try:
+            found = train_trial(self.lesson, trial, report)
+        except UserError as error:
+            self.fail(trial, str(error))
+            return
+        self.finish(trial, found, self.state.trials[trial.number].seconds + self.tick())
 
-    def finish(self, number: int, accuracy: float, network: torch.nn.Module) -> None:
-        """Keep what a training has found, and say how the search stands."""
-        seconds = self.state.trials[number].seconds + self.tick()
-        trial = self.state.trials[number]
-        if trial.side == self.space.image_size:
-            done = replace(trial, accuracy=accuracy)
-            trained(self.lesson, done, network, self.training.history).save(self.network_file(trial))
-        self.state.change(number, status=DONE, accuracy=accuracy, seconds=seconds)
-        self.checkpoint(trial).unlink(missing_ok=True)
-        self.progress(self.state.trials[number])
+    def note(self, trial: Trial, epoch: int, loss: float, found: float | None, seconds: float) -> None:
+        """Keep what an epoch of a training has brought."""
+        now, at = self.state.trials[trial.number], epoch - 1
+        losses, accuracies = [*now.losses[:at], loss], [*now.accuracies[:at], *([] if found is None else [found])]
+        cost = epoch * self.share(trial)
+        self.state.change(trial.number, losses=losses, accuracies=accuracies, seconds=seconds, cost=cost)
+
+    def fail(self, trial: Trial, message: str) -> None:
+        """Note that a training cannot be done; the search goes on without it."""
+        self.state.change(trial.number, status=FAILED, message=message)
+        self.lesson.checkpoint(trial).unlink(missing_ok=True)
+        log.info(f"training {trial.number + 1} failed: {message}")
+
+    def finish(self, trial: Trial, found: float, seconds: float) -> None:
+        """Note the validation accuracy of a training, and say how the search stands."""
+        trial = self.state.change(trial.number, status=DONE, accuracy=found, seconds=seconds)
+        self.lesson.checkpoint(trial).unlink(missing_ok=True)
+        self.progress(trial)
+
+    def stop(self, trial: Trial) -> None:
+        """Note that a training was stopped early."""
+        trial = self.state.change(trial.number, status=STOPPED)
+        self.lesson.checkpoint(trial).unlink(missing_ok=True)
+        log.info(f"training {trial.number + 1} was stopped after {len(trial.losses)} of {trial.epochs} epochs")
 
     def progress(self, trial: Trial) -> None:
         """Say how a training ended and how the search stands."""

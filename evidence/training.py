@@ -1,8 +1,7 @@
 """One training of a search: on a part of the training images, judged by the validation part alone."""
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,29 @@ Report = Callable[[int, float, float | None], None]  # epoch, its loss, accuracy
 
 @dataclass(frozen=True)
 class Lesson:
-    """What every training of a search needs: space, images and identity."""
+    """What every training of a search needs.
+
+    Attributes:
+        space, data: the search space and the images.
+        identity, history: of the search, for checkpoints and networks.
+        folder: of checkpoints and networks; on a cluster all machines have it.
+        device: of the process that trains.
+    """
 
     space: SearchSpace
     data: ImageData
     identity: dict[str, Any]
+    history: dict[str, Any]
+    folder: Path
     device: torch.device
+
+    def checkpoint(self, trial: Trial) -> Path:
+        """The file of a training's last epoch, while it is going on."""
+        return self.folder / f"{trial.number}.ckpt.pt"
+
+    def network(self, trial: Trial) -> Path:
+        """The file of a trained network."""
+        return self.folder / f"{trial.number}.pt"
 
 
 def batch_of(images: int, epochs: int) -> int:
@@ -70,41 +86,40 @@ def _shrunk(images: LabelledImages, side: int) -> LabelledImages:
     return LabelledImages(small, images.labels)
 
 
-def train_trial(lesson: Lesson, trial: Trial, checkpoint: Path, report: Report, each: bool = False) -> dict[str, Any]:
-    """Train, from the checkpoint where a killed process left one.
+def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False) -> float:
+    """Train, from the checkpoint where a killed process left one; write the network if its images have full size.
 
     Args:
         report: called after every epoch.
         each: have it told the accuracy after every epoch, for early stopping.
 
     Returns:
-        `accuracy` on the validation part (%), `seconds` of this call, and the `network`.
+        The accuracy on the validation part (%).
 
     Raises:
-        UserError: the loss is not finite.
+        UserError: the loss is not finite, or a file cannot be written.
     """
-    start = time.perf_counter()
     data = reduced(lesson.data, trial.side, trial.images)
     torch.manual_seed(SEED)
     network = lesson.space.network(lesson.space.from_text(trial.arch), len(data.class_names)).to(lesson.device)
     identity = lesson.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
-    run = Run(network, protocol_of(trial, data.name), identity, SEED, checkpoint)
+    run = Run(network, protocol_of(trial, data.name), identity, SEED, lesson.checkpoint(trial))
     run.restore()
 
     def valid() -> float:
         return accuracy(run.network, normalized(data.valid, data, run.device))
 
     train_epochs(run, data, lambda loss: report(run.epoch, loss, valid() if each else None))
-    return {"accuracy": valid(), "seconds": time.perf_counter() - start, "network": run.network}
+    found = valid()
+    if trial.side == lesson.space.image_size:
+        trained(lesson, trial, run.network, found).save(lesson.network(trial))
+    return found
 
 
-def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, history: dict[str, Any]) -> TrainedNetwork:
-    """The network with all that belongs to it, to be saved."""
+def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float) -> TrainedNetwork:
+    """The network with all that belongs to it, and its validation accuracy (%)."""
     data = lesson.data
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    found = {"x-valid": trial.accuracy} if trial.accuracy is not None else {}
-    protocol = protocol_of(trial, data.name).__dict__
-    identity = lesson.identity | {"architecture": trial.arch, "protocol": protocol}
-    return TrainedNetwork(
-        lesson.space.name, trial.arch, data.class_names, data.mean, data.std, state, identity, SEED, found, history
-    )
+    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data.name))}
+    about = (lesson.space.name, trial.arch, data.class_names, data.mean, data.std)
+    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": found}, lesson.history)

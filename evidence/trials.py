@@ -26,6 +26,7 @@ class Trial:
         status: running, done, stopped early (by the scheduler) or failed.
         accuracy: on the validation part (%), None until it is done.
         losses: mean training loss of each epoch.
+        accuracies: on the validation part after each epoch (%), where the scheduler asks for them.
         seconds: that it has taken.
         cost: epochs of all training images that it has taken.
         message: why it failed.
@@ -44,6 +45,7 @@ class Trial:
     status: Text = RUNNING
     accuracy: Number | None = None
     losses: list[Number] = field(default_factory=list)
+    accuracies: list[Number] = field(default_factory=list)
     seconds: Number = 0.0
     cost: Number = 0.0
     message: Text = ""
@@ -130,11 +132,25 @@ class State:
         Args:
             judged: images of the validation part.
         """
-        free = [Observation(cell, FREE, value) for cell, value in self.scores.items()]
-        return free + [
-            Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged))
-            for t in self.trials
-            if t.status == DONE and t.accuracy is not None
+        found = [Observation(cell, FREE, value) for cell, value in self.scores.items()]
+        for t in self.trials:
+            if t.status == DONE and t.accuracy is not None:
+                found.append(Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged)))
+            elif t.status == STOPPED and (gains := self.gains(t)):
+                mean, value = sum(gains) / len(gains), t.accuracies[-1]
+                spread = sum((gain - mean) ** 2 for gain in gains) / len(gains)
+                value = min(100.0, value + mean)
+                found.append(Observation(t.cell, t.fidelity, value, spread + sampling_variance(value, judged)))
+        return found
+
+    def gains(self, stopped: Trial) -> list[float]:
+        """What the finished trainings of its rung have gained (points) after the share where this one was stopped."""
+        share = len(stopped.accuracies) / stopped.epochs
+        curves = [t for t in self.of_rung(stopped.fidelity, DONE) if t.accuracy is not None and t.accuracies]
+        return [
+            t.accuracy - t.accuracies[max(1, round(share * len(t.accuracies))) - 1]
+            for t in curves
+            if stopped.accuracies
         ]
 
     @property
