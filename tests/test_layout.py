@@ -25,6 +25,7 @@ FLOORS = (
     "evaluation",
     "meta_test",
     "baselines",
+    "evidence",
 )
 
 
