@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from engine.files import atomic_write, write_json, write_text
 from engine.statistics import interval
-from search_spaces.base import SearchSpace
+from search_spaces.base import DEVICE_LATENCY, SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
 
@@ -73,7 +73,12 @@ LABELS = {
 
 
 # A cost's column in the CSV, its heading and digits in the table.
-COSTS = {"flops": ("mflops", "MFLOPs", 1), "params": ("mparams", "Mparams", 3), "latency": ("latency_ms", "ms", 2)}
+COSTS = {
+    "flops": ("mflops", "MFLOPs", 1),
+    "params": ("mparams", "Mparams", 3),
+    "latency": ("latency_ms", "ms", 2),
+    DEVICE_LATENCY: ("device_latency_ms", "dev. ms", 2),
+}
 
 
 def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:

@@ -50,6 +50,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
     if universal:
         print(EXPLANATION)
+    if options.device_latency:
+        print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
