@@ -60,5 +60,5 @@ def search(options: SearchOptions) -> list[Ranking]:
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
-    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
     return rankings

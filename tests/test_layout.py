@@ -16,6 +16,7 @@ FLOORS = (
     "set_encoder",
     "graphs",
     "search_spaces",
+    "pages",
     "generator",
     "predictor",
     "meta_train",
