@@ -24,6 +24,7 @@ FLOORS = (
     "networks",
     "evaluation",
     "meta_test",
+    "evidence",
     "baselines",
 )
 
