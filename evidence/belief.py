@@ -221,7 +221,7 @@ class Belief:
         deviation = (variance + variance[best] - 2 * shared).clamp_min(1e-12).sqrt()
         z = (mean - mean[best]) / deviation
         normal = torch.distributions.Normal(0.0, 1.0)
-        return deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())
+        return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
 
     def accuracy(self, fidelity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Posterior mean of the values (K,) at an observed fidelity, without noise, and the ends of its 95 % interval."""

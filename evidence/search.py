@@ -145,6 +145,7 @@ class BudgetSearch:
         if not self.budget.timed:
             return 1.0
         known = [t for t in self.state.trials if t.status == DONE and t.side == side]
+        known = known or [t for t in self.state.trials if t.status == DONE]
         expected = sum(t.cost * self.epoch_cost(t.arch) for t in known)
         return sum(t.seconds for t in known) / expected if expected else 1.0
 
@@ -185,8 +186,9 @@ class BudgetSearch:
         if not self.goes_on(rung) or (cell := self.choose(rung)) is None:
             return None
         arch = self.cells[cell]
-        if rung.fidelity == FULL and self.budget.timed:
-            rung = replace(rung, cost=min(rung.cost, MARGIN * self.left()) / self.drift(rung.side))
+        if self.budget.timed and rung.fidelity > SHORT:  # short ones are all as long as the first
+            most = MARGIN * self.left() if rung.fidelity == FULL else rung.cost
+            rung = replace(rung, cost=min(rung.cost, most) / self.drift(rung.side))
         epochs = rung.epochs(self.epoch_cost(arch))
         values = {"arch": arch, "cell": cell, "fidelity": rung.fidelity, "epochs": epochs}
         return self.state.begin(batch=batch_of(rung.images, epochs), side=rung.side, images=rung.images, **values)

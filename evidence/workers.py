@@ -75,6 +75,7 @@ def train_together(search: "BudgetSearch", rung: Rung) -> None:
             resources_per_trial={"cpu": 1, "gpu": share},
             max_failures=MAX_FAILURES,
             raise_on_failed_trial=False,
+            reuse_actors=True,
             verbose=0,
         )
     search.tick()
