@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from baselines.base import Method, Problem
+from engine.errors import UserError
 from images.features import find_features
 
 SHOWN = 30  # choices that are handed back
@@ -59,6 +60,11 @@ class MetaD2AShort(MetaD2ATrained):
 
     name: ClassVar[str] = "metad2a-short"
     title: ClassVar[str] = "MetaD2A, its first 30 trained briefly"
+
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        if len(problem.fidelities) < 2:
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         for arch in self.ranking(problem)[: self.first]:
