@@ -84,16 +84,26 @@ def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = Fals
         Markup("<title>{}</title>").format(f"{y_label} against {x_label}"),
     ]
     for value in y.ticks():
-        parts.append(f'<line class="grid" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+        )
         parts.append(f'<text x="{LEFT - 6:.0f}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>')
     for value in x.ticks():
-        parts.append(f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP:.0f}" y2="{HEIGHT - BOTTOM:.0f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP:.0f}" y2="{HEIGHT - BOTTOM:.0f}"/>'
+        )
         parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16:.0f}" text-anchor="middle">{value:.6g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(f"{middle:.0f}", f"{HEIGHT - 8:.0f}", x_label))
+    parts.append(
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            f"{middle:.0f}", f"{HEIGHT - 8:.0f}", x_label
+        )
+    )
     across = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
-        Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>').format(f"{across:.0f}", y_label)
+        Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
+            f"{across:.0f}", y_label
+        )
     )
     parts += [_drawn(one, number % 6, x, y) for number, one in enumerate(finite) if one.points]
     legend = [

@@ -63,7 +63,7 @@ class Section:
     thumbnails: Sequence[Thumbnails] = ()
     table: Table | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    html: Markup = Markup("")
+    html: str = ""  # Markup, or nothing
 
     def __bool__(self) -> bool:
         parts = (self.text, self.warnings, self.figures, self.thumbnails, self.table, self.facts, self.html)
@@ -73,7 +73,11 @@ class Section:
 def render(title: str, lead: str, sections: Sequence[Section]) -> str:
     """The page as text; sections with nothing in them are left out."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2").render(title=title, lead=lead, sections=[s for s in sections if s])
 
