@@ -17,12 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.cost import REAL
 from baselines.options import CompareOptions
+from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
 from evidence.options import BudgetOptions
-from meta_test.options import ALL, OF_PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -33,7 +35,7 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
-    "compare": (CompareOptions,),
+    "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
@@ -60,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
         ("comparing search methods", CompareOptions),
+        ("comparing search methods", RealOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -127,9 +130,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -155,16 +158,27 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    from baselines.compare import compare
     from engine.runs import choose_device
 
-    options = fill(CompareOptions, args, device=choose_device(args.gpu))
-    if options.data_name is None:
+    if getattr(args, "data_name", ALL) == ALL:
         raise UserError("--data-name is missing: --model compare needs a dataset.")
+    real = getattr(args, "form", CompareOptions.form) == REAL
+    options = fill(RealOptions if real else CompareOptions, args, device=choose_device(args.gpu))
+    if real:
+        from baselines.real_compare import compare_real
+
+        compare_real(options)
+        return
+    from baselines.compare import compare
+
+    for name in option_fields(RealOptions):
+        if hasattr(args, name) and name not in option_fields(CompareOptions):
+            raise UserError(f"{flag(name)} does nothing with --form table: leave it out, or add --form real.")
     compare(options)
 
 
 def run_search(args: argparse.Namespace) -> None:
+    import search_spaces
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
     from meta_test.search import search
@@ -172,6 +186,9 @@ def run_search(args: argparse.Namespace) -> None:
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
+    elif search_spaces.get(options.search_space).ranks_when_generating:
+        of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
+        options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
     how = fill(BudgetOptions, args) if args.model == "search" else BudgetOptions()
     if how.budget.amount:
         run_budget(args, options, how)
@@ -179,17 +196,15 @@ def run_search(args: argparse.Namespace) -> None:
     unused = [name for name in option_fields(BudgetOptions) if name != "budget" and hasattr(args, name)]
     if unused and args.model == "search":
         raise UserError(f"{flag(unused[0])} belongs to a search with --budget, for example --budget 30m.")
+    step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
 
         check_formats(getattr(args, "export", None))  # before anything takes time
 
     def one(options: SearchOptions) -> None:
-        if args.model != "predictor":
-            (search if args.model == "search" else test_generator)(options)
-            return
-        first_choice = test_predictor(options)
-        if args.train_arch:
+        first_choice = step(options)
+        if args.train_arch and isinstance(first_choice, str):
             add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:

@@ -16,6 +16,7 @@ class AssistedEvolution(RegularizedEvolution):
     name: ClassVar[str] = "assisted-evolution"
     title: ClassVar[str] = "assisted evolution (AREA)"
     source: ClassVar[str] = "Mellor et al., ICML 2021"
+    needs_scores: ClassVar[bool] = True
 
     drawn: int = 20
 

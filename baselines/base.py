@@ -144,13 +144,22 @@ class Problem(ABC):
         """All architectures that can be measured, where they can be listed."""
         return self.space.all_architectures() if self.space.can_be_listed else None
 
-    def nearest(self, genes: Sequence[int]) -> Any:
-        """The architecture of a space's genes; where not every one can be measured, the nearest that can."""
+    def nearest(self, genes: Sequence[int], fresh: bool = False) -> Any:
+        """The architecture of a space's genes; where not every one can be measured, the nearest that can.
+
+        Args:
+            fresh: of these the nearest that was not measured yet.
+        """
         return self.space.from_genes(genes)
 
     def cost_of(self, arch: Any) -> dict[str, float]:
         """`flops` and `params` in millions."""
         return self.space.cost(arch, self.num_classes)
+
+    @property
+    def scores_networks(self) -> bool:
+        """Whether `training_free` knows a score of each network."""
+        return type(self).training_free is not Problem.training_free
 
     def training_free(self, archs: list[Any]) -> list[float]:
         """NASWOT's score of each network as initialised, minus infinity where it has none; at no epochs.
@@ -240,6 +249,7 @@ class Method(ABC):
         spaces: names of the search spaces that it knows; None for any that has genes.
         forms: of "table" and "real", those that it has.
         follow_best: whether its choice is the best accuracy that it measured; else it calls `Problem.choose`.
+        needs_scores: whether it asks for `Problem.training_free`.
         learned_from: datasets whose accuracies it learned beforehand, on which it is judged in sample.
         changes: what differs from the published protocol, in words.
     """
@@ -250,6 +260,7 @@ class Method(ABC):
     spaces: ClassVar[tuple[str, ...] | None] = None
     forms: ClassVar[tuple[str, ...]] = (TABLE, REAL)
     follow_best: ClassVar[bool] = True
+    needs_scores: ClassVar[bool] = False
     learned_from: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[str] = ""
 
@@ -268,7 +279,7 @@ class Method(ABC):
         """Refuse what the method cannot search.
 
         Raises:
-            UserError: it does not know the space, or does not have the form.
+            UserError: it does not know the space, does not have the form, or needs what the problem lacks.
         """
         space = problem.space
         known = bool(space.gene_choices) if self.spaces is None else space.name in self.spaces
@@ -277,6 +288,8 @@ class Method(ABC):
             raise UserError(f"{self.name} does not know the search space {space.name}: it searches {spaces}.")
         if problem.form not in self.forms:
             raise UserError(f"{self.name} has no {problem.form} form: use --form {self.forms[0]}.")
+        if self.needs_scores and not problem.scores_networks:
+            raise UserError(f"{self.name} needs training-free scores: there are none of {space.name} here.")
 
     def run(self, problem: Problem, seed: int) -> Result:
         """Search a problem with one seed.

@@ -24,9 +24,8 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 class BayesianOptimisation(Method):
     """Expected improvement under a process with a Matern 5/2 kernel on one-hot genes.
 
-    `first` random architectures, then `batch` at a time until `evaluations`, as NASBOWL and BANANAS are run on
-    benchmarks. Where a space cannot be listed, `pool` architectures are looked at each time: half drawn evenly, half
-    mutants of the best.
+    `first` random architectures, then `batch` at a time until `evaluations`. Each time it looks at `pool`
+    architectures, half of them mutants of the ten best, half drawn evenly.
     """
 
     name: ClassVar[str] = "bayesian"
@@ -41,29 +40,23 @@ class BayesianOptimisation(Method):
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         space = problem.space
-        everything = problem.candidates()
         archs = list({space.to_text(arch): arch for arch in problem.sample(self.first, rng)}.values())
         values = problem.evaluate_all(archs)
-        fixed = None if everything is None else one_hot(space, gene_rows(space, everything))
         while len(archs) < self.evaluations:
-            pool = self.look_at(problem, archs, values, rng) if everything is None else everything
             seen = {space.to_text(arch) for arch in archs}
-            features = one_hot(space, gene_rows(space, pool)) if fixed is None else fixed
-            gain = self.gain(one_hot(space, gene_rows(space, archs)), np.array(values), features)
-            new: dict[str, Any] = {}
-            for i in np.argsort(-gain, kind="stable"):
-                text = space.to_text(pool[i])
-                if text not in seen:
-                    new.setdefault(text, pool[i])
-                if len(new) == min(self.batch, self.evaluations - len(archs)):
-                    break
-            if not new:
+            looked_at = {space.to_text(arch): arch for arch in self.look_at(problem, archs, values, rng)}
+            pool = [arch for text, arch in looked_at.items() if text not in seen]
+            if not pool:
                 return
-            values += problem.evaluate_all(list(new.values()))
-            archs += new.values()
+            known, features = (one_hot(space, gene_rows(space, rows)) for rows in (archs, pool))
+            gain = self.gain(known, features, np.array(values))
+            best = np.argsort(-gain, kind="stable")[: min(self.batch, self.evaluations - len(archs))]
+            new = [pool[i] for i in best]
+            values += problem.evaluate_all(new)
+            archs += new
 
-    def gain(self, known: np.ndarray, values: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Expected improvement (n,) of architectures with `features` (n, F), from those `known` (m, F)."""
+    def gain(self, known: np.ndarray, features: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Expected improvement (n,) of architectures with `features` (n, F), from `known` (m, F)."""
         middle = np.median(values)
         target = np.maximum(values, middle - 3 * (np.quantile(values, 0.9) - middle))  # failures say no more than that
         process = fit_process(known, target)
@@ -71,7 +64,7 @@ class BayesianOptimisation(Method):
         return expected_improvement(mean, deviation, float(target.max()))
 
     def look_at(self, problem: Problem, archs: list[Any], values: list[float], rng: np.random.Generator) -> list[Any]:
-        """Candidates of a space that cannot be listed."""
+        """Candidates for the next batch."""
         space = problem.space
         parents = [archs[i] for i in np.argsort(values)[::-1][:10]]
         mutants = [

@@ -103,14 +103,19 @@ def _one_thread() -> None:
 
 
 def _search_anew(dataset: str, options: CompareOptions, name: str, seed: int) -> Result:
-    problem = _problems.get(dataset) or _problems.setdefault(dataset, _problem(options))
+    problem = _problems.get(dataset) or _problems.setdefault(dataset, problem_of(options))
     return search(problem, name, seed)
 
 
 _problems: dict[str, TableProblem] = {}  # of a worker process, which searches one dataset after another
 
 
-def _problem(options: CompareOptions) -> TableProblem:
+def problem_of(options: CompareOptions) -> TableProblem:
+    """The problem that the options describe.
+
+    Raises:
+        UserError: there is no table of the dataset, or the budget is too small for an evaluation.
+    """
     problem = table_problem(options.data_name, options.search_space, options.budget)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
     return problem
@@ -129,13 +134,21 @@ def rows_of(problem: Problem, results: list[Result]) -> list[Row]:
 def table(rows: list[Row], best: float | None) -> str:
     """The comparison as text."""
     head = ("method", "test accuracy %", "evaluations", "epochs", "seconds", "", "most chosen")
-    lines = [head]
+    lines: list[tuple[str, ...]] = [head]
     for row in rows:
         mean, half = interval(row.accuracy)
         arch, count = row.favourite()
         cost = [f"{row.mean_cost(name):.0f}" for name in ("evaluations", "epochs")]
         cost.append(f"{row.mean_cost('seconds'):.1f}")
-        lines.append((row.method.name, f"{mean:.2f} +- {half:.2f}", *cost, row.mark, f"{count}x {arch}"))
+        lines.append(
+            (
+                row.method.name,
+                f"{mean:.2f} +- {half:.2f}" if len(row.accuracy) > 1 else f"{mean:.2f}",
+                *cost,
+                row.mark,
+                f"{count}x {arch}",
+            )
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
     text = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
@@ -165,8 +178,8 @@ def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[s
     methods = {}
     for row in rows:
         method = row.method
-        facts = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
-        methods[method.name] = facts | {
+        about = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
+        methods[method.name] = about | {
             "parameters": asdict(method),
             "runs": [
                 {
@@ -199,7 +212,7 @@ def compare(options: CompareOptions) -> list[Row]:
             small.
     """
     names = options.names
-    problem = _problem(options)
+    problem = problem_of(options)
     names = usable(problem, options)
     rows = rows_of(problem, run_all(problem, names, options))
     print(f"{options.num_seeds} searches of each method on {options.data_name}. {problem.protocol}")

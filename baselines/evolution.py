@@ -43,6 +43,6 @@ class RegularizedEvolution(Method):
         while True:
             drawn = rng.choice(len(living), min(self.tournament, len(living)), replace=False)
             parent, _ = max((living[i] for i in drawn), key=lambda member: member[1])
-            child = problem.nearest(mutate(space.genes(parent), space.gene_choices, rng))
+            child = problem.nearest(mutate(space.genes(parent), space.gene_choices, rng), fresh=True)
             living.append((child, problem.evaluate(child)))
             living.popleft()

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from baselines.base import Method, Problem
+from engine.errors import UserError
+from images.features import shipped_features
 
 SHOWN = 30  # choices that are handed back
 
@@ -81,6 +84,13 @@ class MetaD2APredictor(Method):
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
+        name, options = problem.dataset, problem.search_options
+        own = Path(options.get("data_path", "data")) / f"{name}bylabel.pt"
+        if not own.is_file() and not options.get("image_folder") and shipped_features(name) is None:
+            raise UserError(
+                f"{self.name} looks at the features of {name}, which are not there. Make them with: python "
+                f"process_dataset.py --dataset {name}"
+            )
         self.session(problem)
 
     def session(self, problem: Problem) -> Any:

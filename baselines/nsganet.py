@@ -11,6 +11,7 @@ from baselines.encoding import gene_rows
 from baselines.surrogates import Surrogates
 
 Predict = Callable[[np.ndarray], np.ndarray]
+TRIES = 5  # of a generation at children that are not there yet: a small space may have no more
 
 
 def front(objectives: np.ndarray) -> np.ndarray:
@@ -105,12 +106,14 @@ class NsgaNet(Method):
 
     def evolve(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
         """NSGA-II's last population; its first one has the archive's front in it."""
-        from pymoo.algorithms.moo.nsga2 import NSGA2
+        from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+        from pymoo.core.duplicate import DefaultDuplicateElimination
+        from pymoo.core.mating import Mating
         from pymoo.core.problem import Problem as Objectives
         from pymoo.operators.crossover.pntx import TwoPointCrossover
         from pymoo.operators.mutation.pm import PM
         from pymoo.operators.repair.rounding import RoundingRepair
-        from pymoo.operators.sampling.rnd import IntegerRandomSampling
+        from pymoo.operators.selection.tournament import TournamentSelection
         from pymoo.optimize import minimize
 
         space, choices = problem.space, np.array(problem.space.gene_choices)
@@ -126,13 +129,12 @@ class NsgaNet(Method):
 
         seeded = gene_rows(space, archive.archs)[archive.front()][: self.population]
         others = np.random.default_rng(seed).integers(0, choices, (self.population - len(seeded), len(choices)))
-        algorithm = NSGA2(
-            pop_size=self.population,
-            sampling=np.concatenate([seeded, others]) if len(seeded) else IntegerRandomSampling(),
-            crossover=TwoPointCrossover(prob=0.9),
-            mutation=PM(eta=1.0, vtype=float, repair=RoundingRepair()),
-            eliminate_duplicates=True,
-        )
+        distinct = DefaultDuplicateElimination()
+        operators = TwoPointCrossover(prob=0.9), PM(eta=1.0, vtype=float, repair=RoundingRepair())
+        selection = TournamentSelection(func_comp=binary_tournament)
+        mating = Mating(selection, *operators, eliminate_duplicates=distinct, n_max_iterations=TRIES)
+        first = np.concatenate([seeded, others])
+        algorithm = NSGA2(pop_size=self.population, sampling=first, mating=mating, eliminate_duplicates=distinct)
         found = minimize(Predicted(), algorithm, ("n_gen", self.generations), seed=seed)
         return [problem.nearest(row.tolist()) for row in found.pop.get("X").astype(int)]
 

@@ -90,10 +90,7 @@ def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
 
 
 def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
-    """Merge all shards into the predictor's database, its split by tasks and its task list.
-
-    Returns:
-        The file of the tuples.
+    """Merge all shards into the predictor's database, its split by tasks and its task list; returns the first's file.
 
     Raises:
         UserError: there are no shards, one is damaged or of another kind than the others, or a database is there.

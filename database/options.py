@@ -40,9 +40,7 @@ class ShardOptions:
     seed: int = option(333, "each shard and task has its own, which follow from this one", type=seed_number)
     index: tuple[int, ...] = option((0,), "shards to build: 3, 0,3 or 0-9", type=shard_numbers, default_text="0")
     imgnet: str = option("", "ImageNet: a folder with a sub-folder of images a class, or such folders train and val")
-    class_order: str | None = option(
-        None, "file whose lines start with a sub-folder", default_text="as in the features"
-    )
+    class_order: str | None = option(None, "file: lines start with a sub-folder", default_text="as in the features")
     supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
     num_tasks: int = option(100, "tasks of a shard, or of the generator's database (1710)", type=positive_int)
     num_arch: int = option(1, "architectures measured on each task", type=positive_int)

@@ -186,11 +186,7 @@ def _pickle_globals():
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten.
-
-    Returns:
-        The new name, None when there was nothing.
-    """
+    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten; returns that, or None."""
     if not path.exists():
         return None
     number = 1

@@ -27,7 +27,12 @@ class EvaluationOptions(MirrorOption):
     data_path: str = option("data", "folder of official files")
     save_path: str = option("results", "folder of meta-tests and results")
     image_size: int | None = option(None, "side of the input", type=image_side, default_text="the supernet's")
-    epochs: int = option(150, "passes over the training images", type=positive_int)
+    epochs: int = option(
+        150,
+        "passes over the training images; 0, of the supernet's own classes: calibrate batch norm alone",
+        type=not_negative_int,
+    )
+    num_calibration: int = option(2000, "training images that --epochs 0 calibrates on", type=positive_int)
     batch_size: int = option(96, "images of a step", type=positive_int)
     lr: float = option(0.01, "the first learning rate", type=not_negative_float)
     valid_share: float = option(0.1, "of the training images, to choose the epoch", type=fraction)

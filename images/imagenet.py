@@ -148,9 +148,7 @@ def _images(folder: Path, names: list[str], image_size: int, crop: float, part: 
         )
     source = image_folder("imagenet", folder, names, part)
     numbers = source.select(None, 0)  # refuses empty classes
-    return ImagesByClass(
-        PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist()))
-    )
+    return ImagesByClass(PixelStore(source, image_size, crop), list(numbers.split(source.labels.bincount().tolist())))
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:

@@ -19,6 +19,8 @@ UNIVERSAL, PREDICTOR = "universal", "predictor"
 # What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
 OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
                 "predictor_checkpoint", "hs", "nz")  # fmt: skip
+# The same where the universal ranking is of generated candidates
+OF_SCORING = ("num_draws", "predictor_checkpoint")
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
@@ -33,13 +35,12 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
         "dataset: its <name>bylabel.pt, or shipped cifar10, mnist, imagenet16-120; all: the paper's",
         type=name_type,
     )
-    image_folder: str | None = option(
-        None, "its images, one sub-folder a class, processed first where that is not done"
-    )
+    image_folder: str | None = option(None, "its images, one sub-folder a class, processed first if not done")
     ranking: str | None = option(
         None,
-        "of --model search: universal, all cells of NAS-Bench-201, the same for every dataset; predictor, generated "
-        "candidates by a model that looks at the dataset (default: universal, predictor with an option of its own)",
+        "of --model search: universal, the same for every dataset: all cells of NAS-Bench-201, generated MobileNetV3 "
+        "subnets; predictor, generated candidates by a model that looks at the dataset (default: universal, predictor "
+        "with an option of its own, for MobileNetV3 where one was trained)",
         choices=(UNIVERSAL, PREDICTOR),
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
@@ -99,11 +100,14 @@ def choose_ranking(options: SearchOptions, given: Collection[str]) -> str:
         UserError: they are of the other, or the space has no universal ranking.
     """
     import search_spaces  # and with it PyTorch, which takes seconds
+    from meta_train.models import trained_here
 
-    shipped = search_spaces.get(options.search_space).ranking_shipped
-    others = [name for name in OF_PREDICTOR if name in given]
+    space = search_spaces.get(options.search_space)
+    shipped = space.ranking_shipped
+    others = [name for name in (OF_PREDICTOR if space.can_be_listed else OF_SCORING) if name in given]
     if options.ranking == UNIVERSAL and not shipped:
         raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
     if options.ranking == UNIVERSAL and others:
         raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
-    return options.ranking or (UNIVERSAL if shipped and not others else PREDICTOR)
+    own = not space.can_be_listed and trained_here("predictor", space, options.save_path)
+    return options.ranking or (UNIVERSAL if shipped and not others and not own else PREDICTOR)

@@ -142,9 +142,7 @@ def csv_text(ranking: Ranking) -> str:
     costs = _cost_names(ranking)
     known = ["test_accuracy"] if ranking.known else []
     spread = ["predicted_deviation"] if ranking.deviation else []
-    writer.writerow(
-        ["rank", "predicted_accuracy", *spread, *known, *(COSTS[name][0] for name in costs), "architecture"]
-    )
+    writer.writerow(["rank", "predicted_accuracy", *spread, *known, *(COSTS[c][0] for c in costs), "architecture"])
     for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
         real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
         sd = [f"{ranking.deviation[i]:.4f}"] if ranking.deviation else []

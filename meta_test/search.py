@@ -2,30 +2,31 @@
 sections 3 and 4.2), and report."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from engine.files import display_path, next_folder
+import search_spaces
+from engine.files import next_folder
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
-from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
-from meta_test.ranking import measure_latency, rank, rank_universally
+from meta_test.options import UNIVERSAL, SearchOptions
+from meta_test.ranking import explanation, measure_latency, rank, rank_universally
 from meta_test.report import Ranking
 from meta_test.session import Session
 from meta_train.options import Kind
-from predictor.universal import PREDICTS, SHIPPED
 
-EXPLANATION = (
-    "Of cells that compute the same function the cheapest is ranked.\n"
-    f"Predicted: {PREDICTS}, +- its standard deviation.\n"
-    f"The dataset does not change this order; for one by a model that looks at its images: --ranking {PREDICTOR}"
-)
+
+def models_of(options: SearchOptions) -> list[Kind]:
+    """The models that a search loads."""
+    universal = options.ranking == UNIVERSAL
+    listed = universal and search_spaces.get(options.search_space).can_be_listed
+    models: list[Kind] = [] if listed or options.num_gen_arch is None else ["generator"]
+    return models if universal else [*models, "predictor"]
 
 
 def generate_and_rank(session: Session, run: int) -> Ranking:
-    """Candidates of a run, ranked by the predictor."""
+    """Generated candidates of a run, ranked."""
     start = time.perf_counter()
     archs, notes = generate_candidates(session, run)
     middle = time.perf_counter()
@@ -36,20 +37,15 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    universal = options.ranking == UNIVERSAL
-    kinds: Sequence[Kind] = (
-        () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
-    )
-    session = Session(options, kinds)
-    if universal:
-        session.sources["ranking"] = display_path(SHIPPED)
-    one_run = rank_universally if universal else generate_and_rank
-    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
+    session, runs = Session(options, models_of(options)), options.runs
+    whole = options.ranking == UNIVERSAL and session.space.can_be_listed
+    one_run = rank_universally if whole else generate_and_rank
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if universal:
-        print(EXPLANATION)
+    if options.ranking == UNIVERSAL:
+        print(explanation(session))
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))

@@ -29,6 +29,11 @@ def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path
     return Path(save_path) / space.results_folder / kind
 
 
+def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
+    """Whether the user has checkpoints of a model of his own."""
+    return any((results_folder(kind, space, save_path) / "model").glob("ckpt_*.pt"))
+
+
 def find_checkpoint(
     kind: Kind, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
 ) -> Path:
@@ -147,9 +152,7 @@ def describe(path: str | Path, checkpoint: Checkpoint) -> str:
 def published_target(space: SearchSpace) -> dict[str, float]:
     """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
     if not space.tuples_shipped:
-        log.info(
-            "A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts."
-        )
+        log.info("A published checkpoint lacks the scale of its accuracies: only the order of predictions counts.")
         return {"mean": 0.0, "std": 1.0}
     from meta_train.predictor_objective import target_statistics
 

@@ -29,7 +29,7 @@ HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
 
 
-def train(options: TrainOptions) -> None:
+def train_model(options: TrainOptions) -> None:
     """Meta-train the model `options.kind`.
 
     Raises:
@@ -61,9 +61,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     check_size(kind, tuples)
-    log.info(
-        f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}"
-    )
+    log.info(f"{kind}: {len(tuples.training)} training, {len(tuples.validation)} validation tuples of {tuples.source}")
     log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
     seed = options.fit.seed

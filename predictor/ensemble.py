@@ -46,11 +46,9 @@ class PredictorEnsemble(nn.Module):
         """Mean scores (R, B) of R set vectors with each of B graph vectors."""
         return torch.stack([m.predict_all(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
 
-    def _parts(
-        self, set_vec: torch.Tensor, graph_vec: torch.Tensor
-    ) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
+    def _parts(self, sets: torch.Tensor, graphs: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
         nz = self.config.nz
-        return zip(self.members, set_vec.split(nz, dim=-1), graph_vec.split(nz, dim=-1), strict=True)
+        return zip(self.members, sets.split(nz, dim=-1), graphs.split(nz, dim=-1), strict=True)
 
 
 Predictor = PredictorModel | PredictorEnsemble

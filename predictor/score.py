@@ -42,12 +42,8 @@ def score(
 ) -> torch.Tensor:
     """Mean score of each architecture over draws of the dataset, each draw encoded once for all architectures.
 
-    Args:
-        features: on the model's device.
-        rng: random generator on the model's device.
-
-    Returns:
-        (B,) on the CPU, in the predictor's units (`meta_train.predictor_objective.to_percent` turns them into %).
+    Features and random generator are on the model's device. Returns (B,) on the CPU, in the predictor's units
+    (`meta_train.predictor_objective.to_percent` turns them into %).
     """
     model.eval()
     index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)

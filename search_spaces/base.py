@@ -43,7 +43,8 @@ class SearchSpace(ABC):
         num_vertex_type: T, vertex types.
         size: number of encodings.
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
-        ranking_shipped: whether `predictor.universal` ranks this space.
+        ranking_shipped: whether a ranking that is the same for every dataset is shipped (`predictor.universal`,
+            `predictor.subnets`).
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
         image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.

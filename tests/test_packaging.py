@@ -41,3 +41,8 @@ def test_the_version_is_the_same_everywhere():
     python = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert f"Python {python}" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"Python {python}" in (engine.__doc__ or "")
+
+
+def test_the_hook_before_a_commit_is_the_ruff_of_the_constraints():
+    hooks, constraints = ((ROOT / name).read_text() for name in (".pre-commit-config.yaml", "constraints.txt"))
+    assert f"ruff=={re.search(r'rev: v(.*)', hooks)[1]}" in constraints.splitlines()

@@ -85,7 +85,7 @@ def images(tmp_path):
 @pytest.fixture
 def command(capsys):
     def call(line):
-        code = run(train_supernet.build_parser(), train_supernet.train, line.split())
+        code = run(train_supernet.build_parser(), train_supernet.dispatch, line.split())
         captured = capsys.readouterr()
         return code, captured.err
 

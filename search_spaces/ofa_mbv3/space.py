@@ -42,6 +42,7 @@ class OFAMobileNetV3(SearchSpace):
     fixed_size = False
     task_sizes = (10, 990)
     ranks_when_generating = True
+    ranking_shipped = True
     tuples_shipped = False
     gene_choices = (len(DEPTHS),) * NUM_STAGES + (len(KERNELS),) * NUM_LAYERS + (len(EXPANSIONS),) * NUM_LAYERS
 

@@ -67,6 +67,20 @@ class Measured:
         return (self.image_size == image_size).nonzero()[:, 0]
 
 
+def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
+    """Types of the vertices of 20 layers (n, 20) to subnets, None where they are none."""
+    space, count = search_spaces.get("ofa_mbv3"), len(operations)
+    types = torch.zeros(count, space.max_n, dtype=torch.long)
+    types[:, 1:-1], types[:, -1] = operations.long(), 1
+    chain = torch.diag(torch.ones(space.max_n - 1, dtype=torch.bool), 1).expand(count, -1, -1)
+    return space.decode(GraphBatch(types, chain, torch.full((count,), space.max_n)))
+
+
+def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
+    """The inverse of `operations_to_archs`, (n, 20) uint8."""
+    return search_spaces.get("ofa_mbv3").encode(archs).types[:, 1:-1].to(torch.uint8)
+
+
 @cache
 def measured(path: str | Path = TABLE) -> Measured:
     """Read a table.
@@ -76,11 +90,7 @@ def measured(path: str | Path = TABLE) -> Measured:
     """
     hint = "Make it with: python -m search_spaces.ofa_mbv3.table CSV"
     value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
-    count, space = len(value["operations"]), search_spaces.get("ofa_mbv3")
-    types = torch.zeros(count, space.max_n, dtype=torch.long)
-    types[:, 1:-1], types[:, -1] = value["operations"].long(), 1
-    chain = torch.diag(torch.ones(space.max_n - 1, dtype=torch.bool), 1).expand(count, -1, -1)
-    archs = space.decode(GraphBatch(types, chain, torch.full((count,), space.max_n)))
+    archs, count = operations_to_archs(value["operations"]), len(value["operations"])
     columns = [value[name] for name in ("image_size", "accuracy", "source")]
     known = int(value["source"].max()) < len(value["sources"])
     if None in archs or not known or any(len(column) != count for column in columns):
@@ -112,11 +122,10 @@ def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
 
 def make(args: argparse.Namespace) -> None:
     space, found = search_spaces.get("ofa_mbv3"), read_csv(args.csv)
-    graphs = space.encode([space.from_text(text) for text, _, _ in found])
     sources = sorted({source for _, _, source in found})
     value = {
         "format": FORMAT,
-        "operations": graphs.types[:, 1:-1].to(torch.uint8),
+        "operations": archs_to_operations([space.from_text(text) for text, _, _ in found]),
         "image_size": torch.tensor([size for _, size, _ in found], dtype=torch.int16),
         "accuracy": torch.tensor([sum(values) / len(values) for values in found.values()]),
         "source": torch.tensor([sources.index(source) for _, _, source in found], dtype=torch.int16),
