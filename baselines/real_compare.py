@@ -95,7 +95,7 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
     """What `comparison.json` holds."""
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
-    methods = {}
+    methods: dict[str, Any] = {}
     for row in rows:
         method = row.method
         facts = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
@@ -105,5 +105,5 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
             for result, accuracy in zip(row.results, row.accuracy, strict=True)
         ]
         methods[method.name] = facts | {"parameters": asdict(method), "runs": runs}
-    facts = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
-    return facts | {"sizes": asdict(problem.sizes), "methods": methods}
+    whole = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
+    return whole | {"sizes": asdict(problem.sizes), "methods": methods}
