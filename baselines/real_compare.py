@@ -69,8 +69,8 @@ def compare_real(options: RealOptions) -> Path:
     problem = real_problem(options)
     names = usable(problem, options)
     with TrainingRun(problem.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as run:
-        origin = problem.images.origin
-        run.begin(identity_of(problem, options), provenance(options.seed, images=origin, device=options.device))
+        where = {"images": problem.images.origin, "device": options.device, "threads": torch.get_num_threads()}
+        run.begin(identity_of(problem, options), provenance(options.seed, **where))
         results = [search_one(name, problem, seed) for name in names for seed in options.seeds]
         with problem.recording(FINAL, problem.folder / LOG):
             rows = rows_of(problem, results)

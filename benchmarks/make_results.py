@@ -393,12 +393,12 @@ def preferences_tables(rivals: dict[str, Any]) -> str:
 def images_table(runs: list[dict[str, Any]]) -> str:
     """Every method on images: test accuracy of its choice after the same training, and what the search cost."""
     head, rows = [""], []
-    for run in runs:
-        head += [f"{TABLES[run['dataset']]}: accuracy", "networks", "epochs", "seconds"]
+    for found in runs:
+        head += [f"{TABLES[found['dataset']]}: accuracy", "networks", "epochs", "seconds"]
     for name, method in runs[0]["methods"].items():
         row = [method["title"]]
-        for run in runs:
-            [search] = run["methods"][name]["runs"]
+        for found in runs:
+            [search] = found["methods"][name]["runs"]
             cost = search["cost"]
             row += [
                 f"{search['accuracy']:.1f}",
@@ -412,30 +412,30 @@ def images_chosen(runs: list[dict[str, Any]]) -> str:
     """The cells that methods chose on images."""
     rows = []
     for name, method in runs[0]["methods"].items():
-        cells = [run["methods"][name]["runs"][0]["chosen"].replace("|", "\\|") for run in runs]
+        cells = [found["methods"][name]["runs"][0]["chosen"].replace("|", "\\|") for found in runs]
         rows.append([method["title"], *(f"`{cell}`" for cell in cells)])
-    return table(["", *(TABLES[run["dataset"]] for run in runs)], rows)
+    return table(["", *(TABLES[found["dataset"]] for found in runs)], rows)
 
 
-def images_protocol(run: dict[str, Any]) -> str:
+def images_protocol(found: dict[str, Any]) -> str:
     """What was reduced, in words."""
-    sizes, images = run["sizes"], run["images"]
+    sizes, images = found["sizes"], found["images"]
     return (
         f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
         f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
         f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of the "
         f"choice on all training images; {images['test']:,} test images; a budget of "
-        f"{run['budget']['seconds'] / 60:g} minutes for each method, one search each"
+        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
     )
 
 
 def nearest_tasks(runs: list[dict[str, Any]]) -> str:
     """Distances of the library's tasks."""
     rows = []
-    for run in runs:
-        notes = run["methods"]["task-similarity"]["runs"][0]["notes"]
-        found = sorted(notes["distances"].items(), key=lambda pair: pair[1])
-        rows.append([TABLES[run["dataset"]], ", ".join(f"{TABLES[name]} {value:.2f}" for name, value in found)])
+    for found in runs:
+        notes = found["methods"]["task-similarity"]["runs"][0]["notes"]
+        order = sorted(notes["distances"].items(), key=lambda pair: pair[1])
+        rows.append([TABLES[found["dataset"]], ", ".join(f"{TABLES[name]} {value:.2f}" for name, value in order)])
     return table(["", "log-determinant distance, nearest first"], rows)
 
 
@@ -600,7 +600,7 @@ def make(args: argparse.Namespace) -> None:
         "images-cifar10": images_protocol(on_images[0]),
         "images-gtsrb": images_protocol(on_images[1]),
         "tasks": nearest_tasks(on_images),
-        "naswot": f"{naswot['spearman']:.3f} on {naswot['architectures']} architectures and {naswot['images']} images",
+        "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
         "correlation": correlation_table(results["correlation"]),
