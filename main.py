@@ -23,13 +23,14 @@ from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from evidence.options import BudgetOptions
+from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
 # The modes as messages name them, and the options of each.
 MODES: dict[str, tuple[type, ...]] = {
-    "search": (SearchOptions,),
+    "search": (SearchOptions, BudgetOptions),
     "generator | predictor": (TrainOptions, FitOptions),
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
@@ -39,6 +40,7 @@ MODES: dict[str, tuple[type, ...]] = {
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
 ONE_GO = {"ranking"}  # what the published two steps have no use for
+NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -56,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("meta-training", FitOptions),
         ("meta-training", TrainOptions),
         ("meta-test and search", SearchOptions),
+        ("search on a budget", BudgetOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
         ("comparing search methods", CompareOptions),
@@ -186,6 +189,13 @@ def run_search(args: argparse.Namespace) -> None:
     elif search_spaces.get(options.search_space).ranks_when_generating:
         of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
         options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
+    how = fill(BudgetOptions, args) if args.model == "search" else BudgetOptions()
+    if how.budget.amount:
+        run_budget(args, options, how)
+        return
+    unused = [name for name in option_fields(BudgetOptions) if name != "budget" and hasattr(args, name)]
+    if unused and args.model == "search":
+        raise UserError(f"{flag(unused[0])} belongs to a search with --budget, for example --budget 30m.")
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
@@ -201,6 +211,21 @@ def run_search(args: argparse.Namespace) -> None:
         for_all(one, options)
     else:
         one(options)
+
+
+def run_budget(args: argparse.Namespace, options: SearchOptions, how: BudgetOptions) -> None:
+    """A search that trains on the dataset's images.
+
+    Raises:
+        UserError: an option is of another way of searching.
+    """
+    if options.data_name == ALL:
+        raise UserError("--budget is for one dataset: name it with --data-name.")
+    if others := [name for name in NOT_ON_A_BUDGET if hasattr(args, name)]:
+        raise UserError(f"{flag(others[0])} does nothing with --budget, which starts from the universal ranking.")
+    from evidence.search import search
+
+    search(options, how)
 
 
 def for_all(one: Callable[[SearchOptions], None], options: SearchOptions) -> None:

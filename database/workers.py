@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -103,6 +104,20 @@ def measure_with_ray(
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
     """
+    with connected(num_workers, address) as (ray, num_workers):
+        share = gpu_share(num_workers, int(ray.cluster_resources().get("GPU", 0))) if use_gpus else 0.0
+        options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
+        yield from _stream(ray, task, ray.put(options), items, num_workers)
+
+
+@contextmanager
+def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
+    """Ray, connected to a running cluster or to one of `num_workers` processes here, and how many may work at once.
+
+    Raises:
+        UserError: Ray is missing or cannot be reached.
+    """
     ray = _ray()
     if address:
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
@@ -114,12 +129,7 @@ def measure_with_ray(
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"Ray cannot be started or reached ({str(error).splitlines()[0]}).") from error
     try:
-        cluster = ray.cluster_resources()
-        num_workers = num_workers or int(cluster.get("CPU", 1))
-        share = gpu_share(num_workers, int(cluster.get("GPU", 0))) if use_gpus else 0.0
-        options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
-        yield from _stream(ray, task, ray.put(options), items, num_workers)
+        yield ray, num_workers or int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
 

@@ -46,6 +46,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
     if options.ranking == UNIVERSAL:
         print(explanation(session))
+    if options.device_latency:
+        print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
@@ -54,5 +56,5 @@ def search(options: SearchOptions) -> list[Ranking]:
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
-    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
     return rankings
