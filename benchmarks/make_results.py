@@ -19,7 +19,7 @@ from engine.files import ROOT, atomic_write, write_text
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
-TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy"}
+TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
 TABLES |= {"imagenet-224": "ImageNet, MobileNetV3 subnets at 224 pixels"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
@@ -37,6 +37,9 @@ SCRIPTS = {
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
     "rivals": "rivals.py",
+    "naswot": "naswot.py --image-folder DIR",
+    "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
+    "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -387,6 +390,55 @@ def preferences_tables(rivals: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def images_table(runs: list[dict[str, Any]]) -> str:
+    """Every method on images: test accuracy of its choice after the same training, and what the search cost."""
+    head, rows = [""], []
+    for found in runs:
+        head += [f"{TABLES[found['dataset']]}: accuracy", "networks", "epochs", "seconds"]
+    for name, method in runs[0]["methods"].items():
+        row = [method["title"]]
+        for found in runs:
+            [search] = found["methods"][name]["runs"]
+            cost = search["cost"]
+            row += [
+                f"{search['accuracy']:.1f}",
+                *(f"{cost[part]:,.0f}" for part in ("evaluations", "epochs", "seconds")),
+            ]
+        rows.append(row)
+    return table(head, rows)
+
+
+def images_chosen(runs: list[dict[str, Any]]) -> str:
+    """The cells that methods chose on images."""
+    rows = []
+    for name, method in runs[0]["methods"].items():
+        cells = [found["methods"][name]["runs"][0]["chosen"].replace("|", "\\|") for found in runs]
+        rows.append([method["title"], *(f"`{cell}`" for cell in cells)])
+    return table(["", *(TABLES[found["dataset"]] for found in runs)], rows)
+
+
+def images_protocol(found: dict[str, Any]) -> str:
+    """What was reduced, in words."""
+    sizes, images = found["sizes"], found["images"]
+    return (
+        f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
+        f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
+        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of the "
+        f"choice on all training images; {images['test']:,} test images; a budget of "
+        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
+    )
+
+
+def nearest_tasks(runs: list[dict[str, Any]]) -> str:
+    """Distances of the library's tasks."""
+    rows = []
+    for found in runs:
+        notes = found["methods"]["task-similarity"]["runs"][0]["notes"]
+        order = sorted(notes["distances"].items(), key=lambda pair: pair[1])
+        rows.append([TABLES[found["dataset"]], ", ".join(f"{TABLES[name]} {value:.2f}" for name, value in order)])
+    return table(["", "log-determinant distance, nearest first"], rows)
+
+
 def depth_table(rivals: dict[str, Any]) -> str:
     """Mean accuracy of shallow and deep cells of CIFAR-10 with equally many convolutions."""
     by = {(row["convolutions"], row["depth"]): row for row in rivals["result"]["cifar10"]["preferences"]["by_depth"]}
@@ -530,6 +582,9 @@ def make(args: argparse.Namespace) -> None:
         "first_choice",
         "published_generator",
         "rivals",
+        "naswot",
+        "rivals_real_cifar10",
+        "rivals_real_gtsrb",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
@@ -537,7 +592,15 @@ def make(args: argparse.Namespace) -> None:
     plot_time(results["search"])
     plot_rivals(results["rivals"])
     plot_preferences(results["rivals"])
+    on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
+    naswot = results["naswot"]["result"]
     values = {
+        "images": images_table(on_images),
+        "images-chosen": images_chosen(on_images),
+        "images-cifar10": images_protocol(on_images[0]),
+        "images-gtsrb": images_protocol(on_images[1]),
+        "tasks": nearest_tasks(on_images),
+        "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
         "correlation": correlation_table(results["correlation"]),
