@@ -17,26 +17,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.cost import REAL
 from baselines.options import CompareOptions
+from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
-from meta_test.options import ALL, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from evidence.options import BudgetOptions
+from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
 # The modes as messages name them, and the options of each.
 MODES: dict[str, tuple[type, ...]] = {
-    "search": (SearchOptions,),
+    "search": (SearchOptions, BudgetOptions),
     "generator | predictor": (TrainOptions, FitOptions),
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
-    "compare": (CompareOptions,),
+    "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
-ONE_GO = {"ranking", "pareto"}  # what the published two steps have no use for
+ONE_GO = {"ranking", "report", "pareto"}  # what the published two steps have no use for
+NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -54,9 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
         ("meta-training", FitOptions),
         ("meta-training", TrainOptions),
         ("meta-test and search", SearchOptions),
+        ("search on a budget", BudgetOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
         ("comparing search methods", CompareOptions),
+        ("comparing search methods", RealOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -152,12 +158,22 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
 
 
 def run_compare(args: argparse.Namespace) -> None:
-    from baselines.compare import compare
     from engine.runs import choose_device
 
-    options = fill(CompareOptions, args, device=choose_device(args.gpu))
-    if options.data_name is None:
+    if getattr(args, "data_name", ALL) == ALL:
         raise UserError("--data-name is missing: --model compare needs a dataset.")
+    real = getattr(args, "form", CompareOptions.form) == REAL
+    options = fill(RealOptions if real else CompareOptions, args, device=choose_device(args.gpu))
+    if real:
+        from baselines.real_compare import compare_real
+
+        compare_real(options)
+        return
+    from baselines.compare import compare
+
+    for name in option_fields(RealOptions):
+        if hasattr(args, name) and name not in option_fields(CompareOptions):
+            raise UserError(f"{flag(name)} does nothing with --form table: leave it out, or add --form real.")
     compare(options)
 
 
@@ -173,6 +189,13 @@ def run_search(args: argparse.Namespace) -> None:
     elif search_spaces.get(options.search_space).ranks_when_generating:
         of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
         options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
+    how = fill(BudgetOptions, args) if args.model == "search" else BudgetOptions()
+    if how.budget.amount:
+        run_budget(args, options, how)
+        return
+    unused = [name for name in option_fields(BudgetOptions) if name != "budget" and hasattr(args, name)]
+    if unused and args.model == "search":
+        raise UserError(f"{flag(unused[0])} belongs to a search with --budget, for example --budget 30m.")
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats
@@ -188,6 +211,21 @@ def run_search(args: argparse.Namespace) -> None:
         for_all(one, options)
     else:
         one(options)
+
+
+def run_budget(args: argparse.Namespace, options: SearchOptions, how: BudgetOptions) -> None:
+    """A search that trains on the dataset's images.
+
+    Raises:
+        UserError: an option is of another way of searching.
+    """
+    if options.data_name == ALL:
+        raise UserError("--budget is for one dataset: name it with --data-name.")
+    if others := [name for name in NOT_ON_A_BUDGET if hasattr(args, name)]:
+        raise UserError(f"{flag(others[0])} does nothing with --budget, which starts from the universal ranking.")
+    from evidence.search import search
+
+    search(options, how)
 
 
 def for_all(one: Callable[[SearchOptions], None], options: SearchOptions) -> None:

@@ -48,7 +48,8 @@ class BayesianOptimisation(Method):
             pool = [arch for text, arch in looked_at.items() if text not in seen]
             if not pool:
                 return
-            gain = self.gain(*(one_hot(space, gene_rows(space, rows)) for rows in (archs, pool)), np.array(values))
+            known, features = (one_hot(space, gene_rows(space, rows)) for rows in (archs, pool))
+            gain = self.gain(known, features, np.array(values))
             best = np.argsort(-gain, kind="stable")[: min(self.batch, self.evaluations - len(archs))]
             new = [pool[i] for i in best]
             values += problem.evaluate_all(new)

@@ -140,7 +140,15 @@ def table(rows: list[Row], best: float | None) -> str:
         arch, count = row.favourite()
         cost = [f"{row.mean_cost(name):.0f}" for name in ("evaluations", "epochs")]
         cost.append(f"{row.mean_cost('seconds'):.1f}")
-        lines.append((row.method.name, f"{mean:.2f} +- {half:.2f}", *cost, row.mark, f"{count}x {arch}"))
+        lines.append(
+            (
+                row.method.name,
+                f"{mean:.2f} +- {half:.2f}" if len(row.accuracy) > 1 else f"{mean:.2f}",
+                *cost,
+                row.mark,
+                f"{count}x {arch}",
+            )
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
     text = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines

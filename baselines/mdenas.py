@@ -45,12 +45,11 @@ class Multinomials:
             self.trained[gene][value] += 1
             self.accuracy[gene][value] = accuracy
         for theta, trained, found in zip(self.theta, self.trained, self.accuracy, strict=True):
-            for i in range(len(theta)):
-                for j in range(len(theta)):
-                    if trained[i] >= trained[j] and found[i] < found[j]:
-                        moved = min(alpha, theta[i])
-                        theta[i] -= moved
-                        theta[j] += moved
+            loses = (trained[:, None] >= trained) & (found[:, None] < found)  # the row's to the column's
+            for i, j in np.argwhere(loses):
+                moved = min(alpha, theta[i])
+                theta[i] -= moved
+                theta[j] += moved
             theta /= theta.sum()  # so that rounding does not add up
 
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from baselines.base import Method, Problem
+from engine.errors import UserError
+from images.features import find_features
 
 SHOWN = 30  # choices that are handed back
 
@@ -59,6 +61,11 @@ class MetaD2AShort(MetaD2ATrained):
     name: ClassVar[str] = "metad2a-short"
     title: ClassVar[str] = "MetaD2A, its first 30 trained briefly"
 
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        if len(problem.fidelities) < 2:
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
+
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         for arch in self.ranking(problem)[: self.first]:
             problem.evaluate(arch)
@@ -81,6 +88,8 @@ class MetaD2APredictor(Method):
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
+        if not problem.search_options.get("image_folder"):
+            find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # nothing is fetched for it
         self.session(problem)
 
     def session(self, problem: Problem) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from baselines import METHODS
-from baselines.cost import TABLE, Budget
+from baselines.cost import REAL, TABLE, Budget
 from engine.cli import positive_int, seed_number
 from engine.errors import UserError, did_you_mean
 from engine.names import name_type
@@ -47,11 +47,18 @@ class CompareOptions(CommonOptions):
         None,
         "of --model compare: what a search may cost, for example 6000epochs, 500evaluations, 90minutes or 2hours",
         type=budget,
-        default_text="500 evaluations of the fewest epochs",
+        default_text="500 evaluations of the fewest epochs; of --form real 60minutes",
     )
-    form: str = option(TABLE, "of --model compare: table, accuracies are looked up in a benchmark", choices=(TABLE,))
+    form: str = option(
+        TABLE,
+        "of --model compare: table, accuracies are looked up in a benchmark; real, networks are trained on images",
+        choices=(TABLE, REAL),
+    )
     num_workers: int | None = option(
-        None, "of --model compare: searches at a time", type=positive_int, default_text="one for each core"
+        None,
+        "of --model compare: searches at a time; of --form real Ray processes that train networks",
+        type=positive_int,
+        default_text="one for each core; of --form real this process alone",
     )
 
     @property

@@ -2,15 +2,19 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from baselines.encoding import one_hot
+from engine.errors import UserError
 from search_spaces.base import SearchSpace
 
 Predict = Callable[[np.ndarray], np.ndarray]
+Fit = Callable[[np.ndarray, np.ndarray], Predict]
 FOLDS = 5
+UNDETERMINED = (np.linalg.LinAlgError, ValueError)  # of what too few architectures do not determine
 
 
 def process_kernel() -> Any:
@@ -43,25 +47,32 @@ class Surrogates:
 
     def fit(self, genes: np.ndarray, accuracy: np.ndarray, rng: np.random.Generator) -> Predict:
         """Fit the one whose cross-validated rank correlation (Kendall's) is highest: genes (n, G) -> accuracies."""
-        from scipy.stats import kendalltau
-
         if self.kernel is None:
             self.kernel = fit_process(one_hot(self.space, genes), accuracy).kernel_
         parts = np.array_split(rng.permutation(len(genes)), FOLDS)
-        correlation = {}
-        for name, make in self.kinds().items():
-            predicted = np.zeros(len(genes))
-            try:
-                for part in parts:
-                    rest = np.setdiff1d(np.arange(len(genes)), part)
-                    predicted[part] = make(genes[rest], accuracy[rest])(genes[part])
-            except np.linalg.LinAlgError:  # too few architectures to tell the genes apart
-                continue
-            correlation[name] = np.nan_to_num(float(kendalltau(predicted, accuracy).statistic), nan=-1.0)
-        self.chosen = max(correlation, key=lambda name: correlation[name])
-        return self.kinds()[self.chosen](genes, accuracy)
+        correlation = {name: self.validate(make, genes, accuracy, parts) for name, make in self.kinds().items()}
+        for name in sorted(correlation, key=lambda name: -correlation[name]):
+            with suppress(*UNDETERMINED):
+                predict = self.kinds()[name](genes, accuracy)
+                self.chosen = name
+                return predict
+        raise UserError(f"No surrogate can be fitted to {len(genes)} architectures: give a larger --budget.")
 
-    def kinds(self) -> dict[str, Callable[[np.ndarray, np.ndarray], Predict]]:
+    @staticmethod
+    def validate(make: Fit, genes: np.ndarray, accuracy: np.ndarray, parts: list[np.ndarray]) -> float:
+        """Kendall's correlation of accuracies with what is predicted without them, a part at a time."""
+        from scipy.stats import kendalltau
+
+        predicted = np.zeros(len(genes))
+        try:
+            for part in parts:
+                rest = np.setdiff1d(np.arange(len(genes)), part)
+                predicted[part] = make(genes[rest], accuracy[rest])(genes[part])
+        except UNDETERMINED:
+            return -1.0
+        return float(np.nan_to_num(float(kendalltau(predicted, accuracy).statistic), nan=-1.0))
+
+    def kinds(self) -> dict[str, Fit]:
         """Name -> what fits it."""
         return {"rbf": self.rbf, "process": self.process, "tree": self.tree}
 

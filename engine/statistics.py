@@ -12,3 +12,11 @@ def interval(values: list[float]) -> tuple[float, float]:
 
     error = array.std(ddof=1) / len(array) ** 0.5
     return float(array.mean()), float(stdtrit(len(array) - 1, 0.975) * error)
+
+
+def share_interval(percent: float, count: int) -> tuple[float, float]:
+    """The 95 % interval (Wilson's score) of a share in percent that was found among `count`."""
+    share, z = percent / 100, 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)

@@ -73,7 +73,7 @@ def sorted_ranking(
         predicted[order].tolist(),
         [known[text] for text in texts] if known else None,
         max(known.values()) if known else None,
-        [session.space.cost(archs[i], session.features.num_classes) for i in order],
+        [session.limits.cost(archs[i]) for i in order],
         deviation=None if deviation is None else deviation[order].tolist(),
     )
 

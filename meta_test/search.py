@@ -50,6 +50,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
     if options.ranking == UNIVERSAL:
         print(explanation(session))
+    if options.device_latency:
+        print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
@@ -57,9 +59,18 @@ def search(options: SearchOptions) -> list[Ranking]:
     detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
-    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
+    history = provenance(options.seed, **session.sources)
+    report.write_report(folder, session.space, rankings, history)
+    text = explanation(session) if options.ranking == UNIVERSAL else ""
     if front:
         write_text(folder / "front.csv", report.csv_text(front))
-        print(f"{front_text(front, options.pareto)}\nall of them: {folder}/front.csv")
-    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
+        found = front_text(front, options.pareto)
+        print(f"{found}\nall of them: {folder}/front.csv")
+        text = f"{text}\n{found}".strip()
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
+    if options.report:
+        from meta_test.page import write_search_page  # what it imports takes half a second
+
+        write_search_page(folder / "report.html", session, best, text, history)
+        print(f"report: {folder}/report.html")
     return rankings

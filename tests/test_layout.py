@@ -17,6 +17,7 @@ FLOORS = (
     "set_encoder",
     "graphs",
     "search_spaces",
+    "pages",
     "generator",
     "predictor",
     "meta_train",
@@ -24,6 +25,7 @@ FLOORS = (
     "networks",
     "evaluation",
     "meta_test",
+    "evidence",
     "baselines",
 )
 

@@ -160,6 +160,25 @@ def train(run: Run[Protocol], data: ImageData, record: Callable[[str], None]) ->
     Raises:
         UserError: the loss is not finite, or a checkpoint cannot be written.
     """
+
+    def finished(loss: float) -> None:
+        valid = accuracy(run.network, normalized(data.valid, data, run.device))
+        record(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
+
+    train_epochs(run, data, finished)
+    parts = {"x-valid": data.valid, "x-test": data.test}
+    return {name: accuracy(run.network, normalized(part, data, run.device)) for name, part in parts.items()}
+
+
+def train_epochs(run: Run, data: ImageData, finished: Callable[[float], None]) -> None:
+    """Train from where the run is to its last epoch, saving each.
+
+    Args:
+        finished: called by the first process after each epoch, with its mean loss.
+
+    Raises:
+        UserError: the loss is not finite, or a checkpoint cannot be written.
+    """
     model, protocol, first = _parallel(run), run.protocol, run.processes.is_first
     images = data.train.to(run.device)
     steps = len(_batches(torch.arange(len(images)), run))
@@ -171,10 +190,7 @@ def train(run: Run[Protocol], data: ImageData, record: Callable[[str], None]) ->
             if first:
                 run.save()
                 bar.clear()
-                valid = accuracy(run.network, normalized(data.valid, data, run.device))
-                record(f"seed {run.seed} epoch {run.epoch} loss {loss:.5f} x-valid {valid:.3f}")
-    parts = {"x-valid": data.valid, "x-test": data.test}
-    return {name: accuracy(run.network, normalized(part, data, run.device)) for name, part in parts.items()}
+                finished(loss)
 
 
 def _parallel(run: Run) -> nn.Module:

@@ -1,0 +1,161 @@
+"""What a search on a budget tells its user: text, JSON, a ranking as CSV, the network and its exports."""
+
+import csv
+import io
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from engine.files import display_path, set_aside, write_json, write_text
+from engine.runs import random_generator
+from engine.statistics import share_interval
+from evidence.options import Budget
+from evidence.plan import RUNG_NAMES
+from evidence.proposals import learn
+from evidence.trials import DONE, FORMAT, Trial
+from images.pixels import LabelledImages
+from networks.export import export
+from networks.trained import TrainedNetwork
+from pages.drawing import draw_architecture
+from training.accuracy import accuracy
+from training.classifier import normalized
+
+if TYPE_CHECKING:
+    from evidence.search import Best, BudgetSearch
+
+LISTED = 100  # cells of the ranking in result.json
+SHOWN = 5  # in the text
+
+
+def amount_text(amount: float, budget: Budget) -> str:
+    """An amount of a budget for people."""
+    if not budget.timed:
+        return f"{amount:.1f} epochs"
+    return f"{amount / 60:.1f} min" if amount >= 60 else f"{amount:.0f} s"
+
+
+def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
+    """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
+    learn(search.belief, search.evidence())
+    allowed, quality = search.allowed, search.belief.quality()
+    mean, low, high = (x.clamp(0, 100) for x in search.belief.accuracy(fidelity))
+    best = search.belief.best_probability(allowed, random_generator(search.options.seed))
+    rows: list[dict[str, Any]] = []
+    for number, cell in enumerate(allowed[quality[allowed].argsort(descending=True, stable=True)].tolist(), 1):
+        trainings = [t for t in search.state.trials if t.cell == cell and t.status == DONE]
+        rows.append(
+            {
+                "rank": number,
+                "architecture": search.cells[cell],
+                "accuracy": mean[cell].item(),
+                "low": low[cell].item(),
+                "high": high[cell].item(),
+                "probability_best": best[cell].item(),
+                **search.space.cost(search.cells[cell], len(search.data.class_names)),
+                "trainings": [trial.number for trial in trainings],
+            }
+        )
+    return rows
+
+
+def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str, Any]:
+    """Write `result.json`, `ranking_run_1.csv`, the picture and `network.pt`; returns the content of the first."""
+    rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
+    value = {
+        "format": FORMAT,
+        "dataset": data.name,
+        "class_names": data.class_names,
+        "images": {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)},
+        "budget": search.budget.text,
+        "spent": {"seconds": state.spent, "epochs": sum(trial.cost for trial in state.trials)},
+        "interrupted": interrupted,
+        "choice": chosen(search, best),
+        "rung": RUNG_NAMES[best.trial.fidelity],
+        "network": delivered(search, best.trial),
+        "ranking": rows[:LISTED],
+        "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
+        "scores": [[search.cells[cell], score] for cell, score in state.scores.items()],
+        "hyperparameters": search.belief.hyperparameters,
+        "plan": state.facts.get("plan", {}),
+        "ranking_first": state.facts.get("first_choice"),
+        "history": search.training.history,
+    }
+    write_json(search.folder / "result.json", value)
+    write_text(search.folder / "ranking_run_1.csv", csv_text(rows))
+    draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
+    return value
+
+
+def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
+    """What is known of the first choice."""
+    trial = best.trial
+    return {
+        "architecture": trial.arch,
+        "trial": trial.number,
+        "epochs": trial.epochs,
+        "x-valid": trial.accuracy,
+        "mean": best.mean,
+        "low": best.low,
+        "high": best.high,
+        **search.space.cost(trial.arch, len(search.data.class_names)),
+    }
+
+
+def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
+    """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
+    source, target = search.lesson.network(trial), search.folder / "network.pt"
+    if not source.is_file():
+        return None
+    found = TrainedNetwork.read(source)
+    test = test_accuracy(search, found, search.data.test)
+    low, high = share_interval(test, len(search.data.test))
+    found.accuracy["x-test"] = test
+    set_aside(target)
+    found.save(target)
+    files = [target, *(export(target, search.formats) if search.formats else [])]
+    return {"files": [display_path(path) for path in files], "x-test": test, "x-test_low": low, "x-test_high": high}
+
+
+def test_accuracy(search: "BudgetSearch", found: TrainedNetwork, images: LabelledImages) -> float:
+    """Of a trained network on images of full size (%)."""
+    network = found.untrained()
+    network.load_state_dict(found.state)
+    device = search.options.device
+    return accuracy(network.to(device), normalized(images, search.data, device))
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """The whole ranking as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["rank", "accuracy", "low", "high", "probability_best", "trainings", "mflops", "mparams", "architecture"]
+    )
+    for row in rows:
+        figures = [f"{row[name]:.4f}" for name in ("accuracy", "low", "high", "probability_best")]
+        costs = [f"{row[name]:.6f}" for name in ("flops", "params")]
+        writer.writerow([row["rank"], *figures, len(row["trainings"]), *costs, row["architecture"]])
+    return buffer.getvalue()
+
+
+def text(value: dict[str, Any]) -> str:
+    """The result for people."""
+    choice, network, spent = value["choice"], value["network"], value["spent"]
+    done = [trial for trial in value["trials"] if trial["status"] == DONE]
+    lines = [
+        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs of "
+        f"{value['images']['train']} images (budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
+        f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
+        f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
+        f"[{choice['low']:.2f}, {choice['high']:.2f}]",
+    ]
+    if network:
+        low, high = network["x-test_low"], network["x-test_high"]
+        lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
+    lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
+    for row in value["ranking"][:SHOWN]:
+        interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
+        lines.append(
+            f"{row['rank']:>4}  {row['accuracy']:>8.2f}  {interval:>16}  {100 * row['probability_best']:>4.0f} %  "
+            f"{len(row['trainings']):>7}  {row['architecture']}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""One training of a search: on a part of the training images, judged by the validation part alone."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from engine.runs import random_generator
+from evidence.trials import Trial
+from images.pixels import ImageData, LabelledImages
+from networks.trained import TrainedNetwork
+from search_spaces.base import SearchSpace
+from training.accuracy import accuracy
+from training.classifier import Protocol, Run, normalized, published_protocol, train_epochs
+
+SEED = 777  # of weights and of the order of the images; the first of the published ones
+BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
+MIN_STEPS = 1000  # of a training, or it takes a smaller batch
+Report = Callable[[int, float, float | None], None]  # epoch, its loss, accuracy where it was asked for
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What every training of a search needs.
+
+    Attributes:
+        space, data: the search space and the images.
+        identity, history: of the search, for checkpoints and networks.
+        folder: of checkpoints and networks; on a cluster all machines have it.
+        device: of the process that trains.
+    """
+
+    space: SearchSpace
+    data: ImageData
+    identity: dict[str, Any]
+    history: dict[str, Any]
+    folder: Path
+    device: torch.device
+
+    def checkpoint(self, trial: Trial) -> Path:
+        """The file of a training's last epoch, while it is going on."""
+        return self.folder / f"{trial.number}.ckpt.pt"
+
+    def network(self, trial: Trial) -> Path:
+        """The file of a trained network."""
+        return self.folder / f"{trial.number}.pt"
+
+
+def batch_of(images: int, epochs: int) -> int:
+    """The published batch, or the largest smaller one with which a training has enough steps."""
+    fits = (size for size in BATCHES if images * epochs / size >= MIN_STEPS and size <= images / 4)
+    return next(fits, max(2, min(BATCHES[-1], images // 4)))
+
+
+def protocol_of(trial: Trial, data_name: str) -> Protocol:
+    """The published protocol, with the trial's epochs and batch; the learning rate falls with the batch's root."""
+    published = published_protocol(data_name)
+    rate = published.lr * (trial.batch / published.batch_size) ** 0.5
+    return replace(published, epochs=trial.epochs, batch_size=trial.batch, lr=rate)
+
+
+def reduced(data: ImageData, side: int, images: int) -> ImageData:
+    """The dataset with smaller images (means over squares of pixels) and the first so many training images of a draw.
+
+    Every class keeps its share, and at least one image.
+    """
+    train = data.train
+    if images < len(train):
+        drawn = torch.randperm(len(train), generator=random_generator(SEED))
+        share, kept = images / len(train), []
+        for label in range(len(data.class_names)):
+            rows = drawn[train.labels[drawn] == label]
+            kept.append(rows[: max(1, round(share * len(rows)))])
+        train = train[torch.cat(kept).sort().values]
+    return replace(data, train=_shrunk(train, side), valid=_shrunk(data.valid, side))
+
+
+def _shrunk(images: LabelledImages, side: int) -> LabelledImages:
+    if side == images.side:
+        return images
+    pixels = images.pixels.permute(0, 3, 1, 2).float()
+    small = F.adaptive_avg_pool2d(pixels, side).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return LabelledImages(small, images.labels)
+
+
+def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False) -> float:
+    """Train, from the checkpoint where a killed process left one; write the network if its images have full size.
+
+    Args:
+        report: called after every epoch.
+        each: have it told the accuracy after every epoch, for early stopping.
+
+    Returns:
+        The accuracy on the validation part (%).
+
+    Raises:
+        UserError: the loss is not finite, or a file cannot be written.
+    """
+    data = reduced(lesson.data, trial.side, trial.images)
+    torch.manual_seed(SEED)
+    network = lesson.space.network(lesson.space.from_text(trial.arch), len(data.class_names)).to(lesson.device)
+    identity = lesson.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
+    run = Run(network, protocol_of(trial, data.name), identity, SEED, lesson.checkpoint(trial))
+    run.restore()
+
+    def valid() -> float:
+        return accuracy(run.network, normalized(data.valid, data, run.device))
+
+    train_epochs(run, data, lambda loss: report(run.epoch, loss, valid() if each else None))
+    found = valid()
+    if trial.side == lesson.space.image_size:
+        trained(lesson, trial, run.network, found).save(lesson.network(trial))
+    return found
+
+
+def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float) -> TrainedNetwork:
+    """The network with all that belongs to it, and its validation accuracy (%)."""
+    data = lesson.data
+    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data.name))}
+    about = (lesson.space.name, trial.arch, data.class_names, data.mean, data.std)
+    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": found}, lesson.history)

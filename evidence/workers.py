@@ -1,0 +1,145 @@
+"""Trainings of a rung on the workers of a Ray cluster: Ray Tune runs them, and stops weak ones early (ASHA).
+
+What is trained next is still chosen by the belief, which stands behind Tune's interface of search algorithms. A
+training whose worker dies begins again on another one, from its last epoch.
+"""
+
+import logging
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from database.workers import connected, gpu_share
+from engine.errors import UserError
+from engine.runs import keep_freed_memory
+from evidence.plan import FULL, REDUCTION, Rung
+from evidence.training import Lesson, train_trial
+from evidence.trials import RUNNING, Trial
+
+if TYPE_CHECKING:
+    from evidence.search import BudgetSearch
+
+MAX_FAILURES = 3  # of a training whose worker died
+GRACE = 100 / REDUCTION  # percent of its epochs that every training gets
+NEEDED = 'pip install "ray[tune]"'
+
+
+def work(config: dict[str, Any], lesson: Lesson, gpu: bool) -> None:
+    """A training as a worker does it, reporting each epoch."""
+    from ray import tune
+
+    keep_freed_memory()
+    trial = Trial(**config["trial"])
+    lesson = replace(lesson, device=torch.device("cuda" if gpu else "cpu"))
+    start = time.monotonic()
+
+    def report(epoch: int, loss: float, found: float | None) -> None:
+        values = {"epoch": epoch, "percent": 100 * epoch / trial.epochs, "loss": loss, "accuracy": found}
+        tune.report(values | {"seconds": time.monotonic() - start})
+
+    found = train_trial(lesson, trial, report, each=True)
+    # Once more, since a training that was killed after its last epoch has nothing else to report
+    tune.report({"epoch": trial.epochs, "percent": 100.0, "loss": None, "accuracy": found,
+                 "seconds": time.monotonic() - start, "final": True})  # fmt: skip
+
+
+def train_together(search: "BudgetSearch", rung: Rung) -> None:
+    """All trainings of a rung, `--num-workers` at once.
+
+    Raises:
+        UserError: Ray Tune is missing, or the cluster cannot be reached.
+    """
+    tune = _tune()
+    with connected(search.how.num_workers, search.how.ray_address) as (ray, num_workers):
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if search.options.device.type == "cuda" else 0
+        share = gpu_share(num_workers, gpus)
+        lesson = replace(search.lesson, device=torch.device("cpu"), folder=search.lesson.folder.resolve())
+        task = tune.with_parameters(work, lesson=lesson, gpu=share > 0)
+        scheduler = None
+        if rung.fidelity < FULL:
+            scheduler = tune.schedulers.ASHAScheduler(
+                time_attr="percent", metric="accuracy", mode="max", max_t=100, grace_period=GRACE,
+                reduction_factor=2, stop_last_trials=False,
+            )  # fmt: skip
+        tune.run(
+            task,
+            name=rung.name,
+            storage_path=str((search.folder / "trials" / "ray").resolve()),
+            search_alg=_proposals(search, rung),
+            scheduler=scheduler,
+            num_samples=-1,
+            max_concurrent_trials=num_workers,
+            resources_per_trial={"cpu": 1, "gpu": share},
+            max_failures=MAX_FAILURES,
+            raise_on_failed_trial=False,
+            reuse_actors=True,
+            verbose=0,
+        )
+    search.tick()
+
+
+def _proposals(search: "BudgetSearch", rung: Rung) -> Any:
+    """The belief as a search algorithm of Ray Tune."""
+    from ray.tune.search import Searcher
+
+    class Proposals(Searcher):
+        def __init__(self) -> None:
+            super().__init__(metric="accuracy", mode="max")
+            self.waiting = list(search.state.of_rung(rung.fidelity, RUNNING))  # of an earlier command
+            self.known: dict[str, Trial] = {}
+            self.before: dict[str, float] = {}
+
+        def suggest(self, trial_id: str) -> Any:
+            trial = self.waiting.pop(0) if self.waiting else search.next_trial(rung)
+            if trial is None:
+                return Searcher.FINISHED
+            self.known[trial_id], self.before[trial_id] = trial, trial.seconds
+            return {"trial": dict(vars(trial))}
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            search.tick()
+            if result.get("loss") is not None:
+                seconds = self.before[trial_id] + result["seconds"]
+                found = self.known[trial_id], result["epoch"], result["loss"], result["accuracy"]
+                search.note(*found, seconds)
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            trial = self.known.pop(trial_id)
+            if error or result is None:
+                search.fail(trial, f"its worker died or stopped {MAX_FAILURES + 1} times")
+            elif result.get("final"):
+                search.finish(trial, result["accuracy"], self.before[trial_id] + result["seconds"])
+            else:
+                search.stop(trial)
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: `state.json` has it all."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing."""
+
+    return Proposals()
+
+
+def _tune() -> Any:
+    """Ray Tune, silent.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
+    try:
+        from ray import tune
+    except ImportError as error:
+        raise UserError(
+            f"--num-workers needs Ray Tune, which is not installed: {NEEDED}. Without it leave the option out, and "
+            "networks are trained one after the other."
+        ) from error
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    return tune

@@ -1,0 +1,272 @@
+"""The search on a budget, through the command line."""
+
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from test_train_arch import write_images
+
+from evidence.options import NOTHING, Budget, budget
+from evidence.plan import FULL, LONG, SHORT, make_plan, smaller
+from evidence.training import batch_of, reduced
+from evidence.trials import DONE, STATE, STOPPED, State
+from images.pixels import load_image_data
+from networks import load_network
+
+LINE = "--gpu cpu --model search --data-name toy --image-folder images --max-flops 30"
+
+
+@pytest.fixture
+def images():
+    write_images(Path("images"), n=20)
+
+
+def folder():
+    [found] = Path("results/search/toy").glob("budget-*")
+    return found
+
+
+def test_units_of_a_budget():
+    assert budget("30m") == Budget(1800.0, True, "30m")
+    assert budget("90s").amount == 90
+    assert budget("2H").amount == 7200
+    assert budget("600e") == Budget(600.0, False, "600e")
+    assert budget("10n") == Budget(2000.0, False, "10n")
+    assert budget("0") == budget("0m") == NOTHING
+    for wrong in ("", "5", "m", "-3m", "1d", "0.5s", "9999999h", "nan", "1e5e"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            budget(wrong)
+
+
+def test_the_plan_spends_the_budget_and_ends_at_the_full_protocol():
+    for amount, full in ((600.0, 200), (2000.0, 200), (100.0, 50), (8.0, 4)):
+        plan = make_plan(Budget(amount, False, ""), 1.0, 5000, 32, 1)
+        assert plan[FULL].epochs(1.0) == full
+        assert plan[FULL].count >= 1
+        spent = sum(rung.cost * rung.count for rung in plan.values())
+        assert 0.8 * amount < spent <= amount
+        assert plan[SHORT].cost < plan[LONG].cost < plan[FULL].cost
+        assert (plan[FULL].side, plan[FULL].images) == (32, 5000)
+
+
+def test_a_budget_in_seconds_gives_a_quick_network_more_epochs():
+    plan = make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 1)
+    assert plan[FULL].epochs(30.0) == 30
+    assert plan[FULL].epochs(10.0) == 90
+    assert plan[FULL].epochs(1000.0) == 1
+    assert plan[SHORT].epochs(30.0) >= 4
+    assert make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 4)[SHORT].count > 3 * plan[SHORT].count
+
+
+def test_short_trainings_take_smaller_then_fewer_images():
+    assert smaller(4, 5000, 32) == (32, 5000, 1.0)
+    assert smaller(2, 5000, 32) == (16, 5000, 0.25)
+    side, images, share = smaller(0.1, 5000, 32)
+    assert (side, images) == (16, 500)
+    assert share == pytest.approx(0.025)
+    assert smaller(0.0001, 5000, 32)[1] == 200
+
+
+def test_batches_are_smaller_for_few_images():
+    assert batch_of(50_000, 200) == 256
+    assert batch_of(2000, 4) == 32
+    assert batch_of(48, 2) == 12
+
+
+def test_reduced_images_keep_every_class(images):
+    data = load_image_data("toy", "images", "data", 333)
+    small = reduced(data, 16, 12)
+    assert small.train.pixels.shape == (12, 16, 16, 3)
+    assert small.train.labels.bincount().tolist() == [4, 4, 4]
+    assert small.valid.side == 16
+    assert len(small.valid) == len(data.valid)
+    torch.testing.assert_close(small.valid.pixels.float().mean(), data.valid.pixels.float().mean(), atol=0.5, rtol=0)
+
+
+def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
+    code, out, err = command(f"{LINE} --budget 6e --export pt2")
+    assert code == 0, err
+    value = json.loads((folder() / "result.json").read_text())
+    trials = value["trials"]
+    assert {trial["rung"] for trial in trials} == {"short", "long", "full"}
+    assert all(trial["status"] == DONE for trial in trials)
+    assert sum(trial["cost"] for trial in trials) == pytest.approx(value["spent"]["epochs"])
+    assert value["spent"]["epochs"] <= 6.01
+    shorts = [trial["architecture" if False else "arch"] for trial in trials if trial["rung"] == "short"]
+    assert len(set(shorts)) == len(shorts)
+    assert {trial["arch"] for trial in trials if trial["rung"] != "short"} <= set(shorts)
+    rows = list(csv.DictReader((folder() / "ranking_run_1.csv").open()))
+    assert all(float(row["mflops"]) <= 30 for row in rows)
+    assert all(0 <= float(row["low"]) <= float(row["accuracy"]) <= float(row["high"]) <= 100 for row in rows)
+    assert sum(float(row["probability_best"]) for row in rows) == pytest.approx(1, abs=0.01)
+    assert f"first choice: {value['choice']['architecture']}" in out
+
+    network = load_network(folder() / "network.pt")
+    assert network.architecture == value["choice"]["architecture"]
+    data = load_image_data("toy", "images", "data", 333)
+    with torch.no_grad():
+        correct = network(data.test.pixels.permute(0, 3, 1, 2) / 255).argmax(dim=1) == data.test.labels
+    assert 100 * correct.float().mean().item() == pytest.approx(value["network"]["x-test"])
+    assert (folder() / "network.pt2").is_file()
+
+    # The same again is refused, and --resume trains nothing.
+    code, _, err = command(f"{LINE} --budget 6e")
+    assert code == 2
+    assert "--resume" in err
+    code, _, err = command(f"{LINE} --budget 6e --resume")
+    assert code == 0, err
+    assert "training" not in err.replace("for training", "")
+    assert json.loads((folder() / "result.json").read_text())["trials"] == trials
+
+
+def test_the_test_part_chooses_nothing(command, images, monkeypatch):
+    """Trainings and choices are the same whatever the test part holds."""
+    from evidence import search
+
+    found = []
+    for broken in (False, True):
+        if broken:
+            whole = search.load_image_data
+
+            def load(*args):
+                data = whole(*args)
+                data.test.labels.copy_(data.test.labels.roll(1))
+                return data
+
+            monkeypatch.setattr(search, "load_image_data", load)
+        assert command(f"{LINE} --budget 2e --save-path results/{broken}")[0] == 0
+        [path] = Path(f"results/{broken}").rglob("result.json")
+        value = json.loads(path.read_text())
+        found.append([(t["arch"], t["accuracy"]) for t in value["trials"]])
+    assert found[0] == found[1]
+
+
+def started(budget="6e"):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *LINE.split(), "--budget", budget, "--resume"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(count, process, limit=120):
+    """Until so many trainings have been noted."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end and process.poll() is None:
+        paths = list(Path("results").rglob(STATE))
+        if paths and len(json.loads(paths[0].read_text())["trials"]) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def test_killed_and_resumed_it_is_the_search_it_would_have_been(command, images):
+    torch.set_num_threads(1)
+    for count in (2, 4):
+        process = started()
+        wait_for(count, process)
+        process.kill()
+        process.wait()
+    code, _, err = command(f"{LINE} --budget 6e --resume")
+    assert code == 0, err
+    resumed = json.loads((folder() / "result.json").read_text())
+    assert len(resumed["history"]["resumed"]) == 2
+    code, _, err = command(f"{LINE} --budget 6e --save-path whole")
+    assert code == 0, err
+    [path] = Path("whole").rglob("result.json")
+    whole = json.loads(path.read_text())
+    same = ("arch", "rung", "epochs", "accuracy", "losses")
+    assert [[t[name] for name in same] for t in resumed["trials"]] == [
+        [t[name] for name in same] for t in whole["trials"]
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interrupted_it_ends_with_the_best_so_far(images):
+    process = started("40e")
+    wait_for(3, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "interrupted" in out
+    value = json.loads((folder() / "result.json").read_text())
+    assert value["interrupted"]
+    assert value["network"] is None or value["rung"] != "short"
+    assert "--resume" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--budget 3x", "takes a number"),
+        ("--budget 4e --ranking predictor", "--ranking does nothing with --budget"),
+        ("--budget 4e --search-space ofa_mbv3", "no ranking of ofa_mbv3"),
+        ("--num-workers 2", "belongs to a search with --budget"),
+        ("--budget 4e --max-flops 1", "small"),
+    ],
+)
+def test_bad_input_is_refused(command, images, options, message):
+    line = LINE.replace(" --max-flops 30", "")
+    code, _, err = command(f"{line} {options}")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not list(Path().rglob(STATE))
+
+
+def test_a_damaged_state_is_refused(command, refuses, images):
+    assert command(f"{LINE} --budget 2e")[0] == 0
+    path = folder() / STATE
+    path.write_text(
+        path.read_text().replace('"cell": ', '"cell": "x', 1).replace(',\n   "fidelity', '",\n   "fidelity', 1)
+    )
+    assert STATE in refuses(f"{LINE} --budget 2e --resume")
+
+
+def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypatch):
+    from engine.errors import UserError
+    from evidence import search
+
+    whole, calls = search.train_trial, []
+
+    def failing(lesson, trial, *rest):
+        calls.append(trial.number)
+        if trial.number == 1:
+            raise UserError("the loss became nan")
+        return whole(lesson, trial, *rest)
+
+    monkeypatch.setattr(search, "train_trial", failing)
+    code, _, err = command(f"{LINE} --budget 2e")
+    assert code == 0, err
+    trials = json.loads((folder() / "result.json").read_text())["trials"]
+    assert [trial["status"] for trial in trials[:3]] == ["done", "failed", "done"]
+    assert trials[1]["message"] == "the loss became nan"
+
+
+def test_trainings_that_were_stopped_are_evidence_of_their_end(tmp_path):
+    """By what those that were not stopped have gained after the same share of their epochs."""
+    state = State(tmp_path)
+    values = {"arch": "", "fidelity": SHORT, "epochs": 4, "batch": 8, "side": 32, "images": 32}
+    for cell, curve in enumerate(([40.0, 50.0, 60.0, 70.0], [30.0, 42.0, 56.0, 60.0])):
+        state.begin(cell=cell, **values)
+        state.change(cell, status=DONE, accuracy=curve[-1], accuracies=curve)
+    state.begin(cell=7, **values)
+    state.change(2, status=STOPPED, accuracies=[20.0])
+    evidence = state.evidence(100)
+    assert [o.cell for o in evidence] == [0, 1, 7]
+    assert evidence[2].value == pytest.approx(50.0)
+    assert evidence[2].variance > evidence[0].variance
+    again = State(tmp_path)
+    again.restore()
+    assert again.trials == state.trials
