@@ -70,7 +70,7 @@ def dispatch(args: argparse.Namespace) -> None:
 
         values = {"search_space": common.search_space, "data_path": common.data_path, "use_gpus": args.gpu != "cpu"}
         options = fill(ShardOptions, args, device=choose_device(args.gpu), **values)
-        if options.imgnet is None:
+        if not options.imgnet:
             raise UserError("--imgnet is missing: name the ImageNet folder, one sub-folder of images a class.")
         build_shards(options)
 

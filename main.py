@@ -5,6 +5,7 @@ python main.py --model generator | predictor                   meta-train
 python main.py --model build                                   build the generator's database with the predictor
 python main.py --model generator | predictor --test ...        the published two steps of a search; with
                                                                --search-space ofa_mbv3 the first ranks as well
+python main.py --model compare --data-name cifar10             run other search methods beside ours
 python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
 """
 
@@ -16,11 +17,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from baselines.cost import REAL
+from baselines.options import CompareOptions
+from baselines.options import budget as budget_of_comparison
+from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
 from evidence.options import BudgetOptions
-from meta_test.options import ALL, OF_PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
+from evidence.options import budget as budget_of_search
+from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
 
@@ -31,6 +37,7 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
+    "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
@@ -43,7 +50,7 @@ GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    names = ("search", "generator", "predictor", "build", "train_arch")
+    names = ("search", "generator", "predictor", "build", "train_arch", "compare")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
     gpu_option(parser)
@@ -56,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
         ("search on a budget", BudgetOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
+        ("comparing search methods", CompareOptions),
+        ("comparing search methods", RealOptions),
     ):
         done = add_options(parser.add_argument_group(title), cls, leave_out=done)
     parser.add_argument(
@@ -100,6 +109,8 @@ def check_options(args: argparse.Namespace) -> None:
 
 def dispatch(args: argparse.Namespace) -> None:
     check_options(args)
+    if hasattr(args, "budget"):
+        args.budget = (budget_of_search if args.model == "search" else budget_of_comparison)(args.budget)
 
     import search_spaces
     from engine.processes import check_alone
@@ -113,6 +124,8 @@ def dispatch(args: argparse.Namespace) -> None:
         run_train_arch(args)
     elif args.model == "build":
         run_build(args)
+    elif args.model == "compare":
+        run_compare(args)
     elif args.model == "search" or args.test:
         run_search(args)
     else:
@@ -121,9 +134,9 @@ def dispatch(args: argparse.Namespace) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     from engine.runs import choose_device
-    from meta_train.train import train
+    from meta_train.train import train_model
 
-    train(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
+    train_model(fill(TrainOptions, args, kind=args.model, device=choose_device(args.gpu), fit=fill(FitOptions, args)))
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -148,7 +161,28 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     return text
 
 
+def run_compare(args: argparse.Namespace) -> None:
+    from engine.runs import choose_device
+
+    if getattr(args, "data_name", ALL) == ALL:
+        raise UserError("--data-name is missing: --model compare needs a dataset.")
+    real = getattr(args, "form", CompareOptions.form) == REAL
+    options = fill(RealOptions if real else CompareOptions, args, device=choose_device(args.gpu))
+    if real:
+        from baselines.real_compare import compare_real
+
+        compare_real(options)
+        return
+    from baselines.compare import compare
+
+    for name in option_fields(RealOptions):
+        if hasattr(args, name) and name not in option_fields(CompareOptions):
+            raise UserError(f"{flag(name)} does nothing with --form table: leave it out, or add --form real.")
+    compare(options)
+
+
 def run_search(args: argparse.Namespace) -> None:
+    import search_spaces
     from engine.runs import choose_device
     from meta_test.published import add_training, test_generator, test_predictor
     from meta_test.search import search
@@ -156,6 +190,9 @@ def run_search(args: argparse.Namespace) -> None:
     options = fill(SearchOptions, args, device=choose_device(args.gpu))
     if args.model == "search":
         options = replace(options, num_runs=options.num_runs or 1, ranking=choose_ranking(options, vars(args)))
+    elif search_spaces.get(options.search_space).ranks_when_generating:
+        of_predictor = args.model == "predictor" and {"load_epoch", "hs", "nz"} & set(vars(args))
+        options = replace(options, ranking=PREDICTOR if of_predictor else choose_ranking(options, vars(args)))
     how = fill(BudgetOptions, args) if args.model == "search" else BudgetOptions()
     if how.budget.amount:
         run_budget(args, options, how)
@@ -171,7 +208,7 @@ def run_search(args: argparse.Namespace) -> None:
 
     def one(options: SearchOptions) -> None:
         first_choice = step(options)
-        if args.train_arch:
+        if args.train_arch and isinstance(first_choice, str):
             add_training(options, run_train_arch(args, arch=first_choice, data_name=options.data_name))
 
     if options.data_name == ALL:

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     return options_parser(__doc__, SupernetOptions)
 
 
-def train(args: argparse.Namespace) -> None:
+def dispatch(args: argparse.Namespace) -> None:
     from engine.errors import UserError
     from engine.runs import choose_device
     from images.imagenet import class_names
@@ -35,4 +35,4 @@ def train(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), train))
+    sys.exit(run(build_parser(), dispatch))

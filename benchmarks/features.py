@@ -20,7 +20,7 @@ from images.source import image_folder
 from meta_train.checkpoints import read_checkpoint
 from meta_train.fit import BEST, FitOptions
 from meta_train.options import TrainOptions
-from meta_train.train import train
+from meta_train.train import train_model
 from meta_train.tuples import FEATURES_NAME
 
 WIDTHS = {"block10": 112, "block14": 192, "block15": 320, "head": 1280}
@@ -39,7 +39,7 @@ def study(args: argparse.Namespace) -> None:
             for path in Path(args.data_path).glob("meta_train_*.pt"):
                 shutil.copy(path, folder)
             where = {"data_path": folder, "save_path": folder, "device": device}
-            train(TrainOptions(kind="predictor", hs=128, fit=fit, allow_pickle=args.allow_pickle, **where))
+            train_model(TrainOptions(kind="predictor", hs=128, fit=fit, allow_pickle=args.allow_pickle, **where))
             best = read_checkpoint(Path(folder) / "predictor" / "model" / BEST, "predictor", "").metrics["correlation"]
         print(f"{layer:<8} {WIDTHS[layer]:>5} features  {size:>4} px  {best:.3f}", flush=True)
 

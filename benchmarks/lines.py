@@ -13,6 +13,7 @@ Dimensions: A architectures (15,625), n tuples, K classes.
 
 import argparse
 import csv
+import json
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -40,13 +41,13 @@ from predictor.score import encode_architectures
 from predictor.universal import Universal
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
+from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, noise, parts_of_cells
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
 SCORES = ("nwot", "synflow", "jacov", "zen")
 CONSTANT_CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-OF_SEEDS = ("universal_partial", "universal")  # lines whose runs are meta-trainings
+OF_SEEDS = ("universal_partial", "universal", "joint")  # lines whose runs are meta-trainings
 BLENDED = 1000  # architectures that the universal ranking and the predictor order together
 TOP = 100  # of nDCG
 NUM_DRAWS, NUM_SAMPLE = 10, 20
@@ -177,7 +178,6 @@ class Lines:
         if args.nasbench360:
             self.tables |= self.read(Path(args.nasbench360), {"ninapro": 1.0, "darcy": 100.0})
         self.sources: dict[str, str] = {}
-        self.scored: dict[tuple[str, int], np.ndarray] = {}
 
     def read(self, path: Path, scales: dict[str, float]) -> dict[str, np.ndarray]:
         """Columns of a CSV file with a row for each architecture, times their scales; NaN where one has no row.
@@ -239,27 +239,69 @@ class Lines:
         return smoothed(self.operations, self.tables[TRANSFERRED], **SMOOTHED)
 
     @cached_property
-    def predictor(self) -> Any:
+    def predictor(self) -> "Scorer":
         path = find_checkpoint("predictor", self.space, self.args.save_path, None, self.args.predictor_checkpoint)
         self.sources["predictor"] = display_path(path)
-        return load_model("predictor", self.space, path, self.device)[0].eval()
+        return Scorer(self, path)
 
     def predicted(self, dataset: str, number: int) -> np.ndarray:
         """Scores (A,) of the shipped predictor, shown `dataset` or what stands for it."""
-        key = SHOWN.get(dataset, dataset), number
-        if key not in self.scored:
-            features = load_features(find_features(key[0], self.args.data_path), key[0]).to(self.device)
-            rng = random_generator(self.args.seed + number, self.device)
-            with torch.inference_mode():
-                draws = draw_dataset(features, NUM_DRAWS, NUM_SAMPLE, rng)
-                set_vec = self.predictor.encode_set_draws(features.images, draws)
-                self.scored[key] = self.predictor.predict_all(set_vec, self.graph_vec).mean(0).cpu().numpy()
-        return self.scored[key]
+        return self.predictor.scores(dataset, number)
 
     @cached_property
-    def graph_vec(self) -> torch.Tensor:
-        """Of all architectures, (A, Z)."""
-        return encode_architectures(self.predictor, self.space, self.space.architectures)
+    def joint(self) -> list["Scorer"]:
+        """The predictors that learned tuples and benchmark tasks, of each of the folds that they leave out.
+
+        Raises:
+            UserError: one is missing.
+        """
+        folders = [Path(self.args.joint) / str(fold) for fold in range(len(self.universal.mean))]
+        paths = [find_checkpoint("predictor", self.space, folder, None, None) for folder in folders]
+        if shipped := [folder for folder, path in zip(folders, paths, strict=True) if folder not in path.parents]:
+            raise UserError(f"--joint: {shipped[0]} has no predictor. RESULTS.md has the command that trains it.")
+        return [Scorer(self, path) for path in paths]
+
+    def joint_mean(self, dataset: str) -> np.ndarray:
+        """The mean (K,) of all predictors of `joint`, each standardised, by classes of equal cells."""
+        return np.mean([self.by_class(scorer.scores(dataset, 1)) for scorer in self.joint], axis=0)
+
+    def joint_held_out(self) -> np.ndarray:
+        """(K,) of each class the score of the predictor that left it out, on `TRANSFERRED`."""
+        values = np.empty(int(self.classes.max()) + 1)
+        for fold, cells in enumerate(parts_of_cells(len(values), len(self.joint))):
+            values[cells.numpy()] = self.by_class(self.joint[fold].scores(TRANSFERRED, 1))[cells.numpy()]
+        return values
+
+    def by_class(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (A,) at the classes' means, (K,), standardised."""
+        means = class_means(torch.from_numpy(scores).double()).numpy()
+        return (means - means.mean()) / means.std()
+
+    @cached_property
+    def weight_of_joint(self) -> float:
+        """What the joint predictors weigh beside the universal ranking, chosen by cross-validation.
+
+        Of 0, 0.05, .. 1 the one with the highest nDCG@100 of held-out cells on `TRANSFERRED`, at the classes' means.
+        """
+        truth = at_class_means(torch.from_numpy(self.tables[TRANSFERRED])).numpy()
+        universal, joint = (
+            self.by_class(self.universal.held_out().double().numpy()[self.classes]),
+            self.joint_held_out(),
+        )
+        weights = np.arange(21) / 20
+        found = [
+            ndcg(np.argsort(-((1 - w) * universal + w * joint)[self.classes], kind="stable"), truth) for w in weights
+        ]
+        log.info(
+            "nDCG@100 of held-out cells by the weight of the joint predictors: "
+            + json.dumps(np.round(found, 4).tolist())
+        )
+        return float(weights[int(np.argmax(found))])
+
+    def universal_and_joint(self, dataset: str) -> np.ndarray:
+        """(A,): the universal ranking and the joint predictors, weighed as `weight_of_joint` says."""
+        universal = self.by_class(self.universal.scores()[0].double().numpy())
+        return ((1 - self.weight_of_joint) * universal + self.weight_of_joint * self.joint_mean(dataset))[self.classes]
 
     def blended(self, dataset: str, number: int) -> np.ndarray:
         """The universal ranking, its first `BLENDED` reordered by the sum of it and the predictor's scores.
@@ -301,6 +343,12 @@ class Lines:
         made["universal"] = lambda number: self.of_seed(self.universal.mean, number)
         made["universal_joined"] = lambda number: self.universal.scores()[0].double().numpy()
         made["blended"] = lambda number: self.blended(dataset, number)
+        if self.args.joint:
+            made["joint"] = lambda number: self.joint[number - 1].scores(dataset, number)
+            made["joint_joined"] = lambda number: self.joint_mean(dataset)[self.classes]
+            made["universal_and_joint"] = lambda number: self.universal_and_joint(dataset)
+            if dataset == TRANSFERRED:
+                made["joint_held_out"] = lambda number: self.joint_held_out()[self.classes]
         if dataset == TRANSFERRED:
             made["universal_held_out"] = lambda number: self.universal.held_out().double().numpy()[self.classes]
         return made
@@ -355,6 +403,33 @@ class Lines:
         }
 
 
+class Scorer:
+    """A predictor's scores of all architectures, each set of them computed once."""
+
+    def __init__(self, lines: Lines, path: Path):
+        self.lines = lines
+        self.model = load_model("predictor", lines.space, path, lines.device)[0].eval()
+        self.scored: dict[tuple[str, int], np.ndarray] = {}
+
+    @cached_property
+    def graph_vec(self) -> torch.Tensor:
+        """Of all architectures, (A, Z)."""
+        return encode_architectures(self.model, self.lines.space, self.lines.space.architectures)
+
+    def scores(self, dataset: str, number: int) -> np.ndarray:
+        """(A,), shown `dataset` or what stands for it, of which run `number` draws."""
+        key = SHOWN.get(dataset, dataset), number
+        if key not in self.scored:
+            args, device = self.lines.args, self.lines.device
+            features = load_features(find_features(key[0], args.data_path), key[0]).to(device)
+            rng = random_generator(args.seed + number, device)
+            with torch.inference_mode():
+                draws = draw_dataset(features, NUM_DRAWS, NUM_SAMPLE, rng)
+                set_vec = self.model.encode_set_draws(features.images, draws)
+                self.scored[key] = self.model.predict_all(set_vec, self.graph_vec).mean(0).cpu().numpy()
+        return self.scored[key]
+
+
 def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Mean, half-width of its 95 % interval, and the values of each figure."""
     summary = {}
@@ -380,11 +455,14 @@ def measure(args: argparse.Namespace) -> None:
     log.info(f"{args.output} is made")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zero-cost", help="folder of published training-free scores: <dataset>.csv")
     parser.add_argument("--nasbench360", help="CSV file: architecture, ninapro (%%), darcy (score of 0 to 1)")
     parser.add_argument("--authors", help="the authors' ranking: seconds, then an architecture a line, its score last")
+    parser.add_argument(
+        "--joint", help="folder with the five predictors that learned benchmark tasks, <fold>/predictor/model/..."
+    )
     parser.add_argument("--num-runs", type=positive_int, default=10)
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results")

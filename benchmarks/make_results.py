@@ -83,11 +83,7 @@ JUDGED = {  # columns, with the digits of each
 
 
 def read(name: str) -> dict[str, Any]:
-    """A result file.
-
-    Raises:
-        UserError: it is missing.
-    """
+    """A result file. Raises a UserError when it is missing."""
     path = FOLDER / f"{name}.json"
     if not path.is_file():
         command = SCRIPTS.get(name, f"quality.py --sections {name}")

@@ -48,9 +48,7 @@ def toy_dataset(D: int, device: torch.device) -> Features:
 def batch_drawer(D: int, device: torch.device) -> Callable[[], torch.Tensor]:
     """Draws the images of a batch, from 100 classes as large as ImageNet's: 1,300 images each."""
     C, M = 100, 1300
-    features = Features("toy", torch.randn(C * M, D), torch.full((C,), M), [str(c) for c in range(C)], "", "").to(
-        device
-    )
+    features = Features("toy", torch.randn(C * M, D), torch.full((C,), M), list(map(str, range(C))), "", "").to(device)
     rng = random_generator(0, device)
 
     def draw() -> torch.Tensor:
@@ -163,9 +161,7 @@ def measure(args: argparse.Namespace) -> None:
     if space.size <= MAX_RANKED:
         everything = space.all_architectures()
         rows[f"rank {space.size:,}"] = timed(lambda: score(predictor, space, features, everything, 10, S, rng), 3)
-    print(
-        f"{space.name}, {torch.get_num_threads()} threads, {device}, features of width {D}, torch {torch.__version__}"
-    )
+    print(f"{space.name}, {torch.get_num_threads()} threads, {device}, features {D} wide, torch {torch.__version__}")
     print(f"{'':<18}{'seconds':>9}{'published code, 2 CPU cores':>30}{'ratio':>8}{'its design here':>24}{'ratio':>8}")
     for name, seconds in rows.items():
         cells = "".join(

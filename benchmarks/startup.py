@@ -37,9 +37,7 @@ def measure(args: argparse.Namespace) -> None:
             startup.append(seconds - working[-1])
     # The first of each has warmed the disk's cache
     alone, whole, work = (statistics.median(values[1:]) for values in (torch_alone, startup, working))
-    print(
-        f"import torch: {alone:.2f} s; a search for {args.data_name}: {whole:.2f} s besides {work:.2f} s of searching"
-    )
+    print(f"import torch: {alone:.2f} s; searching for {args.data_name}: {whole:.2f} s besides {work:.2f} s of work")
     print(f"start-up takes {whole - alone:.2f} s more than import torch ({whole / alone:.2f} times)")
 
 

@@ -205,9 +205,9 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return summary | {"all": {"gain": mean, "interval_95": half, "tasks": len(tasks)}}
 
 
-def display_path(value: float | dict[str, float] | None) -> str:
+def figure_text(value: float | dict[str, float] | None) -> str:
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {display_path(figure)}" for key, figure in value.items()) + ")"
+        return "(" + ", ".join(f"{key} {figure_text(figure)}" for key, figure in value.items()) + ")"
     return "unknown" if value is None else f"{value:.4g}"
 
 
@@ -219,7 +219,7 @@ def measure(args: argparse.Namespace) -> None:
     summary = summarize(rows)
     result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
     for name, figures in (result | summary).items():
-        print(name + ": " + ", ".join(f"{key} {display_path(value)}" for key, value in figures.items()))
+        print(name + ": " + ", ".join(f"{key} {figure_text(value)}" for key, value in figures.items()))
     history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
     write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
 

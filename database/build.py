@@ -1,6 +1,7 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,30 +77,20 @@ def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
     return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}
 
 
-class _locks:
-    """Holds the locks of some shards, so that two processes never build the same one."""
-
-    def __init__(self, folder: Path, shards: list[int]):
-        self.locks = {shard: FileLock(folder / f".shard_{shard:04d}.lock", timeout=0) for shard in shards}
-
-    def __enter__(self) -> None:
-        for shard, lock in self.locks.items():
+@contextmanager
+def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
+    """Hold the locks of some shards, so that two processes never build the same one."""
+    with ExitStack() as held:
+        for shard in shards:
             try:
-                lock.acquire()
+                held.enter_context(FileLock(folder / f".shard_{shard:04d}.lock", timeout=0))
             except Timeout as error:
-                self.__exit__()
                 raise UserError(f"Another process is building shard {shard}: give another --index.") from error
-
-    def __exit__(self, *_: Any) -> None:
-        for lock in self.locks.values():
-            lock.release()
+        yield
 
 
 def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
-    """Merge all shards into the predictor's database, its split by tasks and its task list.
-
-    Returns:
-        The file of the tuples.
+    """Merge all shards into the predictor's database, its split by tasks and its task list; returns the first's file.
 
     Raises:
         UserError: there are no shards, one is damaged or of another kind than the others, or a database is there.

@@ -6,18 +6,19 @@ Nothing is trained: that the predictor ranks them high makes them high-quality o
 import torch
 
 import search_spaces
+from database import subnets
 from engine.errors import UserError
 from engine.messages import log
 from engine.progress import progress
 from engine.runs import keep_freed_memory, random_generator
 from images.features import Features, check_extractor, draw_images, find_features, load_features
-from meta_train.models import find_checkpoint, load_model, supernet_sizes
+from meta_train.models import find_checkpoint, load_model, supernet_sizes, trained_here
 from meta_train.options import BuildOptions
 from meta_train.predictor_objective import to_percent
 from meta_train.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
-from predictor.ensemble import PredictorEnsemble
-from predictor.model import PredictorModel
+from predictor.ensemble import Predictor
 from predictor.score import encode_architectures
+from search_spaces.base import SearchSpace
 
 MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
 
@@ -37,6 +38,9 @@ def build(options: BuildOptions) -> None:
     target = folder / "meta_train_tasks_generator.pt"
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    if space.ranking_shipped and not space.can_be_listed and not own_predictor(options, space):
+        subnets.build(options, space, folder)
+        return
     path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
     predictor, checkpoint = load_model("predictor", space, path, device, options.hs, options.nz)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
@@ -67,12 +71,14 @@ def build(options: BuildOptions) -> None:
     )
 
 
+def own_predictor(options: BuildOptions, space: SearchSpace) -> bool:
+    """Whether the user named a predictor, or trained one."""
+    named = options.predictor_checkpoint or options.load_epoch
+    return bool(named) or trained_here("predictor", space, options.save_path)
+
+
 def _encode_task(
-    predictor: PredictorModel | PredictorEnsemble,
-    features: Features,
-    classes: torch.Tensor,
-    options: BuildOptions,
-    rng: torch.Generator,
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
 ) -> torch.Tensor:
     classes = classes.to(features.counts.device).expand(options.num_draws, -1)
     return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])

@@ -32,6 +32,9 @@ class Item:
     archs: list[str]
     seed: int
 
+    def __str__(self) -> str:
+        return f"task {self.number} of shard {self.shard}"
+
 
 def draw_item(space: SearchSpace, num_classes: int, num_archs: int, seed: int, shard: int, number: int) -> Item:
     """The item `number` of a shard: as many of the classes as `space.task_sizes` allows, at random."""

@@ -38,20 +38,13 @@ class ShardOptions:
     device: "torch.device"
     use_gpus: bool = True  # of a Ray cluster
     seed: int = option(333, "each shard and task has its own, which follow from this one", type=seed_number)
-    index: tuple[int, ...] = option(
-        (0,), "shards to build: a number, or some as 0,3 or 0-9", type=shard_numbers, default_text="0"
-    )
-    imgnet: str | None = option(None, "the ImageNet folder: a sub-folder of images a class, or such folders train and "
-                                "val")  # fmt: skip
-    class_order: str | None = option(
-        None, "a text file whose lines start with a class's sub-folder", default_text="those of the features"
-    )
+    index: tuple[int, ...] = option((0,), "shards to build: 3, 0,3 or 0-9", type=shard_numbers, default_text="0")
+    imgnet: str = option("", "ImageNet: a folder with a sub-folder of images a class, or such folders train and val")
+    class_order: str | None = option(None, "file: lines start with a sub-folder", default_text="as in the features")
     supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
     num_tasks: int = option(100, "tasks of a shard, or of the generator's database (1710)", type=positive_int)
     num_arch: int = option(1, "architectures measured on each task", type=positive_int)
     num_calibration: int = option(2000, "images that calibrate batch norm", type=positive_int)
     epochs: int = option(12, "for networks trained from scratch, nasbench201", type=positive_int)
     num_workers: int = option(0, "Ray processes", type=not_negative_int, default_text="0: this process alone")
-    ray_address: str | None = option(
-        None, "of a running Ray cluster whose machines share these folders", default_text="start a local one"
-    )
+    ray_address: str | None = option(None, "a running Ray cluster that has these folders", default_text="a local one")

@@ -61,24 +61,25 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
         "Remove the file and build that shard anew with the command that built it (python build_database.py "
         f"--model_name predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
     )
-    if not values or None in values:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
         number = values.index(None) + 1 if None in values else 1
         alone = ", or remove that line alone to keep the others' results" if number > 1 else ""
         raise UserError(f"{path} is damaged in line {number}. {remedy}{alone}.")
-    header = check(path, values[0], _Header, "a shard", f"{remedy}.", FORMAT)
+    header = check(path, known[0], _Header, "a shard", f"{remedy}.", FORMAT)
     if shard_file(path.parent, header.shard) != path:
         raise UserError(f"{path} holds shard {header.shard}: it is a copy, or was renamed. Move it elsewhere.")
-    for number, value in enumerate(values[1:], 2):
+    for number, value in enumerate(known[1:], 2):
         record = check(f"Line {number} of {path}", value, _Record, "a measured task", f"{remedy}.")
         if not len(record.archs) == len(record.accuracy) or record.number >= header.num_tasks:
             raise UserError(
                 f"Line {number} of {path} has {len(record.archs)} architectures and {len(record.accuracy)} accuracies "
                 f"of task {record.number} of {header.num_tasks}. {remedy}."
             )
-    counts = Counter(record["number"] for record in values[1:])
+    counts = Counter(record["number"] for record in known[1:])
     if twice := [number for number, count in counts.items() if count > 1]:
         raise UserError(f"{path} holds task {twice[0]} twice. Remove one of the two lines.")
-    return values[0], values[1:], sum(len(line.encode()) for line in lines[: len(values)])
+    return known[0], known[1:], sum(len(line.encode()) for line in lines[: len(known)])
 
 
 @dataclass(frozen=True)

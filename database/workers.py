@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +13,7 @@ from typing import Any
 
 import search_spaces
 from database.items import Item
+from engine.cli import is_out_of_memory
 from engine.errors import UserError
 from engine.files import ROOT
 from engine.runs import keep_freed_memory, peak_gb, random_generator
@@ -74,24 +75,31 @@ def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[t
 
 
 def _explain(error: Exception) -> None:
-    """Raise the error that a user can hint, where memory is what was missing."""
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words:
+    """Raise the error that a user can solve, where memory is what was missing."""
+    if is_out_of_memory(error):
         raise UserError(f"A worker ran out of memory. {FEWER}") from error
 
 
 def measure_with_ray(
-    options: EvaluatorOptions, items: list[Item], num_workers: int, address: str | None, use_gpus: bool = True
-) -> Iterator[tuple[Item, dict[str, Any]]]:
+    options: Any,
+    items: list[Any],
+    num_workers: int,
+    address: str | None,
+    use_gpus: bool = True,
+    measure_item: Callable[[Any, Any], dict[str, Any]] | None = None,
+) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Measure items on the workers of a Ray cluster, in the order they finish.
 
     An item whose worker dies is measured again by another, up to 3 times.
 
     Args:
+        options: an `EvaluatorOptions`, or another dataclass with a `device`, that `measure_item` takes.
+        items: to be measured; their text names them in messages.
         num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
         address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
             `num_workers` processes is started on this machine when None.
         use_gpus: share the cluster's GPUs among the workers, where it has some, instead of measuring on `device`.
+        measure_item: from options and item to the result; None for `measure`.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
@@ -99,7 +107,7 @@ def measure_with_ray(
     with connected(num_workers, address) as (ray, num_workers):
         share = gpu_share(num_workers, int(ray.cluster_resources().get("GPU", 0))) if use_gpus else 0.0
         options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure)
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
         yield from _stream(ray, task, ray.put(options), items, num_workers)
 
 
@@ -115,6 +123,8 @@ def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
         where = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
+        paths = dict.fromkeys([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # which the cluster's processes inherit
     _reach(address)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
@@ -150,9 +160,9 @@ def _reach(address: str | None) -> None:
         ) from error
 
 
-def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: int) -> Iterator[tuple[Item, Any]]:
+def _stream(ray: Any, task: Any, options: Any, items: list[Any], num_workers: int) -> Iterator[tuple[Any, Any]]:
     waiting = list(reversed(items))
-    running: dict[Any, Item] = {}
+    running: dict[Any, Any] = {}
     while waiting or running:
         while waiting and len(running) < 2 * num_workers:  # one to work on and one to go on with
             item = waiting.pop()
@@ -163,7 +173,7 @@ def _stream(ray: Any, task: Any, options: Any, items: list[Item], num_workers: i
             yield item, _result(ray, reference, item)
 
 
-def _result(ray: Any, reference: Any, item: Item) -> dict[str, Any]:
+def _result(ray: Any, reference: Any, item: Any) -> dict[str, Any]:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the worker's own exception
@@ -171,8 +181,8 @@ def _result(ray: Any, reference: Any, item: Item) -> dict[str, Any]:
         raise (error.cause or error) from error
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         raise UserError(
-            f"The worker measuring task {item.number} of shard {item.shard} died {MAX_RETRIES + 1} times, probably for "
-            f"want of memory. {FEWER} Continue with the same command."
+            f"The worker measuring {item} died {MAX_RETRIES + 1} times, probably for want of memory. {FEWER} "
+            "Continue with the same command."
         ) from error
 
 

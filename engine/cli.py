@@ -19,15 +19,8 @@ BROKEN_PIPE_CODE = 141
 MIRROR_VARIABLE = "METAD2A_MIRROR"
 ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 LARGEST = 10**7  # of anything that is counted: more is a slip of the keyboard
-NO_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "unable to allocate",
-    "not enough memory",
-    "invalid buffer size",
-    "storage size calculation overflowed",
-)
+NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
+             "not enough memory", "invalid buffer size", "storage size calculation overflowed")  # fmt: skip
 NUMBER = re.compile(r"[+-]?\d{1,25}")
 
 
@@ -94,11 +87,9 @@ def add_general_options(parser: argparse.ArgumentParser) -> None:
     """Add what every program has: `--version`, `--quiet`, `--verbose` and `--debug`."""
     parser.add_argument("--version", action="version", version=f"MetaD2A {engine.__version__}")
     group = parser.add_argument_group("messages").add_mutually_exclusive_group()
-    group.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="results and errors alone")
-    group.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="more messages")
-    group.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="more messages, and the traceback of an error"
-    )
+    texts = {"quiet": "results and errors alone", "verbose": "more messages", "debug": "more, and tracebacks of errors"}
+    for name, text in texts.items():
+        group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def set_messages(args: argparse.Namespace) -> bool:
@@ -165,18 +156,5 @@ def smaller_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -
 
 
 # Options that memory grows with, those that it grows most with first.
-SIZES = (
-    "batch_size",
-    "latency_batch",
-    "image_size",
-    "first_size",
-    "num_sample",
-    "num_draws",
-    "num_gen_arch",
-    "hs",
-    "nz",
-    "num_tasks",
-    "num_sampled",
-    "num_calibration",
-    "num_workers",
-)
+SIZES = ("batch_size", "latency_batch", "image_size", "first_size", "num_sample", "num_draws", "num_gen_arch",
+         "hs", "nz", "num_tasks", "num_sampled", "num_calibration", "num_workers")  # fmt: skip

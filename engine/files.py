@@ -20,6 +20,7 @@ from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]  # of the repository
 ASSETS = ROOT / "assets"
+MAX_VERTICES = 10_000  # of a pickled graph
 # In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
@@ -174,15 +175,18 @@ def _pickle_globals():
         for name in ("scalar", "_reconstruct")
     ]
     dtypes = [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")]
-    return torch.serialization.safe_globals([igraph.Graph, np.ndarray, np.dtype, *dtypes, *numpy_names])
+
+    def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:
+        if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would take memory for them
+            raise ValueError(f"a graph of {n} vertices")
+        return igraph.Graph(n, *args, **kwargs)
+
+    graphs = [(graph, "igraph.Graph"), (igraph.Graph, "igraph.Graph (its class)")]
+    return torch.serialization.safe_globals([*graphs, np.ndarray, np.dtype, *dtypes, *numpy_names])
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten.
-
-    Returns:
-        The new name, None when there was nothing.
-    """
+    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten; returns that, or None."""
     if not path.exists():
         return None
     number = 1
@@ -190,3 +194,16 @@ def set_aside(path: Path) -> Path | None:
         number += 1
     path.rename(aside)
     return aside
+
+
+def next_folder(parent: Path) -> Path:
+    """Make the first of `parent`/001, /002 ... that does not exist; two programs at once get two folders."""
+    number = 1
+    while True:
+        try:
+            (folder := parent / f"{number:03d}").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            number += 1

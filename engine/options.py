@@ -16,7 +16,7 @@ def option(
     text: str,
     *names: str,
     type: Callable[[str], Any] | None = None,
-    choices: Collection[str] | None = None,
+    choices: Collection[Any] | None = None,
     default_text: str | None = None,
 ) -> Any:
     """A field that is an option, `--field-name` on the command line.
@@ -98,11 +98,7 @@ class CommonOptions:
 class MirrorOption:
     """Where official files are fetched from instead; None for what the environment names."""
 
-    mirror: str | None = option(
-        None,
-        "an address or a folder that has the official files under the same paths",
-        default_text=MIRROR_VARIABLE,
-    )
+    mirror: str | None = option(None, "address or folder of the official files", default_text=MIRROR_VARIABLE)
 
 
 @dataclass(frozen=True, kw_only=True)

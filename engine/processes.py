@@ -66,11 +66,7 @@ def from_environment() -> Processes:
 
 
 def check_alone() -> None:
-    """Raise a UserError where several processes were started for a mode that uses one.
-
-    Raises:
-        UserError: `torchrun` started several.
-    """
+    """Raise a UserError where `torchrun` started several processes for a mode that uses one."""
     if from_environment().count > 1:
         raise UserError("torchrun is for --model train_arch alone: search without it, then train what was found.")
 

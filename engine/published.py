@@ -33,22 +33,20 @@ class PublishedModel(nn.Module):
         Raises:
             UserError: a parameter is missing, unknown, of another shape, or of integers.
         """
-        wanted = {
-            published_name(name, self.published_names): parameter for name, parameter in self.state_dict().items()
-        }
+        wanted = {published_name(name, self.published_names): tensor for name, tensor in self.state_dict().items()}
         extra = sorted(set(state_dict) - set(wanted))
         skipped = [name for name in extra if name.startswith(self.published_unused)]
         problems = [f"unknown {name}" for name in extra if name not in skipped]
         problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
         problems += [
-            f"{name} is {describe(state_dict[name])}, expected {tuple(parameter.shape)}"
-            for name, parameter in wanted.items()
+            f"{name} is {describe(state_dict[name])}, expected {tuple(tensor.shape)}"
+            for name, tensor in wanted.items()
             if name in state_dict
-            and (state_dict[name].shape != parameter.shape or not state_dict[name].is_floating_point())
+            and (state_dict[name].shape != tensor.shape or not state_dict[name].is_floating_point())
         ]
         if problems:
             raise UserError(f"Not a published checkpoint of this {type(self).__name__}: " + "; ".join(problems[:4]))
         with torch.no_grad():
-            for name, parameter in wanted.items():
-                parameter.copy_(state_dict[name])
+            for name, tensor in wanted.items():
+                tensor.copy_(state_dict[name])
         return skipped

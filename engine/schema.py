@@ -177,11 +177,7 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: str | Path, schema: Any, what: str, hint: str) -> Any:
-    """Read a JSON file, and `check` it.
-
-    Raises:
-        UserError: as `check`, or the file cannot be read or is no JSON.
-    """
+    """Read a JSON file, and `check` it. Raises a UserError as that does, or when it cannot be read or is no JSON."""
     try:
         value = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -319,11 +315,15 @@ def _same_form(found: Any, wanted: Any) -> bool:
     return not isinstance(wanted, list | tuple) or len(found) == len(wanted)
 
 
-def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
-    """Raise a UserError unless `found` is a state that random generators like `rng` can take."""
-    check_form(path, found, rng.get_state(), "rng", hint)
+def check_progress(
+    path: str | Path, found: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
+) -> None:
+    """Raise a UserError unless optimiser, scheduler and random generator can take their states in `found`."""
+    check_optimizer(path, found["optimizer"], optimizer, hint)
+    check_form(path, found["scheduler"], scheduler.state_dict(), "scheduler", hint)
+    check_form(path, found["rng"], rng.get_state(), "rng", hint)
     try:
-        torch.Generator(rng.device).set_state(found)
+        torch.Generator(rng.device).set_state(found["rng"])
     except RuntimeError as error:
         raise UserError(f"{path} is damaged: its state of the random generator is none. {hint}") from error
 

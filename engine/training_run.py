@@ -13,9 +13,7 @@ from engine.messages import log
 from engine.schema import Facts, read_json
 
 RECORD, LOCK = "run.json", ".lock"
-HINT = (
-    "A run of an older version of this program cannot be resumed: start anew with --overwrite or another --save-path."
-)
+HINT = "A run of an older version cannot be resumed: start anew with --overwrite or another --save-path."
 
 
 class _Record(TypedDict):
@@ -69,13 +67,9 @@ class TrainingRun:
             try:
                 self.lock.acquire()
             except Timeout as error:
-                raise UserError(
-                    f"Another process trains in {self.folder}: wait, or give another --save-path."
-                ) from error
+                raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
             except NotImplementedError:
-                log.info(
-                    f"{self.folder} is on a file system without locks: see to it that no other process trains there."
-                )
+                log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
             try:
                 remove_temporaries(self.folder)
                 self._check_earlier()
@@ -111,11 +105,7 @@ class TrainingRun:
         write_json(path, record)
 
     def check(self, identity: Any, path: Path) -> None:
-        """Raise a UserError unless `identity`, which the file `path` holds, is this run's.
-
-        Raises:
-            UserError: it is another one's, or there is none.
-        """
+        """Raise a UserError unless `identity`, which the file `path` holds, is there and this run's."""
         if not isinstance(identity, dict):
             raise UserError(f"{path} has no record of what it was trained on. {HINT}")
         missing = "nothing"

@@ -14,8 +14,10 @@ from engine.training_run import TrainingRun
 from evaluation.architectures import Chosen, first_within, read_model_config, searched
 from evaluation.data import FineTuningData, load_fine_tuning_data
 from evaluation.finetune import FineTuning, fine_tune, fine_tuned_network
+from evaluation.inherited import evaluate_inherited
 from evaluation.options import EvaluationOptions
-from search_spaces.ofa_mbv3.supernet import load_supernet
+from search_spaces.ofa_mbv3.evaluator import output_numbers
+from search_spaces.ofa_mbv3.supernet import load_supernet, subnet
 from training.classifier import Run
 
 space = search_spaces.get("ofa_mbv3")
@@ -23,10 +25,9 @@ PRODUCTS = ("*.pt", "result.json")  # of a run in its folder
 
 
 def evaluate(options: EvaluationOptions) -> str:
-    """Fine-tune a subnet with the supernet's weights; files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
+    """Fine-tune a subnet with the supernet's weights and return a report.
 
-    Returns:
-        The report's text.
+    Files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
 
     Raises:
         UserError: the architecture, supernet or images are missing, or an earlier run is in the way.
@@ -44,23 +45,45 @@ def evaluate(options: EvaluationOptions) -> str:
     history = provenance(options.seed, supernet=options.supernet, images=data.origin, architecture=chosen.source)
     folder = Path(options.save_path) / space.results_folder / "evaluation" / data.name / identity_key(identity)
     torch.manual_seed(options.seed)  # of the classifier's weights
-    network = fine_tuned_network(supernet, chosen.arch, len(data.class_names), protocol).to(options.device)
+    outputs: list[int] = []
+    if options.epochs:
+        network = fine_tuned_network(supernet, chosen.arch, len(data.class_names), protocol)
+    else:
+        outputs = output_numbers(config, data.class_names, options.supernet)
+        network = subnet(supernet, chosen.arch)
+    network = network.to(options.device)
     sizes = {name: len(getattr(data, name)) for name in ("train", "valid", "test")}
     with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as training:
         training.begin(identity, history)
-        run = Run(network, protocol, identity, options.seed, folder / "ckpt_last.pt")
-        run.restore()
-        figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
+        if options.epochs:
+            run = Run(network, protocol, identity, options.seed, folder / "ckpt_last.pt")
+            run.restore()
+            figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
+        else:
+            how = (size, options.num_calibration, options.num_workers, options.seed)
+            figures = evaluate_inherited(network, data, outputs, *how)
         value = {**identity, **cost, **figures, "num_images": sizes, "history": training.history}
         write_json(folder / "result.json", value)
     return "\n".join(
         [
             f"{identity['architecture']} of {chosen.source}",
             f"{data.name}: {cost['flops']:.1f} MFLOPs, {cost['params']:.2f} M parameters, {size} px",
-            f"test accuracy {figures['test']:.2f} % at epoch {figures['epoch']}, the best by validation "
-            f"({figures['valid']:.2f} %)",
+            accuracy_text(figures),
             f"results are in {folder}",
         ]
+    )
+
+
+def accuracy_text(figures: dict[str, float]) -> str:
+    """The test accuracy and what it is of."""
+    if "epoch" in figures:
+        return (
+            f"test accuracy {figures['test']:.2f} % at epoch {figures['epoch']}, the best by validation "
+            f"({figures['valid']:.2f} %)"
+        )
+    return (
+        f"test accuracy {figures['test']:.2f} % with the supernet's weights, batch norm calibrated on "
+        f"{figures['calibrated_on']} training images; nothing was trained"
     )
 
 
@@ -89,6 +112,6 @@ def identify(
         "images": data.fingerprint,
         "image_size": image_size,
         "supernet": file_digest(options.supernet),
-        "protocol": asdict(protocol),
+        "protocol": asdict(protocol) if protocol.epochs else {"epochs": 0, "num_calibration": options.num_calibration},
         "seed": options.seed,
     }

@@ -26,7 +26,7 @@ from images.reading import read_batches
 from search_spaces.ofa_mbv3.layers import Arch
 from search_spaces.ofa_mbv3.supernet import check_batches, subnet
 from training.accuracy import accuracy
-from training.classifier import Run
+from training.classifier import Descent, Run
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
@@ -41,7 +41,7 @@ class Best(TypedDict):
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuning(Descent):
     """The published protocol; a result is known by all of it. The learning rate falls by epochs, along a cosine."""
 
     epochs: int = 150
@@ -65,9 +65,10 @@ def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protoc
 
     network = subnet(supernet, arch)
     network.classifier = LinearLayer(network.classifier.in_features, num_classes, dropout_rate=protocol.dropout)
-    for i, block in enumerate(network.blocks):
+    blocks = list(network.blocks.children())
+    for i, block in enumerate(blocks):
         if block.shortcut is not None:
-            block.conv.register_forward_hook(_drop_path(protocol.drop_path * i / len(network.blocks)))
+            block.conv.register_forward_hook(_drop_path(protocol.drop_path * i / len(blocks)))
     return network
 
 
@@ -76,7 +77,9 @@ def _drop_path(rate: float) -> Callable:
     return lambda module, inputs, output: stochastic_depth(output, rate, "row", module.training)
 
 
-def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable[[str], None]) -> dict[str, float]:
+def fine_tune(
+    run: Run[FineTuning], data: FineTuningData, num_workers: int, record: Callable[[str], None]
+) -> dict[str, float]:
     """Train to the last epoch, saving each; the weights kept are those of the best epoch by validation accuracy.
 
     Order and augmentation of an epoch depend on seed and epoch alone, not on how many processes read images, so a run
@@ -96,7 +99,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable
     best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
         order.seed = run.seed * 1_000_000 + epoch
-        loss = _train_epoch(run, train, epoch, order.seed)
+        loss = _train_epoch(run, train, epoch, order)
         valid = accuracy(run.network, read_batches(held_out))
         if valid > best["valid"]:
             best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
@@ -150,10 +153,10 @@ def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Ord
     )
 
 
-def _train_epoch(run: Run, loader: DataLoader, epoch: int, seed: int) -> float:
+def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _Order) -> float:
     """One pass over the training images; returns the mean loss."""
     protocol = run.protocol
-    torch.manual_seed(seed)  # of dropout and drop-path
+    torch.manual_seed(order.seed)  # of dropout and drop-path
     for group in run.optimizer.param_groups:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
@@ -170,7 +173,7 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, seed: int) -> float:
         nn.utils.clip_grad_norm_(run.parameters, protocol.clip)
         run.optimizer.step()
         total += loss.detach() * len(labels)  # no .item(): the host must not wait for the device inside an epoch
-    mean = total.item() / len(loader.dataset)
+    mean = total.item() / len(order)
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {epoch + 1}: try a smaller --lr.")
     return mean

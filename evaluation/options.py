@@ -17,12 +17,8 @@ class EvaluationOptions(MirrorOption):
     """Which architecture to fine-tune on what."""
 
     device: "torch.device"
-    data_name: str = option(
-        MISSING, "cifar10, cifar100, aircraft100, pets or another; any name with a folder", type=name_type
-    )
-    image_folder: str | None = option(
-        None, "images of --data-name, one sub-folder a class, or such folders train and test"
-    )
+    data_name: str = option(MISSING, "cifar10, cifar100, aircraft100, pets, ..., any with a folder", type=name_type)
+    image_folder: str | None = option(None, "its images, one sub-folder a class, or such folders train and test")
     num_gen_arch: int = option(200, "of the meta-test that chose", type=positive_int)
     bound: float | None = option(None, "the first choice of at most so many MFLOPs", type=not_negative_float)
     model_config: str | None = option(None, "a network of NSGANetV2 instead: its net.subnet or net.config")
@@ -30,10 +26,13 @@ class EvaluationOptions(MirrorOption):
     supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
     data_path: str = option("data", "folder of official files")
     save_path: str = option("results", "folder of meta-tests and results")
-    image_size: int | None = option(
-        None, "side of the input", type=image_side, default_text="the supernet's, 224 for the published"
+    image_size: int | None = option(None, "side of the input", type=image_side, default_text="the supernet's")
+    epochs: int = option(
+        150,
+        "passes over the training images; 0, of the supernet's own classes: calibrate batch norm alone",
+        type=not_negative_int,
     )
-    epochs: int = option(150, "passes over the training images", type=positive_int)
+    num_calibration: int = option(2000, "training images that --epochs 0 calibrates on", type=positive_int)
     batch_size: int = option(96, "images of a step", type=positive_int)
     lr: float = option(0.01, "the first learning rate", type=not_negative_float)
     valid_share: float = option(0.1, "of the training images, to choose the epoch", type=fraction)

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,11 +16,9 @@ from database.workers import connected, gpu_share
 from engine.errors import UserError
 from engine.runs import keep_freed_memory
 from evidence.plan import FULL, REDUCTION, Rung
+from evidence.rounds import BudgetSearch
 from evidence.training import Lesson, train_trial
 from evidence.trials import RUNNING, Trial
-
-if TYPE_CHECKING:
-    from evidence.search import BudgetSearch
 
 MAX_FAILURES = 3  # of a training whose worker died
 GRACE = 100 / REDUCTION  # percent of its epochs that every training gets
@@ -46,7 +44,7 @@ def work(config: dict[str, Any], lesson: Lesson, gpu: bool) -> None:
                  "seconds": time.monotonic() - start, "final": True})  # fmt: skip
 
 
-def train_together(search: "BudgetSearch", rung: Rung) -> None:
+def train_together(search: BudgetSearch, rung: Rung) -> None:
     """All trainings of a rung, `--num-workers` at once.
 
     Raises:
@@ -81,7 +79,7 @@ def train_together(search: "BudgetSearch", rung: Rung) -> None:
     search.tick()
 
 
-def _proposals(search: "BudgetSearch", rung: Rung) -> Any:
+def _proposals(search: BudgetSearch, rung: Rung) -> Any:  # noqa: C901 (a class within, whose base Ray Tune has)
     """The belief as a search algorithm of Ray Tune."""
     from ray.tune.search import Searcher
 

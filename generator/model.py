@@ -13,7 +13,7 @@ from engine.published import PublishedModel
 from graphs.batch import GraphBatch
 from graphs.decoder import GraphDecoder
 from set_encoder.config import ModelConfig
-from set_encoder.encoder import DatasetEncoder
+from set_encoder.encoder import DatasetEncoder, RaggedSets
 
 BETA = 0.005  # weight of the KL term (MetaD2A eq. 5)
 NOISE_SCALE = 0.01  # of the reparameterised sample in training
@@ -67,8 +67,8 @@ class GeneratorModel(PublishedModel):
         self.logvar = nn.Linear(config.nz, config.nz)
         self.decoder = GraphDecoder(config.max_n, config.num_vertex_type, config.hs, config.nz)
 
-    def set_encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draws `x` (B, C, S, D) to the mean and log variance of the latent, (B, Z) each."""
+    def set_encode(self, x: torch.Tensor | RaggedSets) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draws `x`, (B, C, S, D) or ragged, to the mean and log variance of the latent, (B, Z) each."""
         return self._posterior(self.dataset_encoder(x))
 
     def set_encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

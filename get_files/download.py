@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from engine.cli import MIRROR_VARIABLE, default_mirror, run
 from engine.errors import UserError
-from engine.files import write_text
+from engine.files import write_json, write_text
 from engine.messages import log
 from engine.options import MirrorOption, add_options, fill
 from engine.progress import progress
@@ -51,11 +51,7 @@ class TryAgain(Exception):
 
 
 def verify(path: Path, file: PublishedFile) -> None:
-    """Check size, digests and content of a file.
-
-    Raises:
-        Damaged: it is not the published file, or not a whole one.
-    """
+    """Check size, digests and content of a file. Raises `Damaged` when it is not the published one, or not whole."""
     size = path.stat().st_size
     if size == 0:
         raise Damaged("it is empty")
@@ -158,9 +154,7 @@ def _have(target: Path, file: PublishedFile) -> bool:
     try:
         verify(target, file)
     except Damaged as error:
-        log.info(
-            f"{target} is there but damaged: {error}. Fetching it anew; it is replaced when the new file is whole."
-        )
+        log.info(f"{target} is there but damaged: {error}. It is fetched anew, and replaced when that is whole.")
         return False
     log.info(f"{target} is there and whole.")
     return True
@@ -262,9 +256,7 @@ def _transfer(address: str, part: Path, file: PublishedFile, hint: str) -> None:
         if done and (length, validator) != (known.get("length"), known.get("validator")):
             _discard(part)
             raise TryAgain("the file changed on the server")
-        _meta(part).write_text(
-            json.dumps({"address": address, "validator": validator, "length": length}), encoding="utf-8"
-        )
+        write_json(_meta(part), {"address": address, "validator": validator, "length": length}, indent=None)
         _write_body(response, part, done, length, file.name)
     size = part.stat().st_size
     if length is not None and size != length:
@@ -308,10 +300,7 @@ def extract(archive: Path, folder: Path) -> None:
         UserError: a member's path leads outside, or the archive is damaged.
     """
     marker = folder / f".{archive.name}.extracted"
-    stamp: dict[str, list[Any]] = {
-        "archive": [archive.stat().st_size, archive.stat().st_mtime_ns],
-        "entries": [],
-    }
+    stamp: dict[str, list[Any]] = {"archive": [archive.stat().st_size, archive.stat().st_mtime_ns], "entries": []}
     if _extracted(marker, stamp["archive"]):
         return
     folder.mkdir(parents=True, exist_ok=True)

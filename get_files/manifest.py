@@ -4,7 +4,7 @@ Sizes and checksums that the publishers do not state are unknown (None): such a 
 Content-Length and by opening it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, OxfordIIITPet
 
@@ -56,6 +56,13 @@ def _checkpoint(name: str, key: str, target: str) -> PublishedFile:
     return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by)
 
 
+def _raw(dataset: str, address: str, md5: str | None = None, folder: str = "") -> PublishedFile:
+    """An official file, to be extracted where it lies: in the dataset's folder or in `folder`, below that of all."""
+    name, place = address.rsplit("/", 1)[1], f"data/raw-data/{folder or dataset}"
+    needed_by = f"process_dataset.py --dataset {dataset}"
+    return PublishedFile(name, address, f"{place}/{name}", needed_by, md5=md5, extract_to=place)
+
+
 FEATURES = [
     _features("aircraft", "mb66kitv20ykctp", "30 manufacturers"),
     _features("cifar100", "y0xahxgzj29kffk"),
@@ -99,51 +106,16 @@ GENERATOR_DATABASE = PublishedFile(
     "data/generator/processed/collected_database.pt",
     "main.py --model generator --search-space ofa_mbv3",
 )
-MNIST_FOLDER = "data/raw-data/mnist/MNIST/raw"
-MNIST_RAW = [
-    PublishedFile(
-        file,
-        MNIST.mirrors[0] + file,
-        f"{MNIST_FOLDER}/{file}",
-        "process_dataset.py --dataset mnist",
-        md5=md5,
-        extract_to=MNIST_FOLDER,
-    )
-    for file, md5 in MNIST.resources
-]
-AIRCRAFT_RAW = PublishedFile(
-    "fgvc-aircraft-2013b.tar.gz",
-    AIRCRAFT,
-    "data/raw-data/aircraft/fgvc-aircraft-2013b.tar.gz",
-    "process_dataset.py --dataset aircraft",
-    extract_to="data/raw-data/aircraft",
-)
-PETS_RAW = [
-    PublishedFile(
-        address.rsplit("/", 1)[1],
-        address,
-        f"data/raw-data/pets/oxford-iiit-pet/{address.rsplit('/', 1)[1]}",
-        "process_dataset.py --dataset pets",
-        md5=md5,
-        extract_to="data/raw-data/pets/oxford-iiit-pet",
-    )
-    for address, md5 in OxfordIIITPet._RESOURCES
-]
-
-
-def _cifar(dataset: type[CIFAR10], name: str) -> PublishedFile:
-    folder = f"data/raw-data/{name}"
-    target, needed_by = f"{folder}/{dataset.filename}", f"process_dataset.py --dataset {name}"
-    return PublishedFile(dataset.filename, dataset.url, target, needed_by, md5=dataset.tgz_md5, extract_to=folder)
-
-
+MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
+AIRCRAFT_RAW = _raw("aircraft", AIRCRAFT)
+PETS_RAW = [_raw("pets", address, md5, "pets/oxford-iiit-pet") for address, md5 in OxfordIIITPet._RESOURCES]
 SVHN_RAW = [
-    PublishedFile(file, address, f"data/raw-data/svhn/{file}", "process_dataset.py --dataset svhn", md5=md5)
-    for address, file, md5 in (SVHN.split_list[split] for split in ("train", "test"))
+    replace(_raw("svhn", address, md5), extract_to=None)
+    for address, _, md5 in (SVHN.split_list[split] for split in ("train", "test"))
 ]
 RAW_DATA = {
-    "cifar10": [_cifar(CIFAR10, "cifar10")],
-    "cifar100": [_cifar(CIFAR100, "cifar100")],
+    "cifar10": [_raw("cifar10", CIFAR10.url, CIFAR10.tgz_md5)],
+    "cifar100": [_raw("cifar100", CIFAR100.url, CIFAR100.tgz_md5)],
     "mnist": MNIST_RAW,
     "svhn": SVHN_RAW,
     "aircraft": [AIRCRAFT_RAW],

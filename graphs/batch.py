@@ -38,15 +38,11 @@ class GraphBatch:
         return self.types.shape[1]
 
     def to(self, device: torch.device | str) -> "GraphBatch":
-        return GraphBatch(*(t.to(device, non_blocking=True) for t in (self.types, self.adj, self.num_vertices)))
+        return GraphBatch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
     def equal(self, other: "GraphBatch") -> bool:
         """True when both batches hold the same graphs in the same order."""
-        return (
-            torch.equal(self.types, other.types)
-            and torch.equal(self.adj, other.adj)
-            and torch.equal(self.num_vertices, other.num_vertices)
-        )
+        return all(map(torch.equal, vars(self).values(), vars(other).values()))
 
     @staticmethod
     def from_lists(types: list[list[int]], edges: list[list[tuple[int, int]]], max_n: int) -> "GraphBatch":
@@ -62,21 +58,14 @@ class GraphBatch:
 
     @staticmethod
     def cat(batches: list["GraphBatch"]) -> "GraphBatch":
-        return GraphBatch(
-            torch.cat([g.types for g in batches]),
-            torch.cat([g.adj for g in batches]),
-            torch.cat([g.num_vertices for g in batches]),
-        )
+        return GraphBatch(*map(torch.cat, zip(*(vars(batch).values() for batch in batches), strict=True)))
 
 
 def is_single_source_single_sink(graphs: GraphBatch) -> torch.Tensor:
-    """The DAG rules that both search spaces share (D-VAE's `is_valid_DAG`).
+    """(B,) bool, the DAG rules that both search spaces share (D-VAE's `is_valid_DAG`).
 
     A graph passes when vertex 0 is its only input, its last vertex its only output, and no other vertex
     lacks an incoming or an outgoing edge.
-
-    Returns:
-        (B,) bool.
     """
     number = torch.arange(graphs.max_n, device=graphs.types.device)
     last = (graphs.num_vertices - 1)[:, None]  # (B, 1)

@@ -34,16 +34,10 @@ class GraphDecoder(nn.Module):
         self.register_buffer("target", target, persistent=False)  # (P,) v
 
     def negative_log_likelihood(self, z: torch.Tensor, graphs: GraphBatch) -> torch.Tensor:
-        """-log p(graphs | z) with teacher forcing, summed over the batch (MetaD2A eq. 5, first term).
+        """-log p(graphs | z) for z (B, Z) with teacher forcing, summed over the batch (MetaD2A eq. 5, first term).
 
         The true states are known in advance. The messages incoming at vertex v when edge (u, v) is decided are those of
         its predecessors above u: an exclusive reversed cumulative sum, all pairs at once.
-
-        Args:
-            z: (B, Z).
-
-        Returns:
-            A scalar.
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
         before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0

@@ -162,12 +162,4 @@ class _Propagate(torch.autograd.Function):
         grad_weight_h, grad_weight_m = (
             torch.bmm(grad.transpose(1, 2), t) for grad, t in zip((flat_hidden, flat_product), by_pass, strict=True)
         )
-        return (
-            grad_gates,
-            None,
-            grad_init,
-            grad_weight_h,
-            flat_hidden.sum(1),
-            grad_weight_m,
-            grad_product.sum(2),
-        )
+        return (grad_gates, None, grad_init, grad_weight_h, flat_hidden.sum(1), grad_weight_m, grad_product.sum(2))

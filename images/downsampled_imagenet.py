@@ -63,18 +63,12 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS):
         raise UserError(f"{path} holds {pixels.dtype} {pixels.shape}, expected uint8 ({len(labels)}, {PIXELS}).")
     if len(labels) and not 0 <= labels.min() <= labels.max() < NUM_CLASSES:
-        raise UserError(
-            f"{path} has labels from {labels.min() + 1} to {labels.max() + 1}, expected 1 to {NUM_CLASSES}."
-        )
+        raise UserError(f"{path} has labels from {labels.min() + 1} to {labels.max() + 1}, not 1 to {NUM_CLASSES}.")
     return pixels, labels
 
 
 def find_batches(folder: str | Path) -> list[Path]:
-    """The files train_data_batch_1 ... 10 of a folder.
-
-    Raises:
-        UserError: one is missing.
-    """
+    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError when one is missing."""
     matches = ((re.fullmatch(r"train_data_batch_(\d+)", p.name), p) for p in sorted(Path(folder).glob("train_data_*")))
     found = {int(match[1]): path for match, path in matches if match}
     if not found:
@@ -103,9 +97,7 @@ class _SortedBatches:
         index = work / "index.json"
         stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in batches]
         if index.is_file():
-            saved = read_json(
-                index, _Index, "a list of sorted batches", f"Remove it and run the command again: {index}"
-            )
+            saved = read_json(index, _Index, "a list of sorted batches", f"Remove it and run this again: {index}")
             if saved["stamp"] == stamp and [len(row) for row in saved["counts"]] == [NUM_CLASSES] * len(batches):
                 self.counts = np.array(saved["counts"])  # (batches, C)
                 return

@@ -16,9 +16,10 @@ from engine.files import load_torch
 
 IMAGE_SIZE = 32
 PUBLISHED_EXTRACTOR = "resnet18-32px"  # of the authors' features and checkpoints
-IMAGENET_STATS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+Colour = tuple[float, float, float]  # a number each for red, green and blue
+IMAGENET_STATS: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Each dataset's own mean and standard deviation, as the paper normalises for ResNet-18 (of values in 0..1).
-DATASET_STATS = {
+DATASET_STATS: dict[str, tuple[Colour, Colour]] = {
     "imgnet32": ((122.68 / 255, 116.66 / 255, 104.01 / 255), (66.22 / 255, 64.20 / 255, 67.86 / 255)),
     "cifar10": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),
     "cifar100": ((129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255)),

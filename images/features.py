@@ -19,10 +19,9 @@ from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from images.extractors import PUBLISHED_EXTRACTOR
 from images.folders import EXTENSIONS, listing_digest
+from images.options import DATASETS
 
 FORMAT = "metad2a-features-1"
-# Datasets whose official files are fetched where they are not there
-DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,7 @@ class Features:
 
     def save(self, path: str | Path) -> None:
         """Write our features file atomically; half precision keeps its width."""
-        value = {
-            name: getattr(self, name) for name in ("name", "images", "counts", "class_names", "extractor", "listing")
-        }
+        value = {n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing")}
         save_torch(path, {"format": FORMAT, **value})
 
 
@@ -149,11 +146,7 @@ def shipped_features(name: str) -> Path | None:
 
 
 def find_features(name: str, data_path: str | Path) -> Path:
-    """The features file of dataset `name`: the user's, else the shipped one.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """The features file of dataset `name`: the user's, else the shipped one. Raises a UserError without either."""
     own = Path(data_path) / f"{name}bylabel.pt"
     if own.is_file():
         return own
@@ -217,7 +210,7 @@ def _has_no_images(tensors: Any) -> bool:
     return all(torch.is_tensor(part) and part.numel() == 0 for part in parts)
 
 
-def _images_of_a_class(tensors: Any) -> Any:
+def _images_of_class(tensors: Any) -> Any:
     """The authors' list of tensors, or a tensor alone, without empty ones."""
     parts = tensors if isinstance(tensors, list | tuple) else [tensors]
     return [part for part in parts if not (torch.is_tensor(part) and part.numel() == 0)]
@@ -228,9 +221,7 @@ def _label_order(label: int | str) -> tuple[int, int, str]:
     return (0, int(label), "") if re.fullmatch("[0-9]{1,18}", str(label)) else (1, 0, str(label))
 
 
-_ClassImages = Annotated[
-    list[Annotated[torch.Tensor, TensorOf(FLOATS, ("n", "D"))]], BeforeValidator(_images_of_a_class)
-]
+_ClassImages = Annotated[list[Annotated[torch.Tensor, TensorOf(FLOATS, ("n", "D"))]], BeforeValidator(_images_of_class)]
 _Label = Annotated[int, Strict()] | Text
 _Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
 

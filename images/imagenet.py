@@ -22,7 +22,6 @@ from images.source import ImageSource, image_folder, read_class_order
 
 CROP = 0.875  # a supernet sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels are kept when all of them take no more
-HELD_OUT = 4  # of a folder without parts, every fourth image of a class is held out
 MEAN, STD = map(torch.tensor, IMAGENET_STATS)
 
 
@@ -44,11 +43,7 @@ class PixelStore:
         self._known = torch.zeros(M, dtype=torch.bool)
 
     def pixels(self, numbers: torch.Tensor) -> torch.Tensor:
-        """(n, s, s, 3) uint8.
-
-        Raises:
-            UserError: an image cannot be read.
-        """
+        """(n, s, s, 3) uint8. Raises a UserError when an image cannot be read."""
         if self._cache is None:
             return torch.stack([self.decode(i) for i in numbers.tolist()])
         for i in numbers[~self._known[numbers]].tolist():
@@ -126,8 +121,8 @@ def open_imagenet(
 ) -> tuple[ImagesByClass, ImagesByClass]:
     """Training and held-out images of the classes `names`.
 
-    A folder with `train` and `val` (or another of `images.folders.TEST_PARTS`) gives both; of any other every fourth
-    image of a class, by name, is held out.
+    A folder with `train` and `val` (or another of `images.folders.TEST_PARTS`) gives both; of any other a fifth of
+    each class is held out, as everywhere (`images.folders.held_out`).
 
     Raises:
         UserError: the folder or a class is missing, or a class has too few images.
@@ -140,19 +135,10 @@ def open_imagenet(
         if parts.note:
             log.info(parts.note)
         return _images(parts.train, names, image_size, crop), _images(parts.test, names, image_size, crop)
-    whole = _images(folder, names, image_size, crop)
-    held = [torch.arange(len(part)) % HELD_OUT == HELD_OUT - 1 for part in whole.by_class]
-    if small := [name for name, mask in zip(names, held, strict=True) if not mask.any()]:
-        raise UserError(
-            f"{folder / small[0]} has fewer than {HELD_OUT} images: none can be held out. Add some, or list the other "
-            "classes in a file for --class-order."
-        )
-    training = [part[~mask] for part, mask in zip(whole.by_class, held, strict=True)]
-    held_out = [part[mask] for part, mask in zip(whole.by_class, held, strict=True)]
-    return ImagesByClass(whole.store, training), ImagesByClass(whole.store, held_out)
+    return _images(folder, names, image_size, crop, "train"), _images(folder, names, image_size, crop, "test")
 
 
-def _images(folder: Path, names: list[str], image_size: int, crop: float) -> ImagesByClass:
+def _images(folder: Path, names: list[str], image_size: int, crop: float, part: str = "all") -> ImagesByClass:
     missing = [name for name in names if not (folder / name).is_dir()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -160,11 +146,9 @@ def _images(folder: Path, names: list[str], image_size: int, crop: float) -> Ima
             f"{folder} lacks {len(missing)} of {len(names)} classes: it has no sub-folder {missing[0]}{more}. Give the "
             "whole ImageNet folder as --imgnet, or list the classes there are in a file for --class-order."
         )
-    source = image_folder("imagenet", folder, names)
+    source = image_folder("imagenet", folder, names, part)
     numbers = source.select(None, 0)  # refuses empty classes
-    return ImagesByClass(
-        PixelStore(source, image_size, crop), list(numbers.split(torch.bincount(source.labels).tolist()))
-    )
+    return ImagesByClass(PixelStore(source, image_size, crop), list(numbers.split(source.labels.bincount().tolist())))
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:

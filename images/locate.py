@@ -15,12 +15,7 @@ from images.source import ImageSource, image_folder
 
 
 def open_source(
-    name: str,
-    folder: str | None,
-    split: str,
-    data_path: str | Path,
-    mirror: str | None,
-    class_order: str | None = None,
+    name: str, folder: str | None, split: str, data_path: str | Path, mirror: str | None, class_order: str | None = None
 ) -> ImageSource:
     """The images of a folder with one sub-folder a class, or of a known dataset.
 
@@ -40,9 +35,7 @@ def open_source(
         raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
     if name not in KNOWN:
         guess = did_you_mean(name, KNOWN)
-        raise UserError(
-            f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give its images as --image-folder."
-        )
+        raise UserError(f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give images as --image-folder.")
     source = _official(name, split, data_path)
     if source is None:
         fetch_all(RAW_DATA[name], mirror, data_path)
@@ -65,9 +58,7 @@ def _open_folder(name: str, folder: str | Path, split: str, class_order: str | N
     if parts.test is None:
         return image_folder(name, folder, class_order, split)
     if split == "all":
-        raise UserError(
-            f"{display_path(folder)} has the parts train and {parts.test.name}: choose --split train or test."
-        )
+        raise UserError(f"{display_path(folder)} has the parts train and {parts.test.name}: use --split train or test.")
     return image_folder(name, parts.train if split == "train" else parts.test, class_order)
 
 

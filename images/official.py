@@ -32,16 +32,12 @@ class KnownDataset:
     folder: str
 
 
-def _aircraft(level: str) -> Callable[[str, str], Any]:
-    def open_(root: str, split: str) -> Any:
-        part = "trainval" if split == "train" else "test"
-        return datasets.FGVCAircraft(root, split=part, annotation_level=level)
-
-    return open_
+def _trainval(dataset: Callable[..., Any], root: str, split: str, **more: str) -> Any:
+    """Open a dataset whose images to train on are in two parts, with those to test on in a third."""
+    return dataset(root, split="trainval" if split == "train" else "test", **more)
 
 
-def _pets(root: str, split: str) -> Any:
-    return datasets.OxfordIIITPet(root, split="trainval" if split == "train" else "test")
+_aircraft = partial(_trainval, datasets.FGVCAircraft)
 
 
 KNOWN = {
@@ -49,9 +45,9 @@ KNOWN = {
     "cifar100": KnownDataset(lambda r, s: datasets.CIFAR100(r, s == "train"), 100, lambda d: d.targets, "cifar100"),
     "mnist": KnownDataset(lambda r, s: datasets.MNIST(r, s == "train"), 10, lambda d: d.targets, "mnist"),
     "svhn": KnownDataset(lambda r, s: datasets.SVHN(r, s), 10, lambda d: d.labels, "svhn"),
-    "aircraft": KnownDataset(_aircraft("manufacturer"), 30, lambda d: d._labels, "aircraft"),
-    "aircraft100": KnownDataset(_aircraft("variant"), 100, lambda d: d._labels, "aircraft"),
-    "pets": KnownDataset(_pets, 37, lambda d: d._labels, "pets"),
+    "aircraft": KnownDataset(partial(_aircraft, annotation_level="manufacturer"), 30, lambda d: d._labels, "aircraft"),
+    "aircraft100": KnownDataset(partial(_aircraft, annotation_level="variant"), 100, lambda d: d._labels, "aircraft"),
+    "pets": KnownDataset(partial(_trainval, datasets.OxfordIIITPet), 37, lambda d: d._labels, "pets"),
 }
 
 

@@ -11,6 +11,7 @@ from engine.cli import image_side, not_negative_int, positive_int, seed_number
 from engine.names import name_type
 from engine.options import MirrorOption, option
 
+DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")  # official files are fetched
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
 FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 
@@ -20,21 +21,13 @@ class ProcessOptions(MirrorOption):
     """What to process, and how."""
 
     dataset: str = option(
-        MISSING,
-        "cifar10, cifar100, mnist, svhn, aircraft, aircraft100, pets, imagenet32 or a name of your own, later given as "
-        "--data-name",
-        type=name_type,
+        MISSING, f"{', '.join(DATASETS)}, imagenet32 or a name of your own, later --data-name", type=name_type
     )
-    image_folder: str | None = option(
-        None, "a folder with one sub-folder of images a class; for imagenet32 that of its batches"
-    )
-    class_order: str | None = option(
-        None, "a text file whose lines start with a sub-folder's name, in the order of the classes"
-    )
+    image_folder: str | None = option(None, "one sub-folder of images a class; for imagenet32 its batches")
+    class_order: str | None = option(None, "file whose lines start with a sub-folder, in the order of the classes")
     split: str = option(
         "train",
-        "of a known dataset or an image folder; of a folder without a part for testing, train leaves out the images "
-        "that are held out to test networks on, all takes every image",
+        "images to take; of a folder without a part for testing, train leaves out those that networks are tested on",
         choices=("train", "test", "all"),
     )
     data_path: str = option("data", "folder for <dataset>bylabel.pt, official files in its raw-data")
@@ -42,9 +35,7 @@ class ProcessOptions(MirrorOption):
     gpu: str | None = None
     batch_size: int = option(64, "images at a time", type=positive_int)
     num_workers: int = option(0, "processes that read images", type=not_negative_int, default_text="0: none")
-    first_size: int | None = option(
-        None, "bring images to this side in pixels first (ImageNet16-120: 16)", type=image_side
-    )
+    first_size: int | None = option(None, "side in pixels to come at first (ImageNet16-120: 16)", type=image_side)
     max_per_class: int | None = option(None, "at most so many images of a class, at random", type=positive_int)
     seed: int = option(333, "of --max-per-class", type=seed_number)
     overwrite: bool = option(False, "replace an existing features file")

@@ -20,7 +20,7 @@ from engine.files import display_path, load_torch, save_torch, write_text
 from engine.messages import log
 from engine.runs import random_generator
 from engine.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
-from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS
+from images.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from images.folders import listing_digest
 from images.locate import open_source, usable_for_tests
 from images.reading import decode
@@ -68,8 +68,8 @@ class ImageData:
     train: LabelledImages
     valid: LabelledImages
     test: LabelledImages
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Colour
+    std: Colour
     fingerprint: str
     origin: str
 
@@ -100,9 +100,7 @@ def load_image_data(
     class_names = decoded["class_names"]
     if len(class_names) < 2:
         raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
-    train, held_out = (
-        LabelledImages(decoded[f"{part}_pixels"], decoded[f"{part}_labels"]) for part in ("train", "test")
-    )
+    train, held_out = (LabelledImages(decoded[f"{p}_pixels"], decoded[f"{p}_labels"]) for p in ("train", "test"))
     usable = usable_for_tests(name, image_folder, len(held_out))
     valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
@@ -123,9 +121,7 @@ def stratified_split(
     for label, name in enumerate(class_names):
         rows = (labels == label).nonzero()[:, 0]
         if len(rows) < 2:
-            raise UserError(
-                f"Class {name!r} has {len(rows)} image(s) to train on; two are needed, one to validate with."
-            )
+            raise UserError(f"Class {name!r} has {len(rows)} image(s) to train on; two are needed: one to validate.")
         rows = rows[torch.randperm(len(rows), generator=rng)]
         count = min(max(1, round(share * len(rows))), len(rows) - 1)
         valid.append(rows[:count])
@@ -138,8 +134,7 @@ def _decoded(
 ) -> tuple[dict[str, Any], str, str]:
     """Pixels and labels, from the file that an earlier call left unless the images have changed since.
 
-    Returns:
-        The content of that file, its key and the origin of the images.
+    Returns the content of that file, its key and the origin of the images.
     """
     splits = ("train", "test")
     sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
@@ -174,9 +169,7 @@ def _digits(value: Any) -> Any:
 
 _Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
-_Parts = {
-    f"{split}_{name}": kind for split in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))
-}
+_Parts = {f"{s}_{name}": kind for s in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
 _Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
 _Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
 

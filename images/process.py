@@ -22,26 +22,23 @@ def process(options: ProcessOptions) -> Path:
         UserError: images are missing, too many are unreadable, or the file exists already.
     """
     keep_freed_memory()
-    target = options.target
-    if target.exists() and not options.overwrite:
+    o, target = options, options.target
+    if target.exists() and not o.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
-    device = choose_device(options.gpu)
-    how = ExtractOptions(
-        options.extractor, device, options.batch_size, options.num_workers, first_size=options.first_size
-    )
-    if options.dataset == "imagenet32":
-        if options.image_folder is None:
+    device = choose_device(o.gpu)
+    how = ExtractOptions(o.extractor, device, o.batch_size, o.num_workers, first_size=o.first_size)
+    if o.dataset == "imagenet32":
+        if o.image_folder is None:
             raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
-        if options.first_size is not None:
+        if o.first_size is not None:
             raise UserError("--first-size does not go with imagenet32, whose images have 32 x 32 pixels already.")
-        limit = (options.max_per_class, options.seed)
-        features = extract_imagenet32(options.name, options.image_folder, target, how, *limit)
+        limit = (o.max_per_class, o.seed)
+        features = extract_imagenet32(o.name, o.image_folder, target, how, *limit)
     else:
-        o = options
         source = open_source(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
         if o.split == "test":
             log.info("These are the images that train_arch and evaluation test networks on: search with others.")
-        features = extract(source, source.select(options.max_per_class, options.seed), how)
+        features = extract(source, source.select(o.max_per_class, o.seed), how)
         if o.image_folder is not None:
             features = replace(features, listing=listing_digest(o.image_folder, EXTENSIONS))
     features.save(target)

@@ -58,11 +58,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
-    """The image of a number, in RGB.
-
-    Raises:
-        UserError: it cannot be read.
-    """
+    """The image of a number, in RGB. Raises a UserError when it cannot be read."""
     try:
         with source.open(number) as image:
             return to_rgb(image)

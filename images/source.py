@@ -66,9 +66,7 @@ class ImageSource:
         return torch.cat(parts)
 
 
-def image_folder(
-    name: str, folder: str | Path, class_order: str | Path | list[str] | None, part: str = "all"
-) -> ImageSource:
+def image_folder(name: str, folder: str | Path, class_order: str | list[str] | None, part: str = "all") -> ImageSource:
     """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
 
     Args:
@@ -85,9 +83,7 @@ def image_folder(
     if class_order is not None:
         names = class_order if isinstance(class_order, list) else read_class_order(class_order)
     if not names:
-        raise UserError(
-            f"{display_path(folder)} has no sub-folders: it needs one for each class, with the images inside."
-        )
+        raise UserError(f"{display_path(folder)} has no sub-folders: it needs one a class, with the images inside.")
     files, labels = [], []
     for label, class_name in enumerate(names):
         if not (folder / class_name).is_dir():

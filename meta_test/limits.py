@@ -19,9 +19,7 @@ class Limits:
         self.space, self.num_classes = space, num_classes
         self.limits = options.limits
         smallest = space.smallest_cost(num_classes) if self.limits else {}
-        self.smallest = " and ".join(
-            f"{smallest[name]:.6g} {COST_UNITS[name]}" for name in self.limits if name in smallest
-        )
+        self.smallest = " and ".join(f"{smallest[n]:.6g} {COST_UNITS[n]}" for n in self.limits if n in smallest)
         for name, limit in self.limits.items():
             if name not in smallest:
                 raise UserError(f"--max-{name}: costs are not known for the search space {space.name}.")
@@ -45,11 +43,7 @@ class Limits:
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def select(self, archs: list[Any], source: str) -> list[Any]:
-        """Return those of `archs` that are within the limits.
-
-        Raises:
-            UserError: none is.
-        """
+        """Return those of `archs` that are within the limits. Raises a UserError when none is."""
         kept = [arch for arch in archs if self.allow(arch)]
         if not kept:
             raise UserError(

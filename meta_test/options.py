@@ -19,6 +19,8 @@ UNIVERSAL, PREDICTOR = "universal", "predictor"
 # What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
 OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
                 "predictor_checkpoint", "hs", "nz")  # fmt: skip
+# The same where the universal ranking is of generated candidates
+OF_SCORING = ("num_draws", "predictor_checkpoint")
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 
 
@@ -30,50 +32,35 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
     seed: int = option(333, "of everything random", type=seed_number)
     data_name: str = option(
         ALL,
-        "dataset: its <name>bylabel.pt in --data-path, or shipped: cifar10, mnist, imagenet16-120; all: those of the "
-        "paper",
+        "dataset: its <name>bylabel.pt, or shipped cifar10, mnist, imagenet16-120; all: the paper's",
         type=name_type,
     )
-    image_folder: str | None = option(
-        None, "images of --data-name, one sub-folder a class, processed first where that is not done"
-    )
+    image_folder: str | None = option(None, "its images, one sub-folder a class, processed first if not done")
     ranking: str | None = option(
         None,
-        "of --model search: universal, all cells of NAS-Bench-201 by what is known of photographs, the same for every "
-        "dataset; predictor, generated candidates by a model that looks at the dataset (default: universal where the "
-        "space has it, predictor with an option of its candidates, checkpoints or draws)",
+        "of --model search: universal, the same for every dataset: all cells of NAS-Bench-201, generated MobileNetV3 "
+        "subnets; predictor, generated candidates by a model that looks at the dataset (default: universal, predictor "
+        "with an option of its own, for MobileNetV3 where one was trained)",
         choices=(UNIVERSAL, PREDICTOR),
     )
     num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
     num_runs: int | None = option(
-        None,
-        "searches, or seeds of --model train_arch (default: search 1; --test 10 for cifar10 and cifar100, else 1; "
-        "train_arch 3)",
-        type=positive_int,
+        None, "searches (default 1; --test of cifar10, cifar100: 10), or seeds of train_arch (3)", type=positive_int
     )
     num_draws: int = option(10, "draws of a dataset that scores are averaged over", type=positive_int)
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
     num_class: int | None = option(None, "draw so many classes at random (default all)", type=positive_int)
-    load_epoch: int | None = option(
-        None, "load ckpt_<epoch>.pt", type=positive_int, default_text="the last, the predictor's best"
-    )
+    load_epoch: int | None = option(None, "load ckpt_<epoch>.pt", type=positive_int, default_text="last or best")
     generator_checkpoint: str | None = option(None, "load this file")
     predictor_checkpoint: str | None = option(None, "load this file")
-    max_flops: float | None = option(
-        None, "candidates of at most so many millions of multiply-accumulates", "--bound", type=not_negative_float
-    )
-    max_params: float | None = option(
-        None, "candidates of at most so many millions of parameters", type=not_negative_float
-    )
+    max_flops: float | None = option(None, "candidates of at most so many MFLOPs", "--bound", type=not_negative_float)
+    max_params: float | None = option(None, "candidates of at most so many M parameters", type=not_negative_float)
     image_size: int | None = option(
         None,
-        "MobileNetV3: side in pixels of the images that costs, latency and training are of (default: that of "
-        "the supernet behind the checkpoints, else 224)",
+        "MobileNetV3: side of images for costs, latency, training (default: the supernet's or 224)",
         type=image_side,
     )
-    latency: int | None = option(
-        0, "measure so many candidates, best first, or all", type=count_or_all, default_text="none"
-    )
+    latency: int | None = option(0, "measure the best so many, or all", type=count_or_all, default_text="none")
     latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
 
     @property
@@ -106,11 +93,14 @@ def choose_ranking(options: SearchOptions, given: Collection[str]) -> str:
         UserError: they are of the other, or the space has no universal ranking.
     """
     import search_spaces  # and with it PyTorch, which takes seconds
+    from meta_train.models import trained_here
 
-    shipped = search_spaces.get(options.search_space).ranking_shipped
-    others = [name for name in OF_PREDICTOR if name in given]
+    space = search_spaces.get(options.search_space)
+    shipped = space.ranking_shipped
+    others = [name for name in (OF_PREDICTOR if space.can_be_listed else OF_SCORING) if name in given]
     if options.ranking == UNIVERSAL and not shipped:
         raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
     if options.ranking == UNIVERSAL and others:
         raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
-    return options.ranking or (UNIVERSAL if shipped and not others else PREDICTOR)
+    own = not space.can_be_listed and trained_here("predictor", space, options.save_path)
+    return options.ranking or (UNIVERSAL if shipped and not others and not own else PREDICTOR)

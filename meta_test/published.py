@@ -12,8 +12,8 @@ from engine.runs import provenance
 from engine.statistics import interval
 from meta_test import report
 from meta_test.candidates import generate_candidates
-from meta_test.options import SearchOptions
-from meta_test.ranking import measure_latency, rank
+from meta_test.options import UNIVERSAL, SearchOptions
+from meta_test.ranking import explanation, measure_latency, rank
 from meta_test.session import Session
 from search_spaces.base import SearchSpace
 
@@ -25,8 +25,10 @@ def test_generator(options: SearchOptions) -> None:
     """
     session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
     ranking = None
-    if session.space.ranks_when_generating:  # its sizes and epoch are not the generator's
-        ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
+    if session.space.ranks_when_generating:
+        ranking = session
+        if options.ranking != UNIVERSAL:  # the predictor's sizes and epoch are not the generator's
+            ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
     folder, generated = options.folder / "generated_arch", []
     for run in options.runs:
         start = time.perf_counter()
@@ -45,7 +47,7 @@ def test_generator(options: SearchOptions) -> None:
 
 def test_predictor(options: SearchOptions) -> str:
     """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
-    return _rank_generated(Session(options, ("predictor",)))
+    return _rank_generated(Session(options, () if options.ranking == UNIVERSAL else ("predictor",)))
 
 
 def _rank_generated(session: Session) -> str:
@@ -67,6 +69,8 @@ def _rank_generated(session: Session) -> str:
         f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
         f"{rankings[0].predicted[0]:.2f} %"
     )
+    if options.ranking == UNIVERSAL:
+        summary += "\n" + explanation(session)
     mean, half = interval([ranking.seconds for ranking in rankings])
     write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
     write_text(folder / "accuracy.txt", summary + "\n")

@@ -8,18 +8,37 @@ import torch
 
 from engine.progress import progress
 from engine.runs import random_generator
+from meta_test.options import PREDICTOR, UNIVERSAL
 from meta_test.report import Ranking
 from meta_test.session import Session
 from meta_train.predictor_objective import to_percent
 from networks.latency import latency
+from predictor import subnets, universal
 from predictor.score import score
-from predictor.universal import load as load_universal
 from search_spaces.nasbench201.classes import cheapest_members
+
+
+def explanation(session: Session) -> str:
+    """What the universal ranking predicts, and of what."""
+    if session.space.can_be_listed:
+        return (
+            "Of cells that compute the same function the cheapest is ranked.\n"
+            f"Predicted: {universal.PREDICTS}, +- its standard deviation.\n"
+            "The dataset does not change this order; for one by a model that looks at its images: "
+            f"--ranking {PREDICTOR}"
+        )
+    return (
+        f"Predicted: {subnets.PREDICTS}, for {session.space.size_text}, +- its standard deviation.\n"
+        "The ranking has seen no smaller task than all of ImageNet: the dataset shows the generator what to propose, "
+        f"but does not change this order. For one by a predictor of your own: --ranking {PREDICTOR}"
+    )
 
 
 def rank(session: Session, archs: list[Any], run: int) -> Ranking:
     """Score candidates and sort them, best first."""
     o = session.options
+    if o.ranking == UNIVERSAL:
+        return _sorted(session, archs, *subnets.load().predict(archs, session.space.image_size))
     rng = random_generator(o.seed + 1000 + run, o.device)
     scores = score(
         session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
@@ -30,7 +49,7 @@ def rank(session: Session, archs: list[Any], run: int) -> Ranking:
 def rank_universally(session: Session, run: int) -> Ranking:
     """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
     start = time.perf_counter()
-    mean, deviation = load_universal().of_classes()
+    mean, deviation = universal.load().of_classes()
     cells = [session.space.architectures[number] for number in cheapest_members()]
     rows = [row for row, arch in enumerate(cells) if session.limits.allow(arch)]
     ranking = _sorted(session, [cells[row] for row in rows], mean[rows], deviation[rows])

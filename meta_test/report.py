@@ -98,11 +98,7 @@ def table(ranking: Ranking, num_rows: int) -> str:
     header = [f"{'rank':>4}", f"{'predicted %':>{width}}", *(["real %"] if ranking.known else [])]
     lines = ["  ".join([*header, *(f"{COSTS[name][1]:>7}" for name in costs), "architecture"])]
     for i, text in enumerate(ranking.texts[:num_rows]):
-        cells = [
-            f"{i + 1:>4}",
-            f"{predictions[i]:>{width}}",
-            *([f"{ranking.known[i]:6.2f}"] if ranking.known else []),
-        ]
+        cells = [f"{i + 1:>4}", f"{predictions[i]:>{width}}", *([f"{ranking.known[i]:6.2f}"] if ranking.known else [])]
         cells += [f"{_cost(ranking, i, name, COSTS[name][2]):>7}" for name in costs]
         lines.append("  ".join([*cells, text]))
     return "\n".join(lines)
@@ -141,9 +137,7 @@ def csv_text(ranking: Ranking) -> str:
     costs = _cost_names(ranking)
     known = ["test_accuracy"] if ranking.known else []
     spread = ["predicted_deviation"] if ranking.deviation else []
-    writer.writerow(
-        ["rank", "predicted_accuracy", *spread, *known, *(COSTS[name][0] for name in costs), "architecture"]
-    )
+    writer.writerow(["rank", "predicted_accuracy", *spread, *known, *(COSTS[c][0] for c in costs), "architecture"])
     for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
         real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
         sd = [f"{ranking.deviation[i]:.4f}"] if ranking.deviation else []
@@ -188,10 +182,10 @@ def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
         draw.line([*map(tuple, points.tolist())], "black", 3)
         _arrowhead(draw, points[-4], points[-1])
         draw.text(((centres[u] + centres[v]) / 2, row + height / 2 - 8), label, "black", font, "mb")
-    for name, x in zip(nodes, centres, strict=True):
-        box = (x - half[0], row - half[1], x + half[0], row + half[1])
+    for name, centre in zip(nodes, centres, strict=True):
+        box = (centre - half[0], row - half[1], centre + half[0], row + half[1])
         draw.rounded_rectangle(box, 16, "white", "black", 3)
-        draw.text((x, row), name, "black", font, "mm")
+        draw.text((centre, row), name, "black", font, "mm")
     if len(text) < 120:
         draw.text((image.width / 2, 30), text, "black", ImageFont.load_default(24), "mt")
     atomic_write(path, lambda temporary: image.reduce(2).save(temporary, "PNG"))

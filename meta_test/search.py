@@ -5,25 +5,28 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine.files import display_path
+import search_spaces
+from engine.files import next_folder
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
-from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
-from meta_test.ranking import measure_latency, rank, rank_universally
+from meta_test.options import UNIVERSAL, SearchOptions
+from meta_test.ranking import explanation, measure_latency, rank, rank_universally
 from meta_test.report import Ranking
 from meta_test.session import Session
-from predictor.universal import PREDICTS, SHIPPED
+from meta_train.options import Kind
 
-EXPLANATION = (
-    "Of cells that compute the same function the cheapest is ranked.\n"
-    f"Predicted: {PREDICTS}, +- its standard deviation.\n"
-    f"The dataset does not change this order; for one by a model that looks at its images: --ranking {PREDICTOR}"
-)
+
+def models_of(options: SearchOptions) -> list[Kind]:
+    """The models that a search loads."""
+    universal = options.ranking == UNIVERSAL
+    listed = universal and search_spaces.get(options.search_space).can_be_listed
+    models: list[Kind] = [] if listed or options.num_gen_arch is None else ["generator"]
+    return models if universal else [*models, "predictor"]
 
 
 def generate_and_rank(session: Session, run: int) -> Ranking:
-    """Candidates of a run, ranked by the predictor."""
+    """Generated candidates of a run, ranked."""
     start = time.perf_counter()
     archs, notes = generate_candidates(session, run)
     middle = time.perf_counter()
@@ -34,38 +37,22 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    universal = options.ranking == UNIVERSAL
-    kinds = () if universal else ("predictor",) if options.num_gen_arch is None else ("generator", "predictor")
-    session = Session(options, kinds)
-    if universal:
-        session.sources["ranking"] = display_path(SHIPPED)
-    one_run = rank_universally if universal else generate_and_rank
-    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
+    session, runs = Session(options, models_of(options)), options.runs
+    whole = options.ranking == UNIVERSAL and session.space.can_be_listed
+    one_run = rank_universally if whole else generate_and_rank
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if universal:
-        print(EXPLANATION)
+    if options.ranking == UNIVERSAL:
+        print(explanation(session))
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
     seconds = sum(r.seconds for r in rankings) / len(rankings)
     detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
-    folder = _next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
+    folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
     return rankings
-
-
-def _next_folder(parent: Path) -> Path:
-    """Make the first of `parent`/001, /002 ... that does not exist; two searches at once get two folders."""
-    number = 1
-    while True:
-        try:
-            (folder := parent / f"{number:03d}").mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            if not folder.is_dir():
-                raise
-            number += 1

@@ -1,17 +1,21 @@
 """What a meta-test loads: the search space, the dataset's features and the checkpoints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import search_spaces
+from engine.errors import UserError
 from engine.files import display_path
 from engine.messages import log
 from engine.runs import keep_freed_memory
 from images.features import Features, check_extractor, check_images, find_features, load_features, shipped_features
 from meta_test.limits import Limits
-from meta_test.options import SearchOptions
+from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
 from meta_train.checkpoints import Checkpoint
 from meta_train.models import find_checkpoint, load_model, supernet_sizes
+from meta_train.options import Kind
+from predictor import subnets, universal
 from search_spaces.base import SearchSpace
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
@@ -66,7 +70,7 @@ def _official_files(name: str, data_path: str) -> bool:
 class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
-    def __init__(self, options: SearchOptions, kinds: tuple[str, ...]):
+    def __init__(self, options: SearchOptions, kinds: Sequence[Kind]):
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = search_spaces.get(options.search_space)
@@ -79,19 +83,38 @@ class Session:
         sizes = supernet_sizes(*self.checkpoints.values())
         self.space = self.space.sized(**sizes).sized(options.image_size)
         self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
-        if "predictor" in kinds and not self.space.fixed_size:
+        if options.ranking == UNIVERSAL:
+            self._check_universal()
+        if (options.ranking == UNIVERSAL or "predictor" in kinds) and not self.space.fixed_size:
             log.info(f"Costs and latency are of {self.space.size_text}.")
         extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
         if options.image_folder:
             check_images(features, options.image_folder)
-        for kind, checkpoint in self.checkpoints.items():
-            check_extractor(features, checkpoint.extractor, self.models[kind].config.feature_dim, kind)
+        for name, checkpoint in self.checkpoints.items():
+            check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)
         self.sources["features"] = features.source
         self.features: Features = features.to(options.device)
         self.limits = Limits(options, self.space, self.features.num_classes)
 
-    def _load(self, kind: str) -> None:
+    def _check_universal(self) -> None:
+        """Note the universal ranking among the sources.
+
+        Raises:
+            UserError: the generator is of a supernet that the ranking does not know, or the images of another side.
+        """
+        if self.space.can_be_listed:
+            self.sources["ranking"] = display_path(universal.SHIPPED)
+            return
+        self.sources["ranking"] = display_path(subnets.SHIPPED)
+        subnets.check_image_size(self.space.image_size)
+        if self.space.width_mult != 1:
+            raise UserError(
+                f"{self.sources['generator']} is of a supernet {self.space.width_mult:g} wide, but accuracies are "
+                f"known of the published one, 1 wide: give --ranking {PREDICTOR} and a predictor of that supernet."
+            )
+
+    def _load(self, kind: Kind) -> None:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         epoch = options.load_epoch if kind == self.epoch_of else None

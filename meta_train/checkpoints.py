@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 import torch
 from annotated_types import Gt
@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.schema import CLOSED, Facts, Integer, Number, State, Text, check, describe
 from images.extractors import PUBLISHED_EXTRACTOR
+from meta_train.options import Kind
 
 FORMAT = "metad2a-checkpoint-1"
 WHAT = "a checkpoint"
@@ -39,7 +40,7 @@ class Checkpoint:
 
     __pydantic_config__ = CLOSED
 
-    kind: Literal["generator", "predictor"]
+    kind: Kind
     search_space: Text
     config: Facts
     state: State
@@ -51,11 +52,7 @@ class Checkpoint:
     training: dict[Text, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
-        """Write the checkpoint atomically.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
+        """Write the checkpoint atomically. Raises a UserError when the file cannot be written."""
         save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
 
     def for_use(self, dtype: torch.dtype = torch.float32) -> "Checkpoint":
@@ -64,7 +61,7 @@ class Checkpoint:
         return replace(self, state=state, training={})
 
 
-def read_checkpoint(path: str | Path, kind: str, hint: str) -> Checkpoint:
+def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:
     """Read a checkpoint of ours or of the authors'.
 
     Args:
@@ -109,7 +106,7 @@ PUBLISHED_FEATURES = "intra_setpool.enc.0.mab.fc_q.weight"
 PUBLISHED = "published"  # the value of history["names"] for parameters under the authors' names
 
 
-def _read_published(path: str | Path, state: dict[str, Any], kind: str, hint: str) -> Checkpoint:
+def _read_published(path: str | Path, state: dict[str, Any], kind: Kind, hint: str) -> Checkpoint:
     what = "a checkpoint, neither of this program nor of the authors"
     state = check(path, state, State, what, hint)
     sizes = {**PUBLISHED_SIZES[kind], "max_n": (PUBLISHED_MESSAGE[kind], 1), "feature_dim": (PUBLISHED_FEATURES, 1)}
@@ -147,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Strip a checkpoint of its training state and halve its precision, to be shipped."
     )
-    parser.add_argument("kind", choices=["generator", "predictor"])
+    parser.add_argument("kind", choices=get_args(Kind))
     parser.add_argument("source")
     parser.add_argument("target", help="file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the target")

@@ -20,12 +20,12 @@ class Batch(NamedTuple):
     Attributes:
         rows: (B,) long, numbers of the tuples.
         position: (B,) long, which of the T drawn tasks each tuple belongs to.
-        index: the images drawn, as `TaskDraws.index` returns them.
+        drawn: the images, as `TaskDraws.index` returns them.
     """
 
     rows: torch.Tensor
     position: torch.Tensor
-    index: torch.Tensor | RaggedSets
+    drawn: torch.Tensor | RaggedSets
 
 
 class TaskDraws:

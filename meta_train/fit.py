@@ -15,19 +15,7 @@ from pydantic import Strict
 from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import TextLog, command_line, random_generator
-from engine.schema import (
-    BYTES,
-    OPEN,
-    Integer,
-    State,
-    TensorOf,
-    Text,
-    check,
-    check_form,
-    check_optimizer,
-    check_rng,
-    check_state,
-)
+from engine.schema import BYTES, OPEN, Integer, State, TensorOf, Text, check, check_progress, check_state
 from engine.training_run import TrainingRun
 from meta_train.checkpoints import Checkpoint, read_checkpoint
 from meta_train.draws import TaskDraws
@@ -142,9 +130,8 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     template = replace(template, history=run.history)
 
     def save(name: str, metrics: dict[str, float]) -> None:
-        training = state.training_state() | {"identity": run.identity}
-        changes = {"state": state.model.state_dict(), "epoch": state.epoch, "metrics": metrics, "training": training}
-        replace(template, **changes).save(models / name)
+        weights, training = state.model.state_dict(), state.training_state() | {"identity": run.identity}
+        replace(template, state=weights, epoch=state.epoch, metrics=metrics, training=training).save(models / name)
 
     if run.resume:
         checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
@@ -206,9 +193,7 @@ def _check_training(checkpoint: Checkpoint, state: _State, path: Path) -> None:
     for weights in (checkpoint.state, training.get("raw")):
         if weights:
             check_state(path, weights, state.model, "its configuration", hint)
-    check_optimizer(path, training["optimizer"], state.optimizer, hint)
-    check_form(path, training["scheduler"], state.scheduler.state_dict(), "scheduler", hint)
-    check_rng(path, training["rng"], state.rng, hint)
+    check_progress(path, training, state.optimizer, state.scheduler, state.rng, hint)
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:
@@ -226,9 +211,7 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
         total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
     mean = total.item() / len(rows)
     if not math.isfinite(mean):
-        raise UserError(
-            f"The training loss became {mean} in epoch {epoch}. The last good epoch is saved; try a smaller --lr."
-        )
+        raise UserError(f"The loss became {mean} in epoch {epoch}. The last good epoch is saved; try a smaller --lr.")
     return mean
 
 

@@ -9,23 +9,18 @@ from engine.runs import random_generator
 from generator.model import GeneratorModel
 from graphs.batch import GraphBatch
 from meta_train.draws import TaskDraws
+from meta_train.fit import Objective
 from meta_train.tuples import Tuples
 from search_spaces.base import SearchSpace
 
 
-class GeneratorObjective:
+class GeneratorObjective(Objective):
     """Negative evidence lower bound of the tuples' graphs; validation also decodes a graph of each tuple."""
 
     best_metric = None
 
     def __init__(
-        self,
-        model: GeneratorModel,
-        draws: TaskDraws,
-        tuples: Tuples,
-        graphs: GraphBatch,
-        space: SearchSpace,
-        seed: int,
+        self, model: GeneratorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, space: SearchSpace, seed: int
     ):
         self.model = model
         self.draws = draws
@@ -37,8 +32,8 @@ class GeneratorObjective:
         self.validation_batches = draws.batches(tuples.validation, random_generator(seed, draws.device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        rows, position, index = self.draws.batch(rows, rng)
-        mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(index)))  # (B, Z) each
+        rows, position, drawn = self.draws.batch(rows, rng)
+        mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(drawn)))  # (B, Z) each
         return self.model.loss(mu, logvar, self.graphs[rows], rng)[0]
 
     @torch.inference_mode()
@@ -46,8 +41,8 @@ class GeneratorObjective:
         self.model.eval()
         rng = random_generator(self.seed, self.draws.device)
         loss, decoded = 0.0, []
-        for rows, position, index in self.validation_batches:
-            mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(index)))
+        for rows, position, drawn in self.validation_batches:
+            mu, logvar = (vector[position] for vector in self.model.set_encode(self.draws.images(drawn)))
             loss += self.model.loss(mu, logvar, self.graphs[rows])[0].item()
             decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
         valid = [self.space.to_text(arch) for arch in decoded if arch is not None]

@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 
@@ -14,9 +14,10 @@ from engine.schema import check, check_sizes, check_state, without_memory
 from generator.model import GeneratorConfig, GeneratorModel
 from meta_train.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
 from meta_train.fit import BEST, LAST
+from meta_train.options import Kind
 from meta_train.tuples import load_tuples
-from predictor.ensemble import PredictorEnsemble, build_predictor
-from predictor.model import PredictorConfig, PredictorModel
+from predictor.ensemble import Predictor, build_predictor
+from predictor.model import PredictorConfig
 from search_spaces.base import SearchSpace
 
 VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
@@ -28,8 +29,13 @@ def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path
     return Path(save_path) / space.results_folder / kind
 
 
+def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
+    """Whether the user has checkpoints of a model of his own."""
+    return any((results_folder(kind, space, save_path) / "model").glob("ckpt_*.pt"))
+
+
 def find_checkpoint(
-    kind: str, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
+    kind: Kind, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
 ) -> Path:
     """The checkpoint to use: the one asked for, else the user's best or last, else the shipped one.
 
@@ -71,18 +77,21 @@ def find_checkpoint(
     return shipped
 
 
+@overload
 def load_model(
-    kind: str,
-    space: SearchSpace,
-    path: str | Path,
-    device: torch.device,
-    hs: int | None = None,
-    nz: int | None = None,
-) -> tuple[GeneratorModel | PredictorModel | PredictorEnsemble, Checkpoint]:
+    kind: Literal["predictor"], space: SearchSpace, path: str | Path, device: torch.device, *sizes: int | None
+) -> tuple[Predictor, Checkpoint]: ...
+@overload
+def load_model(
+    kind: Kind, space: SearchSpace, path: str | Path, device: torch.device, *sizes: int | None
+) -> tuple[GeneratorModel | Predictor, Checkpoint]: ...
+def load_model(
+    kind: Kind, space: SearchSpace, path: str | Path, device: torch.device, *sizes: int | None
+) -> tuple[GeneratorModel | Predictor, Checkpoint]:
     """Read a checkpoint, ours or published, into its model on `device`, in evaluation mode.
 
     Args:
-        hs, nz: the sizes that it must have; None for any.
+        sizes: hs and nz that it must have; None for any.
 
     Raises:
         UserError: the file is missing, damaged, of the other model, of another search space or of other sizes.
@@ -97,11 +106,11 @@ def load_model(
         )
     config_class, model_class = CLASSES[kind]
     config = check(path, checkpoint.config, config_class, f"a {kind} with a good configuration", hint)
-    sizes = (config.max_n, config.num_vertex_type)
-    if checkpoint.search_space not in ("", space.name) or sizes != (space.max_n, space.num_vertex_type):
-        found = checkpoint.search_space or f"graphs of {sizes[0]} vertices and {sizes[1]} types"
+    graphs = (config.max_n, config.num_vertex_type)
+    if checkpoint.search_space not in ("", space.name) or graphs != (space.max_n, space.num_vertex_type):
+        found = checkpoint.search_space or f"graphs of {graphs[0]} vertices and {graphs[1]} types"
         raise UserError(f"{path} was trained for {found}, not for {space.name}. {hint}")
-    for name, asked in (("hs", hs), ("nz", nz)):
+    for name, asked in zip(("hs", "nz"), sizes, strict=False):
         found = getattr(config, name)
         if asked is not None and asked != found:
             raise UserError(f"{path} has --{name} {found}, not {asked}: leave the option out or give {found}.")
@@ -143,9 +152,7 @@ def describe(path: str | Path, checkpoint: Checkpoint) -> str:
 def published_target(space: SearchSpace) -> dict[str, float]:
     """Target statistics that the authors' checkpoints do not keep: those of their database, where it is shipped."""
     if not space.tuples_shipped:
-        log.info(
-            "A published checkpoint does not keep the scale of its accuracies: only the order of predictions counts."
-        )
+        log.info("A published checkpoint lacks the scale of its accuracies: only the order of predictions counts.")
         return {"mean": 0.0, "std": 1.0}
     from meta_train.predictor_objective import target_statistics
 

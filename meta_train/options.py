@@ -2,13 +2,15 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.cli import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number
 from engine.options import CommonOptions, ModelSizes, option
 
 if TYPE_CHECKING:
     import torch
+
+Kind = Literal["generator", "predictor"]
 
 
 @dataclass(frozen=True)
@@ -24,45 +26,31 @@ class FitOptions:
     save_epoch: int = option(20, "keep ckpt_<epoch>.pt every so many epochs", type=positive_int)
     seed: int = option(333, "of everything random", type=seed_number)
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
-    ema: float = option(
-        0.0,
-        "validate and keep an exponential moving average of the weights with this decay a step; 0: off",
-        type=fraction,
-    )
+    ema: float = option(0.0, "validate and keep a moving average of the weights, of this decay; 0: off", type=fraction)
     benchmark_task: str = option(
-        "", "predictor: learn a benchmark's accuracies on this dataset as one more task (imagenet16-120)"
+        "", "predictor: datasets of a benchmark as more tasks, by commas (imagenet16-120, imagenet16-120@12: epochs)"
     )
-    rank_loss: float = option(
-        0.0, "predictor: weight of a pairwise ranking loss beside the squared error", type=not_negative_float
+    benchmark_fold: int | None = option(
+        None, "predictor: a fifth of the cells (0 to 4) to leave out of --benchmark-task", type=int, choices=range(5)
     )
+    rank_loss: float = option(0.0, "predictor: weight of a pairwise ranking loss", type=not_negative_float)
     within_task_loss: float = option(
-        0.0,
-        "predictor: weight of the squared error of differences between architectures of a task, in units of their "
-        "variance",
-        type=not_negative_float,
+        0.0, "predictor: weight of the error of differences within a task, over their variance", type=not_negative_float
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CommonOptions, ModelSizes):
-    """What to train on what; `fit` has the options of the loop.
+    """Which model to train on what; `fit` has the options of the loop."""
 
-    Attributes:
-        kind: "generator" or "predictor".
-    """
-
-    kind: str
+    kind: Kind
     device: "torch.device"
     fit: FitOptions
-    compile: bool = option(
-        False, "compile the training step with torch.compile, on a GPU to CUDA graphs: minutes at first, then faster"
-    )
+    compile: bool = option(False, "compile the step, on a GPU to CUDA graphs: minutes at first, then faster")
     resume: bool = option(False, "continue an interrupted run; what is finished is kept")
     overwrite: bool = option(False, "replace what an earlier run left")
     allow_pickle: bool = option(
-        False,
-        "read the authors' databases, which are Python pickles of igraph graphs: the file may build igraph graphs and "
-        f"NumPy values, nothing else (also {ALLOW_PICKLE_VARIABLE}=1)",
+        False, f"read the authors' pickles: igraph graphs and NumPy values, nothing else (or {ALLOW_PICKLE_VARIABLE}=1)"
     )
 
     @property
@@ -81,8 +69,6 @@ class BuildOptions(CommonOptions, ModelSizes):
     num_draws: int = option(10, "draws of a dataset that scores are averaged over", type=positive_int)
     num_sample: int = option(20, "images of each class in a draw", type=positive_int)
     seed: int = option(333, "of everything random", type=seed_number)
-    load_epoch: int | None = option(
-        None, "load ckpt_<epoch>.pt", type=positive_int, default_text="the last, the predictor's best"
-    )
+    load_epoch: int | None = option(None, "load ckpt_<epoch>.pt", type=positive_int, default_text="the best")
     predictor_checkpoint: str | None = option(None, "load this file")
     overwrite: bool = option(False, "replace what an earlier run left")

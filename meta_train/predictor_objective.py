@@ -3,6 +3,8 @@
 Dimensions: B tuples, C classes, S images of a class, D feature width.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,11 @@ from engine.runs import random_generator
 from graphs.batch import GraphBatch
 from images.features import draw_images
 from meta_train.draws import TaskDraws
+from meta_train.fit import Objective
 from meta_train.tuples import Tuples
 from predictor.model import PredictorModel
 from search_spaces.base import SearchSpace
+from set_encoder.encoder import RaggedSets
 
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 
@@ -23,20 +27,27 @@ class BenchmarkTask:
     """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
 
     Each step draws one set of classes, and as many architectures as a batch has tuples. Left out are the architectures
-    of validation tuples, and those below the first percentile of the training tuples' accuracies in the benchmark.
+    of validation tuples and of `fold`, and those below the first percentile of the training tuples' accuracies in the
+    benchmark.
     A least-squares line, fitted to the training tuples, converts the benchmark's accuracies to the scale of the
     database. The benchmark's accuracies are of one dataset and not of the drawn classes, so the loss compares only
     differences between the architectures of a step.
 
+    Args:
+        name: of the dataset, with "@" and the epochs of the benchmark's trainings if not 200.
+        fold: which fifth of the space is left out; None for no other than validation.
+
     Raises:
-        UserError: the benchmark does not know `dataset`, or the features lack its classes.
+        UserError: the benchmark does not know the dataset or the epochs, or the features lack its classes.
     """
 
-    def __init__(self, space: SearchSpace, dataset: str, draws: TaskDraws, tuples: Tuples):
-        known, num_classes = space.known_accuracy(dataset), space.benchmark_classes.get(dataset)
+    def __init__(self, space: SearchSpace, name: str, draws: TaskDraws, tuples: Tuples, fold: int | None = None):
+        dataset, _, epochs = name.partition("@")
+        num_classes = space.benchmark_classes.get(dataset)
+        known = space.known_accuracy(dataset, int(epochs or 200)) if (epochs or "200").isdigit() else None
         if known is None or num_classes is None:
             names = ", ".join(space.benchmark_classes) or "none"
-            raise UserError(f"--benchmark-task {dataset}: {space.name} has no such task; choose among: {names}.")
+            raise UserError(f"--benchmark-task {name}: {space.name} has no such task; choose among: {names}.")
         if num_classes > draws.features.num_classes:
             raise UserError(
                 f"--benchmark-task {dataset} needs ImageNet's first {num_classes} classes, but {draws.features.source} "
@@ -50,6 +61,7 @@ class BenchmarkTask:
         line = np.polyfit(trained, tuples.accuracy[tuples.training].numpy(), 1)
         lowest = np.percentile(trained, 1)
         held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
+        held_out |= set() if fold is None else space.fold(fold)
         good = {arch: value for arch, value in known.items() if value >= lowest and arch not in held_out}
         self.graphs = space.encode([space.from_text(arch) for arch in good]).to(draws.device)
         self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,) in %
@@ -59,11 +71,11 @@ class BenchmarkTask:
         draws = self.draws
         order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
         classes = order[: draws.classes.shape[1]][None]
-        images = draws.images(draw_images(draws.features, classes, draws.num_sample, rng))
+        images = draws.features.images[draw_images(draws.features, classes, draws.num_sample, rng)]
         return images, torch.randint(len(self.accuracy), (num_architectures,), generator=rng, device=draws.device)
 
 
-class PredictorObjective:
+class PredictorObjective(Objective):
     """Train on the squared error, summed over a batch, of targets ((accuracy - mean) / std) / 100.
 
     The best epoch is the one of the highest Pearson correlation of scores and targets of the validation tuples. With
@@ -77,7 +89,7 @@ class PredictorObjective:
         tuples: Tuples,
         graphs: GraphBatch,
         seed: int,
-        benchmark: BenchmarkTask | None = None,
+        benchmarks: Sequence[BenchmarkTask] = (),
         rank_loss: float = 0.0,
         within_task_loss: float = 0.0,
     ):
@@ -93,27 +105,30 @@ class PredictorObjective:
         if within_task_loss:
             self.within_task_std = self._within_task_std(tuples)
             self.best_metric = "correlation_within_tasks"
-        self.benchmark = benchmark
-        if benchmark:
-            self.benchmark_scaled = self._scale(benchmark.accuracy).to(device)
+        self.benchmarks = benchmarks
+        self.benchmark_scaled = [self._scale(benchmark.accuracy).to(device) for benchmark in benchmarks]
         self.training, self.validation = tuples.training, tuples.validation
         # Drawn once: the best epoch must not be the luckiest draw.
         self.validation_batches = draws.batches(self.validation, random_generator(seed, device))
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
-        rows, position, index = self.draws.batch(rows, rng)
-        images = self.draws.images(index)  # (T, C, S, D)
-        if self.benchmark is None:
+        rows, position, chosen = self.draws.batch(rows, rng)
+        images = self.draws.images(chosen)  # (T, C, S, D)
+        if not self.benchmarks or isinstance(images, RaggedSets):  # a benchmark has tasks of one size beside it
             return self._loss(self.scores(images, rows, position), self.scaled[rows], position)
-        extra_images, extra = self.benchmark.draw(len(rows), rng)
-        set_vec = self.model.encode_set(torch.cat([images, extra_images]))  # (T + 1, Z)
-        set_vec = set_vec[torch.cat([position, torch.full_like(position, len(images))])]
-        graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], self.benchmark.graphs[extra]]))
-        scores, extra_scores = self.model.predict(set_vec, graph_vec).split(len(rows))
-        truth = self.benchmark_scaled[extra]
-        offset = (extra_scores - truth).mean()
-        return self._loss(scores, self.scaled[rows], position) + self._loss(extra_scores - offset, truth)
+        drawn = [benchmark.draw(len(rows), rng) for benchmark in self.benchmarks]
+        set_vec = self.model.encode_set(torch.cat([images, *(extra for extra, _ in drawn)]))  # (T + benchmarks, Z)
+        extra_rows = [torch.full_like(position, number) for number in range(len(images), len(set_vec))]
+        set_vec = set_vec[torch.cat([position, *extra_rows])]
+        graphs = [benchmark.graphs[extra] for benchmark, (_, extra) in zip(self.benchmarks, drawn, strict=True)]
+        graph_vec = self.model.encode_graph(GraphBatch.cat([self.graphs[rows], *graphs]))
+        scores, *others = self.model.predict(set_vec, graph_vec).split(len(rows))
+        loss = self._loss(scores, self.scaled[rows], position)
+        for scaled, (_, extra), found in zip(self.benchmark_scaled, drawn, others, strict=True):
+            offset = (found - scaled[extra]).mean()
+            loss = loss + self._loss(found - offset, scaled[extra])
+        return loss
 
     def _loss(self, scores: torch.Tensor, truth: torch.Tensor, task: torch.Tensor | None = None) -> torch.Tensor:
         """Sum the loss of scores (B,) against targets `truth` (B,). `task` (B,) numbers the tasks of their tuples."""
@@ -147,7 +162,7 @@ class PredictorObjective:
         within = centered_by_task(self._scale(tuples.accuracy[tuples.training]), task)
         return max((within.double().square().sum() / free).sqrt().item(), 1e-12)
 
-    def scores(self, images: torch.Tensor, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def scores(self, images: torch.Tensor | RaggedSets, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Predict the scores (B,) of the tuples `rows` (B,).
 
         Args:
@@ -161,7 +176,7 @@ class PredictorObjective:
     def validate(self) -> dict[str, float]:
         self.model.eval()
         scores = torch.cat(
-            [self.scores(self.draws.images(b.index), b.rows, b.position) for b in self.validation_batches]
+            [self.scores(self.draws.images(b.drawn), b.rows, b.position) for b in self.validation_batches]
         )
         truth = self.scaled[torch.cat([batch.rows for batch in self.validation_batches])]
         figures = {

@@ -17,7 +17,7 @@ from images.content import features_digest
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint
 from meta_train.draws import TaskDraws
-from meta_train.fit import FREE, PRODUCTS, fit
+from meta_train.fit import FREE, PRODUCTS, Objective, fit
 from meta_train.generator_objective import GeneratorObjective
 from meta_train.models import CLASSES, results_folder
 from meta_train.options import TrainOptions
@@ -29,7 +29,7 @@ HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
 
 
-def train(options: TrainOptions) -> None:
+def train_model(options: TrainOptions) -> None:
     """Meta-train the model `options.kind`.
 
     Raises:
@@ -46,6 +46,8 @@ def train(options: TrainOptions) -> None:
             "--benchmark-task, --rank-loss and --within-task-loss are the predictor's: leave them out for the "
             "generator."
         )
+    if fit_options.benchmark_fold is not None and not fit_options.benchmark_task:
+        raise UserError("--benchmark-fold leaves cells out of --benchmark-task: give that, too.")
     config_class(**sizes)  # refuses sizes before anything is read
     folder = results_folder(kind, space, Path(options.save_path))
     with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite) as run:
@@ -59,9 +61,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     check_size(kind, tuples)
-    log.info(
-        f"{kind}: {len(tuples.training)} training and {len(tuples.validation)} validation tuples of {tuples.source}"
-    )
+    log.info(f"{kind}: {len(tuples.training)} training, {len(tuples.validation)} validation tuples of {tuples.source}")
     log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
     seed = options.fit.seed
@@ -70,14 +70,15 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
     graphs = space.encode(tuples.archs).to(options.device)
-    benchmark = None
+    benchmarks, target = [], {}
+    objective: Objective
     if kind == "generator":
-        objective, target = GeneratorObjective(model, draws, tuples, graphs, space, seed), {}
+        objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
-        name = fit_options.benchmark_task
-        benchmark = BenchmarkTask(space, name, draws, tuples) if name else None
+        names = [name.strip() for name in fit_options.benchmark_task.split(",") if name]
+        benchmarks = [BenchmarkTask(space, name, draws, tuples, fit_options.benchmark_fold) for name in names]
         losses = fit_options.rank_loss, fit_options.within_task_loss
-        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmark, *losses)
+        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, *losses)
         target = target_statistics(tuples)
     if options.compile:
         compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
@@ -88,7 +89,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
         **{name: value for name, value in asdict(fit_options).items() if name not in FREE},
         "features": features_digest(features),
         "tuples": tuples_digest(tuples, space),
-        "benchmark": content_digest(benchmark.accuracy) if benchmark else "",
+        "benchmark": content_digest(*(benchmark.accuracy for benchmark in benchmarks)) if benchmarks else "",
         "device": options.device.type,
     }
     sources = {"features": features.source, "tuples": tuples.source, "device": options.device}

@@ -146,9 +146,7 @@ def load_tuples(
     if not torch.equal(split.sort().values, torch.arange(len(split))):
         raise UserError(f"The split beside {path} is not a permutation of its {len(split)} tuples.")
     if (file.num_validation or 0) >= len(split) > 1:
-        raise UserError(
-            f"{path} has {len(split)} tuples: num_validation {file.num_validation} leaves none to train on."
-        )
+        raise UserError(f"{path}: num_validation {file.num_validation} of {len(split)} tuples leaves none to train on.")
     if int(task.max()) >= len(task_classes):
         raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
     more = file.num_validation, file.sizes

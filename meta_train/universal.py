@@ -32,7 +32,7 @@ from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.messages import log
 from engine.runs import provenance, random_generator
 from engine.schema import FLOATS, TensorOf, check
-from predictor.universal import FORMAT, SEEDS, parts_of_cells
+from predictor.universal import FORMAT, SEEDS
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
 from search_spaces.nasbench201.classes import (
     NONE,
@@ -42,6 +42,7 @@ from search_spaces.nasbench201.classes import (
     equivalence_classes,
     first_members,
     noise,
+    parts_of_cells,
 )
 from search_spaces.nasbench201.space import NASBench201
 
@@ -234,7 +235,7 @@ def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: 
     }
 
 
-def train(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
+def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
     """Meta-train once a seed, validate on the cells that it leaves out, then learn from these, too; write `target`."""
     features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
@@ -259,7 +260,7 @@ def train(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_S
 def main(args: argparse.Namespace) -> None:
     if Path(args.target).exists() and not args.overwrite:
         raise UserError(f"{args.target} exists; add --overwrite to replace it.")
-    train(args.target)
+    train_ranking(args.target)
     print(f"{display_path(Path(args.target))}: {len(SEEDS)} meta-trainings")
 
 

@@ -18,8 +18,7 @@ class TrainArchOptions(CommonOptions, MirrorOption):
     """What to train on what. None stands for the published value. The seeds of the runs are 777, 888, 999, ..."""
 
     device: "torch.device"
-    arch: str = option(None, "--model train_arch: the architecture, in quotes, or a folder of results, whose first "
-                       "choice it takes")  # fmt: skip
+    arch: str = option(None, "architecture to train, in quotes, or a search's folder: its first choice")
     data_name: str = option(None, "the dataset", type=name_type)
     image_folder: str | None = option(None, "its images, one sub-folder a class")
     seed: int = option(333, "of the halves of the test set", type=seed_number)
@@ -27,9 +26,7 @@ class TrainArchOptions(CommonOptions, MirrorOption):
     num_runs: int | None = option(None, "number of seeds (default 3)", type=positive_int)
     batch_size: int | None = option(None, "images of a batch (default 256)", type=positive_int)
     image_size: int | None = option(None, "side of MobileNetV3's images in pixels (default 224)", type=image_side)
-    precision: str = option(
-        "float32", "of activations in training; bfloat16 is for GPUs that have it", choices=("float32", "bfloat16")
-    )
+    precision: str = option("float32", "of activations; bfloat16 is for GPUs", choices=("float32", "bfloat16"))
     export: str | None = option(None, "also write the trained networks in these formats: onnx, pt2 or onnx,pt2")
     resume: bool = option(False, "continue an interrupted run; what is finished is kept")
     overwrite: bool = option(False, "replace what an earlier run left")

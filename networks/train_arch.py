@@ -113,11 +113,9 @@ class Job:
             if found < smaller:
                 raise UserError(f"{data.origin} has {found} training images: a batch needs {smaller}. Add some.")
             if processes.is_first:
-                log.info(
-                    f"{data.origin} has {found} training images, fewer than a batch of {batch}: {smaller} make a batch."
-                )
+                log.info(f"{data.origin} has {found} training images, fewer than {batch}: {smaller} make a batch.")
             self.protocol = replace(self.protocol, batch_size=smaller)
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "search_space": self.space.name,
             "architecture": options.arch,
             "dataset": data.name,
@@ -146,20 +144,9 @@ class Job:
         record = TextLog(self.folder / "log.txt") if self.processes.is_first else log.info
         accuracy = train(run, data, record)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
-        history = self.training.history | {"seed": seed}
-        trained = TrainedNetwork(
-            self.space.name,
-            options.arch,
-            data.class_names,
-            data.mean,
-            data.std,
-            state,
-            self.identity,
-            seed,
-            accuracy,
-            history,
-            self.space.image_size,
-        )
+        looks = (data.class_names, data.mean, data.std, state)
+        history, size = self.training.history | {"seed": seed}, self.space.image_size
+        trained = TrainedNetwork(self.space.name, options.arch, *looks, self.identity, seed, accuracy, history, size)
         if self.processes.is_first:
             trained.save(path)
             run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt

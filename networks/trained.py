@@ -67,11 +67,7 @@ class TrainedNetwork:
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
     def save(self, path: str | Path) -> None:
-        """Write the file atomically.
-
-        Raises:
-            UserError: it cannot be written.
-        """
+        """Write the file atomically. Raises a UserError when it cannot be written."""
         save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
 
     @staticmethod

@@ -12,6 +12,7 @@ import torch.nn as nn
 
 from graphs.batch import GraphBatch
 from predictor.model import PredictorConfig, PredictorModel
+from set_encoder.encoder import RaggedSets
 
 
 class PredictorEnsemble(nn.Module):
@@ -25,7 +26,7 @@ class PredictorEnsemble(nn.Module):
         self.config = config
         self.members = nn.ModuleList(PredictorModel(replace(config, members=1)) for _ in range(config.members))
 
-    def encode_set(self, x: torch.Tensor) -> torch.Tensor:
+    def encode_set(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
         """Like `PredictorModel.encode_set`, for all members: (B, C, S, D) -> (B, M * Z)."""
         return torch.cat([member.encode_set(x) for member in self.members], dim=-1)
 
@@ -45,13 +46,14 @@ class PredictorEnsemble(nn.Module):
         """Mean scores (R, B) of R set vectors with each of B graph vectors."""
         return torch.stack([m.predict_all(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
 
-    def _parts(
-        self, set_vec: torch.Tensor, graph_vec: torch.Tensor
-    ) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
+    def _parts(self, sets: torch.Tensor, graphs: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
         nz = self.config.nz
-        return zip(self.members, set_vec.split(nz, dim=-1), graph_vec.split(nz, dim=-1), strict=True)
+        return zip(self.members, sets.split(nz, dim=-1), graphs.split(nz, dim=-1), strict=True)
 
 
-def build_predictor(config: PredictorConfig) -> PredictorModel | PredictorEnsemble:
+Predictor = PredictorModel | PredictorEnsemble
+
+
+def build_predictor(config: PredictorConfig) -> Predictor:
     """The model of a configuration."""
     return PredictorModel(config) if config.members == 1 else PredictorEnsemble(config)

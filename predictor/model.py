@@ -14,7 +14,7 @@ from engine.schema import Size
 from graphs.batch import GraphBatch
 from graphs.encoder import GraphEncoder
 from set_encoder.config import ModelConfig
-from set_encoder.encoder import DatasetEncoder
+from set_encoder.encoder import DatasetEncoder, RaggedSets
 
 PUBLISHED_NAMES = {
     "dataset_encoder.": "",
@@ -56,8 +56,8 @@ class PredictorModel(PublishedModel):
         self.graph_vector = nn.Linear(config.hs, config.nz)
         self.score: Any = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
 
-    def encode_set(self, x: torch.Tensor) -> torch.Tensor:
-        """Draws `x` (B, C, S, D) to set vectors (B, Z)."""
+    def encode_set(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
+        """Draws `x`, (B, C, S, D) or ragged, to set vectors (B, Z)."""
         return self.dataset_encoder(x)
 
     def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

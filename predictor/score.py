@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from images.features import Features, draw_dataset
-from predictor.model import PredictorModel
+from predictor.ensemble import Predictor
 from search_spaces.base import SearchSpace
 
 SHARED_BATCH, PLAIN_BATCH = 16_384, 2_048  # graphs at a time: they bound the memory of ranking a large space
 
 
 @torch.inference_mode()
-def encode_architectures(model: PredictorModel, space: SearchSpace, archs: list[Any]) -> torch.Tensor:
+def encode_architectures(model: Predictor, space: SearchSpace, archs: list[Any]) -> torch.Tensor:
     """Graph vectors (B, Z) of architectures in their canonical form.
 
     On a CPU states that graphs have in common are computed once. A GPU would wait for the host, which has to know how
@@ -31,7 +31,7 @@ def encode_architectures(model: PredictorModel, space: SearchSpace, archs: list[
 
 @torch.inference_mode()
 def score(
-    model: PredictorModel,
+    model: Predictor,
     space: SearchSpace,
     features: Features,
     archs: list[Any],
@@ -42,12 +42,8 @@ def score(
 ) -> torch.Tensor:
     """Mean score of each architecture over draws of the dataset, each draw encoded once for all architectures.
 
-    Args:
-        features: on the model's device.
-        rng: random generator on the model's device.
-
-    Returns:
-        (B,) on the CPU, in the predictor's units (`meta_train.predictor_objective.to_percent` turns them into %).
+    Features and random generator are on the model's device. Returns (B,) on the CPU, in the predictor's units
+    (`meta_train.predictor_objective.to_percent` turns them into %).
     """
     model.eval()
     index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)

@@ -13,9 +13,8 @@ import torch
 from typing_extensions import TypedDict
 
 from engine.files import ASSETS, load_torch
-from engine.runs import random_generator
 from engine.schema import FLOATS, TensorOf, check
-from search_spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
+from search_spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
 
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
@@ -56,11 +55,6 @@ class Universal:
             row = next(row for row, seed in enumerate(SEEDS) if seed % len(SEEDS) == part)
             values[cells] = self.partial[row, cells]
         return values
-
-
-def parts_of_cells(num_cells: int, parts: int) -> list[torch.Tensor]:
-    """The cells at random in equal parts, the same ones always."""
-    return list(torch.randperm(num_cells, generator=random_generator(0)).chunk(parts))
 
 
 def load(path: str | Path = SHIPPED) -> Universal:

@@ -15,11 +15,7 @@ NAMES = SEARCH_SPACES.keys()
 
 @cache
 def get(name: str) -> "SearchSpace":
-    """The search space called `name`, one of `NAMES`.
-
-    Raises:
-        UserError: there is no such space.
-    """
+    """The search space called `name`, one of `NAMES`. Raises a UserError when there is no such space."""
     if name not in NAMES:
         raise UserError(f"Unknown search space {name!r}: choose one of {', '.join(NAMES)}.")
     return resolve_name(SEARCH_SPACES[name])()

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol
 
@@ -42,7 +42,8 @@ class SearchSpace(ABC):
         num_vertex_type: T, vertex types.
         size: number of encodings.
         results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
-        ranking_shipped: whether `predictor.universal` ranks this space.
+        ranking_shipped: whether a ranking that is the same for every dataset is shipped (`predictor.universal`,
+            `predictor.subnets`).
         tuples_shipped: whether meta-training tuples of this space are shipped.
         published_epoch: of the authors' generator checkpoint.
         image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
@@ -52,6 +53,7 @@ class SearchSpace(ABC):
         fixed_size: whether `image_size` and `width_mult` cannot be changed.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
+        gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SearchSpace(ABC):
     ranking_shipped: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
+    gene_choices: tuple[int, ...] = ()
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
         """This space with networks and costs for images of another side, and of another width; None leaves them.
@@ -165,9 +168,41 @@ class SearchSpace(ABC):
         """
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
-    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
-        """Benchmark test accuracy (%) of every architecture, by text, where a benchmark knows `dataset`."""
+    def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
+        """Benchmark accuracy (%) of every architecture, by text, where a benchmark knows `dataset` after `epochs`."""
         return None
+
+    def fold(self, number: int) -> set[str]:
+        """A fifth (0 to 4) of the architectures, by text, without a partner of equal function in another fifth.
+
+        Raises:
+            UserError: the space cannot be listed.
+        """
+        raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+
+    def genes(self, arch: Any) -> list[int]:
+        """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.
+
+        Raises:
+            UserError: it is not of this space, or the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
+
+    def from_genes(self, genes: Sequence[int]) -> Any:
+        """The architecture of these numbers, in its canonical form.
+
+        Raises:
+            UserError: the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
+
+    def training_free_scores(self, dataset: str) -> dict[str, float]:
+        """NASWOT's score of every architecture, by text: of `dataset`, or of another where none of it are known.
+
+        Raises:
+            UserError: none are known of this space.
+        """
+        raise UserError(f"No training-free scores of {self.name} are shipped.")
 
     @abstractmethod
     def drawing(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:

@@ -43,14 +43,9 @@ class DatasetEncoder(nn.Module):
         return self.inter_setpool(padded.unflatten(0, x.mask.shape), x.mask)  # (B, Z)
 
     def encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Encode many draws of the same images, each image projected once; equal to `forward(images[index])`.
+        """Encode draws (B, C, S) long of rows of `images` (M, D), each image projected once; returns (B, Z).
 
-        Args:
-            images: (M, D) features.
-            index: (B, C, S) long, the rows of `images` that each draw takes.
-
-        Returns:
-            Dataset vectors (B, Z).
+        Equal to `forward(images[index])`.
         """
         return self._pool(self.intra_setpool.project(images)[index])
 

@@ -1,6 +1,5 @@
 """The search on a budget, through the command line."""
 
-import argparse
 import csv
 import json
 import os
@@ -15,6 +14,7 @@ import torch
 from conftest import ROOT
 from test_train_arch import write_images
 
+from engine.errors import UserError
 from evidence.options import NOTHING, Budget, budget
 from evidence.plan import FULL, LONG, SHORT, make_plan, smaller
 from evidence.training import batch_of, reduced
@@ -41,9 +41,10 @@ def test_units_of_a_budget():
     assert budget("2H").amount == 7200
     assert budget("600e") == Budget(600.0, False, "600e")
     assert budget("10n") == Budget(2000.0, False, "10n")
+    assert budget("90 minutes") == budget("90minute") == budget("90m")
     assert budget("0") == budget("0m") == NOTHING
     for wrong in ("", "5", "m", "-3m", "1d", "0.5s", "9999999h", "nan", "1e5e"):
-        with pytest.raises(argparse.ArgumentTypeError):
+        with pytest.raises(UserError):
             budget(wrong)
 
 
@@ -101,7 +102,7 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
     assert all(trial["status"] == DONE for trial in trials)
     assert sum(trial["cost"] for trial in trials) == pytest.approx(value["spent"]["epochs"])
     assert value["spent"]["epochs"] <= 6.01
-    shorts = [trial["architecture" if False else "arch"] for trial in trials if trial["rung"] == "short"]
+    shorts = [trial["arch"] for trial in trials if trial["rung"] == "short"]
     assert len(set(shorts)) == len(shorts)
     assert {trial["arch"] for trial in trials if trial["rung"] != "short"} <= set(shorts)
     rows = list(csv.DictReader((folder() / "ranking_run_1.csv").open()))
@@ -130,21 +131,19 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
 
 def test_the_test_part_chooses_nothing(command, images, monkeypatch):
     """Trainings and choices are the same whatever the test part holds."""
-    from evidence import search
+    from evidence import rounds
 
-    found = []
-    for broken in (False, True):
-        if broken:
-            whole = search.load_image_data
+    whole, found = rounds.load_image_data, []
 
-            def load(*args):
-                data = whole(*args)
-                data.test.labels.copy_(data.test.labels.roll(1))
-                return data
+    def broken(*args):
+        data = whole(*args)
+        data.test.labels.copy_(data.test.labels.roll(1))
+        return data
 
-            monkeypatch.setattr(search, "load_image_data", load)
-        assert command(f"{LINE} --budget 2e --save-path results/{broken}")[0] == 0
-        [path] = Path(f"results/{broken}").rglob("result.json")
+    for load in (whole, broken):
+        monkeypatch.setattr(rounds, "load_image_data", load)
+        assert command(f"{LINE} --budget 2e --save-path results/{load.__name__}")[0] == 0
+        [path] = Path(f"results/{load.__name__}").rglob("result.json")
         value = json.loads(path.read_text())
         found.append([(t["arch"], t["accuracy"]) for t in value["trials"]])
     assert found[0] == found[1]
@@ -211,7 +210,7 @@ def test_interrupted_it_ends_with_the_best_so_far(images):
     [
         ("--budget 3x", "takes a number"),
         ("--budget 4e --ranking predictor", "--ranking does nothing with --budget"),
-        ("--budget 4e --search-space ofa_mbv3", "no ranking of ofa_mbv3"),
+        ("--budget 4e --search-space ofa_mbv3", "not for ofa_mbv3"),
         ("--num-workers 2", "belongs to a search with --budget"),
         ("--budget 4e --max-flops 1", "small"),
     ],
@@ -235,7 +234,6 @@ def test_a_damaged_state_is_refused(command, refuses, images):
 
 
 def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypatch):
-    from engine.errors import UserError
     from evidence import search
 
     whole, calls = search.train_trial, []

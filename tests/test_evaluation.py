@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from engine.training_run import TrainingRun
 from evaluation import main as evaluation
 
 pytest.importorskip("ofa")
+from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
+
 from evaluation.architectures import read_model_config
-from evaluation.data import Cutout
+from evaluation.data import Cutout, Part, load_fine_tuning_data
+from evaluation.data import test_transform as middle
 from evaluation.finetune import FineTuning, fine_tuned_network
 from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, save_supernet, subnet
 
@@ -81,6 +85,36 @@ def test_the_searchs_choice_is_fine_tuned_and_reported(world, call):
     cost = ofa.sized(16, 0.1).cost({**ARCH, "d": [3] * 5}, 3)
     assert (value["flops"], value["params"]) == (cost["flops"], cost["params"])
     assert f"test accuracy {value['test']:.2f} %" in out
+
+
+def test_without_training_the_supernets_own_classes_are_told_apart(world, call, monkeypatch):
+    """By the supernet's weights, batch norm calibrated on training images; its other classes are left out."""
+    supernet, config = load_supernet("supernet.pt")
+    save_supernet("supernet.pt", supernet, replace(config, class_names=["red", "other", "dark", "light"]))
+    line = f"{LINE} --num-gen-arch 2 --epochs 0 --num-calibration 20"
+    code, out, err = call(line)
+    assert code == 0, err
+    assert "batch norm calibrated on 20 training images; nothing was trained" in out
+    value = result()
+    assert value["protocol"] == {"epochs": 0, "num_calibration": 20}
+    assert not list(Path("results").rglob("*.pt"))
+    network = subnet(load_supernet("supernet.pt")[0], ofa.from_text(value["architecture"]))
+    drawn = torch.randperm(27, generator=torch.Generator().manual_seed(333))[:20].tolist()
+    data = load_fine_tuning_data("toy", "images", "data", None, 16, 16, 0.25, 333)
+    plain = Part(data.train.source, torch.tensor(data.train.numbers)[drawn], middle(16))
+    set_running_statistics(network, [(torch.stack([image for image, _ in plain]), None)])
+    with torch.inference_mode():
+        logits = network.eval()(torch.stack([image for image, _ in data.test]))[:, [2, 3, 0]]
+    right = logits.argmax(1) == torch.tensor([label for _, label in data.test])
+    assert value["test"] == pytest.approx(100 * right.float().mean().item(), abs=1e-4)
+
+
+def test_without_training_other_classes_are_refused(world, call):
+    code, _, err = call(f"{LINE} --num-gen-arch 2 --epochs 0")
+    assert code == 2
+    assert "was not trained on class dark (3 such classes)" in err
+    assert "--epochs 1 or more" in err
+    assert not list(Path("results").rglob("result.json"))
 
 
 def test_a_bound_takes_the_first_choice_within_it(world, call):

@@ -1,6 +1,7 @@
 """Imports go one way: no circle between packages or files, and the ground knows nothing of what stands on it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ FLOORS = (
     "networks",
     "evaluation",
     "meta_test",
+    "baselines",
     "evidence",
 )
 
@@ -85,7 +87,15 @@ def test_every_folder_of_code_is_a_known_package():
     assert {name for name in folders if not name.startswith(".")} == set(FLOORS)
 
 
-def test_the_readme_and_contributing_name_every_package():
-    for document in ("README.md", "CONTRIBUTING.md"):
-        text = (ROOT / document).read_text(encoding="utf-8")
-        assert not [name for name in FLOORS if f"`{name}/" not in text], document
+@pytest.mark.parametrize(
+    ("document", "section", "line"),
+    [("README.md", "Layout", r"- (`\w+/`.*?):"), ("CONTRIBUTING.md", "Where things are", r"\| (`\w+/`) \|")],
+)
+def test_the_documents_list_the_commands_and_packages_that_there_are(document, section, line):
+    """Packages from the ground up."""
+    text = (ROOT / document).read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
+    listed = [name for names in re.findall(f"^{line}", text, flags=re.MULTILINE) for name in re.findall(r"\w+", names)]
+    assert tuple(listed) == FLOORS
+    assert set(re.findall(r"`(\w+)\.py`", text)) == COMMANDS == {path.stem for path in ROOT.glob("*.py")}
+    named = {name for name in re.findall(r"`(\w+)/`", text) if not (ROOT / name).is_dir()}
+    assert not named

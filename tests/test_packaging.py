@@ -12,12 +12,15 @@ import main
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_the_packages_are_those_of_the_tree():
+def test_the_packages_that_are_installed_and_those_that_mypy_judges_are_the_tree():
     installed = PROJECT["tool"]["setuptools"]
     found = [path.parent.relative_to(ROOT) for name in FLOORS for path in (ROOT / name).rglob("__init__.py")]
     assert sorted(installed["packages"]) == sorted(".".join(path.parts) for path in found)
     assert {name for name in installed["packages"] if "." not in name} == set(FLOORS)
     assert set(installed["py-modules"]) == COMMANDS
+    judged = PROJECT["tool"]["mypy"]
+    assert set(judged["packages"]) == set(FLOORS)
+    assert set(judged["modules"]) == COMMANDS
 
 
 def test_the_command_is_the_program():
@@ -38,3 +41,8 @@ def test_the_version_is_the_same_everywhere():
     python = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert f"Python {python}" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"Python {python}" in (engine.__doc__ or "")
+
+
+def test_the_hook_before_a_commit_is_the_ruff_of_the_constraints():
+    hooks, constraints = ((ROOT / name).read_text() for name in (".pre-commit-config.yaml", "constraints.txt"))
+    assert f"ruff=={re.search(r'rev: v(.*)', hooks)[1]}" in constraints.splitlines()

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from conftest import authors_features
 
 from engine.cli import run
+from meta_test.options import SearchOptions
+from meta_test.search import search
 from meta_train import ensemble
 from meta_train.checkpoints import Checkpoint, read_checkpoint
 
@@ -382,6 +385,26 @@ def test_cifar100_where_a_user_has_its_features(command, toy, space):
     figures = json.loads(Path("results/search/cifar100/001/summary.json").read_text())["runs"][0]["figures"]
     assert figures["benchmark_best"] == pytest.approx(73.5133, abs=1e-4)
     assert figures["first_choice"] == pytest.approx(known[rows[0]["architecture"]])
+
+
+@pytest.mark.parametrize("ranking", ["universal", "predictor"])
+def test_each_file_reads_the_options_once_or_twice(toy, ranking):
+    """Whoever follows them through a search comes to each file at most two times."""
+    visits = []
+
+    class Followed(SearchOptions):
+        def __getattribute__(self, name):
+            reader = sys._getframe(1).f_globals["__name__"]
+            if reader.startswith("meta_test.") and reader != SearchOptions.__module__:  # its properties read it, too
+                visits.append(reader)
+            return object.__getattribute__(self, name)
+
+    shape = {"num_gen_arch": 20, "num_runs": 1, "latency": 1, "max_flops": 100.0, "ranking": ranking}
+    files = {f"{kind}_checkpoint": str(path) for kind, path in toy.items()}
+    search(Followed(device=torch.device("cpu"), data_name="cifar10", **shape, **files))
+    rooms = [name for name, _ in groupby(visits)]
+    assert {"meta_test.search", "meta_test.session", "meta_test.ranking"} <= set(rooms)
+    assert max(map(rooms.count, rooms)) <= 2
 
 
 def test_predictors_joined_to_an_ensemble(command, toy, capsys):

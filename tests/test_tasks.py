@@ -3,11 +3,13 @@
 from collections import Counter
 from itertools import product
 
+import igraph
 import pytest
 import torch
 from conftest import authors_features, authors_tuples
 
 from engine.errors import UserError
+from engine.runs import peak_gb
 from images.features import Features, draw_dataset, draw_images, find_features, load_features
 from meta_train.tuples import load_tuples, save_tuples
 
@@ -184,6 +186,18 @@ def test_other_pickles_are_refused_even_then(space, authors_data, tmp_path):
     with pytest.raises(UserError, match="it is not read"):
         load_tuples("predictor", space, authors_data, 12, allow_pickle=True)
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_pickled_graph_that_claims_a_billion_vertices_takes_no_memory(space, authors_data):
+    class Huge:
+        def __reduce__(self):
+            return igraph.Graph, (10**9, [], False, {}, {}, {})
+
+    torch.save({"acc": [1.0], "task": [0], "graph": [Huge()]}, authors_data / "meta_train_tasks_predictor.pt")
+    before = peak_gb()
+    with pytest.raises(UserError, match="a graph of 1000000000 vertices"):
+        load_tuples("predictor", space, authors_data, 12, allow_pickle=True)
+    assert peak_gb() - before < 0.5
 
 
 def test_own_tuples_survive_the_file(space, tmp_path, rng):

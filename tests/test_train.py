@@ -35,11 +35,11 @@ def authors_draws(space):
     return TaskDraws(features, tuples, 3, torch.device("cpu")), tuples
 
 
-def predictor_objective(space, model=None, benchmark=None, **losses):
+def predictor_objective(space, model=None, benchmarks=(), **losses):
     from meta_train.predictor_objective import PredictorObjective
 
     draws, tuples = authors_draws(space)
-    return PredictorObjective(model, draws, tuples, space.encode(tuples.archs), 0, benchmark, **losses)
+    return PredictorObjective(model, draws, tuples, space.encode(tuples.archs), 0, benchmarks, **losses)
 
 
 def assert_same(a, b):
@@ -287,12 +287,21 @@ def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, mo
     known = space.known_accuracy("imagenet16-120")
     known = {arch: known[arch] for number, arch in enumerate(known) if number % 50 == 0 or arch in ours}
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
-    monkeypatch.setattr(type(space), "known_accuracy", lambda self, dataset: known)
+    monkeypatch.setattr(type(space), "known_accuracy", lambda self, dataset, epochs: known)
     task = BenchmarkTask(space, "imagenet16-120", draws, tuples)
     learned = {space.to_text(arch) for arch in space.decode(task.graphs)}
     assert len(learned) == len(task.accuracy) > 200
     lowest = min(known[arch] for arch in learned)
     assert learned == {arch for arch, accuracy in known.items() if accuracy >= lowest} - held_out
+    folds = [
+        {
+            space.to_text(arch)
+            for arch in space.decode(BenchmarkTask(space, "imagenet16-120", draws, tuples, fold).graphs)
+        }
+        for fold in range(5)
+    ]
+    assert all(learned - fold == learned & space.fold(number) for number, fold in enumerate(folds))
+    assert set.union(*(learned - fold for fold in folds)) == learned
 
 
 def test_a_run_that_was_stopped_early_is_used_by_a_search(command):
@@ -334,7 +343,9 @@ def test_the_average_equals_a_plain_loop():
 def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monkeypatch):
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
     name = "--benchmark-task imagenet16-120"
-    assert command(line("predictor", f"--max-epoch 1 {name}"))[0] == 0
+    assert command(line("predictor", f"--max-epoch 1 {name},imagenet16-120@12 --benchmark-fold 1"))[0] == 0
+    assert "choose among: imagenet16-120" in refuses(line("predictor", f"{name}@13", "other"))
+    assert "--benchmark-task" in refuses(line("predictor", "--benchmark-fold 1", "other"))
     assert "choose among: imagenet16-120" in refuses(line("predictor", "--benchmark-task cifar10", "other"))
     assert "predictor's" in refuses(line("generator", name, "other"))
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 120})
@@ -355,9 +366,9 @@ def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, o
         encode_set=lambda images: torch.arange(len(images))[:, None],  # the last is the benchmark's
         encode_graph=lambda graphs: graphs.adj.double() @ (1.5 ** graphs.types.double())[..., None],
     )
-    objective = predictor_objective(space, model, benchmark)
+    objective = predictor_objective(space, model, [benchmark])
     known = torch.cat([model.encode_graph(objective.graphs), model.encode_graph(benchmark.graphs)]).flatten(1)
-    truth = torch.cat([objective.scaled, objective.benchmark_scaled * slope + offset])
+    truth = torch.cat([objective.scaled, objective.benchmark_scaled[0] * slope + offset])
     seen = []
 
     def predict(sets, graphs):
@@ -366,7 +377,7 @@ def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, o
             (known == graph).all(dim=1).nonzero()[-1 * (not mine), 0].item()
             for graph, mine in zip(graphs.flatten(1), ours, strict=True)
         ]
-        seen.append(objective.benchmark_scaled[[row - len(objective.scaled) for row in rows if row >= 24]])
+        seen.append(objective.benchmark_scaled[0][[row - len(objective.scaled) for row in rows if row >= 24]])
         return truth[rows]
 
     model.predict = predict
@@ -469,4 +480,4 @@ def test_options_of_losses_reach_the_objective(command, monkeypatch):
     options = "--rank-loss 3 --within-task-loss 2 --benchmark-task imagenet16-120"
     assert command(line("predictor", f"--max-epoch 1 {options}"))[0] == 0
     assert command(line("predictor", "--max-epoch 1", "plain"))[0] == 0
-    assert [(o.rank_loss, o.within_task_loss, o.benchmark is not None) for o in made] == [(3, 2, True), (0, 0, False)]
+    assert [(o.rank_loss, o.within_task_loss, len(o.benchmarks)) for o in made] == [(3, 2, 1), (0, 0, 0)]

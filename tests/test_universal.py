@@ -22,9 +22,9 @@ from meta_train.universal import (
     validate,
 )
 from predictor import universal
-from predictor.universal import FORMAT, parts_of_cells
+from predictor.universal import FORMAT
 from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.classes import equivalence_classes, expression, first_members
+from search_spaces.nasbench201.classes import equivalence_classes, expression, first_members, parts_of_cells
 from search_spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)

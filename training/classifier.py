@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn as nn
@@ -32,8 +32,23 @@ DEFAULT_EPOCHS = 200
 AUGMENTED = ("cifar10", "cifar100")
 
 
+class Descent:
+    """Stochastic gradient descent, of which each protocol has the constants."""
+
+    lr: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.SGD:
+        """The optimiser, at the first learning rate."""
+        return torch.optim.SGD(
+            parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov, fused=True
+        )
+
+
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Descent):
     """How a network is trained; a result is known by all of it.
 
     Attributes:
@@ -66,8 +81,11 @@ def published_protocol(data_name: str, **changes: Any) -> Protocol:
     return Protocol(**values | changes)
 
 
+AnyProtocol = TypeVar("AnyProtocol", bound=Descent)
+
+
 @dataclass
-class Run:
+class Run(Generic[AnyProtocol]):
     """One training run: what it is known by, where it is kept and how far it is.
 
     Attributes:
@@ -77,7 +95,7 @@ class Run:
     """
 
     network: nn.Module
-    protocol: Protocol
+    protocol: AnyProtocol
     identity: dict[str, Any]
     seed: int
     checkpoint: Path
@@ -85,15 +103,12 @@ class Run:
     epoch: int = 0
 
     def __post_init__(self):
-        p = self.protocol
         self.device = next(self.network.parameters()).device
         self.network.to(memory_format=torch.channels_last)
         if self.processes.count > 1 and self.device.type == "cuda":  # statistics of the whole batch; the CPU has none
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            self.parameters, p.lr, p.momentum, weight_decay=p.weight_decay, nesterov=p.nesterov, fused=True
-        )
+        self.optimizer = self.protocol.optimizer(self.parameters)
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
@@ -108,11 +123,7 @@ class Run:
         save_torch(self.checkpoint, value)
 
     def restore(self) -> None:
-        """Go on from the checkpoint, where there is one.
-
-        Raises:
-            UserError: it is damaged or of another run.
-        """
+        """Go on from the checkpoint, where there is one. Raises a UserError when it is damaged or of another run."""
         if not self.checkpoint.is_file():
             return
         hint = "Start anew with --overwrite."
@@ -140,7 +151,7 @@ class _File:
     optimizer: dict[Text, Any]
 
 
-def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
+def train(run: Run[Protocol], data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; returns the accuracies (%) on `x-valid` and `x-test`.
 
     Order and augmentation of an epoch depend on seed and epoch alone, so that a run that was killed and resumed is the
@@ -189,13 +200,15 @@ def _parallel(run: Run) -> nn.Module:
     return DistributedDataParallel(run.network, device_ids=[run.device] if run.device.type == "cuda" else None)
 
 
-def _batches(order: torch.Tensor, run: Run) -> list[torch.Tensor]:
+def _batches(order: torch.Tensor, run: Run[Protocol]) -> list[torch.Tensor]:
     """Batches of all processes together; a last one that has not an image for each process is left out."""
     batches = order.split(run.protocol.batch_size)
     return [batch for batch in batches if len(batch) >= run.processes.count]
 
 
-def train_epoch(run: Run, model: nn.Module, images: LabelledImages, data: ImageData, epoch: int, bar: tqdm) -> float:
+def train_epoch(
+    run: Run[Protocol], model: nn.Module, images: LabelledImages, data: ImageData, epoch: int, bar: tqdm
+) -> float:
     """One pass over the training images; returns the mean loss of this process's images."""
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)

@@ -15,6 +15,7 @@ from itertools import product
 
 import torch
 
+from engine.runs import random_generator
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
 
 NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
@@ -77,6 +78,11 @@ def class_means(values: torch.Tensor) -> torch.Tensor:
 def at_class_means(values: torch.Tensor) -> torch.Tensor:
     """Values (15625, ...) of the architectures, each replaced by the mean of its class."""
     return class_means(values)[equivalence_classes()]
+
+
+def parts_of_cells(num_cells: int, parts: int) -> list[torch.Tensor]:
+    """Divide cells at random into equal parts, always the same ones."""
+    return list(torch.randperm(num_cells, generator=random_generator(0)).chunk(parts))
 
 
 def noise(values: torch.Tensor) -> float:

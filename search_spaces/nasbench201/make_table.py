@@ -44,11 +44,7 @@ def accuracies_from_api(api: Any, space: NASBench201) -> dict[str, dict[str, dic
 
 
 def table_from_api(api: Any, space: NASBench201) -> Table:
-    """The table of a `nas_201_api.NASBench201API` object.
-
-    Raises:
-        UserError: the benchmark lacks an architecture.
-    """
+    """The table of a `nas_201_api.NASBench201API`. Raises a UserError when the benchmark lacks an architecture."""
     return {
         column: {dataset: _in_order(by_text, space, "the benchmark file") for dataset, by_text in datasets.items()}
         for column, datasets in accuracies_from_api(api, space).items()

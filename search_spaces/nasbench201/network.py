@@ -6,6 +6,7 @@ between the stages, global average pooling and a linear classifier.
 Dimensions: B images, K classes, C channels, H x W pixels.
 """
 
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
@@ -89,35 +90,58 @@ class Reduction(nn.Module):
         return self.downsample(x) + self.conv_b(F.relu(self.conv_a(F.relu(x))))
 
 
-class NASBench201Network(nn.Module):
-    """The network of an architecture string, with PyTorch's initial weights, as the benchmark trains it.
+class Skeleton(nn.Module):
+    """What is around the cells of a network, with PyTorch's initial weights, as the benchmark trains it.
+
+    Args:
+        cell: makes a cell of a number of channels.
+        num_classes: K.
+        channels: of the first stage.
+        cells_per_stage: N.
+    """
+
+    def __init__(
+        self,
+        cell: Callable[[int], nn.Module],
+        num_classes: int,
+        channels: int = FIRST_CHANNELS,
+        cells_per_stage: int = CELLS_PER_STAGE,
+    ):
+        super().__init__()
+        self.stem = conv_bn(3, channels, 3)
+        blocks: list[nn.Module] = []
+        for stage in range(NUM_STAGES):
+            if stage:
+                blocks.append(Reduction(channels))
+                channels *= 2
+            blocks += [cell(channels) for _ in range(cells_per_stage)]
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images (B, 3, 32, 32) -> logits (B, K)."""
+        return self.classify(self.blocks(self.stem(images)))
+
+    def classify(self, x: torch.Tensor) -> torch.Tensor:
+        """The last cell's output (B, 64, 8, 8) -> logits (B, K)."""
+        return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+
+
+class NASBench201Network(Skeleton):
+    """The network of an architecture string.
 
     Args:
         arch: for example `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|`.
-        num_classes: K.
+        sizes: `num_classes` and, where they are not the benchmark's, `channels` and `cells_per_stage`.
 
     Raises:
         UserError: the string is malformed or names an unknown operation.
     """
 
-    def __init__(self, arch: str, num_classes: int):
-        super().__init__()
+    def __init__(self, arch: str, *sizes: int):
         operations = [OPERATIONS[number] for number in parse(arch)]
-        self.stem = conv_bn(3, FIRST_CHANNELS, 3)
-        blocks: list[nn.Module] = []
-        for stage, (channels, _) in enumerate(STAGES):
-            if stage:
-                blocks.append(Reduction(channels // 2))
-            blocks += [Cell(operations, channels) for _ in range(CELLS_PER_STAGE)]
-        self.blocks = nn.Sequential(*blocks)
-        self.norm = nn.BatchNorm2d(LAST_CHANNELS)
-        self.classifier = nn.Linear(LAST_CHANNELS, num_classes)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images (B, 3, 32, 32) -> logits (B, K)."""
-        x = self.blocks(self.stem(images))  # (B, 64, 8, 8)
-        x = F.relu(self.norm(x)).mean(dim=(2, 3))  # (B, 64)
-        return self.classifier(x)
+        super().__init__(lambda channels: Cell(operations, channels), *sizes)
 
 
 def _conv_cost(c_in: int, c_out: int, kernel: int, size: int, norm: bool = True) -> tuple[int, int]:

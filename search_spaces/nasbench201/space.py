@@ -5,6 +5,7 @@ An architecture is its string, for example
 Its graph puts the operations on vertices 1..6, in the order of the string, between an input and an output.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ from search_spaces.nasbench201.cells import (
     parse,
     to_string,
 )
+from search_spaces.nasbench201.further import NASBENCH360_NAMES, nasbench360, nwot
 
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
@@ -46,6 +48,7 @@ class NASBench201(SearchSpace):
     ranking_shipped = True
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
+    gene_choices = (len(OPERATIONS),) * len(CELL_EDGES)
 
     def encode(self, archs: list[str]) -> GraphBatch:
         return self._graphs(torch.tensor([parse(a) for a in archs], dtype=torch.long).view(-1, 6))
@@ -95,10 +98,25 @@ class NASBench201(SearchSpace):
 
         return TrainingEvaluator(self, options)
 
-    def known_accuracy(self, dataset: str) -> dict[str, float] | None:
-        if dataset not in self.table["test_200"]:
+    def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
+        """Test accuracy after 200 epochs, or validation accuracy after 12; see the base class."""
+        known = self.table.get({200: "test_200", 12: "valid_12"}.get(epochs, ""), {})
+        if epochs == 200 and dataset in NASBENCH360_NAMES:
+            known = nasbench360()
+        if dataset not in known:
             return None
-        return dict(zip(self.architectures, self.table["test_200"][dataset].tolist(), strict=True))
+        return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
+
+    def fold(self, number: int) -> set[str]:
+        from search_spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
+
+        chosen = torch.isin(equivalence_classes(), parts_of_cells(NUM_CLASSES, 5)[number])
+        return {self.architectures[row] for row in chosen.nonzero()[:, 0].tolist()}
+
+    def training_free_scores(self, dataset: str) -> dict[str, float]:
+        """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
+        scores = nwot()
+        return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
@@ -111,6 +129,13 @@ class NASBench201(SearchSpace):
         """
         hint = "Rebuild it with: python -m search_spaces.nasbench201.make_table --benchmark FILE"
         return check(TABLE, load_torch(TABLE, hint), Table, "the benchmark's table", hint)
+
+    def genes(self, arch: str) -> list[int]:
+        """Numbers of the operations."""
+        return parse(arch)
+
+    def from_genes(self, genes: Sequence[int]) -> str:
+        return to_string(list(genes))
 
     def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in parse(arch)]

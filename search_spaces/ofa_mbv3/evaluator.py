@@ -66,12 +66,13 @@ def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[
     known = config.class_names or (sorted(names) if len(names) == config.num_classes else [])
     if not known:
         raise UserError(
-            f"{path} has {config.num_classes} outputs and no names for them, but --imgnet has {len(names)} classes: "
-            f"give the folder that has all {config.num_classes}."
+            f"{path} has {config.num_classes} outputs and no names for them, but the images are of {len(names)} "
+            f"classes: give the folder that has all {config.num_classes}."
         )
     if missing := [name for name in names if name not in known]:
         raise UserError(
-            f"The supernet {path} was not trained on class {missing[0]} ({len(missing)} such classes). List the others "
-            "in a file for --class-order, or give another --supernet."
+            f"The supernet {path} was not trained on class {missing[0]} ({len(missing)} such classes). Leave "
+            "these out (build_database.py: list the others in a file for --class-order; evaluation: fine-tune with "
+            "--epochs 1 or more), or give another --supernet."
         )
     return [known.index(name) for name in names]

@@ -6,6 +6,7 @@ canonical form gives inactive layers the smallest kernel and expansion.
 """
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,7 +42,9 @@ class OFAMobileNetV3(SearchSpace):
     fixed_size = False
     task_sizes = (10, 990)
     ranks_when_generating = True
+    ranking_shipped = True
     tuples_shipped = False
+    gene_choices = (len(DEPTHS),) * NUM_STAGES + (len(KERNELS),) * NUM_LAYERS + (len(EXPANSIONS),) * NUM_LAYERS
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
         rows = [self._check(a) for a in archs]
@@ -92,6 +95,22 @@ class OFAMobileNetV3(SearchSpace):
             "e": [e if on else EXPANSIONS[0] for e, on in zip(arch["e"], active, strict=True)],
             "d": list(arch["d"]),
         }
+
+    def genes(self, arch: Arch) -> list[int]:
+        """Depths, kernels and expansions, in this order, inactive layers at the smallest."""
+        arch = self.canonical(arch)
+        choices = ((DEPTHS, "d"), (KERNELS, "ks"), (EXPANSIONS, "e"))
+        return [values.index(value) for values, name in choices for value in arch[name]]
+
+    def from_genes(self, genes: Sequence[int]) -> Arch:
+        depths, kernels, expansions = genes[:NUM_STAGES], genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:]
+        return self.canonical(
+            {
+                "ks": [KERNELS[i] for i in kernels],
+                "e": [EXPANSIONS[i] for i in expansions],
+                "d": [DEPTHS[i] for i in depths],
+            }
+        )
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
         from search_spaces.ofa_mbv3.supernet import read_supernet

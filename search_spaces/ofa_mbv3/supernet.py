@@ -71,11 +71,7 @@ _File = TypedDict(
 
 
 def ofa_class() -> type[nn.Module]:
-    """`OFAMobileNetV3` of the package `ofa`.
-
-    Raises:
-        UserError: the package is not installed.
-    """
+    """`OFAMobileNetV3` of the package `ofa`. Raises a UserError when the package is not installed."""
     try:
         with torch.device("cpu"):  # PyTorch 2.6 computes as it is imported, which fails on the meta device
             from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3

@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.messages import log
 from engine.progress import progress
 from engine.runs import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator
-from engine.schema import Text, check, check_form, check_optimizer, check_rng
+from engine.schema import Text, check, check_progress
 from engine.training_run import TrainingRun
 from images.content import images_digest
 from images.imagenet import ImagesByClass, open_imagenet
@@ -94,9 +94,7 @@ class _Run:
         training = value.get("training") or {}
         training_run.check(training.get("identity"), path)
         training = check(path, training, _Training, "a supernet to resume from", hint)
-        check_optimizer(path, training["optimizer"], self.optimizer, hint)
-        check_form(path, training["scheduler"], self.scheduler.state_dict(), "scheduler", hint)
-        check_rng(path, training["rng"], self.rng, hint)
+        check_progress(path, training, self.optimizer, self.scheduler, self.rng, hint)
         self.net.load_state_dict(value["state_dict"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scheduler.load_state_dict(training["scheduler"])

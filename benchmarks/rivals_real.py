@@ -1,0 +1,32 @@
+"""Every search method on images, each with the same budget: python benchmarks/rivals_real.py --data-name cifar10
+
+Options as of `main.py --model compare --form real`. The results are copied to
+benchmarks/results/rivals_real_<dataset>.json.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from baselines.real_compare import compare_real
+from baselines.real_options import RealOptions
+from engine.cli import run
+from engine.files import ROOT
+from engine.options import fill, options_parser
+from engine.runs import choose_device
+
+
+def build_parser() -> argparse.ArgumentParser:
+    return options_parser(__doc__ or "", RealOptions)
+
+
+def measure(args: argparse.Namespace) -> None:
+    options = fill(RealOptions, args, device=choose_device(args.gpu))
+    shutil.copy(compare_real(options), ROOT / "benchmarks" / "results" / f"rivals_real_{options.data_name}.json")
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -1,0 +1,59 @@
+"""Further figures of NAS-Bench-201's cells: two datasets of NAS-Bench-360, and NASWOT's published scores.
+
+Both files were made by `python -m search_spaces.nasbench201.make_further`, which says from what.
+"""
+
+from functools import cache
+from typing import Annotated
+
+import torch
+from typing_extensions import TypedDict
+
+from engine.files import ASSETS, load_torch
+from engine.schema import FLOATS, TensorOf, Text, check
+from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
+from search_spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
+
+NASBENCH360, NASBENCH360_FORMAT = ASSETS / "nasbench201" / "nasbench360.pt", "metad2a-nasbench360-1"
+NWOT, NWOT_FORMAT = ASSETS / "nasbench201" / "nwot.pt", "metad2a-nwot-1"
+NASBENCH360_NAMES = ("ninapro", "darcy")
+NO_SCORE = -1e8  # of a network whose kernel is singular, as published; here also of a class that has no score
+HINT = "Make it with: python -m search_spaces.nasbench201.make_further --help"
+
+_Score = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), high=100)]
+_OfClasses = Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES,))]
+
+
+class _NASBench360(TypedDict):
+    score: dict[Text, _Score]
+
+
+class _NWOT(TypedDict):
+    nwot: dict[Text, _OfClasses]
+
+
+@cache
+def nasbench360() -> dict[str, torch.Tensor]:
+    """Scores (15625,) in the order of `NASBench201.architectures`: NinaPro (accuracy, %), Darcy (times 100).
+
+    Higher is better; one seed. Nothing says on which split they were measured.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    value = load_torch(NASBENCH360, HINT)
+    return check(NASBENCH360, value, _NASBench360, "a table of NAS-Bench-360", HINT, NASBENCH360_FORMAT)["score"]
+
+
+@cache
+def nwot() -> dict[str, torch.Tensor]:
+    """NASWOT's score (15625,) on CIFAR-10 and ImageNet16-120, the mean of a class of equal cells.
+
+    Minus infinity where none is published of the class or its kernel is singular.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    found = check(NWOT, load_torch(NWOT, HINT), _NWOT, "a file of NASWOT scores", HINT, NWOT_FORMAT)["nwot"]
+    classes = equivalence_classes()
+    return {name: values.masked_fill(values <= NO_SCORE, -torch.inf)[classes] for name, values in found.items()}
