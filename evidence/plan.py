@@ -16,8 +16,8 @@ from evidence.options import PROTOCOL_EPOCHS, Budget
 from search_spaces.base import SearchSpace
 from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
-FREE, SHORT, LONG, FULL = range(4)  # fidelities of the belief
-RUNG_NAMES = {FREE: "untrained", SHORT: "short", LONG: "long", FULL: "full"}
+SHORT, LONG, FULL = range(3)  # fidelities of the belief
+RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
 FULL_SHARE, LONG_SHARE = 0.5, 0.2  # of the budget, at least; short trainings have the rest
 REDUCTION = 4  # a training of one rung costs so many of the rung below
 MIN_PASSES = 4  # over the images of a short training, or smaller and fewer images are taken

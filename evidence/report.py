@@ -63,7 +63,6 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
         "network": delivered(search, best.trial),
         "ranking": rows[:LISTED],
         "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "scores": [[search.cells[cell], score] for cell, score in state.scores.items()],
         "hyperparameters": search.belief.hyperparameters,
         "plan": state.facts.get("plan", {}),
         "ranking_first": state.facts.get("first_choice"),

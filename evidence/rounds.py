@@ -18,7 +18,7 @@ from engine.runs import keep_freed_memory, provenance, random_generator
 from engine.training_run import TrainingRun
 from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions, amount_text
-from evidence.plan import FREE, FULL, SHORT, Rung, epoch_seconds, make_plan, operation_costs
+from evidence.plan import FULL, SHORT, Rung, epoch_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
 from evidence.training import Lesson, batch_of
 from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
@@ -57,7 +57,9 @@ class BudgetSearch:
         self.options, self.how, self.budget = options, how, how.budget
         self.space = search_spaces.get(options.search_space)
         if not self.space.can_be_listed:
-            raise UserError(f"--budget is for spaces that can be listed, as nasbench201, and not for {self.space.name}.")
+            raise UserError(
+                f"--budget is for spaces that can be listed, as nasbench201, and not for {self.space.name}."
+            )
         self.formats = check_formats(how.export)
         images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
         self.data = load_image_data(*images, options.mirror)
@@ -159,7 +161,7 @@ class BudgetSearch:
         """The cell to train next, None where there is none left."""
         here = {trial.cell for trial in self.state.trials if trial.fidelity == rung.fidelity}
         evidence = self.evidence()
-        for lower in range(rung.fidelity - 1, FREE, -1):
+        for lower in reversed(range(rung.fidelity)):
             survivors = [t.cell for t in self.state.of_rung(lower, DONE) if t.cell not in here]
             if survivors:
                 learn(self.belief, evidence)
@@ -228,7 +230,7 @@ class BudgetSearch:
         Raises:
             UserError: no training has come to its end.
         """
-        done = self.state.of_rung(self.state.highest, DONE)
+        done = [trial for trial in self.state.trials if trial.status == DONE and trial.fidelity == self.state.highest]
         if not done:
             raise UserError(f"No training came to its end: {self.failure()} {self.folder} keeps what there is.")
         learn(self.belief, self.evidence())

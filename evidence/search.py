@@ -7,7 +7,7 @@ from engine.files import display_path
 from engine.messages import log
 from evidence import report
 from evidence.options import BudgetOptions
-from evidence.plan import FREE, FULL, LONG, SHORT, Rung
+from evidence.plan import FULL, LONG, SHORT, Rung
 from evidence.rounds import BudgetSearch
 from evidence.training import train_trial
 from evidence.trials import RUNNING, Trial
@@ -72,7 +72,7 @@ def conclude(found: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
     """Judge the best network on the test part, and write and print what was found."""
     found.tick()
     found.state.save()
-    if interrupted and found.state.highest == FREE:
+    if interrupted and found.state.highest is None:
         log.info("Interrupted before a training came to its end.")
         return {}
     value = report.result(found, found.best(), interrupted)

@@ -131,7 +131,6 @@ def _tune() -> Any:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
     try:
         from ray import tune
     except ImportError as error:
