@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import search_spaces
+from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
@@ -35,6 +36,8 @@ SCRIPTS = {
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
+    "budget": "budget.py",
+    "own_images": "own_images.py --way search | first | random --data-name NAME --image-folder DIR",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -381,6 +384,41 @@ def plot_time(search: dict[str, Any]) -> None:
     save(figure, "accuracy_against_time.png")
 
 
+def budget_tables(budget: dict[str, Any]) -> str:
+    """Accuracy against the number of networks, and what short trainings choose."""
+    result = budget["result"]
+    head = ["table", "search", *(f"{n} network{'s' * (n > 1)}" for n in budget_results.COUNTS)]
+    text = table(head, budget_results.curve_rows(result, TABLES))
+    found = budget_results.behind(result)
+    rows = [[TABLES[dataset], str(counts["above"]), str(counts["sure"])] for dataset, counts in found.items()]
+    head = ["table", "budgets at which another way's mean is above", "of these with a 95 % interval above 0"]
+    text += "\n" + table(head, rows) + "\n"
+    head = ["table", "`--budget`, 10 short", "30 short", "evolution, 30 short", "500 short"]
+    return text + table(head, budget_results.short_rows(result, TABLES))
+
+
+def own_images_table(own: dict[str, Any]) -> str:
+    head = [
+        "images",
+        "what is trained",
+        "x-test (%)",
+        "trainings",
+        "epochs of the network",
+        "MFLOPs",
+        "minutes",
+        "killed",
+    ]
+    return table(head, budget_results.own_rows(own["result"], TABLES | {"gtsrb": "GTSRB"}))
+
+
+def plot_budget(budget: dict[str, Any]) -> None:
+    """Accuracy against the whole cost in epochs."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    budget_results.plot(figure, budget["result"], TABLES)
+    save(figure, "accuracy_against_epochs.png")
+
+
 def make(args: argparse.Namespace) -> None:
     names = (
         "search",
@@ -396,11 +434,14 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect",
         "first_choice",
         "published_generator",
+        "budget",
+        "own_images",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
     plot_time(results["search"])
+    plot_budget(results["budget"])
     values = {
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
@@ -416,6 +457,8 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
         "published_generator": published_generator_table(results["published_generator"]),
+        "budget": budget_tables(results["budget"]),
+        "own_images": own_images_table(results["own_images"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():

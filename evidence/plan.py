@@ -6,6 +6,7 @@ the accuracy that is reached in the time there is. With epochs all get as many.
 """
 
 import math
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ FULL_SHARE, LONG_SHARE = 0.5, 0.2  # of the budget, at least; short trainings ha
 REDUCTION = 4  # a training of one rung costs so many of the rung below
 MIN_PASSES = 4  # over the images of a short training, or smaller and fewer images are taken
 MIN_IMAGES = 200
-TIMED_BATCH, TIMED_STEPS = 32, 3
+TIMED_BATCH, TIMED_STEPS = 32, 5
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,13 @@ def operation_costs(space: SearchSpace, num_classes: int, side: int, device: tor
     seconds = {}
     for name, operation in cells.items():
         arch = to_string([OPERATIONS.index(operation)] * 3 + [OPERATIONS.index("skip_connect")] * 3)
-        network = space.network(arch, num_classes).to(device, memory_format=torch.channels_last)
-        seconds[name] = _seconds(network, num_classes, side, device)
+        seconds[name] = image_seconds(space, arch, num_classes, side, device)
     return {name: value if name == "base" else max(0.0, value - seconds["base"]) / 3 for name, value in seconds.items()}
 
 
-def _seconds(network: torch.nn.Module, num_classes: int, side: int, device: torch.device) -> float:
-    """Seconds of a training step an image, the quickest of some steps."""
+def image_seconds(space: SearchSpace, arch: str, num_classes: int, side: int, device: torch.device) -> float:
+    """Seconds of training a network on one image, as the machine is now: the median of some steps."""
+    network = space.network(arch, num_classes).to(device, memory_format=torch.channels_last)
     images = torch.zeros(TIMED_BATCH, 3, side, side, device=device)
     labels = torch.arange(TIMED_BATCH, device=device) % num_classes
     times = []
@@ -110,7 +111,7 @@ def _seconds(network: torch.nn.Module, num_classes: int, side: int, device: torc
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return min(times) / TIMED_BATCH
+    return statistics.median(times) / TIMED_BATCH
 
 
 def epoch_seconds(arch: str, costs: dict[str, float], images: int) -> float:

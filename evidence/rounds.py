@@ -18,7 +18,7 @@ from engine.runs import keep_freed_memory, provenance, random_generator
 from engine.training_run import TrainingRun
 from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions, amount_text
-from evidence.plan import FULL, SHORT, Rung, epoch_seconds, make_plan, operation_costs
+from evidence.plan import FULL, SHORT, Rung, epoch_seconds, image_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
 from evidence.training import Lesson, batch_of
 from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
@@ -32,7 +32,7 @@ from search_spaces.nasbench201.classes import cheapest_members
 
 PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "best_architecture.png")
 FIDELITIES = FULL + 1
-MARGIN = 0.95  # of the time that is left, what the last training is planned to take
+MARGIN = 0.9  # of the time that is left, what the last training is planned to take
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,22 @@ class BudgetSearch:
         if not self.goes_on(rung) or (cell := self.choose(rung)) is None:
             return None
         arch = self.cells[cell]
-        if self.budget.timed and rung.fidelity > SHORT:  # short ones are all as long as the first
-            most = MARGIN * self.left() if rung.fidelity == FULL else rung.cost
-            rung = replace(rung, cost=min(rung.cost, most) / self.drift(rung.side))
-        epochs = rung.epochs(self.epoch_cost(arch))
+        epochs = self.epochs(rung, arch)
         values = {"arch": arch, "cell": cell, "fidelity": rung.fidelity, "epochs": epochs}
         return self.state.begin(batch=batch_of(rung.images, epochs), side=rung.side, images=rung.images, **values)
+
+    def epochs(self, rung: Rung, arch: str) -> int:
+        """Of a training of a rung; of a whole one those that the time left allows, as the machine is now."""
+        cost = self.epoch_cost(arch)
+        if not self.budget.timed or rung.fidelity == SHORT:  # short ones are all as long as the first
+            return rung.epochs(cost)
+        if rung.fidelity < FULL:
+            return rung.epochs(cost * self.drift(rung.side))
+        classes, images = len(self.data.class_names), len(self.data.train)
+        cost = images * image_seconds(self.space, arch, classes, rung.side, self.options.device)
+        begun = len(self.state.of_rung(FULL))
+        share = max(1, self.how.num_workers) / max(1, rung.count - begun)
+        return replace(rung, cost=MARGIN * self.left() * min(1.0, share)).epochs(cost)
 
     def note(self, trial: Trial, epoch: int, loss: float, found: float | None, seconds: float) -> None:
         """Keep what an epoch of a training has brought."""
