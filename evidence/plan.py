@@ -65,16 +65,13 @@ def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers
     """
     total = budget.amount * (workers if budget.timed else 1)
     each = min(FULL_SHARE * budget.amount, PROTOCOL_EPOCHS * epoch_cost)
-    counts, spent = {FULL: max(1, math.floor(FULL_SHARE * total / each + 1e-9))}, 0.0
-    spent = counts[FULL] * each
-    counts[LONG] = math.floor(LONG_SHARE * total / (each / REDUCTION) + 1e-9)
-    spent += counts[LONG] * each / REDUCTION
-    counts[SHORT] = math.floor((total - spent) / (each / REDUCTION**2) + 1e-9)
-    rungs = {}
-    for fidelity, cost in ((SHORT, each / REDUCTION**2), (LONG, each / REDUCTION), (FULL, each)):
-        size = (side, images, 1.0) if fidelity == FULL else smaller(cost / epoch_cost, images, side)
-        rungs[fidelity] = Rung(fidelity, cost, counts[fidelity], *size)
-    return rungs
+    rungs = {FULL: Rung(FULL, each, max(1, math.floor(FULL_SHARE * total / each + 1e-9)), side, images, 1.0)}
+    for fidelity, cost in ((LONG, each / REDUCTION), (SHORT, each / REDUCTION**2)):
+        size = smaller(cost / epoch_cost, images, side)
+        cost = max(cost, size[-1] * epoch_cost)  # of one pass at least
+        left = LONG_SHARE * total if fidelity == LONG else total - sum(r.cost * r.count for r in rungs.values())
+        rungs[fidelity] = Rung(fidelity, cost, math.floor(left / cost + 1e-9), *size)
+    return dict(sorted(rungs.items()))
 
 
 def smaller(epochs: float, images: int, side: int) -> tuple[int, int, float]:
