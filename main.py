@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from baselines.cost import REAL
 from baselines.options import CompareOptions
+from baselines.options import budget as budget_of_comparison
 from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
 from evidence.options import BudgetOptions
+from evidence.options import budget as budget_of_search
 from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import TrainArchOptions
@@ -107,6 +109,8 @@ def check_options(args: argparse.Namespace) -> None:
 
 def dispatch(args: argparse.Namespace) -> None:
     check_options(args)
+    if hasattr(args, "budget"):
+        args.budget = (budget_of_search if args.model == "search" else budget_of_comparison)(args.budget)
 
     import search_spaces
     from engine.processes import check_alone

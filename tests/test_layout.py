@@ -25,8 +25,8 @@ FLOORS = (
     "networks",
     "evaluation",
     "meta_test",
-    "evidence",
     "baselines",
+    "evidence",
 )
 
 
