@@ -33,6 +33,7 @@ FIGURES = {
 SCRIPTS = {
     "study": "study.py",
     "subnets": "subnets.py --imgnet DIR",
+    "subnet_accuracies": "subnet_accuracies.py",
     "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
@@ -258,6 +259,49 @@ def subnet_tables(subnets: dict[str, Any]) -> str:
         rows.append([name, str(found["tasks"]), *cost, f"{found['gain']:.2f} ± {found['interval_95']:.2f}"])
     head = ["bound on FLOPs", "tasks", "MFLOPs", "chosen (%)", "random, equal FLOPs (%)", "gain (points)"]
     return text + table(head, rows)
+
+
+WAYS = {
+    "ridge": "ridge regression",
+    "graph": "graph encoder",
+    "process": "Gaussian process",
+    "process_all": "the same, with the other resolutions' tuples",
+}
+FRONTS = {
+    "pareto": "`--pareto flops`",
+    "generated": "its first population: generated candidates",
+    "random": "random subnets",
+    "nsganetv2": "NSGANetV2, the process measures",
+    "table": "the measured subnets, by the process",
+    "table_measured": "the measured subnets, by their measured accuracies",
+}
+
+
+def accuracy_tables(accuracies: dict[str, Any]) -> str:
+    """Learning subnets' measured accuracies, regret within bounds, generated candidates, and fronts."""
+    result = accuracies["result"]
+    rows = []
+    for name, ways in result["learning"].items():
+        size, count = name.split(",")
+        cells_of = [
+            f"{spread(ways[way]['pearson'], 4)} / {spread(ways[way]['spearman'], 4)}" if way in ways else "-"
+            for way in WAYS
+        ]
+        rows.append([f"{size} px, {count}", *cells_of])
+    text = table(["tuples of", *(f"{label}: Pearson / Spearman" for label in WAYS.values())], rows) + "\n"
+    rows = []
+    for bound, found in result["search"].items():
+        regrets = [spread(result["regret"][name][bound], 3) for name in ("process", "ridge", "random")]
+        figures = [f"{found[name]:.2f}" for name in ("generated", "random", "table_best", "seconds")]
+        rows.append([f"{bound} MFLOPs", *regrets, *figures])
+    head = ["bound", "regret of the Gaussian process (points)", "of ridge regression", "of a random choice"]
+    head += ["first of 200 generated (predicted, %)", "first of 200 random (predicted)", "best measured (%)"]
+    text += table([*head, "seconds of processor time"], rows) + "\n"
+    rows = [
+        [label, f"{result['front'][name]['architectures']:,.0f}", spread(result["front"][name], 4)]
+        for name, label in FRONTS.items()
+    ]
+    return text + table(["front of", "architectures", "hypervolume"], rows)
 
 
 def spread(figure: dict[str, Any], digits: int) -> str:
@@ -619,6 +663,7 @@ def make(args: argparse.Namespace) -> None:
         "predictors",
         "trained",
         "subnets",
+        "subnet_accuracies",
         "lines",
         "dataset_effect",
         "first_choice",
@@ -659,6 +704,7 @@ def make(args: argparse.Namespace) -> None:
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
         "subnets": subnet_tables(results["subnets"]),
+        "subnet_accuracies": accuracy_tables(results["subnet_accuracies"]),
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
         "lines": lines_tables(results["lines"]),
