@@ -350,7 +350,9 @@ def rivals_tables(rivals: dict[str, Any]) -> str:
             rows.append([entry["title"] + mark, spread(accuracy, 2), f"{accuracy['min']:.2f}", hits, *spent])
         head = ["", "accuracy of the choice", "lowest", "the best is chosen", "networks", "epochs", "seconds of search"]
         title = f"### {TABLES[dataset]}\n\nBest of all {found['best']:.2f}. {found['protocol']}\n\n"
-        parts.append(title + table(head, rows))
+        volume = found["methods"].get("nsganetv2", {}).get("hypervolume")
+        note = f"\nHypervolume of NSGANetV2's fronts: {spread(volume, 3)}.\n" if volume else ""
+        parts.append(title + table(head, rows) + note)
     return "\n".join(parts)
 
 
@@ -518,8 +520,7 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             color, line = styles[name]
             x, y = zip(*entry["curve"], strict=True)
             gap = [max(found["best"] - value, 5e-3) for value in y]
-            label = entry["title"].replace("`", "") + (f" ({entry['mark']})" if entry["mark"] else "")
-            axes.plot(x, gap, line, color=color, marker="*" if len(x) == 1 or x[-1] == 0 else ".", label=label)
+            axes.plot(x, gap, line, color=color, marker=".", label=entry["title"].replace("`", ""))
         unit = "epochs" if found["methods"]["random"]["cost"]["epochs"] else "networks"
         axes.set_xscale("symlog", linthresh=10)
         axes.set(
@@ -528,8 +529,8 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             ylabel="points below the best",
             title=TABLES[dataset],
         )
-        if dataset == "cifar10":
-            axes.legend(fontsize=6)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     save(figure, "rivals.png")
 
 
@@ -562,7 +563,7 @@ def plot_preferences(rivals: dict[str, Any]) -> None:
             "\n".join(names), (width, depth), fontsize=6, xytext=(3, -3), textcoords="offset points", va="top"
         )
     right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
-    right.legend(fontsize=7, loc="lower right")
+    right.legend(fontsize=7, loc="upper left")
     save(figure, "preferences.png")
 
 
