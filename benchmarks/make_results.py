@@ -21,7 +21,7 @@ from engine.files import ROOT, atomic_write, write_text
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
 TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
-TABLES |= {"imagenet-224": "ImageNet, MobileNetV3 subnets at 224 pixels"}
+TABLES |= {"imagenet-224": "ImageNet (MobileNetV3 subnets)"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -38,15 +38,12 @@ SCRIPTS = {
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
-<<<<<<< HEAD
     "rivals": "rivals.py",
     "naswot": "naswot.py --image-folder DIR",
     "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
     "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
-=======
     "budget": "budget.py",
     "own_images": "own_images.py --way search | first | random --data-name NAME --image-folder DIR",
->>>>>>> y-budget
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -558,7 +555,6 @@ def plot_time(search: dict[str, Any]) -> None:
     save(figure, "accuracy_against_time.png")
 
 
-<<<<<<< HEAD
 def plot_rivals(rivals: dict[str, Any]) -> None:
     """How far each method's choice is from the best, against what it cost, one panel a dataset."""
     results = rivals["result"]
@@ -616,7 +612,8 @@ def plot_preferences(rivals: dict[str, Any]) -> None:
     right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
     right.legend(fontsize=7, loc="upper left")
     save(figure, "preferences.png")
-=======
+
+
 def budget_tables(budget: dict[str, Any]) -> str:
     """Accuracy against the number of networks, and what short trainings choose."""
     result = budget["result"]
@@ -650,7 +647,6 @@ def plot_budget(budget: dict[str, Any]) -> None:
     FigureCanvasAgg(figure)
     budget_results.plot(figure, budget["result"], TABLES)
     save(figure, "accuracy_against_epochs.png")
->>>>>>> y-budget
 
 
 def make(args: argparse.Namespace) -> None:
@@ -669,28 +665,22 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect",
         "first_choice",
         "published_generator",
-<<<<<<< HEAD
         "rivals",
         "naswot",
         "rivals_real_cifar10",
         "rivals_real_gtsrb",
-=======
         "budget",
         "own_images",
->>>>>>> y-budget
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
     plot_time(results["search"])
-<<<<<<< HEAD
     plot_rivals(results["rivals"])
     plot_preferences(results["rivals"])
     on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
     naswot = results["naswot"]["result"]
-=======
     plot_budget(results["budget"])
->>>>>>> y-budget
     values = {
         "images": images_table(on_images),
         "images-chosen": images_chosen(on_images),
@@ -713,15 +703,12 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
         "published_generator": published_generator_table(results["published_generator"]),
-<<<<<<< HEAD
         "rivals": rivals_tables(results["rivals"]),
         "chosen": chosen_table(results["rivals"]),
         "preferences": preferences_tables(results["rivals"]),
         "depth": depth_table(results["rivals"]),
-=======
         "budget": budget_tables(results["budget"]),
         "own_images": own_images_table(results["own_images"]),
->>>>>>> y-budget
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():
