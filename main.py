@@ -39,6 +39,7 @@ MODES: dict[str, tuple[type, ...]] = {
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
+SEVERAL_TYPES = {"budget"}  # of options that modes read in their own way
 ONE_GO = {"ranking"}  # what the published two steps have no use for
 NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("comparing search methods", CompareOptions),
         ("comparing search methods", RealOptions),
     ):
-        done = add_options(parser.add_argument_group(title), cls, leave_out=done)
+        done = add_options(parser.add_argument_group(title), cls, leave_out=done, unread=SEVERAL_TYPES)
     parser.add_argument(
         "--train-arch", type=true_or_false, default=False, help="--model predictor --test: then train the first choice"
     )

@@ -18,6 +18,8 @@ from engine.files import ROOT
 from engine.options import fill, options_parser
 from engine.runs import choose_device
 
+RESULTS = ROOT / "benchmarks" / "results"
+
 
 def build_parser() -> argparse.ArgumentParser:
     return options_parser(__doc__ or "", RealOptions)
@@ -25,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def measure(args: argparse.Namespace) -> None:
     options = fill(RealOptions, args, device=choose_device(args.gpu))
-    shutil.copy(compare_real(options), ROOT / "benchmarks" / "results" / f"rivals_real_{options.data_name}.json")
+    shutil.copy(compare_real(options), RESULTS / f"rivals_real_{options.data_name}.json")
 
 
 if __name__ == "__main__":
