@@ -40,7 +40,7 @@ MODES: dict[str, tuple[type, ...]] = {
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
 SEVERAL_TYPES = {"budget"}  # of options that modes read in their own way
-ONE_GO = {"ranking"}  # what the published two steps have no use for
+ONE_GO = {"ranking", "report"}  # what the published two steps have no use for
 NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own

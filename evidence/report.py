@@ -13,9 +13,9 @@ from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
 from evidence.trials import DONE, FORMAT, Trial
 from images.pixels import LabelledImages
-from meta_test.report import draw_architecture
 from networks.export import export
 from networks.trained import TrainedNetwork
+from pages.drawing import draw_architecture
 from training.accuracy import accuracy
 from training.classifier import normalized
 

@@ -66,6 +66,7 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
         "MobileNetV3: side of images for costs, latency, training (default: the supernet's or 224)",
         type=image_side,
     )
+    report: bool = option(False, "of --model search: also write report.html, a page to look at")
     latency: int | None = option(0, "measure the best so many, or all", type=count_or_all, default_text="none")
     latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
 

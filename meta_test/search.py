@@ -55,6 +55,12 @@ def search(options: SearchOptions) -> list[Ranking]:
     detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
-    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
+    history = provenance(options.seed, **session.sources)
+    report.write_report(folder, session.space, rankings, history)
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
+    if options.report:
+        from meta_test.page import write_search_page  # what it imports takes half a second
+
+        write_search_page(folder / "report.html", session, best, EXPLANATION if universal else "", history)
+        print(f"report: {folder}/report.html")
     return rankings

@@ -63,7 +63,7 @@ class Section:
     thumbnails: Sequence[Thumbnails] = ()
     table: Table | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    html: Markup = Markup("")
+    html: str = ""  # Markup, or nothing
 
     def __bool__(self) -> bool:
         parts = (self.text, self.warnings, self.figures, self.thumbnails, self.table, self.facts, self.html)

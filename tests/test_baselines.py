@@ -20,7 +20,11 @@ from baselines.table import CLASSES, LONG, SHORT, table_problem
 from engine.errors import UserError
 from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
-CHEAP = [name for name in baselines.METHODS if name not in ("nsganetv2", "metad2a-predictor")]
+CHEAP = [
+    name
+    for name in baselines.METHODS
+    if TABLE in baselines.get(name).forms and name not in ("nsganetv2", "metad2a-predictor")
+]
 SMALL = {
     "nsganetv2": {"first": 20, "rounds": 2, "population": 12, "generations": 4},
     "bayesian": {"evaluations": 30, "pool": 200},
