@@ -9,7 +9,6 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from engine.cli import MIRROR_VARIABLE, gpu_option, width
-from engine.errors import UserError
 
 
 def option(
@@ -45,20 +44,10 @@ def option_fields(*classes: type) -> dict[str, Field]:
     return {f.name: f for cls in classes for f in fields(cls) if "help" in f.metadata}
 
 
-class Unread(str):
-    """An option's text that each dataclass which has it reads in its own way, see `fill`."""
-
-
-def add_options(
-    parser: argparse._ActionsContainer,
-    *classes: type,
-    leave_out: set[str] | None = None,
-    unread: Collection[str] = (),
-) -> set[str]:
+def add_options(parser: argparse._ActionsContainer, *classes: type, leave_out: set[str] | None = None) -> set[str]:
     """Add the options of dataclasses to a parser or group, each once; returns the names of all that it has now.
 
-    What is not given on the command line is not in the parsed arguments, so that `fill` can tell. Of the names in
-    `unread` it is the text, as the dataclasses have different types of them.
+    What is not given on the command line is not in the parsed arguments, so that `fill` can tell.
     """
     have = set(leave_out or ())
     for name, spec in option_fields(*classes).items():
@@ -69,10 +58,7 @@ def add_options(
         if spec.default is False and spec.metadata["type"] is None:
             details["action"] = "store_true"
         else:
-            details |= {
-                "type": Unread if name in unread else spec.metadata["type"],
-                "choices": spec.metadata["choices"],
-            }
+            details |= {"type": spec.metadata["type"], "choices": spec.metadata["choices"]}
             details["required"] = spec.default is MISSING
         parser.add_argument(flag(name), *spec.metadata["names"], **details)
     return have
@@ -87,18 +73,8 @@ def options_parser(description: str, cls: type) -> argparse.ArgumentParser:
 
 
 def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
-    """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest.
-
-    Raises:
-        UserError: a text that was left unread is none that the dataclass takes.
-    """
+    """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest."""
     given = {name: getattr(args, name) for name in option_fields(cls) if hasattr(args, name)}
-    for name, value in given.items():
-        if isinstance(value, Unread):
-            try:
-                given[name] = option_fields(cls)[name].metadata["type"](value)
-            except argparse.ArgumentTypeError as error:
-                raise UserError(f"{flag(name)} {error}.") from error
     return cls(**given | values)
 
 

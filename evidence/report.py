@@ -3,14 +3,14 @@
 import csv
 import io
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.files import display_path, set_aside, write_json, write_text
 from engine.runs import random_generator
 from engine.statistics import share_interval
-from evidence.options import Budget
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
+from evidence.rounds import Best, BudgetSearch
 from evidence.trials import DONE, FORMAT, Trial
 from images.pixels import LabelledImages
 from networks.export import export
@@ -19,21 +19,11 @@ from pages.drawing import draw_architecture
 from training.accuracy import accuracy
 from training.classifier import normalized
 
-if TYPE_CHECKING:
-    from evidence.search import Best, BudgetSearch
-
 LISTED = 100  # cells of the ranking in result.json
 SHOWN = 5  # in the text
 
 
-def amount_text(amount: float, budget: Budget) -> str:
-    """An amount of a budget for people."""
-    if not budget.timed:
-        return f"{amount:.1f} epochs"
-    return f"{amount / 60:.1f} min" if amount >= 60 else f"{amount:.0f} s"
-
-
-def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
+def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
     """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
     learn(search.belief, search.evidence())
     allowed, quality = search.allowed, search.belief.quality()
@@ -57,7 +47,7 @@ def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
     return rows
 
 
-def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str, Any]:
+def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any]:
     """Write `result.json`, `ranking_run_1.csv`, the picture and `network.pt`; returns the content of the first."""
     rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
     value = {
@@ -73,7 +63,6 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
         "network": delivered(search, best.trial),
         "ranking": rows[:LISTED],
         "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "scores": [[search.cells[cell], score] for cell, score in state.scores.items()],
         "hyperparameters": search.belief.hyperparameters,
         "plan": state.facts.get("plan", {}),
         "ranking_first": state.facts.get("first_choice"),
@@ -85,7 +74,7 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
     return value
 
 
-def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
+def chosen(search: BudgetSearch, best: Best) -> dict[str, Any]:
     """What is known of the first choice."""
     trial = best.trial
     return {
@@ -100,7 +89,7 @@ def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
     }
 
 
-def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
+def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
     source, target = search.lesson.network(trial), search.folder / "network.pt"
     if not source.is_file():
@@ -115,7 +104,7 @@ def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
     return {"files": [display_path(path) for path in files], "x-test": test, "x-test_low": low, "x-test_high": high}
 
 
-def test_accuracy(search: "BudgetSearch", found: TrainedNetwork, images: LabelledImages) -> float:
+def test_accuracy(search: BudgetSearch, found: TrainedNetwork, images: LabelledImages) -> float:
     """Of a trained network on images of full size (%)."""
     network = found.untrained()
     network.load_state_dict(found.state)
@@ -142,8 +131,9 @@ def text(value: dict[str, Any]) -> str:
     choice, network, spent = value["choice"], value["network"], value["spent"]
     done = [trial for trial in value["trials"] if trial["status"] == DONE]
     lines = [
-        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs of "
-        f"{value['images']['train']} images (budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
+        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, "
+        f"{spent['epochs']:.1f} epochs of {value['images']['train']} images "
+        f"(budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
         f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
         f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
         f"[{choice['low']:.2f}, {choice['high']:.2f}]",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import NUM_CLASSES, ROOT
 
+import baselines
 import search_spaces
 from engine.errors import UserError
 from engine.options import SEARCH_SPACES
@@ -17,7 +18,7 @@ from meta_train.checkpoints import Checkpoint
 from meta_train.tuples import save_tuples
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MODULE, LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+MODULE, LINE, METHOD = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 CELL = "conv3x3,maxpool3x3|0>1 0>3 1>2 2>3"
 
 
@@ -92,3 +93,17 @@ def write_generator(space):
     Checkpoint("generator", space.name, asdict(config), model.state_dict(), "resnet18-32px", {}, 1).save(
         f"results/{space.name}/generator/model/ckpt_1.pt"
     )
+
+
+def test_its_search_method_runs(tmp_path, monkeypatch, command):
+    path = tmp_path / "hill_climbing.py"
+    path.write_text(METHOD)
+    spec = importlib.util.spec_from_file_location("baselines.hill_climbing", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    monkeypatch.setitem(baselines.METHODS, "hill-climbing", "baselines.hill_climbing:HillClimbing")
+    line = "--model compare --data-name cifar10 --methods hill-climbing --num-seeds 1 --num-workers 1 --budget"
+    code, out, err = command(f"{line} 30evaluations")
+    assert code == 0, err
+    assert re.search(r"hill-climbing +\d\d\.\d\d", out)
