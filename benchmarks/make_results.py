@@ -467,12 +467,12 @@ def images_chosen(runs: list[dict[str, Any]]) -> str:
 def images_protocol(found: dict[str, Any]) -> str:
     """What was reduced, in words."""
     sizes, images = found["sizes"], found["images"]
+    epochs = " and ".join(map(str, sizes["fidelities"]))
     return (
         f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
-        f"{images['train']:,} training images of {images['classes']} classes, half of which searches see; "
-        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of the "
-        f"choice on all training images; {images['test']:,} test images; a budget of "
-        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
+        f"{images['train']:,} training images of {images['classes']} classes, half of which searches learn from; "
+        f"{epochs} epochs of a network in a search, {sizes['final_epochs']} of the choice on all training images; "
+        f"{images['test']:,} test images; a budget of {found['budget']['seconds'] / 60:g} minutes for each method"
     )
 
 
