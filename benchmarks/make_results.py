@@ -469,13 +469,12 @@ def images_chosen(runs: list[dict[str, Any]]) -> str:
 def images_protocol(found: dict[str, Any]) -> str:
     """What was reduced, in words."""
     sizes, images = found["sizes"], found["images"]
+    epochs = " and ".join(map(str, sizes["fidelities"]))
     return (
         f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
-        f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
-        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, "
-        f"{sizes['final_epochs']} of the "
-        f"choice on all training images; {images['test']:,} test images; a budget of "
-        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
+        f"{images['train']:,} training images of {images['classes']} classes, half of which searches learn from; "
+        f"{epochs} epochs of a network in a search, {sizes['final_epochs']} of the choice on all training images; "
+        f"{images['test']:,} test images; a budget of {found['budget']['seconds'] / 60:g} minutes for each method"
     )
 
 
@@ -683,11 +682,11 @@ def make(args: argparse.Namespace) -> None:
     naswot = results["naswot"]["result"]
     plot_budget(results["budget"])
     values = {
-        "images": images_table(on_images),
-        "images-chosen": images_chosen(on_images),
-        "images-cifar10": images_protocol(on_images[0]),
-        "images-gtsrb": images_protocol(on_images[1]),
-        "tasks": nearest_tasks(on_images),
+        "rivals-images": images_table(on_images),
+        "rivals-images-chosen": images_chosen(on_images),
+        "rivals-images-cifar10": images_protocol(on_images[0]),
+        "rivals-images-gtsrb": images_protocol(on_images[1]),
+        "rivals-tasks": nearest_tasks(on_images),
         "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
