@@ -199,7 +199,9 @@ def run_search(args: argparse.Namespace) -> None:
         return
     unused = [name for name in option_fields(BudgetOptions) if name != "budget" and hasattr(args, name)]
     if unused and args.model == "search":
-        raise UserError(f"{flag(unused[0])} belongs to a search with --budget, for example --budget 30m.")
+        modes = [mode for mode, classes in MODES.items() if unused[0] in option_fields(*classes) and mode != "search"]
+        others = f", or to --model {', '.join(modes)}" if modes else ""
+        raise UserError(f"{flag(unused[0])} belongs to a search with --budget, for example --budget 30m{others}.")
     step = {"search": search, "generator": test_generator, "predictor": test_predictor}[args.model]
     if args.train_arch:
         from networks.export import check_formats

@@ -142,9 +142,12 @@ class BudgetSearch:
         return sum(t.seconds for t in known) / expected if expected else 1.0
 
     def left(self) -> float:
-        """What is left of the budget, in its unit."""
+        """What is left of the budget, in its unit, less what is being trained if that is epochs."""
         self.tick()
-        return self.budget.amount - (self.state.spent if self.budget.timed else sum(t.cost for t in self.state.trials))
+        if self.budget.timed:
+            return self.budget.amount - self.state.spent
+        planned = [t.epochs * self.share(t) if t.status == RUNNING else t.cost for t in self.state.trials]
+        return self.budget.amount - sum(planned)
 
     def goes_on(self, rung: Rung) -> bool:
         """Whether another training of a rung is to begin."""

@@ -2,10 +2,12 @@
 
 onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
 Both take RGB images (B, 3, S, S) of the network's `image_size` with values 0..1, of any B, and return logits (B, K).
+Both carry class names (a JSON list, in the order of the logits), architecture and image size as metadata.
 """
 
 import argparse
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +65,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
         write, read = FORMATS[name]
 
         def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
-            write(program, temporary)
+            write(program, temporary, about(network))
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
         if aside := set_aside(target):
@@ -82,9 +84,24 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
             raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+def about(network: Classifier) -> dict[str, str]:
+    """What an exported file says of itself."""
+    names = json.dumps(network.class_names, ensure_ascii=False)
+    return {"class_names": names, "architecture": network.architecture, "image_size": str(network.image_size)}
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: dict[str, str]) -> None:
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, path)
+
+
+def _write_pt2(program: torch.export.ExportedProgram, path: Path, facts: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files=facts)
 
 
 def _read_onnx(path: Path) -> Outputs:
@@ -94,9 +111,10 @@ def _read_onnx(path: Path) -> Outputs:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-FORMATS: dict[str, tuple[Callable[[torch.export.ExportedProgram, Path], None], Callable[[Path], Outputs]]] = {
+Writer = Callable[[torch.export.ExportedProgram, Path, dict[str, str]], None]
+FORMATS: dict[str, tuple[Writer, Callable[[Path], Outputs]]] = {
     "onnx": (_write_onnx, _read_onnx),
-    "pt2": (torch.export.save, lambda path: torch.export.load(path).module()),
+    "pt2": (_write_pt2, lambda path: torch.export.load(path).module()),
 }
 
 
