@@ -32,7 +32,7 @@ from networks.export import check_formats
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.classes import cheapest_members
 
-PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "best_architecture.png")
+PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "best_architecture.*", "report.html")
 FIDELITIES = FULL + 1
 MARGIN = 0.95  # of the time that is left, what the last training is planned to take
 
@@ -287,7 +287,7 @@ class BudgetSearch:
             return {}
         value = report.result(self, self.best(), interrupted)
         print(report.text(value))
-        print(f"everything: {display_path(self.folder)}/result.json, ranking_run_1.csv, best_architecture.png")
+        print(f"everything: {display_path(self.folder)}/report.html, result.json, ranking_run_1.csv and pictures")
         return value
 
 

@@ -61,6 +61,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     if options.report:
         from meta_test.page import write_search_page  # what it imports takes half a second
 
-        write_search_page(folder / "report.html", session, best, EXPLANATION if universal else "", history)
+        write_search_page(
+            folder / "report.html", session, best, explanation(session) if options.ranking == UNIVERSAL else "", history
+        )
         print(f"report: {folder}/report.html")
     return rankings

@@ -35,3 +35,14 @@ class TrainArchOptions(CommonOptions, MirrorOption):
     def run_seeds(self) -> list[int]:
         first, second = PUBLISHED_SEEDS[:2]
         return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Which network looks at which images."""
+
+    device: "torch.device"
+    network: str | None = option(None, "a network.pt, or the folder of a run")
+    images: str | None = option(None, "an image, or a folder whose images are classified, those of sub-folders too")
+    output: str | None = option(None, "write a CSV file: image, class, confidence, and the share of each class")
+    batch_size: int = option(64, "images at once", type=positive_int)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
 import search_spaces
 from engine.errors import UserError
@@ -21,14 +22,19 @@ from engine.statistics import interval
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
 from networks.export import check_formats, export
+from networks.judge import advice, judge, linear_baseline
 from networks.options import TrainArchOptions
+from networks.page import test_sections
 from networks.trained import TrainedNetwork
+from pages.dataset import dataset_section
+from pages.drawing import architecture_svg
+from pages.page import Figure, Section, write_page
 from search_spaces.base import COST_UNITS, SearchSpace
 from training.classifier import Protocol, Run, published_protocol, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
-PRODUCTS = ("seed_*", "result.json", "accuracy.txt")  # of a run in its folder
+PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
 def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
@@ -69,7 +75,7 @@ def train_arch(options: TrainArchOptions) -> str:
             networks = [job.run(seed) for seed in options.run_seeds]
             if not processes.is_first:
                 return ""
-            text = job.report(networks)
+            text = job.report(networks, job.page(networks[0]))
             for seed in options.run_seeds:
                 path = job.network_file(seed)
                 text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
@@ -159,8 +165,8 @@ class Job:
             raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
         return trained
 
-    def report(self, networks: list[TrainedNetwork]) -> str:
-        """Write `result.json` and `accuracy.txt`; returns the latter's text."""
+    def report(self, networks: list[TrainedNetwork], told: list[str]) -> str:
+        """Write `result.json` and `accuracy.txt`, which ends with what else is `told`; returns the latter's text."""
         value = self.result(networks)
         cost = "".join(f", {value[name]:.2f} {unit}" for name, unit in COST_UNITS.items() if name in value)
         protocol = self.protocol
@@ -176,6 +182,7 @@ class Job:
             ),
             f"{protocol.epochs} epochs of {len(self.data.train)} images, batch {protocol.batch_size}, "
             f"{len(self.data.test)} images in x-test",
+            *told,
         ]
         text = "\n".join(lines)
         for name in ("result.json", "accuracy.txt"):
@@ -183,6 +190,24 @@ class Job:
         write_json(self.folder / "result.json", value)
         write_text(self.folder / "accuracy.txt", text + "\n")
         return text
+
+    def page(self, trained: TrainedNetwork) -> list[str]:
+        """Write `report.html` on the network of the first seed; returns what else the user is to be told."""
+        network = trained.untrained()
+        network.load_state_dict(trained.state)
+        judged = judge(network.to(self.options.device), self.data)
+        folder = self.options.image_folder
+        linear = linear_baseline(self.data, self.options.device, self.options.seed) if folder else None
+        write_json(self.folder / "judged.json", {"x-test": judged, "linear": linear})
+        lead = f"{trained.architecture}\n{self.protocol.epochs} epochs of {len(self.data.train)} images."
+        sections = [
+            Section("The cell", figures=[Figure(Markup(architecture_svg(self.space, trained.architecture)))]),
+            *test_sections(judged, self.data.class_names, linear),
+            *([dataset_section(folder)] if folder else []),
+            Section("What was run", facts=trained.history | asdict(self.protocol)),
+        ]
+        write_page(self.folder / "report.html", f"A network for {self.data.name}", lead, sections)
+        return [advice(judged["accuracy"], linear)] if linear else []
 
     def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
         """Return the content of `result.json`."""
