@@ -19,7 +19,8 @@ from engine.files import ROOT, atomic_write, write_text
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
-TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy"}
+TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
+TABLES |= {"imagenet-224": "ImageNet, MobileNetV3 subnets at 224 pixels"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -35,6 +36,10 @@ SCRIPTS = {
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
+    "rivals": "rivals.py",
+    "naswot": "naswot.py --image-folder DIR",
+    "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
+    "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -326,6 +331,126 @@ def published_generator_table(generators: dict[str, Any]) -> str:
     return table([*head, "mean CIFAR-10 accuracy of the distinct (%)"], rows)
 
 
+def unique(cells: list[list[Any]]) -> str:
+    """The cells that most searches chose, most first."""
+    return "<br>".join(f"{count} of 10: `{arch}`".replace("|", "\\|") for arch, count in cells)
+
+
+def rivals_tables(rivals: dict[str, Any]) -> str:
+    """Every search method on every table: accuracy of its choices, and what they cost."""
+    parts = []
+    for dataset, found in rivals["result"].items():
+        rows = []
+        for entry in found["methods"].values():
+            accuracy, cost = entry["accuracy"], entry["cost"]
+            mark = f" ({entry['mark']})" if entry["mark"] else ""
+            seconds = "under 0.1" if cost["seconds"] < 0.1 else f"{cost['seconds']:.1f}"
+            spent = [f"{cost['evaluations']:,.0f}", f"{cost['epochs']:,.0f}", seconds]
+            hits = f"{entry['hits']} of {accuracy['runs']}"
+            rows.append([entry["title"] + mark, spread(accuracy, 2), f"{accuracy['min']:.2f}", hits, *spent])
+        head = ["", "accuracy of the choice", "lowest", "the best is chosen", "networks", "epochs", "seconds of search"]
+        title = f"### {TABLES[dataset]}\n\nBest of all {found['best']:.2f}. {found['protocol']}\n\n"
+        parts.append(title + table(head, rows))
+    return "\n".join(parts)
+
+
+def chosen_table(rivals: dict[str, Any]) -> str:
+    """The cells that the methods chose on the datasets of NAS-Bench-201's cells."""
+    rows = [
+        [TABLES[dataset], entry["title"], str(entry["different"]), unique(entry["cells"][:1])]
+        for dataset, found in rivals["result"].items()
+        for entry in found["methods"].values()
+    ]
+    return table(["", "method", "different choices", "the one most often chosen"], rows)
+
+
+SHAPE = {"depth": ("depth", 2), "width": ("width", 2), "convolutions": ("convolutions", 1)}
+SHAPE |= {"short": ("after 12 epochs, validation", 2), "long": ("after 200, test", 2), "rank_gain": ("places won", 0)}
+CELLS = {"space": "all connected cells", "best_short": "the best 100 after 12 epochs"}
+CELLS |= {"best_long": "the best 100 after 200 epochs"}
+
+
+def preferences_tables(rivals: dict[str, Any]) -> str:
+    """Depth, width and speed of convergence of what each method chose."""
+    parts = []
+    for dataset, found in rivals["result"].items():
+        if "preferences" not in found:
+            continue
+        preferences, methods = found["preferences"], found["methods"]
+        groups = {CELLS[name]: shape for name, shape in preferences["space"].items()}
+        groups |= {methods[name]["title"]: shape for name, shape in preferences["methods"].items()}
+        rows = [
+            [name, *(f"{shape[key]:.{digits}f}" for key, (_, digits) in SHAPE.items())]
+            for name, shape in groups.items()
+        ]
+        rows = [[cell.replace("-0", "0") if cell == "-0" else cell for cell in row] for row in rows]
+        head = ["", *(label for label, _ in SHAPE.values())]
+        gain = f"Spearman correlation of depth and places won: {preferences['gain_with_depth']:.2f}.\n\n"
+        parts.append(f"{TABLES[dataset]}. {gain}" + table(head, rows))
+    return "\n".join(parts)
+
+
+def images_table(runs: list[dict[str, Any]]) -> str:
+    """Every method on images: test accuracy of its choice after the same training, and what the search cost."""
+    head, rows = [""], []
+    for found in runs:
+        head += [f"{TABLES[found['dataset']]}: accuracy", "networks", "epochs", "seconds"]
+    for name, method in runs[0]["methods"].items():
+        row = [method["title"]]
+        for found in runs:
+            [search] = found["methods"][name]["runs"]
+            cost = search["cost"]
+            row += [
+                f"{search['accuracy']:.1f}",
+                *(f"{cost[part]:,.0f}" for part in ("evaluations", "epochs", "seconds")),
+            ]
+        rows.append(row)
+    return table(head, rows)
+
+
+def images_chosen(runs: list[dict[str, Any]]) -> str:
+    """The cells that methods chose on images."""
+    rows = []
+    for name, method in runs[0]["methods"].items():
+        cells = [found["methods"][name]["runs"][0]["chosen"].replace("|", "\\|") for found in runs]
+        rows.append([method["title"], *(f"`{cell}`" for cell in cells)])
+    return table(["", *(TABLES[found["dataset"]] for found in runs)], rows)
+
+
+def images_protocol(found: dict[str, Any]) -> str:
+    """What was reduced, in words."""
+    sizes, images = found["sizes"], found["images"]
+    return (
+        f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
+        f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
+        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of the "
+        f"choice on all training images; {images['test']:,} test images; a budget of "
+        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
+    )
+
+
+def nearest_tasks(runs: list[dict[str, Any]]) -> str:
+    """Distances of the library's tasks."""
+    rows = []
+    for found in runs:
+        notes = found["methods"]["task-similarity"]["runs"][0]["notes"]
+        order = sorted(notes["distances"].items(), key=lambda pair: pair[1])
+        rows.append([TABLES[found["dataset"]], ", ".join(f"{TABLES[name]} {value:.2f}" for name, value in order)])
+    return table(["", "log-determinant distance, nearest first"], rows)
+
+
+def depth_table(rivals: dict[str, Any]) -> str:
+    """Mean accuracy of shallow and deep cells of CIFAR-10 with equally many convolutions."""
+    by = {(row["convolutions"], row["depth"]): row for row in rivals["result"]["cifar10"]["preferences"]["by_depth"]}
+    rows = []
+    for number in sorted({number for number, _ in by}):
+        if (number, 2) in by and (number, 3) in by:
+            two, three = by[number, 2], by[number, 3]
+            leads = [f"{two[key] - three[key]:+.2f}" for key in ("short", "long")]
+            rows.append([str(number), f"{two['cells']:,} / {three['cells']:,}", *leads])
+    return table(["convolutions", "cells of depth 2 / 3", "lead of depth 2 after 12 epochs", "after 200"], rows)
+
+
 def new_figure(width: float = 6.4) -> Figure:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -381,6 +506,66 @@ def plot_time(search: dict[str, Any]) -> None:
     save(figure, "accuracy_against_time.png")
 
 
+def plot_rivals(rivals: dict[str, Any]) -> None:
+    """How far each method's choice is from the best, against what it cost, one panel a dataset."""
+    results = rivals["result"]
+    figure = new_figure(4.2 * 3)
+    figure.set_figheight(8)
+    styles = {name: (f"C{i % 10}", "-" if i < 10 else "--") for i, name in enumerate(results["cifar10"]["methods"])}
+    for i, (dataset, found) in enumerate(results.items(), 1):
+        axes = figure.add_subplot(2, 3, i)
+        for name, entry in found["methods"].items():
+            color, line = styles[name]
+            x, y = zip(*entry["curve"], strict=True)
+            gap = [max(found["best"] - value, 5e-3) for value in y]
+            label = entry["title"].replace("`", "") + (f" ({entry['mark']})" if entry["mark"] else "")
+            axes.plot(x, gap, line, color=color, marker="*" if len(x) == 1 or x[-1] == 0 else ".", label=label)
+        unit = "epochs" if found["methods"]["random"]["cost"]["epochs"] else "networks"
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set(
+            yscale="log",
+            xlabel=f"{unit} (0: nothing is trained)",
+            ylabel="points below the best",
+            title=TABLES[dataset],
+        )
+        if dataset == "cifar10":
+            axes.legend(fontsize=6)
+    save(figure, "rivals.png")
+
+
+def plot_preferences(rivals: dict[str, Any]) -> None:
+    """What early stopping prefers: the lead of shallow cells, and depth and width of what was chosen."""
+    found = rivals["result"]["cifar10"]
+    preferences = found["preferences"]
+    by = {(row["convolutions"], row["depth"]): row for row in preferences["by_depth"]}
+    numbers = [number for number in range(1, 6) if (number, 2) in by and (number, 3) in by]
+    figure = new_figure(10)
+    left, right = figure.subplots(1, 2)
+    for key, label in (("short", "12 epochs, validation"), ("long", "200 epochs, test")):
+        lead = [by[number, 2][key] - by[number, 3][key] for number in numbers]
+        left.plot(numbers, lead, "o-", label=label)
+    left.axhline(0, color="grey", linewidth=0.5)
+    left.set(
+        xlabel="convolutions in the cell", ylabel="lead of depth 2 over depth 3 (points)", title="CIFAR-10, all cells"
+    )
+    left.set_xticks(numbers)
+    left.legend()
+    groups = {CELLS[name]: shape for name, shape in preferences["space"].items()}
+    places: dict[tuple[float, float], list[str]] = {}
+    for name, shape in preferences["methods"].items():
+        places.setdefault((round(shape["width"], 2), round(shape["depth"], 2)), []).append(name)
+    for name, shape in groups.items():
+        right.plot(shape["width"], shape["depth"], "s", label=name)
+    for (width, depth), names in places.items():
+        right.plot(width, depth, ".", color="black")
+        right.annotate(
+            "\n".join(names), (width, depth), fontsize=6, xytext=(3, -3), textcoords="offset points", va="top"
+        )
+    right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
+    right.legend(fontsize=7, loc="lower right")
+    save(figure, "preferences.png")
+
+
 def make(args: argparse.Namespace) -> None:
     names = (
         "search",
@@ -396,12 +581,26 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect",
         "first_choice",
         "published_generator",
+        "rivals",
+        "naswot",
+        "rivals_real_cifar10",
+        "rivals_real_gtsrb",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
     plot_time(results["search"])
+    plot_rivals(results["rivals"])
+    plot_preferences(results["rivals"])
+    on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
+    naswot = results["naswot"]["result"]
     values = {
+        "images": images_table(on_images),
+        "images-chosen": images_chosen(on_images),
+        "images-cifar10": images_protocol(on_images[0]),
+        "images-gtsrb": images_protocol(on_images[1]),
+        "tasks": nearest_tasks(on_images),
+        "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
         "correlation": correlation_table(results["correlation"]),
@@ -416,6 +615,10 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
         "published_generator": published_generator_table(results["published_generator"]),
+        "rivals": rivals_tables(results["rivals"]),
+        "chosen": chosen_table(results["rivals"]),
+        "preferences": preferences_tables(results["rivals"]),
+        "depth": depth_table(results["rivals"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():
