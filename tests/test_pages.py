@@ -14,7 +14,7 @@ from pages.dataset import duplicates, look, warnings
 from pages.page import Cell, Section, Table, render
 
 EVIL = "<script>alert(1)<"
-VOID = {"meta", "link", "img", "br", "line", "rect", "path", "polygon", "polyline"}
+VOID = {"meta", "link", "img", "br", "hr", "line", "rect", "path", "polygon", "polyline"}
 
 
 class Reader(HTMLParser):
