@@ -86,8 +86,8 @@ def write_budget_page(
     """
     choice, rows, network = value["choice"], value["ranking"], value["network"]
     lead = (
-        f"Budget {value['budget']}: {value['spent']['seconds'] / 60:.1f} min and {value['spent']['epochs']:.1f} epochs of "
-        f"all training images spent{', interrupted' if value['interrupted'] else ''}. First choice after "
+        f"Budget {value['budget']}: {value['spent']['seconds'] / 60:.1f} min and {value['spent']['epochs']:.1f} epochs "
+        f"of all training images spent{', interrupted' if value['interrupted'] else ''}. First choice after "
         f"{choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
         f"[{choice['low']:.2f}, {choice['high']:.2f}]."
     )

@@ -14,6 +14,7 @@ from evidence.page import write_budget_page
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
 from evidence.trials import DONE, FORMAT, Trial
+from networks.card import write_card
 from networks.export import export
 from networks.judge import advice, judge, linear_baseline
 from networks.trained import TrainedNetwork
@@ -114,6 +115,7 @@ def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
     found.accuracy["x-test"] = judged["accuracy"]
     set_aside(target)
     found.save(target)
+    write_card(target)
     files = [target, *(export(target, search.formats) if search.formats else [])]
     own = search.options.image_folder is not None
     linear = linear_baseline(search.data, search.options.device, search.options.seed) if own else None

@@ -21,6 +21,7 @@ from engine.runs import TextLog, keep_freed_memory, provenance
 from engine.statistics import interval
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
+from networks.card import UNSTATED, write_card
 from networks.export import check_formats, export
 from networks.judge import advice, judge, linear_baseline
 from networks.options import TrainArchOptions
@@ -30,18 +31,40 @@ from pages.dataset import dataset_section
 from pages.drawing import architecture_svg
 from pages.page import Figure, Section, write_page
 from search_spaces.base import COST_UNITS, SearchSpace
-from training.classifier import Protocol, Run, published_protocol, train
+from training.classifier import Protocol, Run, batch_of, published_protocol, rate_of, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
 PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
-def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
-    """The published protocol with what the options change."""
-    changes = {"epochs": options.epochs, "batch_size": options.batch_size}
+AUGMENTATIONS = {  # values of --augment
+    "none": {"augment": False},
+    "crop": {"augment": True, "mirror": False},
+    "crop+mirror": {"augment": True, "mirror": True},
+}
+
+
+def protocol_of(options: TrainArchOptions, processes: Processes, images: int) -> Protocol:
+    """The published protocol with what the options change.
+
+    For images of the user's own, by default: crops at random, and where they are few, smaller batches with the learning
+    rate that belongs to these, so that a training has enough steps.
+
+    Args:
+        images: number of training images.
+    """
+    changes: dict[str, Any] = {"epochs": options.epochs, "batch_size": options.batch_size, "lr": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
-    return published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
+    if options.augment or options.image_folder:
+        changes |= AUGMENTATIONS[options.augment or "crop"]
+    protocol = published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
+    if options.image_folder and options.batch_size is None:
+        batch = max(batch_of(images, protocol.epochs), processes.count)
+        protocol = replace(protocol, batch_size=batch)
+        if options.learning_rate is None:
+            protocol = replace(protocol, lr=rate_of(batch))
+    return protocol
 
 
 def train_arch(options: TrainArchOptions) -> str:
@@ -112,7 +135,7 @@ class Job:
     def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
         self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
-        self.protocol = protocol_of(options, processes)
+        self.protocol = protocol_of(options, processes, len(data.train))
         batch, found = self.protocol.batch_size, len(data.train)
         if found < batch:
             smaller = max(2, found // 4, processes.count)
@@ -151,10 +174,12 @@ class Job:
         accuracy = train(run, data, record)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
         looks = (data.class_names, data.mean, data.std, state)
-        history, size = self.training.history | {"seed": seed}, self.space.image_size
+        size, licence = self.space.image_size, options.licence or UNSTATED
+        history = self.training.history | {"seed": seed, "licence": licence}
         trained = TrainedNetwork(self.space.name, options.arch, *looks, self.identity, seed, accuracy, history, size)
         if self.processes.is_first:
             trained.save(path)
+            write_card(path)
             run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt
         return trained
 
