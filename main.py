@@ -156,7 +156,7 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     for name in ("arch", "data_name"):
         if getattr(options, name) in (None, ALL):
             raise UserError(f"{flag(name)} is missing: --model train_arch needs an architecture and a dataset.")
-    text = train_arch(options)
+    text = train_arch(options).text
     if text:
         print(text)
     return text

@@ -65,4 +65,4 @@ def search(options: SearchOptions) -> list[Ranking]:
             folder / "report.html", session, best, explanation(session) if options.ranking == UNIVERSAL else "", history
         )
         print(f"report: {folder}/report.html")
-    return rankings
+    return [replace(ranking, folder=folder) for ranking in rankings]

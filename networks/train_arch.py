@@ -5,7 +5,7 @@ that an earlier result is never reported as another one's.
 """
 
 import csv
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,16 @@ def protocol_of(options: TrainArchOptions, processes: Processes, images: int) ->
     return protocol
 
 
-def train_arch(options: TrainArchOptions) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """What a training ends with: the report's text and all files, a line each, and the networks; empty in a process
+    that is not the first of several."""
+
+    text: str = ""
+    networks: list[Path] = field(default_factory=list)
+
+
+def train_arch(options: TrainArchOptions) -> Outcome:
     """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
 
     Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `run.json` and
@@ -97,12 +106,12 @@ def train_arch(options: TrainArchOptions) -> str:
                 processes.wait()
             networks = [job.run(seed) for seed in options.run_seeds]
             if not processes.is_first:
-                return ""
+                return Outcome()
             text = job.report(networks, job.page(networks[0]))
             for seed in options.run_seeds:
                 path = job.network_file(seed)
                 text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
-            return text
+            return Outcome(text, [job.network_file(seed) for seed in options.run_seeds])
 
 
 def first_choice(arch: str) -> str:
