@@ -20,11 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from baselines.cost import REAL
 from baselines.options import CompareOptions
+from baselines.options import budget as budget_of_comparison
 from baselines.real_options import RealOptions
 from engine.cli import gpu_option, positive_int, run, true_or_false
 from engine.errors import UserError
 from engine.options import CommonOptions, ModelSizes, add_options, fill, flag, option_fields
 from evidence.options import BudgetOptions
+from evidence.options import budget as budget_of_search
 from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
 from networks.options import PredictOptions, TrainArchOptions
@@ -41,8 +43,8 @@ MODES: dict[str, tuple[type, ...]] = {
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
-ONE_GO = {"ranking", "report"}  # what the published two steps have no use for
-NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size")
+ONE_GO = {"ranking", "report", "pareto"}  # what the published two steps have no use for
+NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -110,6 +112,8 @@ def check_options(args: argparse.Namespace) -> None:
 
 def dispatch(args: argparse.Namespace) -> None:
     check_options(args)
+    if hasattr(args, "budget"):
+        args.budget = (budget_of_search if args.model == "search" else budget_of_comparison)(args.budget)
 
     import search_spaces
     from engine.processes import check_alone

@@ -72,7 +72,7 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
     values = {**_dataset(images, options), **options}
     how = {key: values.pop(key) for key in list(values) if key in BudgetOptions.__dataclass_fields__}
     chosen = SearchOptions(device=choose_device(gpu), num_runs=values.pop("num_runs", 1), report=True, **values)
-    spent = _parsed(parse_budget, budget)
+    spent = parse_budget(budget)
     if not spent.amount:
         from meta_test.search import search as rank
 
@@ -80,10 +80,11 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         assert best.folder is not None
         page = best.folder / "report.html"
         return Found(chosen.data_name, chosen.image_folder, best.texts, best.predicted, best.costs, best.folder, page)
-    from evidence.search import BudgetSearch
+    from evidence.rounds import BudgetSearch
+    from evidence.search import spend
 
-    search = BudgetSearch(chosen, BudgetOptions(budget=spent, **how))
-    rows, folder = search.run()["ranking"], search.folder
+    found = BudgetSearch(chosen, BudgetOptions(budget=spent, **how))
+    rows, folder = spend(found)["ranking"], found.folder
     texts, believed = [row["architecture"] for row in rows], [row["accuracy"] for row in rows]
     costs = [{name: row[name] for name in ("flops", "params")} for row in rows]
     network = folder / "network.pt"
@@ -154,15 +155,3 @@ def _dataset(images: str | Path, options: dict[str, Any]) -> dict[str, Any]:
         return {"data_name": images}
     name = re.sub(r"[^\w.+-]+", "-", path.resolve().name).strip("-. ") or "images"
     return {"data_name": options.get("data_name", name), "image_folder": str(path)}
-
-
-def _parsed(parse: Any, text: str) -> Any:
-    """What an argparse type makes of a text. Raises a UserError where it takes no such text."""
-    from argparse import ArgumentTypeError
-
-    from engine.errors import UserError
-
-    try:
-        return parse(text)
-    except ArgumentTypeError as error:
-        raise UserError(f"budget: {error}.") from error

@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import search_spaces
+from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
@@ -37,6 +38,7 @@ FIGURES = {
 SCRIPTS = {
     "study": "study.py",
     "subnets": "subnets.py --imgnet DIR",
+    "subnet_accuracies": "subnet_accuracies.py",
     "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
@@ -45,6 +47,8 @@ SCRIPTS = {
     "naswot": "naswot.py --image-folder DIR",
     "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
     "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
+    "budget": "budget.py",
+    "own_images": "own_images.py --way search | first | random --data-name NAME --image-folder DIR",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -258,6 +262,49 @@ def subnet_tables(subnets: dict[str, Any]) -> str:
         rows.append([name, str(found["tasks"]), *cost, f"{found['gain']:.2f} ± {found['interval_95']:.2f}"])
     head = ["bound on FLOPs", "tasks", "MFLOPs", "chosen (%)", "random, equal FLOPs (%)", "gain (points)"]
     return text + table(head, rows)
+
+
+WAYS = {
+    "ridge": "ridge regression",
+    "graph": "graph encoder",
+    "process": "Gaussian process",
+    "process_all": "the same, with the other resolutions' tuples",
+}
+FRONTS = {
+    "pareto": "`--pareto flops`",
+    "generated": "its first population: generated candidates",
+    "random": "random subnets",
+    "nsganetv2": "NSGANetV2, the process measures",
+    "table": "the measured subnets, by the process",
+    "table_measured": "the measured subnets, by their measured accuracies",
+}
+
+
+def accuracy_tables(accuracies: dict[str, Any]) -> str:
+    """Learning subnets' measured accuracies, regret within bounds, generated candidates, and fronts."""
+    result = accuracies["result"]
+    rows = []
+    for name, ways in result["learning"].items():
+        size, count = name.split(",")
+        cells_of = [
+            f"{spread(ways[way]['pearson'], 4)} / {spread(ways[way]['spearman'], 4)}" if way in ways else "-"
+            for way in WAYS
+        ]
+        rows.append([f"{size} px, {count}", *cells_of])
+    text = table(["tuples of", *(f"{label}: Pearson / Spearman" for label in WAYS.values())], rows) + "\n"
+    rows = []
+    for bound, found in result["search"].items():
+        regrets = [spread(result["regret"][name][bound], 3) for name in ("process", "ridge", "random")]
+        figures = [f"{found[name]:.2f}" for name in ("generated", "random", "table_best", "seconds")]
+        rows.append([f"{bound} MFLOPs", *regrets, *figures])
+    head = ["bound", "regret of the Gaussian process (points)", "of ridge regression", "of a random choice"]
+    head += ["first of 200 generated (predicted, %)", "first of 200 random (predicted)", "best measured (%)"]
+    text += table([*head, "seconds of processor time"], rows) + "\n"
+    rows = [
+        [label, f"{result['front'][name]['architectures']:,.0f}", spread(result["front"][name], 4)]
+        for name, label in FRONTS.items()
+    ]
+    return text + table(["front of", "architectures", "hypervolume"], rows)
 
 
 def spread(figure: dict[str, Any], digits: int) -> str:
@@ -500,7 +547,7 @@ def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
     axes.set(ylabel="best accuracy on CIFAR-10 (%)")
     axes.set_ylim(bottom=92)
     axes.legend()
-    save(figure, "accuracy_against_epochs.png")
+    save(figure, "choices_against_epochs.png")
 
 
 def plot_time(search: dict[str, Any]) -> None:
@@ -606,6 +653,41 @@ def data_address(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def budget_tables(budget: dict[str, Any]) -> str:
+    """Accuracy against the number of networks, and what short trainings choose."""
+    result = budget["result"]
+    head = ["table", "search", *(f"{n} network{'s' * (n > 1)}" for n in budget_results.COUNTS)]
+    text = table(head, budget_results.curve_rows(result, TABLES))
+    found = budget_results.behind(result)
+    rows = [[TABLES[dataset], str(counts["above"]), str(counts["sure"])] for dataset, counts in found.items()]
+    head = ["table", "budgets at which another way's mean is above", "of these with a 95 % interval above 0"]
+    text += "\n" + table(head, rows) + "\n"
+    head = ["table", "`--budget`, 10 short", "30 short", "evolution, 30 short", "500 short"]
+    return text + table(head, budget_results.short_rows(result, TABLES))
+
+
+def own_images_table(own: dict[str, Any]) -> str:
+    head = [
+        "images",
+        "what is trained",
+        "x-test (%)",
+        "trainings",
+        "epochs of the network",
+        "MFLOPs",
+        "minutes",
+        "killed",
+    ]
+    return table(head, budget_results.own_rows(own["result"], TABLES | {"gtsrb": "GTSRB"}))
+
+
+def plot_budget(budget: dict[str, Any]) -> None:
+    """Accuracy against the whole cost in epochs."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    budget_results.plot(figure, budget["result"], TABLES)
+    save(figure, "accuracy_against_epochs.png")
+
+
 def make(args: argparse.Namespace) -> None:
     names = (
         "search",
@@ -617,6 +699,7 @@ def make(args: argparse.Namespace) -> None:
         "predictors",
         "trained",
         "subnets",
+        "subnet_accuracies",
         "lines",
         "dataset_effect",
         "first_choice",
@@ -625,6 +708,8 @@ def make(args: argparse.Namespace) -> None:
         "naswot",
         "rivals_real_cifar10",
         "rivals_real_gtsrb",
+        "budget",
+        "own_images",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
@@ -634,6 +719,7 @@ def make(args: argparse.Namespace) -> None:
     plot_preferences(results["rivals"])
     on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
     naswot = results["naswot"]["result"]
+    plot_budget(results["budget"])
     values = {
         "images": images_table(on_images),
         "images-chosen": images_chosen(on_images),
@@ -648,6 +734,7 @@ def make(args: argparse.Namespace) -> None:
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
         "subnets": subnet_tables(results["subnets"]),
+        "subnet_accuracies": accuracy_tables(results["subnet_accuracies"]),
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
         "lines": lines_tables(results["lines"]),
@@ -659,6 +746,8 @@ def make(args: argparse.Namespace) -> None:
         "chosen": chosen_table(results["rivals"]),
         "preferences": preferences_tables(results["rivals"]),
         "depth": depth_table(results["rivals"]),
+        "budget": budget_tables(results["budget"]),
+        "own_images": own_images_table(results["own_images"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():

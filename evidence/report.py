@@ -3,16 +3,16 @@
 import csv
 import io
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from engine.files import display_path, set_aside, write_json, write_text
 from engine.runs import random_generator
-from evidence.options import Budget
 from evidence.page import write_budget_page
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
+from evidence.rounds import Best, BudgetSearch
 from evidence.trials import DONE, FORMAT, Trial
 from networks.card import write_card
 from networks.export import export
@@ -20,21 +20,11 @@ from networks.judge import advice, judge, linear_baseline
 from networks.trained import TrainedNetwork
 from pages.drawing import draw_architecture
 
-if TYPE_CHECKING:
-    from evidence.search import Best, BudgetSearch
-
 LISTED = 100  # cells of the ranking in result.json
 SHOWN = 5  # in the text
 
 
-def amount_text(amount: float, budget: Budget) -> str:
-    """An amount of a budget for people."""
-    if not budget.timed:
-        return f"{amount:.1f} epochs"
-    return f"{amount / 60:.1f} min" if amount >= 60 else f"{amount:.0f} s"
-
-
-def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
+def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
     """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
     learn(search.belief, search.evidence())
     allowed, quality = search.allowed, search.belief.quality()
@@ -58,7 +48,7 @@ def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
     return rows
 
 
-def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str, Any]:
+def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any]:
     """Write `result.json`, `ranking_run_1.csv`, the picture and `network.pt`; returns the content of the first."""
     rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
     value = {
@@ -74,7 +64,6 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
         "network": delivered(search, best.trial),
         "ranking": rows[:LISTED],
         "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "scores": [[search.cells[cell], score] for cell, score in state.scores.items()],
         "hyperparameters": search.belief.hyperparameters,
         "plan": state.facts.get("plan", {}),
         "ranking_first": state.facts.get("first_choice"),
@@ -88,7 +77,7 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
     return value
 
 
-def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
+def chosen(search: BudgetSearch, best: Best) -> dict[str, Any]:
     """What is known of the first choice."""
     trial = best.trial
     return {
@@ -103,7 +92,7 @@ def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
     }
 
 
-def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
+def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
     source, target = search.lesson.network(trial), search.folder / "network.pt"
     if not source.is_file():
@@ -142,8 +131,9 @@ def text(value: dict[str, Any]) -> str:
     choice, network, spent = value["choice"], value["network"], value["spent"]
     done = [trial for trial in value["trials"] if trial["status"] == DONE]
     lines = [
-        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs of "
-        f"{value['images']['train']} images (budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
+        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, "
+        f"{spent['epochs']:.1f} epochs of {value['images']['train']} images "
+        f"(budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
         f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
         f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
         f"[{choice['low']:.2f}, {choice['high']:.2f}]",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
+PARETO = ("flops", "params", "latency")
 UNIVERSAL, PREDICTOR = "universal", "predictor"
 # What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
 OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
@@ -67,6 +68,7 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
         type=image_side,
     )
     report: bool = option(False, "of --model search: also write report.html, a page to look at")
+    pareto: str | None = option(None, "of --model search: the front of accuracy against this (NSGA-II)", choices=PARETO)
     latency: int | None = option(0, "measure the best so many, or all", type=count_or_all, default_text="none")
     latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
 

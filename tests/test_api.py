@@ -48,7 +48,7 @@ def test_an_architecture_of_ones_own():
 def test_bad_input_is_a_user_error(authors_data):
     with pytest.raises(UserError, match="No features"):
         search("cifra10")
-    with pytest.raises(UserError, match="budget: takes a number"):
+    with pytest.raises(UserError, match="--budget takes a number"):
         search("cifar10", budget="soon")
     with pytest.raises(UserError, match="give the images"):
         train(SMALL)
@@ -92,3 +92,17 @@ setup()
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("|nor_conv")
+
+
+def test_a_budget_hands_over_a_network():
+    write_images(Path("images"))
+    found = search("images", budget="4e", max_flops=10)
+    assert found.network is not None
+    assert found.report.is_file()
+    assert (found.folder / "model_card.md").is_file()
+    page = found.report.read_text()
+    for part in ("Learning curves", "Confusion matrix", "is the best", "inear classifier"):
+        assert part in page, part
+    assert len(predict(found, "images/class 0")) == 20
+    with pytest.raises(UserError, match="--resume"):
+        search("images", budget="4e", max_flops=10)
