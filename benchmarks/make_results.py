@@ -472,8 +472,9 @@ def images_protocol(found: dict[str, Any]) -> str:
     return (
         f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
         f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
-        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of "
-        f"the choice on all training images; {images['test']:,} test images; a budget of "
+        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, "
+        f"{sizes['final_epochs']} of the "
+        f"choice on all training images; {images['test']:,} test images; a budget of "
         f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
     )
 
