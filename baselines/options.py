@@ -1,6 +1,5 @@
 """Options of a comparison of search methods."""
 
-import argparse
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,13 +20,15 @@ UNITS = {"evaluation": ("evaluations", 1), "epoch": ("epochs", 1), "minute": ("s
 
 
 def budget(text: str) -> Budget:
-    """An argparse type: for example 6000, 6000epochs, 500evaluations, 90minutes, 2hours; a bare number is epochs."""
+    """Read what a search may cost: 6000, 6000epochs, 500evaluations, 90minutes, 2hours; a bare number is epochs.
+
+    Raises:
+        UserError: it is something else.
+    """
     match = BUDGET.fullmatch(text.strip().lower())
     number = float(match[1]) if match else 0.0
     if match is None or number == 0:
-        raise argparse.ArgumentTypeError(
-            f"takes epochs, evaluations, minutes or hours, such as 6000epochs, not {text!r}"
-        )
+        raise UserError(f"--budget takes epochs, evaluations, minutes or hours, such as 6000epochs, not {text!r}.")
     name, scale = UNITS[(match[2] or "epochs").rstrip("s")]
     if name == "evaluations":
         return Budget(evaluations=int(number))
@@ -46,7 +47,6 @@ class CompareOptions(CommonOptions):
     budget: Budget | None = option(  # noqa: RUF009
         None,
         "of --model compare: what a search may cost, for example 6000epochs, 500evaluations, 90minutes or 2hours",
-        type=budget,
         default_text="500 evaluations of the fewest epochs; of --form real 60minutes",
     )
     form: str = option(

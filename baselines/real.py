@@ -239,7 +239,9 @@ class ImageProblem(Problem):
 
     def _training(self, data: ImageData, folder: str) -> Training:
         identity = self.identity | {"images_of": folder}
-        return Training(self.space.name, self.sizes, data, identity, self.folder / folder, self.workers.device)
+        return Training(
+            self.space.name, self.sizes, data, identity, (self.folder / folder).resolve(), self.workers.device
+        )
 
     def evaluate_all(self, archs: list[Any], epochs: int | None = None) -> list[float]:
         """As the base class says, as many at once as there are workers, so that a budget of seconds is kept."""

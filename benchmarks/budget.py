@@ -1,4 +1,4 @@
-"""Accuracy against budget, looked up in tables: python benchmarks/budget.py --nasbench360 FILE
+"""Accuracy against budget, looked up in tables: python benchmarks/budget.py
 
 Writes benchmarks/results/budget.json: for each table and each way of searching, the best accuracy among the networks
 trained so far, after 1 to 100 trainings of 200 epochs; and what is chosen after short trainings alone (12 epochs).
@@ -19,9 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.lines import TRANSFERRED, Lines
+import search_spaces
+from benchmarks.lines import TRANSFERRED
 from benchmarks.quality import POPULATION, TOURNAMENT
-from engine.cli import gpu_option, positive_int, run, seed_number
+from engine.cli import positive_int, run, seed_number
 from engine.files import ROOT, write_json
 from engine.messages import log
 from engine.runs import provenance, random_generator
@@ -29,9 +30,12 @@ from engine.statistics import interval
 from evidence.belief import Belief, Observation
 from evidence.proposals import learn, propose
 from meta_train.universal import published_features
+from predictor.universal import load as load_universal
 from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 from search_spaces.nasbench201.classes import cheapest_members
+from search_spaces.nasbench201.further import nasbench360
 
+TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
 FULL_EPOCHS, SHORT_EPOCHS = 200, 12
 NETWORKS = 100  # trained at the full protocol
 SHORT = (10, 20, 30, 50)  # short trainings after which a cell is chosen
@@ -49,13 +53,14 @@ class Table:
         prior: (K,) what the universal ranking says without having learned this very table.
     """
 
-    def __init__(self, lines: Lines, name: str):
-        self.name, self.space, self.rows = name, lines.space, lines.rows
-        self.full = torch.from_numpy(lines.tables[name])
-        short = lines.space.table["valid_12"].get(name)
+    def __init__(self, name: str):
+        self.name, self.space = name, search_spaces.get("nasbench201")
+        self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
+        self.full = (self.space.table["test_200"] | nasbench360())[name].double()
+        short = self.space.table["valid_12"].get(name)
         self.short = None if short is None else short.double()
         self.cells = torch.tensor(cheapest_members())
-        universal = lines.universal
+        universal = load_universal()
         self.prior = (universal.held_out() if name == TRANSFERRED else universal.of_classes()[0]).double()
 
     def neighbour(self, row: int, rng: random.Random) -> int:
@@ -183,24 +188,22 @@ def judge(table: Table, features: dict[str, torch.Tensor], seeds: range) -> dict
 
 def measure(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    lines, features = Lines(args), published_features()
+    features = published_features()
     seeds = range(args.seed, args.seed + args.num_runs)
-    names = args.tables.split(",") if args.tables else list(lines.tables)
-    result = {name: judge(Table(lines, name), features, seeds) for name in names}
-    history = provenance(args.seed, threads=args.threads, runs=args.num_runs, networks=NETWORKS)
+    names = args.tables.split(",") if args.tables else list(TABLES)
+    result = {name: judge(Table(name), features, seeds) for name in names}
+    history = provenance(args.seed, device="cpu", threads=args.threads, runs=args.num_runs, networks=NETWORKS)
     write_json(Path(args.output), {"history": history, "result": result}, indent=None)
     log.info(f"{args.output} is made")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nasbench360", help="CSV file: architecture, ninapro (%%), darcy (score of 0 to 1)")
     parser.add_argument("--tables", help="some of them, separated by commas (default all)")
     parser.add_argument("--num-runs", type=positive_int, default=10)
     parser.add_argument("--threads", type=positive_int, default=1)
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "budget.json"))
     parser.add_argument("--seed", type=seed_number, default=333)
-    gpu_option(parser)
     return parser
 
 

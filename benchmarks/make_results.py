@@ -1,26 +1,32 @@
 """Make RESULTS.md and its plots from the result files of benchmarks/results: python benchmarks/make_results.py"""
 
 import argparse
+import base64
 import json
+import re
 import sys
 from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import search_spaces
+from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
+from pages.page import Section, write_page
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
 TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
-TABLES |= {"imagenet-224": "ImageNet, MobileNetV3 subnets at 224 pixels"}
+TABLES |= {"imagenet-224": "ImageNet (MobileNetV3 subnets)"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -41,6 +47,8 @@ SCRIPTS = {
     "naswot": "naswot.py --image-folder DIR",
     "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
     "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
+    "budget": "budget.py",
+    "own_images": "own_images.py --way search | first | random --data-name NAME --image-folder DIR",
 }
 BASELINES = {
     "random": "random search: 500 architectures in random order",
@@ -48,6 +56,7 @@ BASELINES = {
     "evolution_12_epochs": "regularized evolution: the same, 500 evaluations",
     "transfer": "trivial transfer: all architectures, ranked by their ImageNet16-120 accuracy",
 }
+PROTOCOL_EPOCHS, SHORT_TRAININGS = 200, 500 * 12  # epochs: of a choice, and of all that 12-epoch lines train first
 ABLATIONS = {
     "whole": "whole method",
     "random_candidates": "500 random candidates instead of the generator's",
@@ -394,7 +403,9 @@ def rivals_tables(rivals: dict[str, Any]) -> str:
             rows.append([entry["title"] + mark, spread(accuracy, 2), f"{accuracy['min']:.2f}", hits, *spent])
         head = ["", "accuracy of the choice", "lowest", "the best is chosen", "networks", "epochs", "seconds of search"]
         title = f"### {TABLES[dataset]}\n\nBest of all {found['best']:.2f}. {found['protocol']}\n\n"
-        parts.append(title + table(head, rows))
+        volume = found["methods"].get("nsganetv2", {}).get("hypervolume")
+        note = f"\nHypervolume of NSGANetV2's fronts: {spread(volume, 3)}.\n" if volume else ""
+        parts.append(title + table(head, rows) + note)
     return "\n".join(parts)
 
 
@@ -464,12 +475,12 @@ def images_chosen(runs: list[dict[str, Any]]) -> str:
 def images_protocol(found: dict[str, Any]) -> str:
     """What was reduced, in words."""
     sizes, images = found["sizes"], found["images"]
+    epochs = " and ".join(map(str, sizes["fidelities"]))
     return (
         f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
-        f"{images['train']:,} training images of {images['classes']} classes, half of which a search learns from; "
-        f"{' and '.join(map(str, sizes['fidelities']))} epochs of a network in a search, {sizes['final_epochs']} of the "
-        f"choice on all training images; {images['test']:,} test images; a budget of "
-        f"{found['budget']['seconds'] / 60:g} minutes for each method, one search each"
+        f"{images['train']:,} training images of {images['classes']} classes, half of which searches learn from; "
+        f"{epochs} epochs of a network in a search, {sizes['final_epochs']} of the choice on all training images; "
+        f"{images['test']:,} test images; a budget of {found['budget']['seconds'] / 60:g} minutes for each method"
     )
 
 
@@ -518,21 +529,27 @@ def plot_predicted(correlation: dict[str, Any]) -> None:
     save(figure, "predicted_against_real.png")
 
 
+def whole_cost(name: str, count: int) -> list[int]:
+    """Epochs spent when the first 1 .. `count` choices of a line of `BASELINES` are trained, with what chose them."""
+    before = SHORT_TRAININGS if name.endswith("_12_epochs") else 0
+    return [before + PROTOCOL_EPOCHS * (i + 1) for i in range(count)]
+
+
 def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
-    """Best test accuracy among the first n choices."""
+    """Best test accuracy of the choices trained so far against all epochs spent on the dataset."""
     figure = new_figure()
     axes = figure.add_subplot()
-    curves = {"MetaD2A, here": search["result"]["cifar10"]["default"]}
     labels = {"random": "random order", "random_12_epochs": "random, 12 epochs", "transfer": "trivial transfer"}
-    labels["evolution_12_epochs"] = "evolution, 12 epochs"
-    curves |= {labels[name]: entry for name, entry in baselines["result"]["cifar10"].items()}
-    for label, entry in curves.items():
+    labels |= {"evolution_12_epochs": "evolution, 12 epochs", "": "MetaD2A, here"}
+    entries = {"": search["result"]["cifar10"]["default"]} | baselines["result"]["cifar10"]
+    for name, entry in entries.items():
         best = entry["best_after"]
-        axes.step(range(1, len(best) + 1), best, where="post", label=label)
-    axes.set(xscale="log", xlabel="architectures trained (first run)", ylabel="best accuracy on CIFAR-10 (%)")
+        axes.step(whole_cost(name, len(best)), best, where="post", label=labels[name])
+    axes.set(xscale="log", xlabel="epochs spent on CIFAR-10, all trainings (first run)")
+    axes.set(ylabel="best accuracy on CIFAR-10 (%)")
     axes.set_ylim(bottom=92)
     axes.legend()
-    save(figure, "accuracy_against_trained.png")
+    save(figure, "choices_against_epochs.png")
 
 
 def plot_time(search: dict[str, Any]) -> None:
@@ -562,8 +579,7 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             color, line = styles[name]
             x, y = zip(*entry["curve"], strict=True)
             gap = [max(found["best"] - value, 5e-3) for value in y]
-            label = entry["title"].replace("`", "") + (f" ({entry['mark']})" if entry["mark"] else "")
-            axes.plot(x, gap, line, color=color, marker="*" if len(x) == 1 or x[-1] == 0 else ".", label=label)
+            axes.plot(x, gap, line, color=color, marker=".", label=entry["title"].replace("`", ""))
         unit = "epochs" if found["methods"]["random"]["cost"]["epochs"] else "networks"
         axes.set_xscale("symlog", linthresh=10)
         axes.set(
@@ -572,8 +588,8 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             ylabel="points below the best",
             title=TABLES[dataset],
         )
-        if dataset == "cifar10":
-            axes.legend(fontsize=6)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     save(figure, "rivals.png")
 
 
@@ -606,8 +622,71 @@ def plot_preferences(rivals: dict[str, Any]) -> None:
             "\n".join(names), (width, depth), fontsize=6, xytext=(3, -3), textcoords="offset points", va="top"
         )
     right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
-    right.legend(fontsize=7, loc="lower right")
+    right.legend(fontsize=7, loc="upper left")
     save(figure, "preferences.png")
+
+
+def write_html(path: Path, text: str) -> None:
+    """Write the results as one HTML file, a section for each heading, pictures inside.
+
+    Raises:
+        UserError: the package that reads Markdown is not installed, or the file cannot be written.
+    """
+    try:
+        import markdown
+    except ImportError as error:
+        raise UserError("--html needs a package: pip install markdown") from error
+    html = markdown.markdown(text, extensions=["tables", "fenced_code", "sane_lists"])
+    html = re.sub(r'src="([^":]+\.png)"', lambda found: f'src="{data_address(ROOT / found[1])}"', html)
+    html = re.sub(r'href="(?!#|https?:)([^"]*)"', "", html)  # a page alone has no other files beside it
+    html = html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    title, *parts = re.split(r"<h[12][^>]*>(.*?)</h[12]>", html)[1:]
+    sections = [Section("Summary", html=Markup(parts[0]))]
+    sections += [
+        Section(unescape(re.sub("<[^>]+>", "", head)), html=Markup(body))
+        for head, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    write_page(path, unescape(title), "Tables sort by the heading that is clicked.", sections)
+
+
+def data_address(path: Path) -> str:
+    """A picture as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def budget_tables(budget: dict[str, Any]) -> str:
+    """Accuracy against the number of networks, and what short trainings choose."""
+    result = budget["result"]
+    head = ["table", "search", *(f"{n} network{'s' * (n > 1)}" for n in budget_results.COUNTS)]
+    text = table(head, budget_results.curve_rows(result, TABLES))
+    found = budget_results.behind(result)
+    rows = [[TABLES[dataset], str(counts["above"]), str(counts["sure"])] for dataset, counts in found.items()]
+    head = ["table", "budgets at which another way's mean is above", "of these with a 95 % interval above 0"]
+    text += "\n" + table(head, rows) + "\n"
+    head = ["table", "`--budget`, 10 short", "30 short", "evolution, 30 short", "500 short"]
+    return text + table(head, budget_results.short_rows(result, TABLES))
+
+
+def own_images_table(own: dict[str, Any]) -> str:
+    head = [
+        "images",
+        "what is trained",
+        "x-test (%)",
+        "trainings",
+        "epochs of the network",
+        "MFLOPs",
+        "minutes",
+        "killed",
+    ]
+    return table(head, budget_results.own_rows(own["result"], TABLES | {"gtsrb": "GTSRB"}))
+
+
+def plot_budget(budget: dict[str, Any]) -> None:
+    """Accuracy against the whole cost in epochs."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    budget_results.plot(figure, budget["result"], TABLES)
+    save(figure, "accuracy_against_epochs.png")
 
 
 def make(args: argparse.Namespace) -> None:
@@ -630,6 +709,8 @@ def make(args: argparse.Namespace) -> None:
         "naswot",
         "rivals_real_cifar10",
         "rivals_real_gtsrb",
+        "budget",
+        "own_images",
     )
     results = {name: read(name) for name in names}
     plot_predicted(results["correlation"])
@@ -639,12 +720,13 @@ def make(args: argparse.Namespace) -> None:
     plot_preferences(results["rivals"])
     on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
     naswot = results["naswot"]["result"]
+    plot_budget(results["budget"])
     values = {
-        "images": images_table(on_images),
-        "images-chosen": images_chosen(on_images),
-        "images-cifar10": images_protocol(on_images[0]),
-        "images-gtsrb": images_protocol(on_images[1]),
-        "tasks": nearest_tasks(on_images),
+        "rivals-images": images_table(on_images),
+        "rivals-images-chosen": images_chosen(on_images),
+        "rivals-images-cifar10": images_protocol(on_images[0]),
+        "rivals-images-gtsrb": images_protocol(on_images[1]),
+        "rivals-tasks": nearest_tasks(on_images),
         "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
@@ -665,6 +747,8 @@ def make(args: argparse.Namespace) -> None:
         "chosen": chosen_table(results["rivals"]),
         "preferences": preferences_tables(results["rivals"]),
         "depth": depth_table(results["rivals"]),
+        "budget": budget_tables(results["budget"]),
+        "own_images": own_images_table(results["own_images"]),
     }
     text = Path(__file__).with_name("results.template.md").read_text(encoding="utf-8")
     for name, content in values.items():
@@ -673,11 +757,16 @@ def make(args: argparse.Namespace) -> None:
         text = text.replace(f"@{name}-made@", made(content["history"]).rstrip("\n"))
     write_text(Path(args.output), text)
     print(f"{args.output} is made")
+    if args.html:
+        page = Path(args.output).with_suffix(".html")
+        write_html(page, text)
+        print(f"{page} is made")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=str(ROOT / "RESULTS.md"))
+    parser.add_argument("--html", action="store_true", help="also a page of the same name whose tables can be sorted")
     return parser
 
 

@@ -22,7 +22,8 @@ from engine.runs import choose_device, provenance, random_generator
 from engine.statistics import share_interval
 from evidence.options import BudgetOptions, budget
 from evidence.plan import FULL, Rung
-from evidence.search import BudgetSearch
+from evidence.rounds import BudgetSearch
+from evidence.search import spend
 from meta_test.options import SearchOptions
 
 OUTPUT = ROOT / "benchmarks" / "results" / "own_images.json"
@@ -58,7 +59,7 @@ def measure(args: argparse.Namespace) -> None:
         allowed = search.allowed
         drawn = int(allowed[torch.randint(len(allowed), (1,), generator=random_generator(args.seed))])
         search.chosen = drawn if args.way == "random" else int(allowed[search.belief.prior[allowed].argmax()])
-    value = search.run()
+    value = spend(search)
     found: dict[str, Any] = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() else {"result": {}}
     entry = {name: value[name] for name in ("budget", "spent", "choice", "network", "images")}
     entry |= {"trainings": len(value["trials"]), "resumed": len(value["history"].get("resumed", []))}

@@ -123,6 +123,8 @@ def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
         where = {"address": "local", "num_cpus": num_workers, "include_dashboard": False}
+        paths = dict.fromkeys([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # which the cluster's processes inherit
     _reach(address)
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **where)

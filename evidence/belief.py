@@ -224,7 +224,7 @@ class Belief:
         return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
 
     def accuracy(self, fidelity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Posterior mean of the values (K,) at an observed fidelity, without noise, and the ends of its 95 % interval."""
+        """Posterior mean (K,) of the values at an observed fidelity, less noise, and the ends of its 95 % interval."""
         h = self._named(self.logarithms)
         relation = self._each(h, "relation", 1.0)[fidelity]
         difference = self._each(h, "difference", 0.0)[fidelity] * h["scale"].square()

@@ -6,6 +6,7 @@ the accuracy that is reached in the time there is. With epochs all get as many.
 """
 
 import math
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -16,13 +17,13 @@ from evidence.options import PROTOCOL_EPOCHS, Budget
 from search_spaces.base import SearchSpace
 from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
-FREE, SHORT, LONG, FULL = range(4)  # fidelities of the belief
-RUNG_NAMES = {FREE: "untrained", SHORT: "short", LONG: "long", FULL: "full"}
+SHORT, LONG, FULL = range(3)  # fidelities of the belief
+RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
 FULL_SHARE, LONG_SHARE = 0.5, 0.2  # of the budget, at least; short trainings have the rest
 REDUCTION = 4  # a training of one rung costs so many of the rung below
 MIN_PASSES = 4  # over the images of a short training, or smaller and fewer images are taken
 MIN_IMAGES = 200
-TIMED_BATCH, TIMED_STEPS = 32, 3
+TIMED_BATCH, TIMED_STEPS = 32, 5
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,13 @@ def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers
     """
     total = budget.amount * (workers if budget.timed else 1)
     each = min(FULL_SHARE * budget.amount, PROTOCOL_EPOCHS * epoch_cost)
-    counts, spent = {FULL: max(1, math.floor(FULL_SHARE * total / each + 1e-9))}, 0.0
-    spent = counts[FULL] * each
-    counts[LONG] = math.floor(LONG_SHARE * total / (each / REDUCTION) + 1e-9)
-    spent += counts[LONG] * each / REDUCTION
-    counts[SHORT] = math.floor((total - spent) / (each / REDUCTION**2) + 1e-9)
-    rungs = {}
-    for fidelity, cost in ((SHORT, each / REDUCTION**2), (LONG, each / REDUCTION), (FULL, each)):
-        size = (side, images, 1.0) if fidelity == FULL else smaller(cost / epoch_cost, images, side)
-        rungs[fidelity] = Rung(fidelity, cost, counts[fidelity], *size)
-    return rungs
+    rungs = {FULL: Rung(FULL, each, max(1, math.floor(FULL_SHARE * total / each + 1e-9)), side, images, 1.0)}
+    for fidelity, cost in ((LONG, each / REDUCTION), (SHORT, each / REDUCTION**2)):
+        size = smaller(cost / epoch_cost, images, side)
+        cost = max(cost, size[-1] * epoch_cost)  # of one pass at least
+        left = LONG_SHARE * total if fidelity == LONG else total - sum(r.cost * r.count for r in rungs.values())
+        rungs[fidelity] = Rung(fidelity, cost, math.floor(left / cost + 1e-9), *size)
+    return dict(sorted(rungs.items()))
 
 
 def smaller(epochs: float, images: int, side: int) -> tuple[int, int, float]:
@@ -94,13 +92,13 @@ def operation_costs(space: SearchSpace, num_classes: int, side: int, device: tor
     seconds = {}
     for name, operation in cells.items():
         arch = to_string([OPERATIONS.index(operation)] * 3 + [OPERATIONS.index("skip_connect")] * 3)
-        network = space.network(arch, num_classes).to(device, memory_format=torch.channels_last)
-        seconds[name] = _seconds(network, num_classes, side, device)
+        seconds[name] = image_seconds(space, arch, num_classes, side, device)
     return {name: value if name == "base" else max(0.0, value - seconds["base"]) / 3 for name, value in seconds.items()}
 
 
-def _seconds(network: torch.nn.Module, num_classes: int, side: int, device: torch.device) -> float:
-    """Seconds of a training step an image, the quickest of some steps."""
+def image_seconds(space: SearchSpace, arch: str, num_classes: int, side: int, device: torch.device) -> float:
+    """Seconds of training a network on one image, as the machine is now: the median of some steps."""
+    network = space.network(arch, num_classes).to(device, memory_format=torch.channels_last)
     images = torch.zeros(TIMED_BATCH, 3, side, side, device=device)
     labels = torch.arange(TIMED_BATCH, device=device) % num_classes
     times = []
@@ -110,7 +108,7 @@ def _seconds(network: torch.nn.Module, num_classes: int, side: int, device: torc
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return min(times) / TIMED_BATCH
+    return statistics.median(times) / TIMED_BATCH
 
 
 def epoch_seconds(arch: str, costs: dict[str, float], images: int) -> float:

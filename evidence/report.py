@@ -3,37 +3,28 @@
 import csv
 import io
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from engine.files import display_path, set_aside, write_json, write_text
 from engine.runs import random_generator
-from engine.statistics import share_interval
-from evidence.options import Budget
+from evidence.page import write_budget_page
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
+from evidence.rounds import Best, BudgetSearch
 from evidence.trials import DONE, FORMAT, Trial
-from images.pixels import LabelledImages
+from networks.card import write_card
 from networks.export import export
+from networks.judge import advice, judge, linear_baseline
 from networks.trained import TrainedNetwork
 from pages.drawing import draw_architecture
-from training.accuracy import accuracy
-from training.classifier import normalized
-
-if TYPE_CHECKING:
-    from evidence.search import Best, BudgetSearch
 
 LISTED = 100  # cells of the ranking in result.json
 SHOWN = 5  # in the text
 
 
-def amount_text(amount: float, budget: Budget) -> str:
-    """An amount of a budget for people."""
-    if not budget.timed:
-        return f"{amount:.1f} epochs"
-    return f"{amount / 60:.1f} min" if amount >= 60 else f"{amount:.0f} s"
-
-
-def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
+def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
     """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
     learn(search.belief, search.evidence())
     allowed, quality = search.allowed, search.belief.quality()
@@ -57,7 +48,7 @@ def ranking(search: "BudgetSearch", fidelity: int) -> list[dict[str, Any]]:
     return rows
 
 
-def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str, Any]:
+def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any]:
     """Write `result.json`, `ranking_run_1.csv`, the picture and `network.pt`; returns the content of the first."""
     rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
     value = {
@@ -73,7 +64,6 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
         "network": delivered(search, best.trial),
         "ranking": rows[:LISTED],
         "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "scores": [[search.cells[cell], score] for cell, score in state.scores.items()],
         "hyperparameters": search.belief.hyperparameters,
         "plan": state.facts.get("plan", {}),
         "ranking_first": state.facts.get("first_choice"),
@@ -82,10 +72,12 @@ def result(search: "BudgetSearch", best: "Best", interrupted: bool) -> dict[str,
     write_json(search.folder / "result.json", value)
     write_text(search.folder / "ranking_run_1.csv", csv_text(rows))
     draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
+    counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
+    write_budget_page(search.folder / "report.html", search.space, value, search.options.image_folder, counts)
     return value
 
 
-def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
+def chosen(search: BudgetSearch, best: Best) -> dict[str, Any]:
     """What is known of the first choice."""
     trial = best.trial
     return {
@@ -100,27 +92,24 @@ def chosen(search: "BudgetSearch", best: "Best") -> dict[str, Any]:
     }
 
 
-def delivered(search: "BudgetSearch", trial: Trial) -> dict[str, Any] | None:
+def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
     source, target = search.lesson.network(trial), search.folder / "network.pt"
     if not source.is_file():
         return None
     found = TrainedNetwork.read(source)
-    test = test_accuracy(search, found, search.data.test)
-    low, high = share_interval(test, len(search.data.test))
-    found.accuracy["x-test"] = test
-    set_aside(target)
-    found.save(target)
-    files = [target, *(export(target, search.formats) if search.formats else [])]
-    return {"files": [display_path(path) for path in files], "x-test": test, "x-test_low": low, "x-test_high": high}
-
-
-def test_accuracy(search: "BudgetSearch", found: TrainedNetwork, images: LabelledImages) -> float:
-    """Of a trained network on images of full size (%)."""
     network = found.untrained()
     network.load_state_dict(found.state)
-    device = search.options.device
-    return accuracy(network.to(device), normalized(images, search.data, device))
+    judged = judge(network.to(search.options.device), search.data)
+    found.accuracy["x-test"] = judged["accuracy"]
+    set_aside(target)
+    found.save(target)
+    write_card(target)
+    files = [target, *(export(target, search.formats) if search.formats else [])]
+    own = search.options.image_folder is not None
+    linear = linear_baseline(search.data, search.options.device, search.options.seed) if own else None
+    figures = {f"x-test{end}": judged[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
+    return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
@@ -142,8 +131,9 @@ def text(value: dict[str, Any]) -> str:
     choice, network, spent = value["choice"], value["network"], value["spent"]
     done = [trial for trial in value["trials"] if trial["status"] == DONE]
     lines = [
-        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs of "
-        f"{value['images']['train']} images (budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
+        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, "
+        f"{spent['epochs']:.1f} epochs of {value['images']['train']} images "
+        f"(budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
         f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
         f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
         f"[{choice['low']:.2f}, {choice['high']:.2f}]",
@@ -151,6 +141,8 @@ def text(value: dict[str, Any]) -> str:
     if network:
         low, high = network["x-test_low"], network["x-test_high"]
         lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
+        if network["linear"]:
+            lines.append(f"  {advice(network['x-test'], network['linear'])}")
     lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
     for row in value["ranking"][:SHOWN]:
         interval = f"[{row['low']:.2f}, {row['high']:.2f}]"

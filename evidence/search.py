@@ -1,300 +1,81 @@
-"""The search on a budget: rounds of evidence from the user's images, cheapest first, and what comes of them.
+"""The search on a budget: rounds of evidence from the user's images, cheapest first, and what comes of them."""
 
-The parts of the images: trainings see the training part alone, choices are made by the validation part (`x-valid`), and
-the test part (`x-test`) is looked at once, for the last figure of the network that is handed over.
-"""
-
-import time
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
-import search_spaces
 from engine.errors import UserError
-from engine.files import display_path, identity_key
+from engine.files import display_path
 from engine.messages import log
-from engine.runs import keep_freed_memory, provenance, random_generator
-from engine.training_run import TrainingRun
 from evidence import report
-from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions
-from evidence.plan import FREE, FULL, LONG, SHORT, Rung, epoch_seconds, make_plan, operation_costs
-from evidence.proposals import learn, propose
-from evidence.training import Lesson, batch_of, train_trial
-from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
-from images.pixels import load_image_data
-from meta_test.limits import Limits
+from evidence.plan import FULL, LONG, SHORT, Rung
+from evidence.rounds import BudgetSearch
+from evidence.training import train_trial
+from evidence.trials import RUNNING, Trial
 from meta_test.options import SearchOptions
-from meta_train.universal import published_features
-from networks.export import check_formats
-from predictor.universal import load as load_universal
-from search_spaces.nasbench201.classes import cheapest_members
-
-PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "best_architecture.png")
-FIDELITIES = FULL + 1
-MARGIN = 0.95  # of the time that is left, what the last training is planned to take
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best network so far: its training, and the 95 % interval of its validation accuracy (%)."""
-
-    trial: Trial
-    mean: float
-    low: float
-    high: float
-
-
-class BudgetSearch:
-    """A search of NAS-Bench-201 that spends a budget on one dataset's images.
-
-    Raises:
-        UserError: bad options or images, or no cell is within the limits.
-    """
-
-    def __init__(self, options: SearchOptions, how: BudgetOptions):
-        keep_freed_memory()
-        self.options, self.how, self.budget = options, how, how.budget
-        self.space = search_spaces.get(options.search_space)
-        if not self.space.ranking_shipped:
-            raise UserError(f"--budget: there is no ranking of {self.space.name} to start from; leave it out.")
-        self.formats = check_formats(how.export)
-        images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
-        self.data = load_image_data(*images, options.mirror)
-        limits = Limits(options, self.space, len(self.data.class_names))
-        self.cells = [self.space.architectures[row] for row in cheapest_members()]
-        self.allowed = torch.tensor([row for row, arch in enumerate(self.cells) if limits.allow(arch)])
-        if not len(self.allowed):
-            limits.select(self.cells, self.space.name)  # raises
-        self.identity = {
-            "search_space": self.space.name,
-            "dataset": self.data.name,
-            "images": self.data.fingerprint,
-            "budget": how.budget.text,
-            "limits": options.limits,
-            "seed": options.seed,
-        }
-        parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
-        self.folder = parent / f"budget-{how.budget.text}-{identity_key(self.identity)}"
-        self.training = TrainingRun(self.folder, PRODUCTS, how.resume, how.overwrite, may_begin=True)
-        self.belief = Belief(published_features(), load_universal().of_classes()[0], FIDELITIES)
-        self.state = State(self.folder)
-        self.clock = time.monotonic()
-
-    def run(self) -> dict[str, Any]:
-        """Spend the budget; returns the content of `result.json`.
-
-        Raises:
-            UserError: an earlier search is in the way, no training succeeds, or a file cannot be written.
-        """
-        with self.training:
-            self.training.begin(self.identity, provenance(self.options.seed, images=self.data.origin))
-            about = (self.space, self.data, self.identity, self.training.history)
-            self.lesson = Lesson(*about, self.folder / "trials", self.options.device)
-            self.state.restore()
-            self.clock = time.monotonic()
-            self.plan = self.planned()
-            try:
-                for fidelity in (SHORT, LONG, FULL):
-                    self.round(self.plan[fidelity])
-            except KeyboardInterrupt:
-                self.conclude(interrupted=True)
-                raise
-            return self.conclude()
-
-    def tick(self) -> float:
-        """Add the seconds since the last call to what is spent; returns them."""
-        now = time.monotonic()
-        passed, self.clock = now - self.clock, now
-        self.state.spent += passed
-        return passed
-
-    def planned(self) -> dict[int, Rung]:
-        """The rungs, by costs measured when the search began."""
-        first = self.cells[self.allowed[self.belief.prior[self.allowed].argmax()]]
-        if self.budget.timed and not self.state.costs:
-            classes, side = len(self.data.class_names), self.data.train.side
-            self.state.costs = operation_costs(self.space, classes, side, self.options.device)
-        images = len(self.data.train)
-        workers = max(1, self.how.num_workers)
-        plan = make_plan(self.budget, self.epoch_cost(first), images, self.data.train.side, workers)
-        self.state.facts = {"plan": {rung.name: rung.__dict__ for rung in plan.values()}, "first_choice": first}
-        self.tick()
-        self.state.save()
-        for rung in plan.values():
-            log.info(
-                f"{rung.name}: about {rung.count} of {rung.epochs(self.epoch_cost(first))} epochs, {rung.images} images "
-                f"of {rung.side} px (as the first of the ranking)"
-            )
-        return plan
-
-    def epoch_cost(self, arch: str) -> float:
-        """Of an epoch of all training images at full size, in the budget's unit."""
-        if not self.budget.timed:
-            return 1.0
-        return epoch_seconds(arch, self.state.costs, len(self.data.train))
-
-    def share(self, trial: Trial) -> float:
-        """The cost of one of a trial's epochs relative to one of all images at full size."""
-        return trial.images / len(self.data.train) * (trial.side / self.data.train.side) ** 2
-
-    def drift(self, side: int) -> float:
-        """How much more trainings with images of this side have cost than the plan says."""
-        if not self.budget.timed:
-            return 1.0
-        known = [t for t in self.state.trials if t.status == DONE and t.side == side]
-        known = known or [t for t in self.state.trials if t.status == DONE]
-        expected = sum(t.cost * self.epoch_cost(t.arch) for t in known)
-        return sum(t.seconds for t in known) / expected if expected else 1.0
-
-    def left(self) -> float:
-        """What is left of the budget, in its unit."""
-        self.tick()
-        return self.budget.amount - (self.state.spent if self.budget.timed else sum(t.cost for t in self.state.trials))
-
-    def goes_on(self, rung: Rung) -> bool:
-        """Whether another training of a rung is to begin."""
-        begun = self.state.of_rung(rung.fidelity, RUNNING, DONE, STOPPED, FAILED)
-        if rung.fidelity == FULL and not begun:
-            return True
-        if not self.budget.timed and len(begun) >= rung.count:
-            return False
-        reserved = sum(later.cost * later.count for later in self.plan.values() if later.fidelity > rung.fidelity)
-        at_once = max(1, self.how.num_workers) if self.budget.timed else 1
-        return self.left() - reserved / at_once >= rung.cost * self.drift(rung.side) - 1e-9
-
-    def choose(self, rung: Rung) -> int | None:
-        """The cell to train next, None where there is none left."""
-        here = {trial.cell for trial in self.state.trials if trial.fidelity == rung.fidelity}
-        evidence = self.evidence()
-        for lower in range(rung.fidelity - 1, FREE, -1):
-            survivors = [t.cell for t in self.state.of_rung(lower, DONE) if t.cell not in here]
-            if survivors:
-                learn(self.belief, evidence)
-                quality = self.belief.quality()
-                return max(survivors, key=lambda cell: quality[cell].item())
-        taken = here if rung.fidelity > SHORT else {trial.cell for trial in self.state.trials}
-        if len(taken) >= len(self.allowed):
-            return None
-        rng = random_generator((self.options.seed * 1009 + len(self.state.trials)) % 2**32)
-        return propose(self.belief, evidence, taken, self.allowed, rng)
-
-    def next_trial(self, rung: Rung) -> Trial | None:
-        """Note and return the next training of a rung, None where it has enough."""
-        if not self.goes_on(rung) or (cell := self.choose(rung)) is None:
-            return None
-        arch = self.cells[cell]
-        if self.budget.timed and rung.fidelity > SHORT:  # short ones are all as long as the first
-            most = MARGIN * self.left() if rung.fidelity == FULL else rung.cost
-            rung = replace(rung, cost=min(rung.cost, most) / self.drift(rung.side))
-        epochs = rung.epochs(self.epoch_cost(arch))
-        values = {"arch": arch, "cell": cell, "fidelity": rung.fidelity, "epochs": epochs}
-        return self.state.begin(batch=batch_of(rung.images, epochs), side=rung.side, images=rung.images, **values)
-
-    def round(self, rung: Rung) -> None:
-        """All trainings of a rung, those first that an earlier command has left unfinished."""
-        if self.how.num_workers:
-            from evidence.workers import train_together  # Ray takes seconds to import
-
-            train_together(self, rung)
-            return
-        for trial in self.state.of_rung(rung.fidelity, RUNNING):
-            self.train_here(trial)
-        while (trial := self.next_trial(rung)) is not None:
-            self.train_here(trial)
-
-    def train_here(self, trial: Trial) -> None:
-        """Train in this process."""
-        self.tick()
-
-        def report(epoch: int, loss: float, found: float | None) -> None:
-            self.note(trial, epoch, loss, found, self.state.trials[trial.number].seconds + self.tick())
-
-        try:
-            found = train_trial(self.lesson, trial, report)
-        except UserError as error:
-            self.fail(trial, str(error))
-            return
-        self.finish(trial, found, self.state.trials[trial.number].seconds + self.tick())
-
-    def note(self, trial: Trial, epoch: int, loss: float, found: float | None, seconds: float) -> None:
-        """Keep what an epoch of a training has brought."""
-        now, at = self.state.trials[trial.number], epoch - 1
-        losses, accuracies = [*now.losses[:at], loss], [*now.accuracies[:at], *([] if found is None else [found])]
-        cost = epoch * self.share(trial)
-        self.state.change(trial.number, losses=losses, accuracies=accuracies, seconds=seconds, cost=cost)
-
-    def fail(self, trial: Trial, message: str) -> None:
-        """Note that a training cannot be done; the search goes on without it."""
-        self.state.change(trial.number, status=FAILED, message=message)
-        self.lesson.checkpoint(trial).unlink(missing_ok=True)
-        log.info(f"training {trial.number + 1} failed: {message}")
-
-    def finish(self, trial: Trial, found: float, seconds: float) -> None:
-        """Note the validation accuracy of a training, and say how the search stands."""
-        trial = self.state.change(trial.number, status=DONE, accuracy=found, seconds=seconds)
-        self.lesson.checkpoint(trial).unlink(missing_ok=True)
-        self.progress(trial)
-
-    def stop(self, trial: Trial) -> None:
-        """Note that a training was stopped early."""
-        trial = self.state.change(trial.number, status=STOPPED)
-        self.lesson.checkpoint(trial).unlink(missing_ok=True)
-        log.info(f"training {trial.number + 1} was stopped after {len(trial.losses)} of {trial.epochs} epochs")
-
-    def progress(self, trial: Trial) -> None:
-        """Say how a training ended and how the search stands."""
-        best = self.best()
-        left = report.amount_text(max(0.0, self.left()), self.budget)
-        name = self.plan[trial.fidelity].name
-        log.info(
-            f"training {trial.number + 1}, {name}, {trial.epochs} epochs: x-valid {trial.accuracy:.2f} %; best so far "
-            f"{best.mean:.2f} % [{best.low:.2f}, {best.high:.2f}] {best.trial.arch}; {left} left"
-        )
-
-    def evidence(self) -> list[Observation]:
-        """All that the belief learns from."""
-        return self.state.evidence(len(self.data.valid))
-
-    def best(self) -> Best:
-        """The best of the longest trainings so far, by all evidence.
-
-        Raises:
-            UserError: no training has come to its end.
-        """
-        done = self.state.of_rung(self.state.highest, DONE)
-        if not done:
-            raise UserError(f"No training came to its end: {self.failure()} {self.folder} keeps what there is.")
-        learn(self.belief, self.evidence())
-        quality = self.belief.quality()
-        trial = max(done, key=lambda t: quality[t.cell].item())
-        mean, low, high = (float(x[trial.cell].clamp(0, 100)) for x in self.belief.accuracy(trial.fidelity))
-        return Best(trial, mean, low, high)
-
-    def failure(self) -> str:
-        """Why the last training that failed did."""
-        failed = [trial.message for trial in self.state.trials if trial.status == FAILED]
-        return failed[-1] if failed else "the budget was spent, or the search interrupted, before."
-
-    def conclude(self, interrupted: bool = False) -> dict[str, Any]:
-        """Judge the best network on the test part, and write and print what was found."""
-        self.tick()
-        self.state.save()
-        if interrupted and self.state.highest == FREE:
-            log.info("Interrupted before a training came to its end.")
-            return {}
-        value = report.result(self, self.best(), interrupted)
-        print(report.text(value))
-        print(f"everything: {display_path(self.folder)}/result.json, ranking_run_1.csv, best_architecture.png")
-        return value
 
 
 def search(options: SearchOptions, how: BudgetOptions) -> dict[str, Any]:
     """`--model search` with a budget.
 
     Raises:
-        UserError: as `BudgetSearch` and its `run`.
+        UserError: as `BudgetSearch` and `spend`.
     """
-    return BudgetSearch(options, how).run()
+    return spend(BudgetSearch(options, how))
+
+
+def spend(found: BudgetSearch) -> dict[str, Any]:
+    """Spend a search's budget; returns the content of `result.json`.
+
+    Raises:
+        UserError: an earlier search is in the way, no training succeeds, or a file cannot be written.
+    """
+    with found.training:
+        found.begin()
+        try:
+            for fidelity in (SHORT, LONG, FULL):
+                train_rung(found, found.plan[fidelity])
+        except KeyboardInterrupt:
+            conclude(found, interrupted=True)
+            raise
+        return conclude(found)
+
+
+def train_rung(found: BudgetSearch, rung: Rung) -> None:
+    """All trainings of a rung, those first that an earlier command has left unfinished."""
+    if found.how.num_workers:
+        from evidence.workers import train_together  # Ray takes seconds to import
+
+        train_together(found, rung)
+        return
+    for trial in found.state.of_rung(rung.fidelity, RUNNING):
+        train_here(found, trial)
+    while (trial := found.next_trial(rung)) is not None:
+        train_here(found, trial)
+
+
+def train_here(found: BudgetSearch, trial: Trial) -> None:
+    """Train in this process."""
+    found.tick()
+
+    def seconds() -> float:
+        return found.state.trials[trial.number].seconds + found.tick()
+
+    try:
+        accuracy = train_trial(found.lesson, trial, lambda *epoch: found.note(trial, *epoch, seconds()))
+    except UserError as error:
+        found.fail(trial, str(error))
+        return
+    found.finish(trial, accuracy, seconds())
+
+
+def conclude(found: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
+    """Judge the best network on the test part, and write and print what was found."""
+    found.tick()
+    found.state.save()
+    if interrupted and found.state.highest is None:
+        log.info("Interrupted before a training came to its end.")
+        return {}
+    value = report.result(found, found.best(), interrupted)
+    print(report.text(value))
+    print(f"everything: {display_path(found.folder)}/report.html, result.json, ranking_run_1.csv and pictures")
+    return value

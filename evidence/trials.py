@@ -7,7 +7,7 @@ from typing import Any
 from engine.files import write_json
 from engine.schema import CLOSED, Facts, Integer, Number, Text, check, read_json
 from evidence.belief import Observation
-from evidence.plan import FREE, FULL
+from evidence.plan import FULL
 
 STATE, FORMAT = "state.json", "metad2a-budget-1"
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
@@ -59,7 +59,6 @@ class _File:
 
     spent: Number
     costs: dict[Text, Number]
-    scores: list[tuple[Integer, Number]]
     trials: list[Trial]
     facts: Facts
 
@@ -70,7 +69,6 @@ class State:
     Attributes:
         spent: seconds so far, of all commands together.
         costs: seconds of an image, see `plan.operation_costs`; empty for a budget in epochs.
-        scores: training-free scores by cell.
         trials: by number.
         facts: of the plan, for the report.
     """
@@ -79,7 +77,6 @@ class State:
         self.path = folder / STATE
         self.spent = 0.0
         self.costs: dict[str, float] = {}
-        self.scores: dict[int, float] = {}
         self.trials: list[Trial] = []
         self.facts: dict[str, Any] = {}
 
@@ -94,8 +91,7 @@ class State:
         what = "the state of a search on a budget"
         value = read_json(self.path, dict[Text, Any], what, HINT)
         found = check(self.path, value, _File, what, HINT, FORMAT)
-        self.spent, self.costs, self.facts = found.spent, found.costs, found.facts
-        self.scores, self.trials = dict(found.scores), list(found.trials)
+        self.spent, self.costs, self.facts, self.trials = found.spent, found.costs, found.facts, list(found.trials)
 
     def save(self) -> None:
         """Write the file atomically."""
@@ -103,7 +99,6 @@ class State:
             "format": FORMAT,
             "spent": self.spent,
             "costs": self.costs,
-            "scores": [list(pair) for pair in self.scores.items()],
             "trials": [asdict(trial) for trial in self.trials],
             "facts": self.facts,
         }
@@ -132,7 +127,7 @@ class State:
         Args:
             judged: images of the validation part.
         """
-        found = [Observation(cell, FREE, value) for cell, value in self.scores.items()]
+        found = []
         for t in self.trials:
             if t.status == DONE and t.accuracy is not None:
                 found.append(Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged)))
@@ -154,9 +149,9 @@ class State:
         ]
 
     @property
-    def highest(self) -> int:
-        """The highest rung that a training of has been done, `FREE` for none."""
-        return max((fidelity for fidelity in range(FULL + 1) if self.of_rung(fidelity, DONE)), default=FREE)
+    def highest(self) -> int | None:
+        """The highest rung that a training of has been done, None for none."""
+        return max((fidelity for fidelity in range(FULL + 1) if self.of_rung(fidelity, DONE)), default=None)
 
 
 def sampling_variance(percent: float, count: int) -> float:

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,11 +16,9 @@ from database.workers import connected, gpu_share
 from engine.errors import UserError
 from engine.runs import keep_freed_memory
 from evidence.plan import FULL, REDUCTION, Rung
+from evidence.rounds import BudgetSearch
 from evidence.training import Lesson, train_trial
 from evidence.trials import RUNNING, Trial
-
-if TYPE_CHECKING:
-    from evidence.search import BudgetSearch
 
 MAX_FAILURES = 3  # of a training whose worker died
 GRACE = 100 / REDUCTION  # percent of its epochs that every training gets
@@ -36,17 +34,20 @@ def work(config: dict[str, Any], lesson: Lesson, gpu: bool) -> None:
     lesson = replace(lesson, device=torch.device("cuda" if gpu else "cpu"))
     start = time.monotonic()
 
-    def report(epoch: int, loss: float, found: float | None) -> None:
+    last: list[float | None] = [None]
+
+    def report(epoch: int, loss: float | None, found: float | None, final: bool = False) -> None:
+        last[0] = loss
+        if epoch == trial.epochs and not final:
+            return  # only with the network in its file, since a scheduler may end the process at any report
         values = {"epoch": epoch, "percent": 100 * epoch / trial.epochs, "loss": loss, "accuracy": found}
-        tune.report(values | {"seconds": time.monotonic() - start})
+        tune.report(values | {"final": final, "seconds": time.monotonic() - start})
 
     found = train_trial(lesson, trial, report, each=True)
-    # Once more, since a training that was killed after its last epoch has nothing else to report
-    tune.report({"epoch": trial.epochs, "percent": 100.0, "loss": None, "accuracy": found,
-                 "seconds": time.monotonic() - start, "final": True})  # fmt: skip
+    report(trial.epochs, last[0], found, final=True)
 
 
-def train_together(search: "BudgetSearch", rung: Rung) -> None:
+def train_together(search: BudgetSearch, rung: Rung) -> None:
     """All trainings of a rung, `--num-workers` at once.
 
     Raises:
@@ -81,7 +82,7 @@ def train_together(search: "BudgetSearch", rung: Rung) -> None:
     search.tick()
 
 
-def _proposals(search: "BudgetSearch", rung: Rung) -> Any:
+def _proposals(search: BudgetSearch, rung: Rung) -> Any:  # noqa: C901 (a class within, whose base Ray Tune has)
     """The belief as a search algorithm of Ray Tune."""
     from ray.tune.search import Searcher
 
@@ -99,19 +100,25 @@ def _proposals(search: "BudgetSearch", rung: Rung) -> Any:
             self.known[trial_id], self.before[trial_id] = trial, trial.seconds
             return {"trial": dict(vars(trial))}
 
-        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        def take(self, trial_id: str, result: dict[str, Any]) -> float:
+            """Note the epoch that a result is of; returns the seconds of its training."""
+            seconds = self.before[trial_id] + result["seconds"]
+            if result.get("loss") is not None:  # a training that was killed after its last epoch has none
+                search.note(self.known[trial_id], result["epoch"], result["loss"], result["accuracy"], seconds)
             search.tick()
-            if result.get("loss") is not None:
-                seconds = self.before[trial_id] + result["seconds"]
-                found = self.known[trial_id], result["epoch"], result["loss"], result["accuracy"]
-                search.note(*found, seconds)
+            return seconds
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            self.take(trial_id, result)
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            trial = self.known.pop(trial_id)
-            if error or result is None:
-                search.fail(trial, f"its worker died or stopped {MAX_FAILURES + 1} times")
-            elif result.get("final"):
-                search.finish(trial, result["accuracy"], self.before[trial_id] + result["seconds"])
+            trial = self.known[trial_id]
+            if error or not result or "seconds" not in result:
+                search.fail(trial, f"its worker died {MAX_FAILURES + 1} times, or could not train")
+                return
+            seconds = self.take(trial_id, result)
+            if result["final"]:
+                search.finish(trial, result["accuracy"], seconds)
             else:
                 search.stop(trial)
 
@@ -133,7 +140,6 @@ def _tune() -> Any:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1")
     try:
         from ray import tune
     except ImportError as error:
