@@ -163,6 +163,6 @@ def load(path: str | Path = SHIPPED) -> SubnetRanking:
     archs = operations_to_archs(value["operations"])
     if None in archs or {len(value[name]) for name in ("image_size", "weights", "known")} != {len(archs)}:
         raise UserError(f"{path} is not a ranking of subnets: its columns do not fit. {hint}")
-    anchors = subnet_features(archs, value["image_size"].long())
+    anchors = subnet_features([arch for arch in archs if arch], value["image_size"].long())
     learned = Anchored(value["weights"], value["known"])
     return SubnetRanking(process.requires_grad_(False), anchors, learned, value["mean"], value["std"])
