@@ -263,7 +263,8 @@ def keep(section: str, result: dict[str, Any]) -> None:
     """Write a section's results beside those of the others."""
     value = json.loads(TARGET.read_text()) if TARGET.is_file() else {"result": {}, "history": {}}
     value["result"][section] = result
-    value["history"] = provenance(0) | {"command": "python benchmarks/subnet_accuracies.py"}  # sections together
+    sources = {"device": "cpu", "threads": torch.get_num_threads()}
+    value["history"] = provenance(0, **sources) | {"command": "python benchmarks/subnet_accuracies.py"}  # all sections
     write_json(TARGET, value)
 
 
