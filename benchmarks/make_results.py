@@ -21,7 +21,7 @@ from engine.files import ROOT, atomic_write, write_text
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
 TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
-TABLES |= {"imagenet-224": "ImageNet, MobileNetV3 subnets at 224 pixels"}
+TABLES |= {"imagenet-224": "ImageNet (MobileNetV3 subnets)"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -397,7 +397,9 @@ def rivals_tables(rivals: dict[str, Any]) -> str:
             rows.append([entry["title"] + mark, spread(accuracy, 2), f"{accuracy['min']:.2f}", hits, *spent])
         head = ["", "accuracy of the choice", "lowest", "the best is chosen", "networks", "epochs", "seconds of search"]
         title = f"### {TABLES[dataset]}\n\nBest of all {found['best']:.2f}. {found['protocol']}\n\n"
-        parts.append(title + table(head, rows))
+        volume = found["methods"].get("nsganetv2", {}).get("hypervolume")
+        note = f"\nHypervolume of NSGANetV2's fronts: {spread(volume, 3)}.\n" if volume else ""
+        parts.append(title + table(head, rows) + note)
     return "\n".join(parts)
 
 
@@ -565,8 +567,7 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             color, line = styles[name]
             x, y = zip(*entry["curve"], strict=True)
             gap = [max(found["best"] - value, 5e-3) for value in y]
-            label = entry["title"].replace("`", "") + (f" ({entry['mark']})" if entry["mark"] else "")
-            axes.plot(x, gap, line, color=color, marker="*" if len(x) == 1 or x[-1] == 0 else ".", label=label)
+            axes.plot(x, gap, line, color=color, marker=".", label=entry["title"].replace("`", ""))
         unit = "epochs" if found["methods"]["random"]["cost"]["epochs"] else "networks"
         axes.set_xscale("symlog", linthresh=10)
         axes.set(
@@ -575,8 +576,8 @@ def plot_rivals(rivals: dict[str, Any]) -> None:
             ylabel="points below the best",
             title=TABLES[dataset],
         )
-        if dataset == "cifar10":
-            axes.legend(fontsize=6)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     save(figure, "rivals.png")
 
 
@@ -609,7 +610,7 @@ def plot_preferences(rivals: dict[str, Any]) -> None:
             "\n".join(names), (width, depth), fontsize=6, xytext=(3, -3), textcoords="offset points", va="top"
         )
     right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
-    right.legend(fontsize=7, loc="lower right")
+    right.legend(fontsize=7, loc="upper left")
     save(figure, "preferences.png")
 
 

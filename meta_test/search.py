@@ -40,15 +40,16 @@ def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
     if options.pareto:
         check_pareto(options)
-    session, runs = Session(options, models_of(options)), options.runs
-    whole = options.ranking == UNIVERSAL and session.space.can_be_listed
+    universal, runs = options.ranking == UNIVERSAL, options.runs
+    session = Session(options, models_of(options))
+    whole = universal and session.space.can_be_listed
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if options.pareto else None
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if options.ranking == UNIVERSAL:
+    if universal:
         print(explanation(session))
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
@@ -61,7 +62,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
-    text = explanation(session) if options.ranking == UNIVERSAL else ""
+    text = explanation(session) if universal else ""
     if front:
         write_text(folder / "front.csv", report.csv_text(front))
         found = front_text(front, options.pareto)

@@ -10,7 +10,7 @@ from engine.errors import UserError
 
 
 def test_results_are_what_the_result_files_give(tmp_path, monkeypatch):
-    for name in ("plot_predicted", "plot_trained", "plot_time"):
+    for name in [name for name in vars(make_results) if name.startswith("plot_")]:
         monkeypatch.setattr(make_results, name, lambda *results: None)
     make_results.make(make_results.build_parser().parse_args(["--output", str(tmp_path / "R.md")]))
     assert (tmp_path / "R.md").read_text() == (ROOT / "RESULTS.md").read_text()
@@ -25,12 +25,14 @@ def test_the_readmes_figures_are_those_of_the_results():
 
 
 def test_plots_are_drawn(tmp_path, monkeypatch):
-    results = {name: make_results.read(name) for name in ("search", "correlation", "baselines")}
+    results = {name: make_results.read(name) for name in ("search", "correlation", "baselines", "rivals")}
     monkeypatch.setattr(make_results, "FOLDER", tmp_path)
     make_results.plot_predicted(results["correlation"])
     make_results.plot_trained(results["search"], results["baselines"])
     make_results.plot_time(results["search"])
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    make_results.plot_rivals(results["rivals"])
+    make_results.plot_preferences(results["rivals"])
+    assert len(list(tmp_path.glob("*.png"))) == 5
 
 
 def test_a_missing_result_file_is_named(tmp_path, monkeypatch):

@@ -339,7 +339,7 @@ def test_an_unwritable_result_folder(refuses, toy):
         (f"{SEARCH} --nvt 9", "7 vertex types"),
         (f"{SEARCH} --gpu x", "device number"),
         ("--model predictor --test --hs 99 --data-name pets --num-gen-arch 10", "--hs 16"),
-        (f"{SEARCH} --search-space ofa_mbv3", "none is shipped for ofa_mbv3"),
+        (f"{SEARCH} --search-space ofa_mbv3", "512 wide (resnet18-32px)"),
     ],
 )
 def test_wrong_options(refuses, toy, options, message):
