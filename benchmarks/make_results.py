@@ -1,14 +1,18 @@
 """Make RESULTS.md and its plots from the result files of benchmarks/results: python benchmarks/make_results.py"""
 
 import argparse
+import base64
 import json
+import re
 import sys
 from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -17,6 +21,7 @@ from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
+from pages.page import Section, write_page
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
@@ -51,6 +56,7 @@ BASELINES = {
     "evolution_12_epochs": "regularized evolution: the same, 500 evaluations",
     "transfer": "trivial transfer: all architectures, ranked by their ImageNet16-120 accuracy",
 }
+PROTOCOL_EPOCHS, SHORT_TRAININGS = 200, 500 * 12  # epochs: of a choice, and of all that 12-epoch lines train first
 ABLATIONS = {
     "whole": "whole method",
     "random_candidates": "500 random candidates instead of the generator's",
@@ -523,21 +529,27 @@ def plot_predicted(correlation: dict[str, Any]) -> None:
     save(figure, "predicted_against_real.png")
 
 
+def whole_cost(name: str, count: int) -> list[int]:
+    """Epochs spent when the first 1 .. `count` choices of a line of `BASELINES` are trained, with what chose them."""
+    before = SHORT_TRAININGS if name.endswith("_12_epochs") else 0
+    return [before + PROTOCOL_EPOCHS * (i + 1) for i in range(count)]
+
+
 def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
-    """Best test accuracy among the first n choices."""
+    """Best test accuracy of the choices trained so far against all epochs spent on the dataset."""
     figure = new_figure()
     axes = figure.add_subplot()
-    curves = {"MetaD2A, here": search["result"]["cifar10"]["default"]}
     labels = {"random": "random order", "random_12_epochs": "random, 12 epochs", "transfer": "trivial transfer"}
-    labels["evolution_12_epochs"] = "evolution, 12 epochs"
-    curves |= {labels[name]: entry for name, entry in baselines["result"]["cifar10"].items()}
-    for label, entry in curves.items():
+    labels |= {"evolution_12_epochs": "evolution, 12 epochs", "": "MetaD2A, here"}
+    entries = {"": search["result"]["cifar10"]["default"]} | baselines["result"]["cifar10"]
+    for name, entry in entries.items():
         best = entry["best_after"]
-        axes.step(range(1, len(best) + 1), best, where="post", label=label)
-    axes.set(xscale="log", xlabel="architectures trained (first run)", ylabel="best accuracy on CIFAR-10 (%)")
+        axes.step(whole_cost(name, len(best)), best, where="post", label=labels[name])
+    axes.set(xscale="log", xlabel="epochs spent on CIFAR-10, all trainings (first run)")
+    axes.set(ylabel="best accuracy on CIFAR-10 (%)")
     axes.set_ylim(bottom=92)
     axes.legend()
-    save(figure, "accuracy_against_trained.png")
+    save(figure, "choices_against_epochs.png")
 
 
 def plot_time(search: dict[str, Any]) -> None:
@@ -612,6 +624,34 @@ def plot_preferences(rivals: dict[str, Any]) -> None:
     right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
     right.legend(fontsize=7, loc="upper left")
     save(figure, "preferences.png")
+
+
+def write_html(path: Path, text: str) -> None:
+    """Write the results as one HTML file, a section for each heading, pictures inside.
+
+    Raises:
+        UserError: the package that reads Markdown is not installed, or the file cannot be written.
+    """
+    try:
+        import markdown
+    except ImportError as error:
+        raise UserError("--html needs a package: pip install markdown") from error
+    html = markdown.markdown(text, extensions=["tables", "fenced_code", "sane_lists"])
+    html = re.sub(r'src="([^":]+\.png)"', lambda found: f'src="{data_address(ROOT / found[1])}"', html)
+    html = re.sub(r'href="(?!#|https?:)([^"]*)"', "", html)  # a page alone has no other files beside it
+    html = html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    title, *parts = re.split(r"<h[12][^>]*>(.*?)</h[12]>", html)[1:]
+    sections = [Section("Summary", html=Markup(parts[0]))]
+    sections += [
+        Section(unescape(re.sub("<[^>]+>", "", head)), html=Markup(body))
+        for head, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    write_page(path, unescape(title), "Tables sort by the heading that is clicked.", sections)
+
+
+def data_address(path: Path) -> str:
+    """A picture as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def budget_tables(budget: dict[str, Any]) -> str:
@@ -717,11 +757,16 @@ def make(args: argparse.Namespace) -> None:
         text = text.replace(f"@{name}-made@", made(content["history"]).rstrip("\n"))
     write_text(Path(args.output), text)
     print(f"{args.output} is made")
+    if args.html:
+        page = Path(args.output).with_suffix(".html")
+        write_html(page, text)
+        print(f"{page} is made")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=str(ROOT / "RESULTS.md"))
+    parser.add_argument("--html", action="store_true", help="also a page of the same name whose tables can be sorted")
     return parser
 
 

@@ -29,6 +29,7 @@ class Ranking:
         stages: seconds that each stage took.
         notes: shares of valid and distinct graphs, and the like.
         deviation: standard deviation (points) of each prediction, where it is known.
+        folder: where it was written, once it was.
     """
 
     texts: list[str]
@@ -39,6 +40,7 @@ class Ranking:
     stages: dict[str, float] = field(default_factory=dict)
     notes: dict[str, float] = field(default_factory=dict)
     deviation: list[float] | None = None
+    folder: Path | None = None
 
     @property
     def seconds(self) -> float:

@@ -74,4 +74,4 @@ def search(options: SearchOptions) -> list[Ranking]:
 
         write_search_page(folder / "report.html", session, best, text, history)
         print(f"report: {folder}/report.html")
-    return rankings
+    return [replace(ranking, folder=folder) for ranking in rankings]

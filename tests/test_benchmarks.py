@@ -230,22 +230,6 @@ def test_study(bench, monkeypatch):
     assert row["epochs"] == 2
 
 
-def test_naswot(bench):
-    write_images(Path("images"), n=4)
-    line = "--image-folder images --num-archs 3 --batch-size 4 --output out.json"
-    assert "3 architectures, 4 images: Spearman" in bench(naswot, naswot.measure, line)
-    assert json.loads(Path("out.json").read_text())["result"]["architectures"] == 3
-
-
-def test_rivals_real(bench, monkeypatch):
-    monkeypatch.setattr(rivals_real, "RESULTS", Path("."))
-    write_images(Path("images"), n=6)
-    line = "--data-name toy --image-folder images --methods random,gdas --budget 1epochs --search-epochs 1 --epochs 1"
-    out = bench(rivals_real, rivals_real.measure, f"{line} --channels 4 --cells 1 --gpu cpu")
-    assert "random" in out
-    assert list(json.loads(Path("rivals_real_toy.json").read_text())["methods"]) == ["random", "gdas"]
-
-
 def test_rivals(bench):
     """Three methods on two tables; a table that is measured again replaces its part."""
     line = "--methods random,metad2a,halving --num-seeds 2 --num-workers 1 --out rivals.json"
@@ -267,6 +251,22 @@ def test_rivals(bench):
     assert by[3, 3]["short"] == pytest.approx(73.45, abs=0.01)
     assert by[3, 2]["long"] == pytest.approx(92.19, abs=0.01)
     assert "preferences" not in found["darcy"]
+
+
+def test_naswot(bench):
+    write_images(Path("images"), n=4)
+    line = "--image-folder images --num-archs 3 --batch-size 4 --output out.json"
+    assert "3 architectures, 4 images: Spearman" in bench(naswot, naswot.measure, line)
+    assert json.loads(Path("out.json").read_text())["result"]["architectures"] == 3
+
+
+def test_rivals_real(bench, monkeypatch):
+    monkeypatch.setattr(rivals_real, "RESULTS", Path("."))
+    write_images(Path("images"), n=6)
+    line = "--data-name toy --image-folder images --methods random,gdas --budget 1epochs --search-epochs 1 --epochs 1"
+    out = bench(rivals_real, rivals_real.measure, f"{line} --channels 4 --cells 1 --gpu cpu")
+    assert "random" in out
+    assert list(json.loads(Path("rivals_real_toy.json").read_text())["methods"]) == ["random", "gdas"]
 
 
 def test_subnets(bench, world, monkeypatch):  # noqa: F811

@@ -17,10 +17,11 @@ from test_train_arch import write_images
 from engine.errors import UserError
 from evidence.options import NOTHING, Budget, budget
 from evidence.plan import FULL, LONG, SHORT, make_plan, smaller
-from evidence.training import batch_of, reduced
+from evidence.training import reduced
 from evidence.trials import DONE, STATE, STOPPED, State
 from images.pixels import load_image_data
 from networks import load_network
+from training.classifier import batch_of
 
 LINE = "--gpu cpu --model search --data-name toy --image-folder images --max-flops 30"
 
@@ -287,7 +288,7 @@ def workers_in_training():
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their names")
 def test_two_workers_of_ray_one_of_them_killed(images):
     pytest.importorskip("ray.tune")
-    process = started("4e", "--num-workers 2")
+    process = started("2e", "--num-workers 2")
     wait_for(2, process, limit=300)
     end = time.monotonic() + 300
     while not (pids := workers_in_training()) and time.monotonic() < end and process.poll() is None:

@@ -302,9 +302,13 @@ def test_exports_give_the_same_outputs(trained, name):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        facts = session.get_modelmeta().custom_metadata_map
         found = torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
     else:
-        found = torch.export.load(target).module()(x)
+        facts = dict.fromkeys(("class_names", "image_size"), "")
+        found = torch.export.load(target, extra_files=facts).module()(x)
+    assert json.loads(facts["class_names"]) == load_network(path).class_names
+    assert facts["image_size"] == "32"
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 
@@ -318,7 +322,7 @@ def test_an_export_with_other_outputs_is_not_kept(trained, monkeypatch, change, 
         wanted = network(images)
         return wanted + change * TOLERANCE * wanted.abs().max()
 
-    monkeypatch.setitem(FORMATS, "pt2", (lambda program, file: file.write_bytes(b"x"), lambda file: outputs))
+    monkeypatch.setitem(FORMATS, "pt2", (lambda program, file, facts: file.write_bytes(b"x"), lambda file: outputs))
     with nullcontext() if kept else pytest.raises(UserError, match="gives other outputs than the network"):
         export(path, ["pt2"])
     assert sorted(file.name for file in path.parent.iterdir()) == ["network.pt", "network.pt2"][: 1 + kept]

@@ -47,3 +47,23 @@ def test_a_resumed_log_counts_every_epoch_once(tmp_path):
     (tmp_path / "log.txt").write_text("\n".join(lines))
     epochs = study.read_log(tmp_path / "log.txt")
     assert [(row["epoch"], row["correlation"]) for row in epochs] == [(1, 0.1), (2, 0.3)]
+
+
+def test_the_page_has_every_table_and_picture_and_needs_no_other_file(tmp_path):
+    pytest.importorskip("markdown")
+    from test_pages import Reader
+
+    text = (ROOT / "RESULTS.md").read_text()
+    make_results.write_html(tmp_path / "R.html", text)
+    page = (tmp_path / "R.html").read_text()
+    read = Reader(page)
+    assert read.tags.count("table") == len(re.findall(r"^\| ---", text, flags=re.MULTILINE))
+    assert read.tags.count("img") == text.count(".png)")
+    assert all(address.startswith("data:") for address in read.addresses)
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert read.tags.count("h2") == 1 + len(headings)
+
+
+def test_short_trainings_are_part_of_the_cost():
+    assert make_results.whole_cost("transfer", 3) == [200, 400, 600]
+    assert make_results.whole_cost("evolution_12_epochs", 2) == [6200, 6400]
