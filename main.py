@@ -7,6 +7,7 @@ python main.py --model generator | predictor --test ...        the published two
                                                                --search-space ofa_mbv3 the first ranks as well
 python main.py --model compare --data-name cifar10             run other search methods beside ours
 python main.py --model train_arch --arch STRING --data-name X  train an architecture on a dataset
+python main.py --model predict --network RUN --images PATH     classify image files with what was trained
 """
 
 import argparse
@@ -28,7 +29,7 @@ from evidence.options import BudgetOptions
 from evidence.options import budget as budget_of_search
 from meta_test.options import ALL, OF_PREDICTOR, PREDICTOR, PUBLISHED_DATASETS, SearchOptions, choose_ranking
 from meta_train.options import BuildOptions, FitOptions, TrainOptions
-from networks.options import TrainArchOptions
+from networks.options import PredictOptions, TrainArchOptions
 
 # The modes as messages name them, and the options of each.
 MODES: dict[str, tuple[type, ...]] = {
@@ -37,12 +38,13 @@ MODES: dict[str, tuple[type, ...]] = {
     "generator | predictor --test": (SearchOptions,),
     "build": (BuildOptions,),
     "train_arch": (TrainArchOptions,),
+    "predict": (PredictOptions,),
     "compare": (CompareOptions, RealOptions),
 }
 UNUSED = {("predictor", "nasbench201"): {"generator_checkpoint"}, ("predictor", "ofa_mbv3"): {"generator_checkpoint"},
           ("generator", "nasbench201"): {"predictor_checkpoint", "latency", "latency_batch", "num_draws"}}  # fmt: skip
-ONE_GO = {"ranking"}  # what the published two steps have no use for
-NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size")
+ONE_GO = {"ranking", "report", "pareto"}  # what the published two steps have no use for
+NOT_ON_A_BUDGET = (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto")
 INSTEAD = {("train_arch", "max_epoch"): "--epochs", ("generator | predictor", "epochs"): "--max-epoch"}
 GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with checks of their own
 
@@ -50,7 +52,7 @@ GENERAL = {"model", "test", "gpu", "nvt", "train_arch"}  # of all modes, or with
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    names = ("search", "generator", "predictor", "build", "train_arch", "compare")
+    names = ("search", "generator", "predictor", "build", "train_arch", "predict", "compare")
     add("--model", "--model-name", "--model_name", required=True, choices=names, help="what to do")
     add("--test", action="store_true", help="meta-test the generator or predictor instead of training it")
     gpu_option(parser)
@@ -63,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("search on a budget", BudgetOptions),
         ("build", BuildOptions),
         ("training the architecture that was found", TrainArchOptions),
+        ("classifying images", PredictOptions),
         ("comparing search methods", CompareOptions),
         ("comparing search methods", RealOptions),
     ):
@@ -122,6 +125,8 @@ def dispatch(args: argparse.Namespace) -> None:
         check_alone()
     if args.model == "train_arch":
         run_train_arch(args)
+    elif args.model == "predict":
+        run_predict(args)
     elif args.model == "build":
         run_build(args)
     elif args.model == "compare":
@@ -155,10 +160,17 @@ def run_train_arch(args: argparse.Namespace, **values: str) -> str:
     for name in ("arch", "data_name"):
         if getattr(options, name) in (None, ALL):
             raise UserError(f"{flag(name)} is missing: --model train_arch needs an architecture and a dataset.")
-    text = train_arch(options)
+    text = train_arch(options).text
     if text:
         print(text)
     return text
+
+
+def run_predict(args: argparse.Namespace) -> None:
+    from engine.runs import choose_device
+    from networks.predict import predict, text
+
+    print(text(predict(fill(PredictOptions, args, device=choose_device(args.gpu)))))
 
 
 def run_compare(args: argparse.Namespace) -> None:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from baselines.base import Method, Problem
 from engine.errors import UserError
-from images.features import shipped_features
+from images.features import find_features
 
 SHOWN = 30  # choices that are handed back
 
@@ -62,6 +61,11 @@ class MetaD2AShort(MetaD2ATrained):
     name: ClassVar[str] = "metad2a-short"
     title: ClassVar[str] = "MetaD2A, its first 30 trained briefly"
 
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        if len(problem.fidelities) < 2:
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
+
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         for arch in self.ranking(problem)[: self.first]:
             problem.evaluate(arch)
@@ -84,13 +88,8 @@ class MetaD2APredictor(Method):
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
-        name, options = problem.dataset, problem.search_options
-        own = Path(options.get("data_path", "data")) / f"{name}bylabel.pt"
-        if not own.is_file() and not options.get("image_folder") and shipped_features(name) is None:
-            raise UserError(
-                f"{self.name} looks at the features of {name}, which are not there. Make them with: python "
-                f"process_dataset.py --dataset {name}"
-            )
+        if not problem.search_options.get("image_folder"):
+            find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # nothing is fetched for it
         self.session(problem)
 
     def session(self, problem: Problem) -> Any:

@@ -9,25 +9,9 @@ import numpy as np
 from baselines.base import BudgetSpent, Method, Problem
 from baselines.encoding import gene_rows
 from baselines.surrogates import Surrogates
+from meta_test.pareto import evolve, front, hypervolume
 
 Predict = Callable[[np.ndarray], np.ndarray]
-TRIES = 5  # of a generation at children that are not there yet: a small space may have no more
-
-
-def front(objectives: np.ndarray) -> np.ndarray:
-    """Rows of (n, 2), both to be small, that no other row dominates; the first of equal ones."""
-    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-
-    rows = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
-    _, first = np.unique(objectives[rows], axis=0, return_index=True)
-    return rows[np.sort(first)]
-
-
-def hypervolume(objectives: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> float:
-    """Of rows (n, 2) scaled to 0..1 between two corners; the reference is 1.01 of the worst."""
-    from pymoo.indicators.hv import HV
-
-    return float(HV(ref_point=np.array([1.01, 1.01]))((objectives - lowest) / (highest - lowest)))
 
 
 def evenly(known: np.ndarray, offered: np.ndarray, number: int) -> list[int]:
@@ -106,37 +90,17 @@ class NsgaNet(Method):
 
     def evolve(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
         """NSGA-II's last population; its first one has the archive's front in it."""
-        from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
-        from pymoo.core.duplicate import DefaultDuplicateElimination
-        from pymoo.core.mating import Mating
-        from pymoo.core.problem import Problem as Objectives
-        from pymoo.operators.crossover.pntx import TwoPointCrossover
-        from pymoo.operators.mutation.pm import PM
-        from pymoo.operators.repair.rounding import RoundingRepair
-        from pymoo.operators.selection.tournament import TournamentSelection
-        from pymoo.optimize import minimize
-
         space, choices = problem.space, np.array(problem.space.gene_choices)
 
-        class Predicted(Objectives):
-            def __init__(self) -> None:
-                super().__init__(n_var=len(choices), n_obj=2, xl=0, xu=choices - 1, vtype=int)
-
-            def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-                archs = [problem.nearest(row.tolist()) for row in x]
-                flops = [problem.cost_of(arch)["flops"] for arch in archs]
-                out["F"] = np.stack([100 - predict(gene_rows(space, archs)), flops], axis=1)
+        def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            archs = [problem.nearest(row.tolist()) for row in x]
+            flops = [problem.cost_of(arch)["flops"] for arch in archs]
+            return np.stack([100 - predict(gene_rows(space, archs)), flops], axis=1), np.empty((len(x), 0))
 
         seeded = gene_rows(space, archive.archs)[archive.front()][: self.population]
         others = np.random.default_rng(seed).integers(0, choices, (self.population - len(seeded), len(choices)))
-        distinct = DefaultDuplicateElimination()
-        operators = TwoPointCrossover(prob=0.9), PM(eta=1.0, vtype=float, repair=RoundingRepair())
-        selection = TournamentSelection(func_comp=binary_tournament)
-        mating = Mating(selection, *operators, eliminate_duplicates=distinct, n_max_iterations=TRIES)
-        first = np.concatenate([seeded, others])
-        algorithm = NSGA2(pop_size=self.population, sampling=first, mating=mating, eliminate_duplicates=distinct)
-        found = minimize(Predicted(), algorithm, ("n_gen", self.generations), seed=seed)
-        return [problem.nearest(row.tolist()) for row in found.pop.get("X").astype(int)]
+        found = evolve(choices, np.concatenate([seeded, others]), evaluate, self.generations, seed)
+        return [problem.nearest(row.tolist()) for row in found]
 
 
 class Archive:

@@ -185,7 +185,7 @@ class ImageProblem(Problem):
         self.data, self.sizes, self.folder, self.workers = data, sizes, folder, workers
         self.device = torch.device(workers.device)
         self._parts = stratified_split(data.train.labels, data.class_names, SEED, 0.5)
-        self.identity = {"search_space": space.name, "dataset": data.name, "images": data.fingerprint}
+        self.identity: dict[str, Any] = {"search_space": space.name, "dataset": data.name, "images": data.fingerprint}
         self.identity |= {"channels": sizes.channels, "cells": sizes.cells, "batch_size": sizes.batch_size}
         self.log: Callable[[str], None] = lambda line: None
         super().__init__(data.name, space, len(data.class_names), sizes.fidelities, budget)
@@ -230,7 +230,7 @@ class ImageProblem(Problem):
     def search_training(self) -> Training:
         """How networks are trained in a search."""
         first, second = self.halves()
-        return self._training(replace(self.data, train=first, valid=second[:1], test=second), SEARCH)
+        return self._training(replace(self.data, train=first, valid=second[torch.arange(1)], test=second), SEARCH)
 
     @cached_property
     def final_training(self) -> Training:
@@ -239,7 +239,9 @@ class ImageProblem(Problem):
 
     def _training(self, data: ImageData, folder: str) -> Training:
         identity = self.identity | {"images_of": folder}
-        return Training(self.space.name, self.sizes, data, identity, self.folder / folder, self.workers.device)
+        return Training(
+            self.space.name, self.sizes, data, identity, (self.folder / folder).resolve(), self.workers.device
+        )
 
     def evaluate_all(self, archs: list[Any], epochs: int | None = None) -> list[float]:
         """As the base class says, as many at once as there are workers, so that a budget of seconds is kept."""

@@ -69,8 +69,8 @@ def compare_real(options: RealOptions) -> Path:
     problem = real_problem(options)
     names = usable(problem, options)
     with TrainingRun(problem.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as run:
-        origin = problem.images.origin
-        run.begin(identity_of(problem, options), provenance(options.seed, images=origin, device=options.device))
+        where = {"images": problem.images.origin, "device": options.device, "threads": torch.get_num_threads()}
+        run.begin(identity_of(problem, options), provenance(options.seed, **where))
         results = [search_one(name, problem, seed) for name in names for seed in options.seeds]
         with problem.recording(FINAL, problem.folder / LOG):
             rows = rows_of(problem, results)
@@ -95,7 +95,7 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
     """What `comparison.json` holds."""
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
-    methods = {}
+    methods: dict[str, Any] = {}
     for row in rows:
         method = row.method
         facts = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
@@ -105,5 +105,5 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
             for result, accuracy in zip(row.results, row.accuracy, strict=True)
         ]
         methods[method.name] = facts | {"parameters": asdict(method), "runs": runs}
-    facts = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
-    return facts | {"sizes": asdict(problem.sizes), "methods": methods}
+    whole = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
+    return whole | {"sizes": asdict(problem.sizes), "methods": methods}

@@ -58,7 +58,9 @@ class MixedEdge(nn.Module):
         )
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):  # a scale of its own would hide an operation's weight
-                module.affine, module.weight, module.bias = False, None, None
+                module.affine = False
+                module.register_parameter("weight", None)
+                module.register_parameter("bias", None)
 
     def forward(self, x: torch.Tensor, rectified: torch.Tensor, mixture: Mixture, edge: int) -> torch.Tensor:
         """A node (B, C, H, W), and the same after a ReLU for convolutions -> the edge's output (B, C, H, W)."""

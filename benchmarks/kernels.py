@@ -44,28 +44,29 @@ def variants(lines: Lines) -> dict[str, dict[str, torch.Tensor]]:
     short = normal(table["valid_12"][BENCHMARK])
     tuples = normal(torch.from_numpy(lines.ridge_on_tuples))
     more = {
-        "+ FLOPs": costs,
         "+ accuracy after 12 epochs": short,
-        "+ the tuples' effects": tuples,
-        "+ all three": torch.cat([costs, short, tuples], dim=1),
+        "+ that, FLOPs and the tuples' effects": torch.cat([costs, short, tuples], dim=1),
     }
     return {
-        "operations": {name: x if name == "operations" else torch.zeros_like(x[:, :1]) for name, x in shipped.items()},
         "paths, operations": shipped | {"scores": none},
         "paths x training-free scores, operations (shipped)": shipped,
         **{name: shipped | {"scores": torch.cat([shipped["scores"], x], dim=1)} for name, x in more.items()},
     }
 
 
-def judge(features: dict[str, torch.Tensor], data: Accuracies, lines: Lines, steps: int) -> dict[str, dict[str, float]]:
-    """Figures of one variant: of each cell by the fold that leaves it out, and on each of `JUDGED`."""
+def learned(features: dict[str, torch.Tensor], data: Accuracies, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predict with one variant, in normal quantiles (K,): each cell without its fold, and with all cells."""
     every = torch.arange(len(data.value))
     held_out, whole = torch.empty_like(data.value), torch.zeros_like(data.value)
     for seed, fold in zip(SEEDS, parts_of_cells(len(every), len(SEEDS)), strict=True):
         process = fit(features, data, every[~torch.isin(every, fold)], seed, steps)
         held_out[fold], _ = posterior(process, data, every[~torch.isin(every, fold)], fold)
         whole += posterior(process, data, every, every)[0] / len(SEEDS)
-    scores = {BENCHMARK: held_out} | dict.fromkeys(JUDGED, whole)
+    return held_out, whole
+
+
+def judge(lines: Lines, scores: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
+    """Figures of a ranking on each table, from scores (K,) of the classes."""
     result = {}
     for dataset, score in scores.items():
         # the table to choose by has its noise taken out as far as equal cells tell it
@@ -79,8 +80,17 @@ def judge(features: dict[str, torch.Tensor], data: Accuracies, lines: Lines, ste
 def measure(args: argparse.Namespace) -> None:
     lines, data, result = Lines(args), accuracies(), {}
     for name, features in variants(lines).items():
-        result[name] = judge(features, data, lines, args.steps)
+        held_out, whole = learned(features, data, args.steps)
+        result[name] = judge(lines, {BENCHMARK: held_out} | dict.fromkeys(JUDGED, whole))
         log.info(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in result[name][BENCHMARK].items()))
+    if args.joint:
+        joint = {dataset: torch.from_numpy(lines.joint_mean(dataset)) for dataset in JUDGED}
+        joint[BENCHMARK] = torch.from_numpy(lines.joint_held_out())
+        result["meta-trained predictors, five seeds"] = judge(lines, joint)
+        weight = lines.weight_of_joint
+        sums = {dataset: torch.from_numpy(lines.universal_and_joint(dataset)) for dataset in JUDGED}
+        sums[BENCHMARK] = torch.from_numpy(lines.universal_and_joint(BENCHMARK, held_out=True))
+        result[f"the shipped process and these, weight {weight:g} chosen by cross-validation"] = judge(lines, sums)
     history = provenance(args.seed, device="cpu", threads=torch.get_num_threads())
     write_json(args.output, {"history": history | {"steps": args.steps}, "result": result})
     log.info(f"{args.output} is made")

@@ -47,7 +47,7 @@ TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
 SCORES = ("nwot", "synflow", "jacov", "zen")
 CONSTANT_CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-OF_SEEDS = ("universal_partial", "universal", "joint")  # lines whose runs are meta-trainings
+OF_SEEDS = ("universal_partial", "universal")  # lines whose runs are meta-trainings
 BLENDED = 1000  # architectures that the universal ranking and the predictor order together
 TOP = 100  # of nDCG
 NUM_DRAWS, NUM_SAMPLE = 10, 20
@@ -298,10 +298,15 @@ class Lines:
         )
         return float(weights[int(np.argmax(found))])
 
-    def universal_and_joint(self, dataset: str) -> np.ndarray:
-        """(A,): the universal ranking and the joint predictors, weighed as `weight_of_joint` says."""
-        universal = self.by_class(self.universal.scores()[0].double().numpy())
-        return ((1 - self.weight_of_joint) * universal + self.weight_of_joint * self.joint_mean(dataset))[self.classes]
+    def universal_and_joint(self, dataset: str, held_out: bool = False) -> np.ndarray:
+        """(K,): the universal ranking and the joint predictors, weighed as `weight_of_joint` says.
+
+        Args:
+            held_out: each cell by those that left it out.
+        """
+        universal = self.universal.held_out()[equivalence_classes()] if held_out else self.universal.scores()[0]
+        joint = self.joint_held_out() if held_out else self.joint_mean(dataset)
+        return (1 - self.weight_of_joint) * self.by_class(universal.double().numpy()) + self.weight_of_joint * joint
 
     def blended(self, dataset: str, number: int) -> np.ndarray:
         """The universal ranking, its first `BLENDED` reordered by the sum of it and the predictor's scores.
@@ -343,12 +348,6 @@ class Lines:
         made["universal"] = lambda number: self.of_seed(self.universal.mean, number)
         made["universal_joined"] = lambda number: self.universal.scores()[0].double().numpy()
         made["blended"] = lambda number: self.blended(dataset, number)
-        if self.args.joint:
-            made["joint"] = lambda number: self.joint[number - 1].scores(dataset, number)
-            made["joint_joined"] = lambda number: self.joint_mean(dataset)[self.classes]
-            made["universal_and_joint"] = lambda number: self.universal_and_joint(dataset)
-            if dataset == TRANSFERRED:
-                made["joint_held_out"] = lambda number: self.joint_held_out()[self.classes]
         if dataset == TRANSFERRED:
             made["universal_held_out"] = lambda number: self.universal.held_out().double().numpy()[self.classes]
         return made

@@ -1,14 +1,18 @@
 """Make RESULTS.md and its plots from the result files of benchmarks/results: python benchmarks/make_results.py"""
 
 import argparse
+import base64
 import json
+import re
 import sys
 from collections.abc import Iterable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -17,10 +21,12 @@ from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
+from pages.page import Section, write_page
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
-TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy"}
+TABLES = NAMES | {"cifar100": "CIFAR-100", "ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB"}
+TABLES |= {"imagenet-224": "ImageNet (MobileNetV3 subnets)"}
 # From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10.
 PAPER = {"PC-DARTS": (93.66, 10395), "MetaD2A, paper": (94.37, 69)}
 FIGURES = {
@@ -32,10 +38,15 @@ FIGURES = {
 SCRIPTS = {
     "study": "study.py",
     "subnets": "subnets.py --imgnet DIR",
+    "subnet_accuracies": "subnet_accuracies.py",
     "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
     "dataset_effect": "dataset_effect.py",
     "first_choice": "first_choice.py",
     "published_generator": "published_generator.py FILE",
+    "rivals": "rivals.py",
+    "naswot": "naswot.py --image-folder DIR",
+    "rivals_real_cifar10": "rivals_real.py --data-name cifar10 --image-folder DIR",
+    "rivals_real_gtsrb": "rivals_real.py --data-name gtsrb --image-folder DIR",
     "budget": "budget.py",
     "own_images": "own_images.py --way search | first | random --data-name NAME --image-folder DIR",
 }
@@ -45,6 +56,7 @@ BASELINES = {
     "evolution_12_epochs": "regularized evolution: the same, 500 evaluations",
     "transfer": "trivial transfer: all architectures, ranked by their ImageNet16-120 accuracy",
 }
+PROTOCOL_EPOCHS, SHORT_TRAININGS = 200, 500 * 12  # epochs: of a choice, and of all that 12-epoch lines train first
 ABLATIONS = {
     "whole": "whole method",
     "random_candidates": "500 random candidates instead of the generator's",
@@ -252,6 +264,49 @@ def subnet_tables(subnets: dict[str, Any]) -> str:
     return text + table(head, rows)
 
 
+WAYS = {
+    "ridge": "ridge regression",
+    "graph": "graph encoder",
+    "process": "Gaussian process",
+    "process_all": "the same, with the other resolutions' tuples",
+}
+FRONTS = {
+    "pareto": "`--pareto flops`",
+    "generated": "its first population: generated candidates",
+    "random": "random subnets",
+    "nsganetv2": "NSGANetV2, the process measures",
+    "table": "the measured subnets, by the process",
+    "table_measured": "the measured subnets, by their measured accuracies",
+}
+
+
+def accuracy_tables(accuracies: dict[str, Any]) -> str:
+    """Learning subnets' measured accuracies, regret within bounds, generated candidates, and fronts."""
+    result = accuracies["result"]
+    rows = []
+    for name, ways in result["learning"].items():
+        size, count = name.split(",")
+        cells_of = [
+            f"{spread(ways[way]['pearson'], 4)} / {spread(ways[way]['spearman'], 4)}" if way in ways else "-"
+            for way in WAYS
+        ]
+        rows.append([f"{size} px, {count}", *cells_of])
+    text = table(["tuples of", *(f"{label}: Pearson / Spearman" for label in WAYS.values())], rows) + "\n"
+    rows = []
+    for bound, found in result["search"].items():
+        regrets = [spread(result["regret"][name][bound], 3) for name in ("process", "ridge", "random")]
+        figures = [f"{found[name]:.2f}" for name in ("generated", "random", "table_best", "seconds")]
+        rows.append([f"{bound} MFLOPs", *regrets, *figures])
+    head = ["bound", "regret of the Gaussian process (points)", "of ridge regression", "of a random choice"]
+    head += ["first of 200 generated (predicted, %)", "first of 200 random (predicted)", "best measured (%)"]
+    text += table([*head, "seconds of processor time"], rows) + "\n"
+    rows = [
+        [label, f"{result['front'][name]['architectures']:,.0f}", spread(result["front"][name], 4)]
+        for name, label in FRONTS.items()
+    ]
+    return text + table(["front of", "architectures", "hypervolume"], rows)
+
+
 def spread(figure: dict[str, Any], digits: int) -> str:
     """A mean, with its interval where that has a digit to show."""
     text, half = f"{figure['mean']:.{digits}f}", f"{figure['interval_95']:.{digits}f}"
@@ -329,6 +384,128 @@ def published_generator_table(generators: dict[str, Any]) -> str:
     return table([*head, "mean CIFAR-10 accuracy of the distinct (%)"], rows)
 
 
+def unique(cells: list[list[Any]]) -> str:
+    """The cells that most searches chose, most first."""
+    return "<br>".join(f"{count} of 10: `{arch}`".replace("|", "\\|") for arch, count in cells)
+
+
+def rivals_tables(rivals: dict[str, Any]) -> str:
+    """Every search method on every table: accuracy of its choices, and what they cost."""
+    parts = []
+    for dataset, found in rivals["result"].items():
+        rows = []
+        for entry in found["methods"].values():
+            accuracy, cost = entry["accuracy"], entry["cost"]
+            mark = f" ({entry['mark']})" if entry["mark"] else ""
+            seconds = "under 0.1" if cost["seconds"] < 0.1 else f"{cost['seconds']:.1f}"
+            spent = [f"{cost['evaluations']:,.0f}", f"{cost['epochs']:,.0f}", seconds]
+            hits = f"{entry['hits']} of {accuracy['runs']}"
+            rows.append([entry["title"] + mark, spread(accuracy, 2), f"{accuracy['min']:.2f}", hits, *spent])
+        head = ["", "accuracy of the choice", "lowest", "the best is chosen", "networks", "epochs", "seconds of search"]
+        title = f"### {TABLES[dataset]}\n\nBest of all {found['best']:.2f}. {found['protocol']}\n\n"
+        volume = found["methods"].get("nsganetv2", {}).get("hypervolume")
+        note = f"\nHypervolume of NSGANetV2's fronts: {spread(volume, 3)}.\n" if volume else ""
+        parts.append(title + table(head, rows) + note)
+    return "\n".join(parts)
+
+
+def chosen_table(rivals: dict[str, Any]) -> str:
+    """The cells that the methods chose on the datasets of NAS-Bench-201's cells."""
+    rows = [
+        [TABLES[dataset], entry["title"], str(entry["different"]), unique(entry["cells"][:1])]
+        for dataset, found in rivals["result"].items()
+        for entry in found["methods"].values()
+    ]
+    return table(["", "method", "different choices", "the one most often chosen"], rows)
+
+
+SHAPE = {"depth": ("depth", 2), "width": ("width", 2), "convolutions": ("convolutions", 1)}
+SHAPE |= {"short": ("after 12 epochs, validation", 2), "long": ("after 200, test", 2), "rank_gain": ("places won", 0)}
+CELLS = {"space": "all connected cells", "best_short": "the best 100 after 12 epochs"}
+CELLS |= {"best_long": "the best 100 after 200 epochs"}
+
+
+def preferences_tables(rivals: dict[str, Any]) -> str:
+    """Depth, width and speed of convergence of what each method chose."""
+    parts = []
+    for dataset, found in rivals["result"].items():
+        if "preferences" not in found:
+            continue
+        preferences, methods = found["preferences"], found["methods"]
+        groups = {CELLS[name]: shape for name, shape in preferences["space"].items()}
+        groups |= {methods[name]["title"]: shape for name, shape in preferences["methods"].items()}
+        rows = [
+            [name, *(f"{shape[key]:.{digits}f}" for key, (_, digits) in SHAPE.items())]
+            for name, shape in groups.items()
+        ]
+        rows = [[cell.replace("-0", "0") if cell == "-0" else cell for cell in row] for row in rows]
+        head = ["", *(label for label, _ in SHAPE.values())]
+        gain = f"Spearman correlation of depth and places won: {preferences['gain_with_depth']:.2f}.\n\n"
+        parts.append(f"{TABLES[dataset]}. {gain}" + table(head, rows))
+    return "\n".join(parts)
+
+
+def images_table(runs: list[dict[str, Any]]) -> str:
+    """Every method on images: test accuracy of its choice after the same training, and what the search cost."""
+    head, rows = [""], []
+    for found in runs:
+        head += [f"{TABLES[found['dataset']]}: accuracy", "networks", "epochs", "seconds"]
+    for name, method in runs[0]["methods"].items():
+        row = [method["title"]]
+        for found in runs:
+            [search] = found["methods"][name]["runs"]
+            cost = search["cost"]
+            row += [
+                f"{search['accuracy']:.1f}",
+                *(f"{cost[part]:,.0f}" for part in ("evaluations", "epochs", "seconds")),
+            ]
+        rows.append(row)
+    return table(head, rows)
+
+
+def images_chosen(runs: list[dict[str, Any]]) -> str:
+    """The cells that methods chose on images."""
+    rows = []
+    for name, method in runs[0]["methods"].items():
+        cells = [found["methods"][name]["runs"][0]["chosen"].replace("|", "\\|") for found in runs]
+        rows.append([method["title"], *(f"`{cell}`" for cell in cells)])
+    return table(["", *(TABLES[found["dataset"]] for found in runs)], rows)
+
+
+def images_protocol(found: dict[str, Any]) -> str:
+    """What was reduced, in words."""
+    sizes, images = found["sizes"], found["images"]
+    epochs = " and ".join(map(str, sizes["fidelities"]))
+    return (
+        f"networks of C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
+        f"{images['train']:,} training images of {images['classes']} classes, half of which searches learn from; "
+        f"{epochs} epochs of a network in a search, {sizes['final_epochs']} of the choice on all training images; "
+        f"{images['test']:,} test images; a budget of {found['budget']['seconds'] / 60:g} minutes for each method"
+    )
+
+
+def nearest_tasks(runs: list[dict[str, Any]]) -> str:
+    """Distances of the library's tasks."""
+    rows = []
+    for found in runs:
+        notes = found["methods"]["task-similarity"]["runs"][0]["notes"]
+        order = sorted(notes["distances"].items(), key=lambda pair: pair[1])
+        rows.append([TABLES[found["dataset"]], ", ".join(f"{TABLES[name]} {value:.2f}" for name, value in order)])
+    return table(["", "log-determinant distance, nearest first"], rows)
+
+
+def depth_table(rivals: dict[str, Any]) -> str:
+    """Mean accuracy of shallow and deep cells of CIFAR-10 with equally many convolutions."""
+    by = {(row["convolutions"], row["depth"]): row for row in rivals["result"]["cifar10"]["preferences"]["by_depth"]}
+    rows = []
+    for number in sorted({number for number, _ in by}):
+        if (number, 2) in by and (number, 3) in by:
+            two, three = by[number, 2], by[number, 3]
+            leads = [f"{two[key] - three[key]:+.2f}" for key in ("short", "long")]
+            rows.append([str(number), f"{two['cells']:,} / {three['cells']:,}", *leads])
+    return table(["convolutions", "cells of depth 2 / 3", "lead of depth 2 after 12 epochs", "after 200"], rows)
+
+
 def new_figure(width: float = 6.4) -> Figure:
     figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -352,21 +529,27 @@ def plot_predicted(correlation: dict[str, Any]) -> None:
     save(figure, "predicted_against_real.png")
 
 
+def whole_cost(name: str, count: int) -> list[int]:
+    """Epochs spent when the first 1 .. `count` choices of a line of `BASELINES` are trained, with what chose them."""
+    before = SHORT_TRAININGS if name.endswith("_12_epochs") else 0
+    return [before + PROTOCOL_EPOCHS * (i + 1) for i in range(count)]
+
+
 def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> None:
-    """Best test accuracy among the first n choices."""
+    """Best test accuracy of the choices trained so far against all epochs spent on the dataset."""
     figure = new_figure()
     axes = figure.add_subplot()
-    curves = {"MetaD2A, here": search["result"]["cifar10"]["default"]}
     labels = {"random": "random order", "random_12_epochs": "random, 12 epochs", "transfer": "trivial transfer"}
-    labels["evolution_12_epochs"] = "evolution, 12 epochs"
-    curves |= {labels[name]: entry for name, entry in baselines["result"]["cifar10"].items()}
-    for label, entry in curves.items():
+    labels |= {"evolution_12_epochs": "evolution, 12 epochs", "": "MetaD2A, here"}
+    entries = {"": search["result"]["cifar10"]["default"]} | baselines["result"]["cifar10"]
+    for name, entry in entries.items():
         best = entry["best_after"]
-        axes.step(range(1, len(best) + 1), best, where="post", label=label)
-    axes.set(xscale="log", xlabel="architectures trained (first run)", ylabel="best accuracy on CIFAR-10 (%)")
+        axes.step(whole_cost(name, len(best)), best, where="post", label=labels[name])
+    axes.set(xscale="log", xlabel="epochs spent on CIFAR-10, all trainings (first run)")
+    axes.set(ylabel="best accuracy on CIFAR-10 (%)")
     axes.set_ylim(bottom=92)
     axes.legend()
-    save(figure, "accuracy_against_trained.png")
+    save(figure, "choices_against_epochs.png")
 
 
 def plot_time(search: dict[str, Any]) -> None:
@@ -382,6 +565,93 @@ def plot_time(search: dict[str, Any]) -> None:
     axes.set(xscale="log", xlabel="search time (s)", ylabel="accuracy on CIFAR-10 (%)")
     axes.legend()
     save(figure, "accuracy_against_time.png")
+
+
+def plot_rivals(rivals: dict[str, Any]) -> None:
+    """How far each method's choice is from the best, against what it cost, one panel a dataset."""
+    results = rivals["result"]
+    figure = new_figure(4.2 * 3)
+    figure.set_figheight(8)
+    styles = {name: (f"C{i % 10}", "-" if i < 10 else "--") for i, name in enumerate(results["cifar10"]["methods"])}
+    for i, (dataset, found) in enumerate(results.items(), 1):
+        axes = figure.add_subplot(2, 3, i)
+        for name, entry in found["methods"].items():
+            color, line = styles[name]
+            x, y = zip(*entry["curve"], strict=True)
+            gap = [max(found["best"] - value, 5e-3) for value in y]
+            axes.plot(x, gap, line, color=color, marker=".", label=entry["title"].replace("`", ""))
+        unit = "epochs" if found["methods"]["random"]["cost"]["epochs"] else "networks"
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set(
+            yscale="log",
+            xlabel=f"{unit} (0: nothing is trained)",
+            ylabel="points below the best",
+            title=TABLES[dataset],
+        )
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    save(figure, "rivals.png")
+
+
+def plot_preferences(rivals: dict[str, Any]) -> None:
+    """What early stopping prefers: the lead of shallow cells, and depth and width of what was chosen."""
+    found = rivals["result"]["cifar10"]
+    preferences = found["preferences"]
+    by = {(row["convolutions"], row["depth"]): row for row in preferences["by_depth"]}
+    numbers = [number for number in range(1, 6) if (number, 2) in by and (number, 3) in by]
+    figure = new_figure(10)
+    left, right = figure.subplots(1, 2)
+    for key, label in (("short", "12 epochs, validation"), ("long", "200 epochs, test")):
+        lead = [by[number, 2][key] - by[number, 3][key] for number in numbers]
+        left.plot(numbers, lead, "o-", label=label)
+    left.axhline(0, color="grey", linewidth=0.5)
+    left.set(
+        xlabel="convolutions in the cell", ylabel="lead of depth 2 over depth 3 (points)", title="CIFAR-10, all cells"
+    )
+    left.set_xticks(numbers)
+    left.legend()
+    groups = {CELLS[name]: shape for name, shape in preferences["space"].items()}
+    places: dict[tuple[float, float], list[str]] = {}
+    for name, shape in preferences["methods"].items():
+        places.setdefault((round(shape["width"], 2), round(shape["depth"], 2)), []).append(name)
+    for name, shape in groups.items():
+        right.plot(shape["width"], shape["depth"], "s", label=name)
+    for (width, depth), names in places.items():
+        right.plot(width, depth, ".", color="black")
+        right.annotate(
+            "\n".join(names), (width, depth), fontsize=6, xytext=(3, -3), textcoords="offset points", va="top"
+        )
+    right.set(xlabel="width", ylabel="depth", title="mean of the cells chosen on CIFAR-10")
+    right.legend(fontsize=7, loc="upper left")
+    save(figure, "preferences.png")
+
+
+def write_html(path: Path, text: str) -> None:
+    """Write the results as one HTML file, a section for each heading, pictures inside.
+
+    Raises:
+        UserError: the package that reads Markdown is not installed, or the file cannot be written.
+    """
+    try:
+        import markdown
+    except ImportError as error:
+        raise UserError("--html needs a package: pip install markdown") from error
+    html = markdown.markdown(text, extensions=["tables", "fenced_code", "sane_lists"])
+    html = re.sub(r'src="([^":]+\.png)"', lambda found: f'src="{data_address(ROOT / found[1])}"', html)
+    html = re.sub(r'href="(?!#|https?:)([^"]*)"', "", html)  # a page alone has no other files beside it
+    html = html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    title, *parts = re.split(r"<h[12][^>]*>(.*?)</h[12]>", html)[1:]
+    sections = [Section("Summary", html=Markup(parts[0]))]
+    sections += [
+        Section(unescape(re.sub("<[^>]+>", "", head)), html=Markup(body))
+        for head, body in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    write_page(path, unescape(title), "Tables sort by the heading that is clicked.", sections)
+
+
+def data_address(path: Path) -> str:
+    """A picture as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def budget_tables(budget: dict[str, Any]) -> str:
@@ -430,10 +700,15 @@ def make(args: argparse.Namespace) -> None:
         "predictors",
         "trained",
         "subnets",
+        "subnet_accuracies",
         "lines",
         "dataset_effect",
         "first_choice",
         "published_generator",
+        "rivals",
+        "naswot",
+        "rivals_real_cifar10",
+        "rivals_real_gtsrb",
         "budget",
         "own_images",
     )
@@ -441,8 +716,18 @@ def make(args: argparse.Namespace) -> None:
     plot_predicted(results["correlation"])
     plot_trained(results["search"], results["baselines"])
     plot_time(results["search"])
+    plot_rivals(results["rivals"])
+    plot_preferences(results["rivals"])
+    on_images = [results[f"rivals_real_{name}"] for name in ("cifar10", "gtsrb")]
+    naswot = results["naswot"]["result"]
     plot_budget(results["budget"])
     values = {
+        "rivals-images": images_table(on_images),
+        "rivals-images-chosen": images_chosen(on_images),
+        "rivals-images-cifar10": images_protocol(on_images[0]),
+        "rivals-images-gtsrb": images_protocol(on_images[1]),
+        "rivals-tasks": nearest_tasks(on_images),
+        "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
         "correlation": correlation_table(results["correlation"]),
@@ -450,6 +735,7 @@ def make(args: argparse.Namespace) -> None:
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
         "subnets": subnet_tables(results["subnets"]),
+        "subnet_accuracies": accuracy_tables(results["subnet_accuracies"]),
         "trained": trained_table(results["trained"]),
         "predictors": predictors_table(results["predictors"]),
         "lines": lines_tables(results["lines"]),
@@ -457,6 +743,10 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
         "published_generator": published_generator_table(results["published_generator"]),
+        "rivals": rivals_tables(results["rivals"]),
+        "chosen": chosen_table(results["rivals"]),
+        "preferences": preferences_tables(results["rivals"]),
+        "depth": depth_table(results["rivals"]),
         "budget": budget_tables(results["budget"]),
         "own_images": own_images_table(results["own_images"]),
     }
@@ -467,11 +757,16 @@ def make(args: argparse.Namespace) -> None:
         text = text.replace(f"@{name}-made@", made(content["history"]).rstrip("\n"))
     write_text(Path(args.output), text)
     print(f"{args.output} is made")
+    if args.html:
+        page = Path(args.output).with_suffix(".html")
+        write_html(page, text)
+        print(f"{page} is made")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=str(ROOT / "RESULTS.md"))
+    parser.add_argument("--html", action="store_true", help="also a page of the same name whose tables can be sorted")
     return parser
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from baselines.options import budget
 from baselines.real_compare import compare_real
 from baselines.real_options import RealOptions
 from engine.cli import run
@@ -18,14 +19,18 @@ from engine.files import ROOT
 from engine.options import fill, options_parser
 from engine.runs import choose_device
 
+RESULTS = ROOT / "benchmarks" / "results"
+
 
 def build_parser() -> argparse.ArgumentParser:
     return options_parser(__doc__ or "", RealOptions)
 
 
 def measure(args: argparse.Namespace) -> None:
+    if hasattr(args, "budget"):
+        args.budget = budget(args.budget)
     options = fill(RealOptions, args, device=choose_device(args.gpu))
-    shutil.copy(compare_real(options), ROOT / "benchmarks" / "results" / f"rivals_real_{options.data_name}.json")
+    shutil.copy(compare_real(options), RESULTS / f"rivals_real_{options.data_name}.json")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,14 @@ def not_negative_float(text: str) -> float:
     return value
 
 
+def positive_float(text: str) -> float:
+    """An argparse type."""
+    value = not_negative_float(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
 def fraction(text: str) -> float:
     """An argparse type."""
     value = float(text)

@@ -321,9 +321,14 @@ def check_progress(
     """Raise a UserError unless optimiser, scheduler and random generator can take their states in `found`."""
     check_optimizer(path, found["optimizer"], optimizer, hint)
     check_form(path, found["scheduler"], scheduler.state_dict(), "scheduler", hint)
-    check_form(path, found["rng"], rng.get_state(), "rng", hint)
+    check_rng(path, found["rng"], rng, hint)
+
+
+def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
+    """Raise a UserError unless a random generator can take the state `found`."""
+    check_form(path, found, rng.get_state(), "rng", hint)
     try:
-        torch.Generator(rng.device).set_state(found["rng"])
+        torch.Generator(rng.device).set_state(found)
     except RuntimeError as error:
         raise UserError(f"{path} is damaged: its state of the random generator is none. {hint}") from error
 

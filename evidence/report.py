@@ -5,19 +5,20 @@ import io
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from engine.files import display_path, set_aside, write_json, write_text
 from engine.runs import random_generator
-from engine.statistics import share_interval
+from evidence.page import write_budget_page
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
 from evidence.rounds import Best, BudgetSearch
 from evidence.trials import DONE, FORMAT, Trial
-from images.pixels import LabelledImages
-from meta_test.report import draw_architecture
+from networks.card import write_card
 from networks.export import export
+from networks.judge import advice, judge, linear_baseline
 from networks.trained import TrainedNetwork
-from training.accuracy import accuracy
-from training.classifier import normalized
+from pages.drawing import draw_architecture
 
 LISTED = 100  # cells of the ranking in result.json
 SHOWN = 5  # in the text
@@ -71,6 +72,8 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
     write_json(search.folder / "result.json", value)
     write_text(search.folder / "ranking_run_1.csv", csv_text(rows))
     draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
+    counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
+    write_budget_page(search.folder / "report.html", search.space, value, search.options.image_folder, counts)
     return value
 
 
@@ -95,21 +98,18 @@ def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     if not source.is_file():
         return None
     found = TrainedNetwork.read(source)
-    test = test_accuracy(search, found, search.data.test)
-    low, high = share_interval(test, len(search.data.test))
-    found.accuracy["x-test"] = test
-    set_aside(target)
-    found.save(target)
-    files = [target, *(export(target, search.formats) if search.formats else [])]
-    return {"files": [display_path(path) for path in files], "x-test": test, "x-test_low": low, "x-test_high": high}
-
-
-def test_accuracy(search: BudgetSearch, found: TrainedNetwork, images: LabelledImages) -> float:
-    """Of a trained network on images of full size (%)."""
     network = found.untrained()
     network.load_state_dict(found.state)
-    device = search.options.device
-    return accuracy(network.to(device), normalized(images, search.data, device))
+    judged = judge(network.to(search.options.device), search.data)
+    found.accuracy["x-test"] = judged["accuracy"]
+    set_aside(target)
+    found.save(target)
+    write_card(target)
+    files = [target, *(export(target, search.formats) if search.formats else [])]
+    own = search.options.image_folder is not None
+    linear = linear_baseline(search.data, search.options.device, search.options.seed) if own else None
+    figures = {f"x-test{end}": judged[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
+    return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}
 
 
 def csv_text(rows: list[dict[str, Any]]) -> str:
@@ -141,6 +141,8 @@ def text(value: dict[str, Any]) -> str:
     if network:
         low, high = network["x-test_low"], network["x-test_high"]
         lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
+        if network["linear"]:
+            lines.append(f"  {advice(network['x-test'], network['linear'])}")
     lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
     for row in value["ranking"][:SHOWN]:
         interval = f"[{row['low']:.2f}, {row['high']:.2f}]"

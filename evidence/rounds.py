@@ -20,7 +20,7 @@ from evidence.belief import Belief, Observation
 from evidence.options import BudgetOptions, amount_text
 from evidence.plan import FULL, SHORT, Rung, epoch_seconds, image_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
-from evidence.training import Lesson, batch_of
+from evidence.training import Lesson
 from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
 from images.pixels import load_image_data
 from meta_test.limits import Limits
@@ -29,8 +29,10 @@ from meta_train.universal import published_features
 from networks.export import check_formats
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.classes import cheapest_members
+from training.classifier import batch_of
 
-PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "best_architecture.png")
+PICTURED = ("best_architecture.*", "report.html", "model_card.md")
+PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", *PICTURED)
 FIDELITIES = FULL + 1
 MARGIN = 0.9  # of the time that is left, what the last training is planned to take
 

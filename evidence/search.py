@@ -77,5 +77,5 @@ def conclude(found: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
         return {}
     value = report.result(found, found.best(), interrupted)
     print(report.text(value))
-    print(f"everything: {display_path(found.folder)}/result.json, ranking_run_1.csv, best_architecture.png")
+    print(f"everything: {display_path(found.folder)}/report.html, result.json, ranking_run_1.csv and pictures")
     return value

@@ -14,11 +14,9 @@ from images.pixels import ImageData, LabelledImages
 from networks.trained import TrainedNetwork
 from search_spaces.base import SearchSpace
 from training.accuracy import accuracy
-from training.classifier import Protocol, Run, normalized, published_protocol, train_epochs
+from training.classifier import Protocol, Run, normalized, published_protocol, rate_of, train_epochs
 
 SEED = 777  # of weights and of the order of the images; the first of the published ones
-BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
-MIN_STEPS = 1000  # of a training, or it takes a smaller batch
 Report = Callable[[int, float, float | None], None]  # epoch, its loss, accuracy where it was asked for
 
 
@@ -49,17 +47,10 @@ class Lesson:
         return self.folder / f"{trial.number}.pt"
 
 
-def batch_of(images: int, epochs: int) -> int:
-    """The published batch, or the largest smaller one with which a training has enough steps."""
-    fits = (size for size in BATCHES if images * epochs / size >= MIN_STEPS and size <= images / 4)
-    return next(fits, max(2, min(BATCHES[-1], images // 4)))
-
-
 def protocol_of(trial: Trial, data_name: str) -> Protocol:
     """The published protocol, with the trial's epochs and batch; the learning rate falls with the batch's root."""
     published = published_protocol(data_name)
-    rate = published.lr * (trial.batch / published.batch_size) ** 0.5
-    return replace(published, epochs=trial.epochs, batch_size=trial.batch, lr=rate)
+    return replace(published, epochs=trial.epochs, batch_size=trial.batch, lr=rate_of(trial.batch))
 
 
 def reduced(data: ImageData, side: int, images: int) -> ImageData:

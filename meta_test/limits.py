@@ -4,22 +4,30 @@ from typing import Any
 
 from engine.errors import UserError
 from meta_test.options import SearchOptions
-from search_spaces.base import COST_UNITS, SearchSpace
+from search_spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
+
+FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATENCY: "--max-latency"}
 
 
 class Limits:
-    """`--max-flops` and `--max-params` for a dataset of `num_classes`; false where neither was given."""
+    """What candidates for a dataset of `num_classes` cost, and the most they may; false without a limit."""
 
     def __init__(self, options: SearchOptions, space: SearchSpace, num_classes: int):
         """Check that some architecture is within the limits.
 
         Raises:
-            UserError: none of the space is, or the space knows no costs.
+            UserError: none of the space is, the space knows no costs, or the device is not known.
         """
         self.space, self.num_classes = space, num_classes
-        self.limits = options.limits
-        smallest = space.smallest_cost(num_classes) if self.limits else {}
-        self.smallest = " and ".join(f"{smallest[n]:.6g} {COST_UNITS[n]}" for n in self.limits if n in smallest)
+        self.limits, self.device = options.limits, options.device_latency
+        if DEVICE_LATENCY in self.limits and self.device is None:
+            raise UserError(f"{self} is of a device: name it, for example with --device-latency pixel3.")
+        self.measured = space.device_latency(self.device) if self.device else {}
+        smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
+        if self.measured:
+            smallest[DEVICE_LATENCY] = min(self.measured.values())
+        units = COST_UNITS | {DEVICE_LATENCY: f"ms on {self.device}"}
+        self.smallest = " and ".join(f"{smallest[name]:.6g} {units[name]}" for name in self.limits if name in smallest)
         for name, limit in self.limits.items():
             if name not in smallest:
                 raise UserError(f"--max-{name}: costs are not known for the search space {space.name}.")
@@ -34,12 +42,16 @@ class Limits:
 
     def __str__(self) -> str:
         """The limits as messages name them."""
-        names = {"flops": "--max-flops (--bound)", "params": "--max-params"}
-        return " and ".join(f"{names[name]} {limit:g}" for name, limit in self.limits.items())
+        return " and ".join(f"{FLAGS[name]} {limit:g}" for name, limit in self.limits.items())
+
+    def cost(self, arch: Any) -> dict[str, float]:
+        """The space's costs of an architecture, and its latency on the device."""
+        measured = {DEVICE_LATENCY: self.measured[self.space.to_text(arch)]} if self.measured else {}
+        return self.space.cost(arch, self.num_classes) | measured
 
     def allow(self, arch: Any) -> bool:
         """Tell whether an architecture may be a candidate."""
-        cost = self.space.cost(arch, self.num_classes) if self.limits else {}
+        cost = self.cost(arch) if self.limits else {}
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def select(self, archs: list[Any], source: str) -> list[Any]:

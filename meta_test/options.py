@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
+PARETO = ("flops", "params", "latency")
 UNIVERSAL, PREDICTOR = "universal", "predictor"
 # What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
 OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
@@ -55,18 +56,26 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
     predictor_checkpoint: str | None = option(None, "load this file")
     max_flops: float | None = option(None, "candidates of at most so many MFLOPs", "--bound", type=not_negative_float)
     max_params: float | None = option(None, "candidates of at most so many M parameters", type=not_negative_float)
+    device_latency: str | None = option(
+        None, "show the milliseconds measured on a device, for example pixel3 (NAS-Bench-201; see the README)"
+    )
+    max_latency: float | None = option(
+        None, "candidates of at most so many ms on --device-latency", type=not_negative_float
+    )
     image_size: int | None = option(
         None,
         "MobileNetV3: side of images for costs, latency, training (default: the supernet's or 224)",
         type=image_side,
     )
+    report: bool = option(False, "of --model search: also write report.html, a page to look at")
+    pareto: str | None = option(None, "of --model search: the front of accuracy against this (NSGA-II)", choices=PARETO)
     latency: int | None = option(0, "measure the best so many, or all", type=count_or_all, default_text="none")
     latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
 
     @property
     def limits(self) -> dict[str, float]:
         """The largest cost of each kind that a candidate may have."""
-        limits = {"flops": self.max_flops, "params": self.max_params}
+        limits = {"flops": self.max_flops, "params": self.max_params, "device_latency": self.max_latency}
         return {name: limit for name, limit in limits.items() if limit is not None}
 
     @property

@@ -34,16 +34,21 @@ def explanation(session: Session) -> str:
     )
 
 
-def rank(session: Session, archs: list[Any], run: int) -> Ranking:
-    """Score candidates and sort them, best first."""
+def predict(session: Session, archs: list[Any], run: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Accuracies (A,) in % and, where the ranking knows them, their standard deviations in points."""
     o = session.options
     if o.ranking == UNIVERSAL:
-        return _sorted(session, archs, *subnets.load().predict(archs, session.space.image_size))
+        return subnets.load().predict(archs, session.space.image_size)
     rng = random_generator(o.seed + 1000 + run, o.device)
     scores = score(
         session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
     )
-    return _sorted(session, archs, to_percent(scores, session.checkpoints["predictor"].target))
+    return to_percent(scores, session.checkpoints["predictor"].target), None
+
+
+def rank(session: Session, archs: list[Any], run: int) -> Ranking:
+    """Score candidates and sort them, best first."""
+    return sorted_ranking(session, archs, *predict(session, archs, run))
 
 
 def rank_universally(session: Session, run: int) -> Ranking:
@@ -52,11 +57,11 @@ def rank_universally(session: Session, run: int) -> Ranking:
     mean, deviation = universal.load().of_classes()
     cells = [session.space.architectures[number] for number in cheapest_members()]
     rows = [row for row, arch in enumerate(cells) if session.limits.allow(arch)]
-    ranking = _sorted(session, [cells[row] for row in rows], mean[rows], deviation[rows])
+    ranking = sorted_ranking(session, [cells[row] for row in rows], mean[rows], deviation[rows])
     return replace(ranking, stages={"rank": time.perf_counter() - start})
 
 
-def _sorted(
+def sorted_ranking(
     session: Session, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None
 ) -> Ranking:
     """Architectures by their predicted accuracies (A,), best first."""
@@ -68,7 +73,7 @@ def _sorted(
         predicted[order].tolist(),
         [known[text] for text in texts] if known else None,
         max(known.values()) if known else None,
-        [session.space.cost(archs[i], session.features.num_classes) for i in order],
+        [session.limits.cost(archs[i]) for i in order],
         deviation=None if deviation is None else deviation[order].tolist(),
     )
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from engine.files import atomic_write, write_json, write_text
+from engine.files import write_json, write_text
 from engine.statistics import interval
-from search_spaces.base import SearchSpace
+from pages.drawing import draw_architecture
+from search_spaces.base import DEVICE_LATENCY, SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
 
@@ -29,6 +29,7 @@ class Ranking:
         stages: seconds that each stage took.
         notes: shares of valid and distinct graphs, and the like.
         deviation: standard deviation (points) of each prediction, where it is known.
+        folder: where it was written, once it was.
     """
 
     texts: list[str]
@@ -39,6 +40,7 @@ class Ranking:
     stages: dict[str, float] = field(default_factory=dict)
     notes: dict[str, float] = field(default_factory=dict)
     deviation: list[float] | None = None
+    folder: Path | None = None
 
     @property
     def seconds(self) -> float:
@@ -73,7 +75,12 @@ LABELS = {
 
 
 # A cost's column in the CSV, its heading and digits in the table.
-COSTS = {"flops": ("mflops", "MFLOPs", 1), "params": ("mparams", "Mparams", 3), "latency": ("latency_ms", "ms", 2)}
+COSTS = {
+    "flops": ("mflops", "MFLOPs", 1),
+    "params": ("mparams", "Mparams", 3),
+    "latency": ("latency_ms", "ms", 2),
+    DEVICE_LATENCY: ("device_latency_ms", "dev. ms", 2),
+}
 
 
 def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
@@ -146,7 +153,7 @@ def csv_text(ranking: Ranking) -> str:
 
 
 def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], history: dict[str, Any]) -> None:
-    """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.png` to `folder`."""
+    """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.png` and `.svg` to `folder`."""
     for run, ranking in enumerate(rankings, 1):
         write_text(folder / f"ranking_run_{run}.csv", csv_text(ranking))
     runs = [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings]
@@ -161,38 +168,3 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
     }
     write_json(folder / "summary.json", value)
     draw_architecture(folder / "best_architecture.png", space, best.texts[0])
-
-
-def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
-    """Draw an architecture's graph to a PNG file: its nodes in a row, edges past a node as arcs."""
-    nodes, edges = space.drawing(space.from_text(text))
-    # Twice as large as it is kept, which smooths lines
-    image = Image.new("RGB", (max(1440, 280 * len(nodes)), 760), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(28)
-    half = max(draw.textlength(name, font) for name in nodes) / 2 + 20, 34  # of a node's box
-    distance, row = image.width / len(nodes), image.height / 2
-    centres = [distance * (i + 0.5) for i in range(len(nodes))]
-    for u, v, label in edges:
-        height = 200 * (v - u - 1) * (1 if (u + v) % 2 else -1)  # of the arc's control point: half of it is reached
-        t = np.linspace(0, 1, 200)
-        x = centres[u] + t * (centres[v] - centres[u])
-        y = row + 2 * t * (1 - t) * height
-        seen = (abs(x - centres[v]) > half[0]) | (abs(y - row) > half[1])
-        points = np.stack([x[seen], y[seen]], axis=1)
-        draw.line([*map(tuple, points.tolist())], "black", 3)
-        _arrowhead(draw, points[-4], points[-1])
-        draw.text(((centres[u] + centres[v]) / 2, row + height / 2 - 8), label, "black", font, "mb")
-    for name, centre in zip(nodes, centres, strict=True):
-        box = (centre - half[0], row - half[1], centre + half[0], row + half[1])
-        draw.rounded_rectangle(box, 16, "white", "black", 3)
-        draw.text((centre, row), name, "black", font, "mm")
-    if len(text) < 120:
-        draw.text((image.width / 2, 30), text, "black", ImageFont.load_default(24), "mt")
-    atomic_write(path, lambda temporary: image.reduce(2).save(temporary, "PNG"))
-
-
-def _arrowhead(draw: ImageDraw.ImageDraw, before: np.ndarray, tip: np.ndarray) -> None:
-    along = (tip - before) / np.linalg.norm(tip - before)
-    across = np.array([-along[1], along[0]])
-    corners = (tip, tip - 22 * along + 9 * across, tip - 22 * along - 9 * across)
-    draw.polygon([tuple(corner.tolist()) for corner in corners], "black")

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import search_spaces
-from engine.files import next_folder
+from engine.files import next_folder, write_text
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
 from meta_test.options import UNIVERSAL, SearchOptions
+from meta_test.pareto import check_pareto, front_text, pareto_front
 from meta_test.ranking import explanation, measure_latency, rank, rank_universally
 from meta_test.report import Ranking
 from meta_test.session import Session
@@ -37,15 +38,21 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    session, runs = Session(options, models_of(options)), options.runs
-    whole = options.ranking == UNIVERSAL and session.space.can_be_listed
+    if options.pareto:
+        check_pareto(options)
+    universal, runs = options.ranking == UNIVERSAL, options.runs
+    session = Session(options, models_of(options))
+    whole = universal and session.space.can_be_listed
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
+    front = pareto_front(session, rankings[0], 1) if options.pareto else None
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if options.ranking == UNIVERSAL:
+    if universal:
         print(explanation(session))
+    if options.device_latency:
+        print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
@@ -53,6 +60,18 @@ def search(options: SearchOptions) -> list[Ranking]:
     detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
     print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
-    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
-    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png")
-    return rankings
+    history = provenance(options.seed, **session.sources)
+    report.write_report(folder, session.space, rankings, history)
+    text = explanation(session) if universal else ""
+    if front:
+        write_text(folder / "front.csv", report.csv_text(front))
+        found = front_text(front, options.pareto)
+        print(f"{found}\nall of them: {folder}/front.csv")
+        text = f"{text}\n{found}".strip()
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
+    if options.report:
+        from meta_test.page import write_search_page  # what it imports takes half a second
+
+        write_search_page(folder / "report.html", session, best, text, history)
+        print(f"report: {folder}/report.html")
+    return [replace(ranking, folder=folder) for ranking in rankings]

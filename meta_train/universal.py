@@ -30,8 +30,9 @@ from engine.cli import run
 from engine.errors import UserError
 from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.messages import log
-from engine.runs import provenance, random_generator
+from engine.runs import provenance
 from engine.schema import FLOATS, TensorOf, check
+from predictor.gaussian_process import learn, matern
 from predictor.universal import FORMAT, SEEDS
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
 from search_spaces.nasbench201.classes import (
@@ -51,7 +52,6 @@ SCORES_FORMAT = "metad2a-training-free-1"
 BENCHMARK = "imagenet16-120"
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 NUM_STEPS, STEP_CELLS = 40, 1000  # of the hyperparameters' descent, and cells that a step looks at
-FIRST_RATE, LAST_RATE = 0.1, 0.005
 
 
 class _Scores(TypedDict):
@@ -127,13 +127,6 @@ def published_features() -> dict[str, torch.Tensor]:
     return cell_features(value["scores"].double())
 
 
-def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Matern 3/2 kernel (P, Q) of scaled features (P, F) and (Q, F)."""
-    squares = features.square().sum(1)[:, None] + others.square().sum(1) - 2 * features @ others.T
-    distance = (3 * squares.clamp_min(0) + 1e-10).sqrt()
-    return (1 + distance) * torch.exp(-distance)
-
-
 @dataclass(frozen=True)
 class Accuracies:
     """What is learned from: of each cell (K,) float64, in normal quantiles.
@@ -192,17 +185,8 @@ class Process(nn.Module):
 
 def fit(features: dict[str, torch.Tensor], data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
     """Learn the hyperparameters from cells (P,), each step from others of them."""
-    process, rng = Process(features), random_generator(seed)
-    descent = torch.optim.Adam(process.parameters(), lr=FIRST_RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(descent, 1.0, LAST_RATE / FIRST_RATE, steps)
-    for _ in range(steps):
-        drawn = cells[torch.randperm(len(cells), generator=rng)[:STEP_CELLS]]
-        loss = process.loss(drawn, data)
-        descent.zero_grad()
-        loss.backward()
-        descent.step()
-        schedule.step()
-    return process.requires_grad_(False)
+    process = Process(features)
+    return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
 
 
 def posterior(

@@ -1,8 +1,9 @@
 """Export a trained network to run without this program: python -m networks.export network.pt --export onnx,pt2
 
 onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
-Both take RGB images (B, 3, S, S) of the network's `image_size` with values 0..1, of any B, and return logits (B, K).
-Both carry class names (a JSON list, in the order of the logits), architecture and image size as metadata.
+Both keep the class names, the preprocessing, the licence of the weights and the rest of `networks.card.facts`: as the
+model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S) of the network's `image_size` with
+values 0..1, of any B, and return logits (B, K).
 """
 
 import argparse
@@ -20,7 +21,8 @@ from engine.errors import UserError
 from engine.files import atomic_write, set_aside
 from engine.messages import log
 from engine.runs import random_generator
-from networks.trained import Classifier, load_network
+from networks.card import as_text
+from networks.trained import Classifier, TrainedNetwork, load_network
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # of outputs, relative to the largest logit
@@ -59,13 +61,14 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
     size = network.image_size
     images = torch.rand(3, 3, size, size, generator=random_generator(0))
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    known = as_text(TrainedNetwork.read(path))
     written = []
     for name in formats:
         target = Path(path).with_suffix(f".{name}")
         write, read = FORMATS[name]
 
         def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
-            write(program, temporary, about(network))
+            write(program, temporary, known)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
         if aside := set_aside(target):
@@ -84,24 +87,18 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
             raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
 
 
-def about(network: Classifier) -> dict[str, str]:
-    """What an exported file says of itself."""
-    names = json.dumps(network.class_names, ensure_ascii=False)
-    return {"class_names": names, "architecture": network.architecture, "image_size": str(network.image_size)}
-
-
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, facts: dict[str, str]) -> None:
-    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
-    torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
     import onnx
 
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, facts)
+    onnx.helper.set_model_props(model, known)
     onnx.save(model, path)
 
 
-def _write_pt2(program: torch.export.ExportedProgram, path: Path, facts: dict[str, str]) -> None:
-    torch.export.save(program, path, extra_files=facts)
+def _write_program(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files=known)
 
 
 def _read_onnx(path: Path) -> Outputs:
@@ -111,10 +108,10 @@ def _read_onnx(path: Path) -> Outputs:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-Writer = Callable[[torch.export.ExportedProgram, Path, dict[str, str]], None]
-FORMATS: dict[str, tuple[Writer, Callable[[Path], Outputs]]] = {
+Write = Callable[[torch.export.ExportedProgram, Path, dict[str, str]], None]
+FORMATS: dict[str, tuple[Write, Callable[[Path], Outputs]]] = {
     "onnx": (_write_onnx, _read_onnx),
-    "pt2": (_write_pt2, lambda path: torch.export.load(path).module()),
+    "pt2": (_write_program, lambda path: torch.export.load(path).module()),
 }
 
 

@@ -5,11 +5,12 @@ that an earlier result is never reported as another one's.
 """
 
 import csv
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 
 import search_spaces
 from engine.errors import UserError
@@ -20,25 +21,62 @@ from engine.runs import TextLog, keep_freed_memory, provenance
 from engine.statistics import interval
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
+from networks.card import UNSTATED, write_card
 from networks.export import check_formats, export
+from networks.judge import advice, judge, linear_baseline
 from networks.options import TrainArchOptions
+from networks.page import test_sections
 from networks.trained import TrainedNetwork
+from pages.dataset import dataset_section
+from pages.drawing import architecture_svg
+from pages.page import Figure, Section, write_page
 from search_spaces.base import COST_UNITS, SearchSpace
-from training.classifier import Protocol, Run, published_protocol, train
+from training.classifier import Protocol, Run, batch_of, published_protocol, rate_of, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
-PRODUCTS = ("seed_*", "result.json", "accuracy.txt")  # of a run in its folder
+PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
-def protocol_of(options: TrainArchOptions, processes: Processes) -> Protocol:
-    """The published protocol with what the options change."""
-    changes = {"epochs": options.epochs, "batch_size": options.batch_size}
+AUGMENTATIONS = {  # values of --augment
+    "none": {"augment": False},
+    "crop": {"augment": True, "mirror": False},
+    "crop+mirror": {"augment": True, "mirror": True},
+}
+
+
+def protocol_of(options: TrainArchOptions, processes: Processes, images: int) -> Protocol:
+    """The published protocol with what the options change.
+
+    For images of the user's own, by default: crops at random, and where they are few, smaller batches with the learning
+    rate that belongs to these, so that a training has enough steps.
+
+    Args:
+        images: number of training images.
+    """
+    changes: dict[str, Any] = {"epochs": options.epochs, "batch_size": options.batch_size, "lr": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
-    return published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
+    if options.augment or options.image_folder:
+        changes |= AUGMENTATIONS[options.augment or "crop"]
+    protocol = published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
+    if options.image_folder and options.batch_size is None:
+        batch = max(batch_of(images, protocol.epochs), processes.count)
+        protocol = replace(protocol, batch_size=batch)
+        if options.learning_rate is None:
+            protocol = replace(protocol, lr=rate_of(batch))
+    return protocol
 
 
-def train_arch(options: TrainArchOptions) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """What a training ends with: the report's text and all files, a line each, and the networks; empty in a process
+    that is not the first of several."""
+
+    text: str = ""
+    networks: list[Path] = field(default_factory=list)
+
+
+def train_arch(options: TrainArchOptions) -> Outcome:
     """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
 
     Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `run.json` and
@@ -68,12 +106,12 @@ def train_arch(options: TrainArchOptions) -> str:
                 processes.wait()
             networks = [job.run(seed) for seed in options.run_seeds]
             if not processes.is_first:
-                return ""
-            text = job.report(networks)
+                return Outcome()
+            text = job.report(networks, job.page(networks[0]))
             for seed in options.run_seeds:
                 path = job.network_file(seed)
                 text += "\n" + "\n".join(map(str, [path, *(export(path, formats) if formats else [])]))
-            return text
+            return Outcome(text, [job.network_file(seed) for seed in options.run_seeds])
 
 
 def first_choice(arch: str) -> str:
@@ -106,7 +144,7 @@ class Job:
     def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
         self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
-        self.protocol = protocol_of(options, processes)
+        self.protocol = protocol_of(options, processes, len(data.train))
         batch, found = self.protocol.batch_size, len(data.train)
         if found < batch:
             smaller = max(2, found // 4, processes.count)
@@ -145,10 +183,12 @@ class Job:
         accuracy = train(run, data, record)
         state = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
         looks = (data.class_names, data.mean, data.std, state)
-        history, size = self.training.history | {"seed": seed}, self.space.image_size
+        size, licence = self.space.image_size, options.licence or UNSTATED
+        history = self.training.history | {"seed": seed, "licence": licence}
         trained = TrainedNetwork(self.space.name, options.arch, *looks, self.identity, seed, accuracy, history, size)
         if self.processes.is_first:
             trained.save(path)
+            write_card(path)
             run.checkpoint.unlink(missing_ok=True)  # all of it but the momentum is in network.pt
         return trained
 
@@ -159,8 +199,8 @@ class Job:
             raise UserError(f"{path} is of another architecture, dataset, protocol or seed: remove {self.folder}.")
         return trained
 
-    def report(self, networks: list[TrainedNetwork]) -> str:
-        """Write `result.json` and `accuracy.txt`; returns the latter's text."""
+    def report(self, networks: list[TrainedNetwork], told: list[str]) -> str:
+        """Write `result.json` and `accuracy.txt`, which ends with what else is `told`; returns the latter's text."""
         value = self.result(networks)
         cost = "".join(f", {value[name]:.2f} {unit}" for name, unit in COST_UNITS.items() if name in value)
         protocol = self.protocol
@@ -176,6 +216,7 @@ class Job:
             ),
             f"{protocol.epochs} epochs of {len(self.data.train)} images, batch {protocol.batch_size}, "
             f"{len(self.data.test)} images in x-test",
+            *told,
         ]
         text = "\n".join(lines)
         for name in ("result.json", "accuracy.txt"):
@@ -183,6 +224,24 @@ class Job:
         write_json(self.folder / "result.json", value)
         write_text(self.folder / "accuracy.txt", text + "\n")
         return text
+
+    def page(self, trained: TrainedNetwork) -> list[str]:
+        """Write `report.html` on the network of the first seed; returns what else the user is to be told."""
+        network = trained.untrained()
+        network.load_state_dict(trained.state)
+        judged = judge(network.to(self.options.device), self.data)
+        folder = self.options.image_folder
+        linear = linear_baseline(self.data, self.options.device, self.options.seed) if folder else None
+        write_json(self.folder / "judged.json", {"x-test": judged, "linear": linear})
+        lead = f"{trained.architecture}\n{self.protocol.epochs} epochs of {len(self.data.train)} images."
+        sections = [
+            Section("The cell", figures=[Figure(Markup(architecture_svg(self.space, trained.architecture)))]),
+            *test_sections(judged, self.data.class_names, linear),
+            *([dataset_section(folder)] if folder else []),
+            Section("What was run", facts=trained.history | asdict(self.protocol)),
+        ]
+        write_page(self.folder / "report.html", f"A network for {self.data.name}", lead, sections)
+        return [advice(judged["accuracy"], linear)] if linear else []
 
     def result(self, networks: list[TrainedNetwork]) -> dict[str, Any]:
         """Return the content of `result.json`."""

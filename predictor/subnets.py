@@ -160,7 +160,7 @@ def load(path: str | Path = SHIPPED) -> SubnetRanking:
     check_state(path, value["state"], process, "this program", hint)
     process.load_state_dict(value["state"])
     archs = operations_to_archs(value["operations"])
-    if None in archs or len(value["image_size"]) != len(archs):
+    if None in archs or {len(value[name]) for name in ("image_size", "weights", "known")} != {len(archs)}:
         raise UserError(f"{path} is not a ranking of subnets: its columns do not fit. {hint}")
     anchors = subnet_features(archs, value["image_size"].long())
     learned = Anchored(value["weights"], value["known"])

@@ -17,6 +17,7 @@ from graphs.batch import GraphBatch
 
 LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+DEVICE_LATENCY = "device_latency"  # milliseconds, beside these: of `SearchSpace.device_latency`
 
 
 class Sizes(TypedDict, total=False):
@@ -142,6 +143,14 @@ class SearchSpace(ABC):
         Empty where the space cannot tell.
         """
         return {}
+
+    def device_latency(self, device: str) -> dict[str, float]:
+        """Measured milliseconds of every architecture on a device, by text.
+
+        Raises:
+            UserError: none are known of this space, or of this device.
+        """
+        raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
     def evaluator(self, options: Any) -> Evaluator:
         """Make what measures architectures for a database, from a `database.workers.EvaluatorOptions`.

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, authors_features
 from PIL import Image
 from test_database import world  # noqa: F401
+from test_train_arch import write_images
 
 import main
 import process_dataset
@@ -25,9 +26,12 @@ from benchmarks import (
     first_choice,
     lines,
     memory,
+    naswot,
     process,
     published_generator,
     quality,
+    rivals,
+    rivals_real,
     speed,
     startup,
     study,
@@ -224,6 +228,45 @@ def test_study(bench, monkeypatch):
         bench(study, study.measure, f"--save-path study --output study.json --gpu cpu {more}")
     [row] = json.loads(Path("study.json").read_text())["result"]["variants"]
     assert row["epochs"] == 2
+
+
+def test_rivals(bench):
+    """Three methods on two tables; a table that is measured again replaces its part."""
+    line = "--methods random,metad2a,halving --num-seeds 2 --num-workers 1 --out rivals.json"
+    bench(rivals, rivals.measure, f"{line} --datasets cifar10")
+    bench(rivals, rivals.measure, "--methods random --num-seeds 2 --num-workers 1 --out rivals.json --datasets darcy")
+    found = json.loads(Path("rivals.json").read_text())["result"]
+    assert list(found) == ["cifar10", "darcy"]
+    methods = found["cifar10"]["methods"]
+    assert {name: entry["mark"] for name, entry in methods.items()} == {
+        "random": "",
+        "metad2a": "",
+        "halving": "oracle",
+    }
+    assert methods["metad2a"]["curve"][0][0] == 0
+    assert methods["random"]["curve"][-1][1] == pytest.approx(methods["random"]["accuracy"]["mean"])
+    by = {(row["convolutions"], row["depth"]): row for row in found["cifar10"]["preferences"]["by_depth"]}
+    # The figures that were measured on the table before there was this benchmark
+    assert by[3, 2]["short"] == pytest.approx(75.61, abs=0.01)
+    assert by[3, 3]["short"] == pytest.approx(73.45, abs=0.01)
+    assert by[3, 2]["long"] == pytest.approx(92.19, abs=0.01)
+    assert "preferences" not in found["darcy"]
+
+
+def test_naswot(bench):
+    write_images(Path("images"), n=4)
+    line = "--image-folder images --num-archs 3 --batch-size 4 --output out.json"
+    assert "3 architectures, 4 images: Spearman" in bench(naswot, naswot.measure, line)
+    assert json.loads(Path("out.json").read_text())["result"]["architectures"] == 3
+
+
+def test_rivals_real(bench, monkeypatch):
+    monkeypatch.setattr(rivals_real, "RESULTS", Path("."))
+    write_images(Path("images"), n=6)
+    line = "--data-name toy --image-folder images --methods random,gdas --budget 1epochs --search-epochs 1 --epochs 1"
+    out = bench(rivals_real, rivals_real.measure, f"{line} --channels 4 --cells 1 --gpu cpu")
+    assert "random" in out
+    assert list(json.loads(Path("rivals_real_toy.json").read_text())["methods"]) == ["random", "gdas"]
 
 
 def test_subnets(bench, world, monkeypatch):  # noqa: F811

@@ -17,10 +17,11 @@ from test_train_arch import write_images
 from engine.errors import UserError
 from evidence.options import NOTHING, Budget, budget
 from evidence.plan import FULL, LONG, SHORT, make_plan, smaller
-from evidence.training import batch_of, reduced
+from evidence.training import reduced
 from evidence.trials import DONE, STATE, STOPPED, State
 from images.pixels import load_image_data
 from networks import load_network
+from training.classifier import batch_of
 
 LINE = "--gpu cpu --model search --data-name toy --image-folder images --max-flops 30"
 

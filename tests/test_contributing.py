@@ -1,4 +1,4 @@
-"""The search space that CONTRIBUTING.md describes works as it says, and takes what it says."""
+"""The search space and the search method that CONTRIBUTING.md describes work as it says, and take what it says."""
 
 import importlib.util
 import re
@@ -9,7 +9,10 @@ import pytest
 import torch
 from conftest import NUM_CLASSES, ROOT
 
+import baselines
 import search_spaces
+from baselines import METHODS
+from baselines.table import table_problem
 from engine.errors import UserError
 from engine.options import SEARCH_SPACES
 from generator.model import GeneratorConfig, GeneratorModel
@@ -17,21 +20,27 @@ from meta_train.checkpoints import Checkpoint
 from meta_train.tuples import save_tuples
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MODULE, LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+MODULE, LINE, METHOD, METHOD_LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 CELL = "conv3x3,maxpool3x3|0>1 0>3 1>2 2>3"
+
+
+def add(source, line, known, tmp_path, monkeypatch):
+    """Write a module, load it as the name that its line says, and enter the line; returns the name."""
+    ((name, where),) = re.findall(r'^ +"([\w-]+)": "([\w.]+:\w+)",$', line, flags=re.MULTILINE)
+    path = tmp_path / f"{name}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(where.partition(":")[0], path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(known, name, where)
+    return name
 
 
 @pytest.fixture
 def third(tmp_path, monkeypatch):
     """The space, added as CONTRIBUTING.md says."""
-    path = tmp_path / "nasbench101.py"
-    path.write_text(MODULE)
-    ((name, where),) = re.findall(r'^ +"(\w+)": "([\w.]+:\w+)",$', LINE, flags=re.MULTILINE)
-    spec = importlib.util.spec_from_file_location(where.partition(":")[0], path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    monkeypatch.setitem(SEARCH_SPACES, name, where)
+    name = add(MODULE, LINE, SEARCH_SPACES, tmp_path, monkeypatch)
     yield search_spaces.get(name)
     search_spaces.get.cache_clear()
 
@@ -92,3 +101,17 @@ def write_generator(space):
     Checkpoint("generator", space.name, asdict(config), model.state_dict(), "resnet18-32px", {}, 1).save(
         f"results/{space.name}/generator/model/ckpt_1.pt"
     )
+
+
+def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
+    name = add(METHOD, METHOD_LINE, METHODS, tmp_path, monkeypatch)
+    problem = table_problem("cifar10")
+    result = baselines.get(name).run(problem, 0)
+    here = result.chosen[0]
+    values, genes = problem.columns[12], problem.space.genes(here)
+    around = [[*genes[:i], value, *genes[i + 1 :]] for i in range(6) for value in range(5)]
+    assert values[here] == max(values[problem.space.from_genes(other)] for other in around)  # a summit
+    line = f"--model compare --data-name cifar10 --methods {name},random --num-seeds 2 --num-workers 1 --budget 600"
+    code, out, err = command(line)
+    assert code == 0, err
+    assert re.search(rf"^{name} +\d\d\.\d\d", out, flags=re.MULTILINE)

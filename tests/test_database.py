@@ -14,6 +14,7 @@ from conftest import ROOT
 from PIL import Image
 
 import build_database
+import build_mobilenetv3
 import search_spaces
 from database.build import split_by_task
 from database.items import draw_item
@@ -166,6 +167,62 @@ def test_the_whole_way_to_a_search(world, build, command):
     assert code == 0, err
     assert "16x16 images at width 0.1" in err
     assert len(Path("results/ofa_mbv3/meta_test/toy/5/best_arch/architecture.txt").read_text().splitlines()) == 1
+
+
+@pytest.fixture
+def whole_way(capsys, monkeypatch):
+    """`build_mobilenetv3.py`, whose generator is made to produce valid graphs after so little training."""
+    give = build_mobilenetv3.give
+
+    def give_and_mend(command):
+        code = give(command)
+        path = Path("results/ofa_mbv3/generator/model/ckpt_last.pt")
+        if command[:3] == ["main.py", "--model", "generator"] and "--test" not in command:
+            checkpoint = torch.load(path, weights_only=True)
+            checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5
+            checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
+            checkpoint["state"]["decoder.add_vertex.2.bias"][2:11] = 0
+            torch.save(checkpoint, path)
+        return code
+
+    monkeypatch.setattr(build_mobilenetv3, "give", give_and_mend)
+
+    def call(line):
+        code = run(build_mobilenetv3.build_parser(), build_mobilenetv3.dispatch, line.split())
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+WHOLE = (
+    "--imgnet images --supernet supernet.pt --data-name toy --image-folder images --index 0-1 --num-tasks 2 "
+    "--num-arch 2 --num-calibration 8 --num-generator-tasks 8 --max-epoch 1 --num-gen-arch 4 --gpu cpu"
+)
+
+
+def test_all_of_it_in_one_command(world, whole_way):
+    """With a small supernet; what is finished is not done again."""
+    Features("toy", torch.randn(60, 16), torch.full((12,), 5), NAMES, "toy-32px", "").save("data/toybylabel.pt")
+    shown = whole_way(f"{WHOLE} --epochs 0 --dry-run")[1]
+    assert shown.count("$ python ") == 7
+    assert not Path("results").exists()
+    code, out, err = whole_way(f"{WHOLE} --epochs 0")
+    assert code == 0, err
+    assert [line for line in out.splitlines() if line.startswith("$")] == shown.splitlines()
+    assert "batch norm calibrated on 8 training images; nothing was trained" in out
+    assert len(list(Path("results/ofa_mbv3/evaluation/toy").glob("*/result.json"))) == 1
+    again = whole_way(f"{WHOLE} --epochs 0 --dry-run")[1]
+    assert "build_database.py" not in again
+    assert again.count("--resume") == 3
+
+
+def test_a_step_that_fails_ends_the_whole_way(world, whole_way):
+    with pytest.raises(SystemExit, match="2"):
+        whole_way(WHOLE.replace("supernet.pt", "none.pt"))
+    code, _, err = whole_way(WHOLE.replace("--imgnet images", "--imgnet none"))
+    assert code == 2
+    assert "--imgnet none is not a folder" in err
 
 
 def test_items_do_not_depend_on_their_neighbours():

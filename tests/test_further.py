@@ -62,3 +62,36 @@ def test_other_files_are_refused(tmp_path, capsys, text):
     assert make_further.main(["--nasbench360", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 2
     assert "table.csv" in capsys.readouterr().err
     assert not (tmp_path / "nasbench360.pt").exists()
+
+
+def test_the_latencies_are_made_from_rows_in_any_order(space, tmp_path):
+    known = further.device_latency()
+    order = torch.randperm(space.size, generator=torch.Generator().manual_seed(0)).tolist()
+    names = ["raspi4", "pixel3"]
+    rows = [[space.architectures[i], *(known[name][i].item() for name in names)] for i in order]
+    write(tmp_path / "table.csv", names, rows)
+    assert make_further.main(["--latency", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 0
+    made = torch.load(tmp_path / "latency.pt", weights_only=True)["ms"]
+    assert all(torch.equal(made[name], known[name]) for name in names)
+    assert list(made) == names
+
+
+def test_the_shipped_latencies_are_of_27_devices_and_small(space):
+    known = further.device_latency()
+    assert len(known) == 27
+    assert further.LATENCY.stat().st_size < 10**6
+    cell = space.from_text(
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+    )
+    assert space.device_latency("pixel3")[cell] == pytest.approx(17.24, rel=1e-3)
+    assert space.device_latency("titan_rtx_256")[cell] == pytest.approx(26.51, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "architecture\n", "architecture,a,a\n", "architecture,a\nx,1\n", "architecture,a\n"]
+)
+def test_other_files_are_no_latencies(tmp_path, capsys, text):
+    (tmp_path / "table.csv").write_text(text)
+    assert make_further.main(["--latency", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 2
+    assert "table.csv" in capsys.readouterr().err
+    assert not (tmp_path / "latency.pt").exists()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from search_spaces.nasbench201 import shape
 from search_spaces.nasbench201.cells import parse
 from search_spaces.nasbench201.classes import (
     at_class_means,
@@ -121,3 +122,20 @@ def test_the_cheapest_of_each_class():
     least = torch.full((len(cheapest), 2), torch.inf, dtype=torch.float64)
     least.scatter_reduce_(0, equivalence_classes()[:, None].expand(-1, 2), costs, "amin")
     assert torch.equal(costs[cheapest], least)
+
+
+@pytest.mark.parametrize(
+    ("operations", "depth", "width", "convolutions"),
+    [
+        ([0, 0, 0, 3, 0, 0], 1, 1, 1),  # input to output
+        ([3, 0, 3, 0, 0, 3], 3, 1, 3),  # a chain: its first node alone hangs on the input
+        ([3, 3, 0, 3, 3, 3], 2, 1 + 1 + 1 / 3, 5),  # two beside each other, and the input into the output
+        ([3, 3, 3, 3, 3, 3], 3, 1 + 1 / 2 + 1 / 3, 6),
+        ([3, 0, 3, 1, 0, 0], 1, 1, 0),  # nodes 1 and 2 lead nowhere
+        ([0, 3, 3, 0, 3, 4], 2, 1, 1),  # node 1 is not reached
+        ([3, 3, 3, 0, 0, 0], 0, 0, 0),  # nothing reaches the output
+    ],
+)
+def test_depth_and_width_by_hand(operations, depth, width, convolutions):
+    assert shape.depth_and_width(operations) == (depth, pytest.approx(width))
+    assert shape.convolutions(operations) == convolutions

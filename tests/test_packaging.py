@@ -15,8 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def test_the_packages_that_are_installed_and_those_that_mypy_judges_are_the_tree():
     installed = PROJECT["tool"]["setuptools"]
     found = [path.parent.relative_to(ROOT) for name in FLOORS for path in (ROOT / name).rglob("__init__.py")]
-    assert sorted(installed["packages"]) == sorted(".".join(path.parts) for path in found)
-    assert {name for name in installed["packages"] if "." not in name} == set(FLOORS)
+    assert sorted(installed["packages"]) == sorted([*(".".join(path.parts) for path in found), "assets"])
+    assert {name for name in installed["packages"] if "." not in name} == {*FLOORS, "assets"}
     assert set(installed["py-modules"]) == COMMANDS
     judged = PROJECT["tool"]["mypy"]
     assert set(judged["packages"]) == set(FLOORS)

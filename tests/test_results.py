@@ -10,7 +10,7 @@ from engine.errors import UserError
 
 
 def test_results_are_what_the_result_files_give(tmp_path, monkeypatch):
-    for name in ("plot_predicted", "plot_trained", "plot_time"):
+    for name in [name for name in vars(make_results) if name.startswith("plot_")]:
         monkeypatch.setattr(make_results, name, lambda *results: None)
     make_results.make(make_results.build_parser().parse_args(["--output", str(tmp_path / "R.md")]))
     assert (tmp_path / "R.md").read_text() == (ROOT / "RESULTS.md").read_text()
@@ -25,12 +25,14 @@ def test_the_readmes_figures_are_those_of_the_results():
 
 
 def test_plots_are_drawn(tmp_path, monkeypatch):
-    results = {name: make_results.read(name) for name in ("search", "correlation", "baselines")}
+    results = {name: make_results.read(name) for name in ("search", "correlation", "baselines", "rivals")}
     monkeypatch.setattr(make_results, "FOLDER", tmp_path)
     make_results.plot_predicted(results["correlation"])
     make_results.plot_trained(results["search"], results["baselines"])
     make_results.plot_time(results["search"])
-    assert len(list(tmp_path.glob("*.png"))) == 3
+    make_results.plot_rivals(results["rivals"])
+    make_results.plot_preferences(results["rivals"])
+    assert len(list(tmp_path.glob("*.png"))) == 5
 
 
 def test_a_missing_result_file_is_named(tmp_path, monkeypatch):
@@ -45,3 +47,23 @@ def test_a_resumed_log_counts_every_epoch_once(tmp_path):
     (tmp_path / "log.txt").write_text("\n".join(lines))
     epochs = study.read_log(tmp_path / "log.txt")
     assert [(row["epoch"], row["correlation"]) for row in epochs] == [(1, 0.1), (2, 0.3)]
+
+
+def test_the_page_has_every_table_and_picture_and_needs_no_other_file(tmp_path):
+    pytest.importorskip("markdown")
+    from test_pages import Reader
+
+    text = (ROOT / "RESULTS.md").read_text()
+    make_results.write_html(tmp_path / "R.html", text)
+    page = (tmp_path / "R.html").read_text()
+    read = Reader(page)
+    assert read.tags.count("table") == len(re.findall(r"^\| ---", text, flags=re.MULTILINE))
+    assert read.tags.count("img") == text.count(".png)")
+    assert all(address.startswith("data:") for address in read.addresses)
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert read.tags.count("h2") == 1 + len(headings)
+
+
+def test_short_trainings_are_part_of_the_cost():
+    assert make_results.whole_cost("transfer", 3) == [200, 400, 600]
+    assert make_results.whole_cost("evolution_12_epochs", 2) == [6200, 6400]

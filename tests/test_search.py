@@ -174,7 +174,6 @@ def test_options_of_the_predictor_choose_its_ranking(command, toy, refuses):
         assert code == 0
         assert "5 architectures ranked" in out
     assert "--num-draws belongs to --ranking predictor" in refuses(f"{SEARCH_ALL} --ranking universal --num-draws 3")
-    assert "none of ofa_mbv3" in refuses(f"{SEARCH_ALL} --ranking universal --search-space ofa_mbv3")
     for kind in ("generator", "predictor"):
         assert "--ranking belongs to" in refuses(f"--model {kind} --test --data-name pets --ranking universal")
 
@@ -340,7 +339,7 @@ def test_an_unwritable_result_folder(refuses, toy):
         (f"{SEARCH} --nvt 9", "7 vertex types"),
         (f"{SEARCH} --gpu x", "device number"),
         ("--model predictor --test --hs 99 --data-name pets --num-gen-arch 10", "--hs 16"),
-        (f"{SEARCH} --search-space ofa_mbv3", "none is shipped for ofa_mbv3"),
+        (f"{SEARCH} --search-space ofa_mbv3", "512 wide (resnet18-32px)"),
     ],
 )
 def test_wrong_options(refuses, toy, options, message):

@@ -13,7 +13,8 @@ from conftest import ROOT
 from PIL import Image
 
 import search_spaces
-from meta_test.report import draw_architecture, interval
+from engine.statistics import interval
+from pages.drawing import draw_architecture
 
 UNNEEDED = ("scipy", "matplotlib", "torchvision", "sympy", "ofa", "ray", "requests", "torch._dynamo", "pandas")
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]  # hours that ten patients slept longer

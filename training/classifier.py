@@ -30,6 +30,8 @@ EVALUATED_AT_ONCE = 512
 EPOCHS = {"mnist": 50}  # all other datasets: 200
 DEFAULT_EPOCHS = 200
 AUGMENTED = ("cifar10", "cifar100")
+BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
+MIN_STEPS = 1000  # of a training, or it takes a smaller batch
 
 
 class Descent:
@@ -55,7 +57,8 @@ class Protocol(Descent):
         epochs: passes over the training images.
         batch_size: B, of all processes together.
         lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
-        augment: mirror images at random and cut them out of a padding of an eighth of their side.
+        augment: cut images out of a padding of an eighth of their side, at random.
+        mirror: with `augment`, also mirror them at random.
         precision: of activations in training, float32 or bfloat16; evaluation is in float32.
         processes: how many train together.
     """
@@ -69,6 +72,7 @@ class Protocol(Descent):
     weight_decay: float = 5e-4
     precision: str = "float32"
     processes: int = 1
+    mirror: bool = True
 
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Return the learning rate of step 0..num_steps-1 of the whole run."""
@@ -79,6 +83,17 @@ def published_protocol(data_name: str, **changes: Any) -> Protocol:
     """The paper's protocol for a dataset, with changes."""
     values = {"epochs": EPOCHS.get(data_name, DEFAULT_EPOCHS), "augment": data_name in AUGMENTED}
     return Protocol(**values | changes)
+
+
+def batch_of(images: int, epochs: int) -> int:
+    """The published batch, or the largest smaller one with which a training has enough steps."""
+    fits = (size for size in BATCHES if images * epochs / size >= MIN_STEPS and size <= images / 4)
+    return next(fits, max(2, min(BATCHES[-1], images // 4)))
+
+
+def rate_of(batch: int) -> float:
+    """The learning rate of a batch: it falls with the batch's root from the published one."""
+    return Protocol.lr * (batch / Protocol.batch_size) ** 0.5
 
 
 AnyProtocol = TypeVar("AnyProtocol", bound=Descent)
@@ -226,7 +241,7 @@ def train_epoch(
         rows = run.processes.share(batch)
         pixels = images.pixels[rows]
         if protocol.augment:
-            pixels = crop_and_flip(pixels, corners[rows], mirrored[rows])
+            pixels = crop_and_flip(pixels, corners[rows], mirrored[rows] & protocol.mirror)
         loss = training_loss(model, normalize(pixels, mean, std), images.labels[rows], protocol.precision)
         run.optimizer.zero_grad()
         (loss * (run.processes.count / len(batch))).backward()  # the mean over all processes' images

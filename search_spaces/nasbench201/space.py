@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 from typing_extensions import TypedDict
 
+from engine.errors import UserError, did_you_mean
 from engine.files import ASSETS, load_torch
 from engine.schema import FLOATS, TensorOf, Text, check
 from graphs.batch import GraphBatch, is_single_source_single_sink
@@ -27,7 +28,7 @@ from search_spaces.nasbench201.cells import (
     parse,
     to_string,
 )
-from search_spaces.nasbench201.further import NASBENCH360_NAMES, nasbench360, nwot
+from search_spaces.nasbench201.further import NASBENCH360_NAMES, device_latency, nasbench360, nwot
 
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
@@ -117,6 +118,14 @@ class NASBench201(SearchSpace):
         """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
         scores = nwot()
         return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
+
+    def device_latency(self, device: str) -> dict[str, float]:
+        """As HELP's authors measured them; see the base class."""
+        known = device_latency()
+        if device not in known:
+            guess = did_you_mean(device, list(known))
+            raise UserError(f"--device-latency {device!r} is none of the devices measured: {', '.join(known)}. {guess}")
+        return dict(zip(self.architectures, known[device].tolist(), strict=True))
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
