@@ -38,10 +38,9 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    pareto = options.pareto
+    universal, runs, pareto = options.ranking == UNIVERSAL, options.runs, options.pareto
     if pareto:
         check_pareto(options)
-    universal, runs = options.ranking == UNIVERSAL, options.runs
     session = Session(options, models_of(options))
     whole = universal and session.space.can_be_listed
     one_run = rank_universally if whole else generate_and_rank

@@ -97,7 +97,7 @@ def measured(path: str | Path = TABLE) -> Measured:
     if len(archs) < count or not known or any(len(column) != count for column in columns):
         raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
     names = [value["sources"][number] for number in value["source"].tolist()]
-    return Measured(archs, columns[0].long(), columns[1].double(), names)
+    return Measured([arch for arch in archs if arch], columns[0].long(), columns[1].double(), names)
 
 
 def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
