@@ -160,8 +160,9 @@ def load(path: str | Path = SHIPPED) -> SubnetRanking:
     process = SubnetProcess()
     check_state(path, value["state"], process, "this program", hint)
     process.load_state_dict(value["state"])
-    archs = operations_to_archs(value["operations"])
-    if None in archs or {len(value[name]) for name in ("image_size", "weights", "known")} != {len(archs)}:
+    count = len(value["operations"])
+    archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
+    if len(archs) < count or {len(value[name]) for name in ("image_size", "weights", "known")} != {count}:
         raise UserError(f"{path} is not a ranking of subnets: its columns do not fit. {hint}")
     anchors = subnet_features([arch for arch in archs if arch], value["image_size"].long())
     learned = Anchored(value["weights"], value["known"])
