@@ -8,7 +8,6 @@ values 0..1, of any B, and return logits (B, K).
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
