@@ -58,7 +58,7 @@ class Table:
         self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
         self.full = (self.space.table["test_200"] | nasbench360())[name].double()
         short = self.space.table["valid_12"].get(name)
-        self.short = None if short is None else short.double()
+        self.short: Any = None if short is None else short.double()
         self.cells = torch.tensor(cheapest_members())
         universal = load_universal()
         self.prior = (universal.held_out() if name == TRANSFERRED else universal.of_classes()[0]).double()

@@ -127,9 +127,12 @@ def figure_cells(entry: dict[str, Any]) -> list[str]:
 
 def made(history: dict[str, Any]) -> str:
     """Where a section comes from."""
-    threads = history["threads"]
-    device = "GPU" if history["device"].startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    return f"`{history['command']}`, {history['date'][:10]}, {device}, PyTorch {history['torch']}\n"
+    if "command" not in history:  # of each section
+        return "".join(dict.fromkeys(made(each) for each in history.values()))
+    threads, where = history.get("threads"), ""
+    if threads:
+        where = "GPU, " if history["device"].startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}, "
+    return f"`{history['command']}`, {history['date'][:10]}, {where}PyTorch {history['torch']}\n"
 
 
 def main_tables(search: dict[str, Any], baselines: dict[str, Any]) -> str:

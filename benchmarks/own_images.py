@@ -21,7 +21,7 @@ from engine.files import ROOT, display_path, write_json
 from engine.runs import choose_device, provenance, random_generator
 from engine.statistics import share_interval
 from evidence.options import BudgetOptions, budget
-from evidence.plan import FULL, Rung
+from evidence.plan import FULL, LONG, SHORT, Rung
 from evidence.rounds import BudgetSearch
 from evidence.search import spend
 from meta_test.options import SearchOptions
@@ -37,8 +37,11 @@ class OneTraining(BudgetSearch):
     def planned(self) -> dict[int, Rung]:
         """One rung, whose training has everything."""
         rung = super().planned()[FULL]
-        self.plan = {FULL: replace(rung, cost=self.budget.amount, count=1)}
-        return self.plan | dict.fromkeys((1, 2), replace(rung, count=0, cost=float("inf")))
+        none = {fidelity: replace(rung, fidelity=fidelity, count=0) for fidelity in (SHORT, LONG)}
+        return none | {FULL: replace(rung, cost=self.budget.amount, count=1)}
+
+    def goes_on(self, rung: Rung) -> bool:
+        return rung.fidelity == FULL and not self.state.of_rung(FULL)
 
     def choose(self, rung: Rung) -> int | None:
         return self.chosen if rung.fidelity == FULL else None
