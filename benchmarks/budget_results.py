@@ -107,7 +107,7 @@ def plot(figure: Figure, result: dict[str, Any], names: dict[str, str]) -> None:
         for way, marker in (("prior", "o"), ("evolution", "s")):
             for number, value in found.get("short", {}).get(way, {}).items():
                 cost = SHORT_EPOCHS * int(number) + EPOCHS
-                label = f"{WAYS[way].strip('*').replace('`', '')}: short trainings, then the first choice"
+                label = f"short trainings, {'from the ranking' if way == 'prior' else 'evolution'}"
                 color = "C0" if way == "prior" else "C2"
                 axes.plot(cost, value["mean"], marker, color=color, label=label if number == "30" else None)
         low = min(at(found["curves"][way], 10)[0] for way in ("evolution", "prior"))

@@ -67,7 +67,7 @@ def measure(args: argparse.Namespace) -> None:
     entry["rungs"] = {rung: sum(t["rung"] == rung for t in value["trials"]) for rung in counts}
     entry["network"] = {name: entry["network"][name] for name in ("x-test", "x-test_low", "x-test_high")}
     found["result"].setdefault(args.data_name, {})[args.way] = entry
-    found["history"] = provenance(args.seed, threads=args.threads)
+    found["history"] = provenance(args.seed, device=options.device, threads=args.threads)
     write_json(OUTPUT, found)
     low, high = share_interval(entry["network"]["x-test"], entry["images"]["x-test"])
     print(

@@ -42,7 +42,8 @@ def trials_section(trials: Sequence[Mapping[str, Any]]) -> Section:
         Series(f"{trial['number'] + 1} ({trial['rung']})", list(enumerate(trial["losses"], 1)), "line")
         for trial in longest
     ]
-    spent, found = 0.0, {}
+    spent = 0.0
+    found: dict[Any, Any] = {}
     for trial in trials:
         spent += trial["cost"]
         if trial["status"] == DONE:

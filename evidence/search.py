@@ -49,8 +49,8 @@ def train_rung(found: BudgetSearch, rung: Rung) -> None:
         return
     for trial in found.state.of_rung(rung.fidelity, RUNNING):
         train_here(found, trial)
-    while (trial := found.next_trial(rung)) is not None:
-        train_here(found, trial)
+    while (new := found.next_trial(rung)) is not None:
+        train_here(found, new)
 
 
 def train_here(found: BudgetSearch, trial: Trial) -> None:
@@ -61,7 +61,9 @@ def train_here(found: BudgetSearch, trial: Trial) -> None:
         return found.state.trials[trial.number].seconds + found.tick()
 
     try:
-        accuracy = train_trial(found.lesson, trial, lambda *epoch: found.note(trial, *epoch, seconds()))
+        accuracy = train_trial(
+            found.lesson, trial, lambda epoch, loss, now: found.note(trial, epoch, loss, now, seconds())
+        )
     except UserError as error:
         found.fail(trial, str(error))
         return

@@ -122,7 +122,8 @@ class Evaluated:
         objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
         over = [[cost[name] - limit for name, limit in session.options.limits.items()] for cost in costs]
         constraints = np.array(over, dtype=float).reshape(len(archs), -1)
-        for arch, row, ok in zip(archs, objectives.tolist(), (constraints <= 0).all(axis=1), strict=True):
+        over_none = np.less_equal(constraints, 0).all(axis=1).tolist()
+        for arch, row, ok in zip(archs, objectives.tolist(), over_none, strict=True):
             if ok:
                 text = space.to_text(arch)
                 self.archs[text], self.objectives[text] = arch, tuple(row)
@@ -155,7 +156,7 @@ def pareto_front(session: Session, ranking: Ranking, run: int) -> Ranking:
 
     Latencies are estimated while the front is looked for; those of its members are measured then.
     """
-    space, cost = session.space, session.options.pareto
+    space, cost = session.space, str(session.options.pareto)
     evaluated = Evaluated(session, cost, run)
     first = [space.genes(space.from_text(text)) for text in ranking.texts[:: -(-len(ranking.texts) // POPULATION)]]
     evolve(np.array(space.gene_choices), np.array(first), evaluated, GENERATIONS, session.options.seed + run)

@@ -38,14 +38,14 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    if options.pareto:
+    universal, runs, pareto = options.ranking == UNIVERSAL, options.runs, options.pareto
+    if pareto:
         check_pareto(options)
-    universal, runs = options.ranking == UNIVERSAL, options.runs
     session = Session(options, models_of(options))
     whole = universal and session.space.can_be_listed
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
-    front = pareto_front(session, rankings[0], 1) if options.pareto else None
+    front = pareto_front(session, rankings[0], 1) if pareto else None
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
@@ -63,9 +63,9 @@ def search(options: SearchOptions) -> list[Ranking]:
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
     text = explanation(session) if universal else ""
-    if front:
+    if front and pareto:
         write_text(folder / "front.csv", report.csv_text(front))
-        found = front_text(front, options.pareto)
+        found = front_text(front, pareto)
         print(f"{found}\nall of them: {folder}/front.csv")
         text = f"{text}\n{found}".strip()
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")

@@ -54,7 +54,9 @@ class Learning:
         return {name: x[rows] for name, x in self.features.items()}
 
 
-def fit(data: Learning, rows: torch.Tensor, seed: int = SEED, steps: int = NUM_STEPS, anchors: int = NUM_ANCHORS):
+def fit(
+    data: Learning, rows: torch.Tensor, seed: int = SEED, steps: int = NUM_STEPS, anchors: int = NUM_ANCHORS
+) -> tuple[SubnetRanking, torch.Tensor]:
     """Learn hyperparameters and posterior from `rows` (P,) of a table; returns the ranking and its anchors' rows."""
     mean, std = data.accuracy[rows].mean().item(), max(data.accuracy[rows].std().item(), 1e-6)
     process, value = SubnetProcess(), (data.accuracy - mean) / std

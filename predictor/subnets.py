@@ -29,6 +29,7 @@ SHIPPED = ASSETS / "ofa_mbv3" / "process.pt"
 PREDICTS = "ImageNet top-1 (all 1,000 classes) of the subnet with the published supernet's weights"
 SIZES = (128, 160, 192, 224)  # sides in pixels of the images that accuracies were measured with
 WIDTHS = {"layers": 3 * NUM_LAYERS, "cost": 2, "size": 1}  # features of each kind
+FIRST_NOISE = (-2.0, -2.0, -2.0, -5.0)  # of `SIZES`, logarithms: the smaller ones were measured less exactly
 SIZE_UNIT = 64  # pixels
 Features = dict[str, torch.Tensor]
 
@@ -83,7 +84,7 @@ class SubnetProcess(nn.Module):
 
         self.scales, self.slopes = scales(start), scales(-1.5)  # what features are multiplied by in either kernel
         self.parts = nn.Parameter(torch.zeros(2, dtype=torch.float64))  # variances of Matern's kernel and a constant
-        self.unexplained = nn.Parameter(torch.full((len(SIZES),), -5.0, dtype=torch.float64))  # variances, of `noise`
+        self.unexplained = nn.Parameter(torch.tensor(FIRST_NOISE, dtype=torch.float64))  # variances, of `noise`
 
     @staticmethod
     def _scaled(features: Features, scales: nn.ParameterDict) -> torch.Tensor:
@@ -159,9 +160,10 @@ def load(path: str | Path = SHIPPED) -> SubnetRanking:
     process = SubnetProcess()
     check_state(path, value["state"], process, "this program", hint)
     process.load_state_dict(value["state"])
-    archs = operations_to_archs(value["operations"])
-    if None in archs or {len(value[name]) for name in ("image_size", "weights", "known")} != {len(archs)}:
+    count = len(value["operations"])
+    archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
+    if len(archs) < count or {len(value[name]) for name in ("image_size", "weights", "known")} != {count}:
         raise UserError(f"{path} is not a ranking of subnets: its columns do not fit. {hint}")
-    anchors = subnet_features(archs, value["image_size"].long())
+    anchors = subnet_features([arch for arch in archs if arch], value["image_size"].long())
     learned = Anchored(value["weights"], value["known"])
     return SubnetRanking(process.requires_grad_(False), anchors, learned, value["mean"], value["std"])

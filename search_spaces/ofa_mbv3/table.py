@@ -90,13 +90,14 @@ def measured(path: str | Path = TABLE) -> Measured:
     """
     hint = "Make it with: python -m search_spaces.ofa_mbv3.table CSV"
     value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
-    archs, count = operations_to_archs(value["operations"]), len(value["operations"])
+    archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
+    count = len(value["operations"])
     columns = [value[name] for name in ("image_size", "accuracy", "source")]
     known = int(value["source"].max()) < len(value["sources"])
-    if None in archs or not known or any(len(column) != count for column in columns):
+    if len(archs) < count or not known or any(len(column) != count for column in columns):
         raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
     names = [value["sources"][number] for number in value["source"].tolist()]
-    return Measured(archs, columns[0].long(), columns[1].double(), names)
+    return Measured([arch for arch in archs if arch], columns[0].long(), columns[1].double(), names)
 
 
 def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
