@@ -170,12 +170,12 @@ def svg(drawn: Plan, title: str) -> str:
     for left, top, right, bottom in drawn.boxes:
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
-            'fill="var(--paper, #fff)" stroke="currentColor" stroke-width="1.5"/>'
+            'class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"/>'
         )
     for label in drawn.labels:
         (x, y), width = label.centre, label.width
         parts.append(
-            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" fill="var(--paper, #fff)"/>'
+            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" class="paper" fill="#fff"/>'
         )
         parts.append(f'<text x="{x:.1f}" y="{y + 4.5:.1f}" font-size="{SMALL}">{escape(label.text)}</text>')
     for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
