@@ -13,7 +13,6 @@ Dimensions: A architectures (15,625), n tuples, K classes.
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -41,7 +40,7 @@ from predictor.score import encode_architectures
 from predictor.universal import Universal
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, noise, parts_of_cells
+from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, noise
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
@@ -248,65 +247,10 @@ class Lines:
         """Scores (A,) of the shipped predictor, shown `dataset` or what stands for it."""
         return self.predictor.scores(dataset, number)
 
-    @cached_property
-    def joint(self) -> list["Scorer"]:
-        """The predictors that learned tuples and benchmark tasks, of each of the folds that they leave out.
-
-        Raises:
-            UserError: one is missing.
-        """
-        folders = [Path(self.args.joint) / str(fold) for fold in range(len(self.universal.mean))]
-        paths = [find_checkpoint("predictor", self.space, folder, None, None) for folder in folders]
-        if shipped := [folder for folder, path in zip(folders, paths, strict=True) if folder not in path.parents]:
-            raise UserError(f"--joint: {shipped[0]} has no predictor. RESULTS.md has the command that trains it.")
-        return [Scorer(self, path) for path in paths]
-
-    def joint_mean(self, dataset: str) -> np.ndarray:
-        """The mean (K,) of all predictors of `joint`, each standardised, by classes of equal cells."""
-        return np.mean([self.by_class(scorer.scores(dataset, 1)) for scorer in self.joint], axis=0)
-
-    def joint_held_out(self) -> np.ndarray:
-        """(K,) of each class the score of the predictor that left it out, on `TRANSFERRED`."""
-        values = np.empty(int(self.classes.max()) + 1)
-        for fold, cells in enumerate(parts_of_cells(len(values), len(self.joint))):
-            values[cells.numpy()] = self.by_class(self.joint[fold].scores(TRANSFERRED, 1))[cells.numpy()]
-        return values
-
     def by_class(self, scores: np.ndarray) -> np.ndarray:
         """Scores (A,) at the classes' means, (K,), standardised."""
         means = class_means(torch.from_numpy(scores).double()).numpy()
         return (means - means.mean()) / means.std()
-
-    @cached_property
-    def weight_of_joint(self) -> float:
-        """What the joint predictors weigh beside the universal ranking, chosen by cross-validation.
-
-        Of 0, 0.05, .. 1 the one with the highest nDCG@100 of held-out cells on `TRANSFERRED`, at the classes' means.
-        """
-        truth = at_class_means(torch.from_numpy(self.tables[TRANSFERRED])).numpy()
-        universal, joint = (
-            self.by_class(self.universal.held_out().double().numpy()[self.classes]),
-            self.joint_held_out(),
-        )
-        weights = np.arange(21) / 20
-        found = [
-            ndcg(np.argsort(-((1 - w) * universal + w * joint)[self.classes], kind="stable"), truth) for w in weights
-        ]
-        log.info(
-            "nDCG@100 of held-out cells by the weight of the joint predictors: "
-            + json.dumps(np.round(found, 4).tolist())
-        )
-        return float(weights[int(np.argmax(found))])
-
-    def universal_and_joint(self, dataset: str, held_out: bool = False) -> np.ndarray:
-        """(K,): the universal ranking and the joint predictors, weighed as `weight_of_joint` says.
-
-        Args:
-            held_out: each cell by those that left it out.
-        """
-        universal = self.universal.held_out()[equivalence_classes()] if held_out else self.universal.scores()[0]
-        joint = self.joint_held_out() if held_out else self.joint_mean(dataset)
-        return (1 - self.weight_of_joint) * self.by_class(universal.double().numpy()) + self.weight_of_joint * joint
 
     def blended(self, dataset: str, number: int) -> np.ndarray:
         """The universal ranking, its first `BLENDED` reordered by the sum of it and the predictor's scores.
@@ -407,7 +351,8 @@ class Scorer:
 
     def __init__(self, lines: Lines, path: Path):
         self.lines = lines
-        self.model = load_model("predictor", lines.space, path, lines.device)[0].eval()
+        model, checkpoint = load_model("predictor", lines.space, path, lines.device)
+        self.model, self.metrics = model.eval(), checkpoint.metrics
         self.scored: dict[tuple[str, int], np.ndarray] = {}
 
     @cached_property
@@ -459,9 +404,6 @@ def build_parser(description: str | None = __doc__) -> argparse.ArgumentParser:
     parser.add_argument("--zero-cost", help="folder of published training-free scores: <dataset>.csv")
     parser.add_argument("--nasbench360", help="CSV file: architecture, ninapro (%%), darcy (score of 0 to 1)")
     parser.add_argument("--authors", help="the authors' ranking: seconds, then an architecture a line, its score last")
-    parser.add_argument(
-        "--joint", help="folder with the five predictors that learned benchmark tasks, <fold>/predictor/model/..."
-    )
     parser.add_argument("--num-runs", type=positive_int, default=10)
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results")
