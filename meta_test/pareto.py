@@ -122,7 +122,7 @@ class Evaluated:
         objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
         over = [[cost[name] - limit for name, limit in session.options.limits.items()] for cost in costs]
         constraints = np.array(over, dtype=float).reshape(len(archs), -1)
-        over_none = (constraints <= 0).all(axis=1).tolist()
+        over_none = np.less_equal(constraints, 0).all(axis=1).tolist()
         for arch, row, ok in zip(archs, objectives.tolist(), over_none, strict=True):
             if ok:
                 text = space.to_text(arch)

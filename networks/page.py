@@ -43,7 +43,7 @@ def confusion_html(counts: list[list[int]], names: list[str]) -> Markup:
     rows = []
     for name, row in zip(names, counts, strict=True):
         total = sum(row) or 1
-        cells = "".join(f'<td class="hot" style="--part:{100 * n / total:.0f}">{n or ""}</td>' for n in row)
+        cells = "".join(f'<td class="hot h{round(10 * n / total)}">{n or ""}</td>' for n in row)
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return Markup(
         f'<div class="scroll"><table class="fixed"><thead><tr><th></th>{head}</tr></thead>'

@@ -149,7 +149,7 @@ def test_killed_and_resumed_gives_the_same_network(command, images, one_thread):
     code, _, err = command(f"{whole} --resume")
     assert code == 0, err
     assert "epoch 2 " not in err
-    assert [path.name for path in (folder / "seed_777").iterdir()] == ["network.pt"]
+    assert sorted(path.name for path in (folder / "seed_777").iterdir()) == ["model_card.md", "network.pt"]
     found = torch.load(folder / "seed_777" / "network.pt", weights_only=True)
     assert found["accuracy"] == wanted["accuracy"]
     assert all(torch.equal(tensor, found["state"][name]) for name, tensor in wanted["state"].items())
@@ -210,7 +210,7 @@ def test_fewer_images_than_a_batch(command):
     write_images(Path("images"), n=5)
     code, _, err = command(line(epochs=1, batch=256))
     assert code == 0, err
-    assert "images has 12 training images, fewer than a batch of 256: 3 make a batch." in err
+    assert "images has 12 training images, fewer than 256: 3 make a batch." in err
     [folder] = results()
     assert json.loads((folder / "result.json").read_text())["protocol"]["batch_size"] == 3
 
