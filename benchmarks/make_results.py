@@ -374,6 +374,29 @@ def first_choice_table(first: dict[str, Any]) -> str:
     return table([f"first choices: {count}", "mean", "lowest"], rows)
 
 
+def joint_table(joint: dict[str, Any]) -> str:
+    """What jointly meta-trained predictors add, on the cells that were left out and on the CIFARs."""
+    labels = {
+        "universal": "universal ranking",
+        "joint": "the five predictors, mean of their scores",
+        "both": f"both, the predictors weighing {joint['weight']:g}",
+    }
+    columns = {"first_choice": 2, "until_best_class": 0, "spearman": 3, "ndcg": 3}
+    titles = {"imagenet16-120": "ImageNet16-120, held out", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+    names = {"first_choice": "first choice", "until_best_class": "until the best function", "spearman": "Spearman"}
+    head = [f"{title}: {names.get(key, 'nDCG@100')}" for title in titles.values() for key in columns]
+    rows = [
+        [
+            label,
+            *(f"{joint['result'][name][data][key]:.{digits}f}" for data in titles for key, digits in columns.items()),
+        ]
+        for name, label in labels.items()
+    ]
+    found = joint["validation"]
+    tuples = f"Pearson correlation on the validation tuples: {found['mean']:.3f} ± {found['interval_95']:.3f}.\n\n"
+    return tuples + table(["", *head], rows)
+
+
 def published_generator_table(generators: dict[str, Any]) -> str:
     rows = []
     for name, label in (("published", "authors' format, `ckpt_400.pt`"), ("shipped", "shipped")):
@@ -707,6 +730,7 @@ def make(args: argparse.Namespace) -> None:
         "lines",
         "dataset_effect",
         "first_choice",
+        "joint",
         "published_generator",
         "rivals",
         "naswot",
@@ -745,6 +769,7 @@ def make(args: argparse.Namespace) -> None:
         "authors": authors_table(results["lines"]),
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
+        "joint": joint_table(results["joint"]),
         "published_generator": published_generator_table(results["published_generator"]),
         "rivals": rivals_tables(results["rivals"]),
         "chosen": chosen_table(results["rivals"]),
