@@ -10,7 +10,7 @@ search: $(INSTALLED)
 	@$(VENV)/bin/python main.py --model search --data-name $(DATA_NAME)
 
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # The comparisons of numbers, as a processor without AVX computes them
 test-old-instructions: $(INSTALLED)
