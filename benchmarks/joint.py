@@ -3,7 +3,7 @@
 FOLDER holds five predictors, <fold>/predictor, meta-trained on the tuples and on the ImageNet16-120 accuracies after
 200 and after 12 epochs, each without a fifth of the benchmark's distinct cells:
 
-    python main.py --model predictor --benchmark-task imagenet16-120,imagenet16-120@12 --benchmark-fold <fold> ...
+    python main.py --model predictor --benchmark-task imagenet16-120,imagenet16-120@12 --benchmark-fold 0
 
 Writes benchmarks/results/joint.json: how they rank the cells that they left out, alone and beside the universal
 ranking. What they weigh there is chosen by these cells. The figures on CIFAR-10 and CIFAR-100 are there to be seen,

@@ -1,4 +1,4 @@
-"""A search on a budget beside one network trained for as long: python benchmarks/own_images.py --data-name X ...
+"""A search on a budget beside one training: python benchmarks/own_images.py --data-name NAME --image-folder DIR
 
 --way search runs `main.py --model search --budget` (and goes on with it, where it was killed); --way first trains what
 the instant search puts first, --way random a cell drawn at random, each until the same budget is spent. All by one

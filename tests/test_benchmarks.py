@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,9 +25,11 @@ from benchmarks import (
     dataset_effect,
     features,
     first_choice,
+    joint,
     lines,
     memory,
     naswot,
+    own_images,
     process,
     published_generator,
     quality,
@@ -35,6 +38,7 @@ from benchmarks import (
     speed,
     startup,
     study,
+    subnet_accuracies,
     subnets,
     train_arch,
     validation,
@@ -43,6 +47,7 @@ from engine.cli import run
 from engine.published import published_name
 from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
 from images import downsampled_imagenet
+from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint, read_checkpoint
 from meta_train.universal import Accuracies
 from predictor.model import PredictorConfig, PredictorModel
@@ -89,10 +94,48 @@ def save_images(folder, num_classes, n, size):
 
 
 def test_all_have_a_test():
-    others = {"make_results": "test_results.py"}
+    others = {"make_results": "test_results.py"} | dict.fromkeys(
+        ("budget", "budget_results"), "test_budget_benchmark.py"
+    )
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert {name for name in scripts if f"test_{name}" not in globals()} == set(others)
     assert all((ROOT / "tests" / name).is_file() for name in others.values())
+
+
+def test_own_images(bench, monkeypatch):
+    monkeypatch.setattr(own_images, "OUTPUT", Path("out.json"))
+    write_images(Path("images"), n=10)
+    for way in ("first", "random"):
+        bench(
+            own_images, own_images.measure, f"--way {way} --data-name toy --image-folder images --budget 1e --gpu cpu"
+        )
+    found = json.loads(Path("out.json").read_text())["result"]["toy"]
+    assert {name: entry["rungs"] for name, entry in found.items()} == {"first": {"full": 1}, "random": {"full": 1}}
+
+
+def test_subnet_accuracies(bench, monkeypatch):
+    monkeypatch.setattr(subnet_accuracies, "TARGET", Path("out.json"))
+    monkeypatch.setattr(subnet_accuracies, "search", lambda args: {"splits": args.splits})
+    bench(subnet_accuracies, subnet_accuracies.main, "--sections search --splits 3")
+    assert json.loads(Path("out.json").read_text())["result"] == {"search": {"splits": 3}}
+
+
+def test_joint(bench):
+    features = load_features(find_features("cifar10", "data"), "cifar10")
+    config = PredictorConfig(hs=8, nz=4, max_n=8, num_vertex_type=7, feature_dim=features.dim)
+    for fold in range(5):
+        torch.manual_seed(fold)
+        path = Path("joint", str(fold), "predictor", "model", "ckpt_max_corr.pt")
+        path.parent.mkdir(parents=True)
+        state = PredictorModel(config).state_dict()
+        metrics = {"correlation": 0.1 * fold}
+        target = {"mean": 60.0, "std": 5.0}
+        about = ("predictor", "nasbench201", asdict(config), state, features.extractor, target)
+        Checkpoint(*about, epoch=1, metrics=metrics).save(path)
+    bench(joint, joint.measure, "--joint joint --output out.json --gpu cpu")
+    found = json.loads(Path("out.json").read_text())
+    assert found["validation"]["mean"] == pytest.approx(0.2)
+    assert found["weight"] == 0 or found["result"]["both"] != found["result"]["universal"]
 
 
 def test_features(bench, authors_data, tmp_path):
