@@ -20,13 +20,12 @@ import numpy as np
 import torch
 
 import search_spaces
-from benchmarks.lines import TRANSFERRED
+from benchmarks.lines import TRANSFERRED, summarize
 from benchmarks.quality import POPULATION, TOURNAMENT
 from engine.cli import positive_int, run, seed_number
 from engine.files import ROOT, write_json
 from engine.messages import log
 from engine.runs import provenance, random_generator
-from engine.statistics import interval
 from evidence.belief import Belief, Observation
 from evidence.proposals import learn, propose
 from meta_train.universal import published_features
@@ -150,16 +149,6 @@ def evolution_short(table: Table, seed: int) -> dict[str, float]:
     return {str(n): table.full[max(seen[:n], key=lambda row: table.short[row].item())].item() for n in counts}
 
 
-def summary(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Mean and half-width of the 95 % interval of each figure, and its values."""
-    result = {}
-    for name in runs[0]:
-        values = [found[name] for found in runs]
-        mean, half = interval(values)
-        result[name] = {"mean": mean, "interval_95": half, "runs": values}
-    return result
-
-
 def judge(table: Table, features: dict[str, torch.Tensor], seeds: range) -> dict[str, Any]:
     """All ways of searching on one table, once a seed."""
     everything = range(len(table.full))
@@ -180,7 +169,7 @@ def judge(table: Table, features: dict[str, torch.Tensor], seeds: range) -> dict
             "prior": [after_short(table, features, seed) for seed in seeds],
             "evolution": [evolution_short(table, seed) for seed in seeds],
         }
-        result["short"] = {name: summary(runs) for name, runs in short.items()}
+        result["short"] = {name: summarize(runs) for name, runs in short.items()}
         for name, figures in result["short"].items():
             log.info(f"{table.name:<15} {name:<10} " + "  ".join(f"{n}: {f['mean']:.2f}" for n, f in figures.items()))
     return result

@@ -32,7 +32,7 @@ from engine.messages import log
 from engine.runs import provenance
 from engine.statistics import interval
 from meta_train.models import find_checkpoint
-from search_spaces.nasbench201.classes import at_class_means, equivalence_classes, parts_of_cells
+from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, parts_of_cells
 
 KEPT = ("first_choice", "until_best_class", "spearman", "ndcg")
 DATASETS = (TRANSFERRED, "cifar10", "cifar100")
@@ -65,6 +65,11 @@ class Joint(Lines):
             values[cells.numpy()] = self.by_class(self.joint[fold].scores(TRANSFERRED, 1))[cells.numpy()]
         return values
 
+    def by_class(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (A,) at the classes' means, (K,), standardised."""
+        means = class_means(torch.from_numpy(scores).double()).numpy()
+        return (means - means.mean()) / means.std()
+
     @cached_property
     def weight_of_joint(self) -> float:
         """What the joint predictors weigh beside the universal ranking, chosen by cross-validation.
@@ -72,13 +77,10 @@ class Joint(Lines):
         Of 0, 0.05, .. 1 the one with the highest nDCG@100 of held-out cells on `TRANSFERRED`, at the classes' means.
         """
         truth = at_class_means(torch.from_numpy(self.tables[TRANSFERRED])).numpy()
-        universal, joint = (
-            self.by_class(self.universal.held_out().double().numpy()[self.classes]),
-            self.joint_held_out(),
-        )
+        shipped, joint = universal(self, TRANSFERRED), self.joint_held_out()
         weights = np.arange(21) / 20
         found = [
-            ndcg(np.argsort(-((1 - w) * universal + w * joint)[self.classes], kind="stable"), truth) for w in weights
+            ndcg(np.argsort(-((1 - w) * shipped + w * joint)[self.classes], kind="stable"), truth) for w in weights
         ]
         log.info(
             "nDCG@100 of held-out cells by the weight of the joint predictors: "
@@ -87,7 +89,7 @@ class Joint(Lines):
         return float(weights[int(np.argmax(found))])
 
 
-def judge(lines: Lines, dataset: str, scores: np.ndarray) -> dict[str, float]:
+def judge(lines: Joint, dataset: str, scores: np.ndarray) -> dict[str, float]:
     """Figures of a ranking, from scores (K,). The table that is chosen by is taken at the means of equal cells."""
     table = torch.from_numpy(lines.tables[dataset])
     truth = (at_class_means(table) if dataset == TRANSFERRED else table).numpy()
@@ -95,13 +97,11 @@ def judge(lines: Lines, dataset: str, scores: np.ndarray) -> dict[str, float]:
     return {name: found[name] for name in KEPT}
 
 
-def universal(lines: Lines, dataset: str) -> np.ndarray:
+def universal(lines: Joint, dataset: str) -> np.ndarray:
     """(K,), on the table that it learned each cell without its fold."""
-    return lines.by_class(
-        (lines.universal.held_out()[equivalence_classes()] if dataset == TRANSFERRED else lines.universal.scores()[0])
-        .double()
-        .numpy()
-    )
+    ranking = lines.universal
+    scores = ranking.held_out()[equivalence_classes()] if dataset == TRANSFERRED else ranking.scores()[0]
+    return lines.by_class(scores.double().numpy())
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -12,7 +12,6 @@ Dimensions: A architectures (15,625), n tuples, K classes.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -40,7 +39,8 @@ from predictor.score import encode_architectures
 from predictor.universal import Universal
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, noise
+from search_spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
+from search_spaces.nasbench201.make_further import SCALES, read_columns
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
@@ -175,7 +175,7 @@ class Lines:
         known = self.space.table["test_200"]
         self.tables = {name: values.double().numpy() for name, values in known.items()}
         if args.nasbench360:
-            self.tables |= self.read(Path(args.nasbench360), {"ninapro": 1.0, "darcy": 100.0})
+            self.tables |= self.read(Path(args.nasbench360), SCALES)
         self.sources: dict[str, str] = {}
 
     def read(self, path: Path, scales: dict[str, float]) -> dict[str, np.ndarray]:
@@ -184,20 +184,8 @@ class Lines:
         Raises:
             UserError: the file or a column is missing, or it names what is not an architecture.
         """
-        try:
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{path} cannot be read: {error}. It is a CSV file, described by --help.") from error
-        columns = {name: np.full(self.space.size, np.nan) for name in scales}
-        for row in rows:
-            try:
-                arch = self.rows[self.space.from_text(row["architecture"])]
-                for name, scale in scales.items():
-                    columns[name][arch] = float(row[name]) * scale
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path} needs the columns architecture, {', '.join(scales)}: {error}.") from error
-        return columns
+        columns = read_columns(path, tuple(scales), self.space)
+        return {name: columns[name].numpy() * scale for name, scale in scales.items()}
 
     def training_free(self, name: str, dataset: str) -> np.ndarray:
         """A published score (A,). Members of a class that have none take the mean of those that do."""
@@ -246,11 +234,6 @@ class Lines:
     def predicted(self, dataset: str, number: int) -> np.ndarray:
         """Scores (A,) of the shipped predictor, shown `dataset` or what stands for it."""
         return self.predictor.scores(dataset, number)
-
-    def by_class(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (A,) at the classes' means, (K,), standardised."""
-        means = class_means(torch.from_numpy(scores).double()).numpy()
-        return (means - means.mean()) / means.std()
 
     def blended(self, dataset: str, number: int) -> np.ndarray:
         """The universal ranking, its first `BLENDED` reordered by the sum of it and the predictor's scores.

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from meta_train.universal import matern
+from predictor.gaussian_process import matern
 
 FLOAT = torch.float64
 # Of each hyperparameter's logarithm: mean and standard deviation of its prior

@@ -135,6 +135,14 @@ def check_target(target: str, sources: list[str], overwrite: bool) -> None:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
 
 
+def target_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser of a command that writes one file, `target`, and nothing over it without --overwrite."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+    return parser
+
+
 def main(args: argparse.Namespace) -> None:
     check_target(args.target, [args.source], args.overwrite)
     read_checkpoint(args.source, args.kind, "Train it first.").for_use(torch.float16).save(args.target)

@@ -11,7 +11,6 @@ Dimensions: n measured subnets, P of them.
 """
 
 import argparse
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ import torch
 from scipy import stats
 
 from engine.cli import run
-from engine.errors import UserError
 from engine.files import display_path, save_torch
 from engine.messages import log
 from engine.runs import provenance, random_generator
-from predictor.gaussian_process import anchor, learn, negative_log_likelihood
+from meta_train.checkpoints import check_target, target_parser
+from predictor.gaussian_process import anchor, calibration, learn, negative_log_likelihood
 from predictor.subnets import FORMAT, Features, SubnetProcess, SubnetRanking, subnet_features
 from search_spaces.ofa_mbv3.table import Measured, archs_to_operations, measured
 
@@ -78,14 +77,12 @@ def fit(
 
 def judge(predicted: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
     """How well accuracies (P,) were predicted, and how often they are within the stated error."""
-    error = (truth - predicted) / deviation
+    error = truth - predicted
     return {
         "pearson": float(torch.corrcoef(torch.stack([predicted, truth]))[0, 1]),
         "spearman": float(stats.spearmanr(predicted, truth).statistic),
-        "error": float((truth - predicted).abs().mean()),
-        "log_density": float((-0.5 * error.square() - (deviation * math.sqrt(2 * math.pi)).log()).mean()),
-        "within_1_deviation": float((error.abs() < 1).double().mean()),
-        "within_2_deviations": float((error.abs() < 2).double().mean()),
+        "error": float(error.abs().mean()),
+        **calibration(error, deviation),
     }
 
 
@@ -127,17 +124,13 @@ def train(target: str | Path, table: Measured, **how: int) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    if Path(args.target).exists() and not args.overwrite:
-        raise UserError(f"{args.target} exists; add --overwrite to replace it.")
+    check_target(args.target, [], args.overwrite)
     train(args.target, measured())
     print(f"{display_path(Path(args.target))}: learned from {len(measured())} subnets")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target")
-    return parser
+    return target_parser(__doc__)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from engine.cli import run
-from engine.errors import UserError
 from engine.files import ASSETS, display_path, load_torch, save_torch
 from engine.messages import log
 from engine.runs import provenance
 from engine.schema import FLOATS, TensorOf, check
-from predictor.gaussian_process import learn, matern
+from meta_train.checkpoints import check_target, target_parser
+from predictor.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from predictor.universal import FORMAT, SEEDS
 from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
 from search_spaces.nasbench201.classes import (
@@ -170,17 +170,19 @@ class Process(nn.Module):
         product = matern(here["paths"], there["paths"]) * matern(here["scores"], there["scores"])
         return whole * product + operations * matern(here["operations"], there["operations"]) + constant
 
-    def factor(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
-        """Cholesky factor (P, P) of the covariance of the accuracies of cells (P,), noise included."""
+    def observed(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
+        """Covariance (P, P) of the accuracies of cells (P,), noise included."""
         variance = self.own.exp() + self.known.exp() * data.variance[cells]
-        return torch.linalg.cholesky(self.covariance(cells, cells) + torch.diag(variance))
+        return self.covariance(cells, cells) + torch.diag(variance)
+
+    def factor(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
+        """Cholesky factor (P, P) of `observed`."""
+        return torch.linalg.cholesky(self.observed(cells, data))
 
     def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Negative log marginal likelihood of cells (P,), with a weak prior on the scales of features."""
-        factor, value = self.factor(cells, data), data.value[cells]
-        weights = torch.cholesky_solve(value[:, None], factor)[:, 0]
         prior = sum((scale + 1.5).square().sum() for scale in self.scales.values())
-        return 0.5 * value @ weights + factor.diagonal().log().sum() + 0.02 * prior
+        return negative_log_likelihood(self.observed(cells, data), data.value[cells]) + 0.02 * prior
 
 
 def fit(features: dict[str, torch.Tensor], data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
@@ -207,15 +209,10 @@ def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: 
     """How well cells that were left out are predicted, and how often their accuracy is within the stated error."""
     mean, deviation = posterior(process, data, cells, held_out)
     truth, seeds = data.value[held_out], (process.known.exp() * data.variance[held_out]).sqrt()
-    error = (truth - mean) / torch.hypot(deviation, seeds)
     return {
         "spearman": float(stats.spearmanr(mean, truth).statistic),
         "kendall": float(stats.kendalltau(mean, truth).statistic),
-        "log_density": float(
-            (-0.5 * error.square() - (torch.hypot(deviation, seeds) * math.sqrt(2 * math.pi)).log()).mean()
-        ),
-        "within_1_deviation": float((error.abs() < 1).double().mean()),
-        "within_2_deviations": float((error.abs() < 2).double().mean()),
+        **calibration(truth - mean, torch.hypot(deviation, seeds)),
     }
 
 
@@ -242,17 +239,13 @@ def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int
 
 
 def main(args: argparse.Namespace) -> None:
-    if Path(args.target).exists() and not args.overwrite:
-        raise UserError(f"{args.target} exists; add --overwrite to replace it.")
+    check_target(args.target, [], args.overwrite)
     train_ranking(args.target)
     print(f"{display_path(Path(args.target))}: {len(SEEDS)} meta-trainings")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target")
-    return parser
+    return target_parser(__doc__)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Dimensions: P and Q architectures, F features, M anchors, n architectures that were learned from.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -50,6 +51,16 @@ def negative_log_likelihood(covariance: torch.Tensor, value: torch.Tensor) -> to
     factor = torch.linalg.cholesky(covariance)
     weights = torch.cholesky_solve(value[:, None], factor)[:, 0]
     return 0.5 * value @ weights + factor.diagonal().log().sum()
+
+
+def calibration(error: torch.Tensor, deviation: torch.Tensor) -> dict[str, float]:
+    """How likely errors (P,) were, and how often within one or two of their stated standard `deviation`s (P,)."""
+    scaled = error / deviation
+    return {
+        "log_density": float((-0.5 * scaled.square() - (deviation * math.sqrt(2 * math.pi)).log()).mean()),
+        "within_1_deviation": float((scaled.abs() < 1).double().mean()),
+        "within_2_deviations": float((scaled.abs() < 2).double().mean()),
+    }
 
 
 @dataclass(frozen=True)

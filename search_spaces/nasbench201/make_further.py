@@ -55,8 +55,10 @@ def read_columns(path: Path, names: tuple[str, ...], space: NASBench201) -> dict
                 number = numbers[space.from_text(row["architecture"])]
                 for name in names:
                     columns[name][number] = float(row[name])
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no CSV file with the columns architecture, {', '.join(names)}: {error}.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}. It is a CSV file, described by --help.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} needs the columns architecture, {', '.join(names)}: {error}.") from error
     return columns
 
 
