@@ -1,13 +1,15 @@
 """Reading and writing files so that a damaged one is never taken for a good one and none is lost."""
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
 import pickle
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,13 @@ def _pickle_globals():
 
     graphs = [(graph, "igraph.Graph"), (igraph.Graph, "igraph.Graph (its class)")]
     return torch.serialization.safe_globals([*graphs, np.ndarray, np.dtype, *dtypes, *numpy_names])
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically; the first row is its heading. Raises a UserError when it cannot be written."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_text(path, buffer.getvalue())
 
 
 def set_aside(path: Path) -> Path | None:

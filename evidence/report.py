@@ -1,13 +1,12 @@
 """What a search on a budget tells its user: text, JSON, a ranking as CSV, the network and its exports."""
 
-import csv
-import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from engine.files import display_path, set_aside, write_json, write_text
+from engine.files import display_path, set_aside, write_csv, write_json
 from engine.runs import random_generator
 from evidence.page import write_budget_page
 from evidence.plan import RUNG_NAMES
@@ -70,7 +69,7 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
         "history": search.training.history,
     }
     write_json(search.folder / "result.json", value)
-    write_text(search.folder / "ranking_run_1.csv", csv_text(rows))
+    write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
     draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
     write_budget_page(search.folder / "report.html", search.space, value, search.options.image_folder, counts)
@@ -98,9 +97,7 @@ def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     if not source.is_file():
         return None
     found = TrainedNetwork.read(source)
-    network = found.untrained()
-    network.load_state_dict(found.state)
-    judged = judge(network.to(search.options.device), search.data)
+    judged = judge(found.network().to(search.options.device), search.data)
     found.accuracy["x-test"] = judged["accuracy"]
     set_aside(target)
     found.save(target)
@@ -112,18 +109,13 @@ def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
     return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}
 
 
-def csv_text(rows: list[dict[str, Any]]) -> str:
+def csv_rows(rows: list[dict[str, Any]]) -> Iterator[list[Any]]:
     """The whole ranking as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["rank", "accuracy", "low", "high", "probability_best", "trainings", "mflops", "mparams", "architecture"]
-    )
+    yield ["rank", "accuracy", "low", "high", "probability_best", "trainings", "mflops", "mparams", "architecture"]
     for row in rows:
         figures = [f"{row[name]:.4f}" for name in ("accuracy", "low", "high", "probability_best")]
         costs = [f"{row[name]:.6f}" for name in ("flops", "params")]
-        writer.writerow([row["rank"], *figures, len(row["trainings"]), *costs, row["architecture"]])
-    return buffer.getvalue()
+        yield [row["rank"], *figures, len(row["trainings"]), *costs, row["architecture"]]
 
 
 def text(value: dict[str, Any]) -> str:

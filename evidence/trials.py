@@ -140,13 +140,11 @@ class State:
 
     def gains(self, stopped: Trial) -> list[float]:
         """What the finished trainings of its rung have gained (points) after the share where this one was stopped."""
+        if not stopped.accuracies:
+            return []
         share = len(stopped.accuracies) / stopped.epochs
         curves = [t for t in self.of_rung(stopped.fidelity, DONE) if t.accuracy is not None and t.accuracies]
-        return [
-            t.accuracy - t.accuracies[max(1, round(share * len(t.accuracies))) - 1]
-            for t in curves
-            if stopped.accuracies
-        ]
+        return [t.accuracy - t.accuracies[max(1, round(share * len(t.accuracies))) - 1] for t in curves]
 
     @property
     def highest(self) -> int | None:

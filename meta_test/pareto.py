@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.progress import progress
 from engine.runs import random_generator
 from meta_test.options import PREDICTOR, UNIVERSAL, SearchOptions
-from meta_test.ranking import predict, sorted_ranking
+from meta_test.ranking import measure_latency, predict, sorted_ranking
 from meta_test.report import COSTS, Ranking
 from meta_test.session import Session
 from networks.latency import latency
@@ -162,13 +162,7 @@ def pareto_front(session: Session, ranking: Ranking, run: int) -> Ranking:
     evolve(np.array(space.gene_choices), np.array(first), evaluated, GENERATIONS, session.options.seed + run)
     archs = evaluated.best()
     found = sorted_ranking(session, archs, *predict(session, archs, run))
-    if cost != "latency":
-        return found
-    options, classes = session.options, session.features.num_classes
-    for text, values in zip(found.texts, found.costs, strict=True):
-        arch = space.from_text(text)
-        values["latency"] = latency(space, arch, classes, options.latency_batch, options.device)
-    return found
+    return measure_latency(session, found, len(found.texts)) if cost == "latency" else found
 
 
 def front_text(found: Ranking, cost: str, num_rows: int = 10) -> str:

@@ -78,10 +78,10 @@ def sorted_ranking(
     )
 
 
-def measure_latency(session: Session, ranking: Ranking) -> Ranking:
-    """Add the latency of the first `--latency` candidates."""
+def measure_latency(session: Session, ranking: Ranking, count: int | None = None) -> Ranking:
+    """Add the latency of the first `count` candidates, by default `--latency` of them."""
     o = session.options
-    texts = ranking.texts[: o.latency]
+    texts = ranking.texts[: o.latency if count is None else count]
     if not texts:
         return ranking
     costs = [dict(cost) for cost in ranking.costs]

@@ -1,14 +1,13 @@
 """What a search tells its user: a table, CSV, JSON and a picture of the best architecture."""
 
-import csv
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.files import write_json, write_text
+from engine.files import write_csv, write_json
 from engine.statistics import interval
 from pages.drawing import draw_architecture
 from search_spaces.base import DEVICE_LATENCY, SearchSpace
@@ -137,25 +136,22 @@ def summary_text(rankings: list[Ranking]) -> str:
     return "\n".join(lines)
 
 
-def csv_text(ranking: Ranking) -> str:
+def csv_rows(ranking: Ranking) -> Iterator[list[Any]]:
     """All candidates as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     costs = _cost_names(ranking)
     known = ["test_accuracy"] if ranking.known else []
     spread = ["predicted_deviation"] if ranking.deviation else []
-    writer.writerow(["rank", "predicted_accuracy", *spread, *known, *(COSTS[c][0] for c in costs), "architecture"])
+    yield ["rank", "predicted_accuracy", *spread, *known, *(COSTS[c][0] for c in costs), "architecture"]
     for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
         real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
         sd = [f"{ranking.deviation[i]:.4f}"] if ranking.deviation else []
-        writer.writerow([i + 1, f"{predicted:.4f}", *sd, *real, *(_cost(ranking, i, name, 6) for name in costs), text])
-    return buffer.getvalue()
+        yield [i + 1, f"{predicted:.4f}", *sd, *real, *(_cost(ranking, i, name, 6) for name in costs), text]
 
 
 def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], history: dict[str, Any]) -> None:
     """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.png` and `.svg` to `folder`."""
     for run, ranking in enumerate(rankings, 1):
-        write_text(folder / f"ranking_run_{run}.csv", csv_text(ranking))
+        write_csv(folder / f"ranking_run_{run}.csv", csv_rows(ranking))
     runs = [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings]
     best = rankings[0]
     value = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import search_spaces
-from engine.files import next_folder, write_text
+from engine.files import next_folder, write_csv
 from engine.runs import provenance
 from meta_test import report
 from meta_test.candidates import generate_candidates
@@ -49,8 +49,9 @@ def search(options: SearchOptions) -> list[Ranking]:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if universal:
-        print(explanation(session))
+    text = explanation(session) if universal else ""
+    if text:
+        print(text)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
@@ -62,9 +63,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
-    text = explanation(session) if universal else ""
     if front and pareto:
-        write_text(folder / "front.csv", report.csv_text(front))
+        write_csv(folder / "front.csv", report.csv_rows(front))
         found = front_text(front, pareto)
         print(f"{found}\nall of them: {folder}/front.csv")
         text = f"{text}\n{found}".strip()

@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from engine.runs import random_generator
 from engine.statistics import share_interval
 from images.extractors import SPECS
 from images.pixels import ImageData, LabelledImages
@@ -80,7 +81,7 @@ def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[st
 
 def _some(labels: torch.Tensor, classes: int, seed: int) -> torch.Tensor:
     """Numbers of up to `PER_CLASS` images of each class, drawn with `seed`."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(labels), generator=random_generator(seed))
     return torch.cat([order[labels[order] == label][:PER_CLASS] for label in range(classes)])
 
 

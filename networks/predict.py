@@ -1,14 +1,14 @@
 """Classify image files with a trained network: python main.py --model predict --network FILE_OR_RUN --images PATH"""
 
-import csv
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from engine.errors import UserError
-from engine.files import display_path, write_text
+from engine.files import display_path, write_csv
 from engine.messages import log
 from images.folders import EXTENSIONS
 from networks.options import PredictOptions
@@ -90,7 +90,7 @@ def predict(options: PredictOptions) -> list[Prediction]:
     if not found:
         raise UserError(f"--images {options.images}: none of {len(paths)} files can be read as an image.")
     if options.output:
-        write_text(options.output, csv_text(found, network.class_names))
+        write_csv(options.output, csv_rows(found, network.class_names))
     return found
 
 
@@ -108,15 +108,12 @@ def _read(paths: list[Path], side: int) -> tuple[list[Path], torch.Tensor]:
     return [path for path, good in zip(paths, readable.tolist(), strict=True) if good], pixels
 
 
-def csv_text(found: list[Prediction], names: list[str]) -> str:
+def csv_rows(found: list[Prediction], names: list[str]) -> Iterator[list[Any]]:
     """All predictions as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "class", "confidence", *(f"share of {name}" for name in names)])
+    yield ["image", "class", "confidence", *(f"share of {name}" for name in names)]
     for one in found:
         shares = [f"{share:.6f}" for share in one.shares]
-        writer.writerow([display_path(one.path), one.name, f"{one.confidence:.6f}", *shares])
-    return buffer.getvalue()
+        yield [display_path(one.path), one.name, f"{one.confidence:.6f}", *shares]
 
 
 def text(found: list[Prediction]) -> str:

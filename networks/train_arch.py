@@ -227,9 +227,7 @@ class Job:
 
     def page(self, trained: TrainedNetwork) -> list[str]:
         """Write `report.html` on the network of the first seed; returns what else the user is to be told."""
-        network = trained.untrained()
-        network.load_state_dict(trained.state)
-        judged = judge(network.to(self.options.device), self.data)
+        judged = judge(trained.network().to(self.options.device), self.data)
         folder = self.options.image_folder
         linear = linear_baseline(self.data, self.options.device, self.options.seed) if folder else None
         write_json(self.folder / "judged.json", {"x-test": judged, "linear": linear})

@@ -92,6 +92,12 @@ class TrainedNetwork:
         space = search_spaces.get(self.search_space).sized(self.image_size)
         return space.network(space.from_text(self.architecture), len(self.class_names))
 
+    def network(self) -> nn.Module:
+        """The trained network, for normalised images, on the CPU."""
+        network = self.untrained()
+        network.load_state_dict(self.state)
+        return network
+
 
 class Classifier(nn.Module):
     """A network that normalises its images itself.
@@ -124,6 +130,4 @@ def load_network(path: str | Path) -> Classifier:
         UserError: the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
-    network = trained.untrained()
-    network.load_state_dict(trained.state)
-    return Classifier(network, trained).eval()
+    return Classifier(trained.network(), trained).eval()
