@@ -250,6 +250,7 @@ class Method(ABC):
         forms: of "table" and "real", those that it has.
         follow_best: whether its choice is the best accuracy that it measured; else it calls `Problem.choose`.
         needs_scores: whether it asks for `Problem.training_free`.
+        needs_short: whether it asks for accuracies after fewer epochs than the most.
         learned_from: datasets whose accuracies it learned beforehand, on which it is judged in sample.
         changes: what differs from the published protocol, in words.
     """
@@ -261,6 +262,7 @@ class Method(ABC):
     forms: ClassVar[tuple[str, ...]] = (TABLE, REAL)
     follow_best: ClassVar[bool] = True
     needs_scores: ClassVar[bool] = False
+    needs_short: ClassVar[bool] = False
     learned_from: ClassVar[tuple[str, ...]] = ()
     changes: ClassVar[str] = ""
 
@@ -290,6 +292,8 @@ class Method(ABC):
             raise UserError(f"{self.name} has no {problem.form} form: use --form {self.forms[0]}.")
         if self.needs_scores and not problem.scores_networks:
             raise UserError(f"{self.name} needs training-free scores: there are none of {space.name} here.")
+        if self.needs_short and len(problem.fidelities) < 2:
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
 
     def run(self, problem: Problem, seed: int) -> Result:
         """Search a problem with one seed.

@@ -1,10 +1,8 @@
 """Run search methods on one problem, each with several seeds, and report what they chose and what it cost."""
 
-import csv
-import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -16,7 +14,7 @@ from baselines.base import Method, Problem, Result
 from baselines.options import ALL, CompareOptions
 from baselines.table import TableProblem, table_problem
 from engine.errors import UserError
-from engine.files import next_folder, write_json, write_text
+from engine.files import next_folder, write_csv, write_json
 from engine.messages import log
 from engine.progress import progress
 from engine.runs import provenance
@@ -158,47 +156,39 @@ def table(rows: list[Row], best: float | None) -> str:
     return "\n".join(text)
 
 
-def csv_text(rows: list[Row]) -> str:
+def csv_rows(rows: list[Row]) -> Iterator[list[Any]]:
     """A line for each search."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["method", "seed", "accuracy", "evaluations", "epochs", "seconds", "oracle", "in_sample", "architecture"]
-    )
+    yield ["method", "seed", "accuracy", "evaluations", "epochs", "seconds", "oracle", "in_sample", "architecture"]
     for row in rows:
         for result, accuracy in zip(row.results, row.accuracy, strict=True):
             cost = [result.cost.evaluations, f"{result.cost.epochs:g}", f"{result.cost.seconds:.3f}"]
             marks = [int(result.oracle), int(row.in_sample)]
-            writer.writerow([row.method.name, result.seed, f"{accuracy:.4f}", *cost, *marks, result.chosen[0]])
-    return file.getvalue()
+            yield [row.method.name, result.seed, f"{accuracy:.4f}", *cost, *marks, result.chosen[0]]
+
+
+def method_record(row: Row, more: Callable[[Result], dict[str, Any]]) -> dict[str, Any]:
+    """What `comparison.json` holds of a method: what it is, and each search with what is `more` to tell of it."""
+    method = row.method
+    runs = [
+        {"seed": result.seed, "accuracy": accuracy, "cost": asdict(result.cost), "notes": result.notes} | more(result)
+        for result, accuracy in zip(row.results, row.accuracy, strict=True)
+    ]
+    about = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
+    return about | {"parameters": asdict(method), "runs": runs}
 
 
 def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[str, Any]:
     """What `comparison.json` holds: for each method what it is, and each search with its choice against cost."""
-    methods = {}
-    for row in rows:
-        method = row.method
-        about = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
-        methods[method.name] = about | {
-            "parameters": asdict(method),
-            "runs": [
-                {
-                    "seed": result.seed,
-                    "accuracy": accuracy,
-                    "oracle": result.oracle,
-                    "cost": asdict(result.cost),
-                    "chosen": result.chosen[:30],
-                    "trajectory": [
-                        [step.cost.evaluations, step.cost.epochs, step.cost.seconds, step.arch, real]
-                        for step, real in zip(
-                            result.trajectory, problem.judge([step.arch for step in result.trajectory]), strict=True
-                        )
-                    ],
-                    "notes": result.notes,
-                }
-                for result, accuracy in zip(row.results, row.accuracy, strict=True)
-            ],
-        }
+
+    def more(result: Result) -> dict[str, Any]:
+        real = problem.judge([step.arch for step in result.trajectory])
+        steps = [
+            [step.cost.evaluations, step.cost.epochs, step.cost.seconds, step.arch, accuracy]
+            for step, accuracy in zip(result.trajectory, real, strict=True)
+        ]
+        return {"oracle": result.oracle, "chosen": result.chosen[:30], "trajectory": steps}
+
+    methods = {row.method.name: method_record(row, more) for row in rows}
     budget = {name: value for name, value in asdict(problem.budget).items() if value is not None}
     facts = {"dataset": problem.dataset, "search_space": problem.space.name, "form": problem.form, "budget": budget}
     return facts | {"methods": methods, "history": history}
@@ -218,7 +208,7 @@ def compare(options: CompareOptions) -> list[Row]:
     print(f"{options.num_seeds} searches of each method on {options.data_name}. {problem.protocol}")
     print(table(rows, problem.best))
     folder = next_folder(Path(options.save_path) / problem.space.results_folder / "compare" / options.data_name)
-    write_text(folder / "comparison.csv", csv_text(rows))
+    write_csv(folder / "comparison.csv", csv_rows(rows))
     write_json(folder / "comparison.json", record(problem, rows, provenance(options.seed)), indent=None)
     print(f"every search: {folder}/comparison.csv; choices against cost and hyper-parameters: comparison.json")
     return rows

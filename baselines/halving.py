@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from baselines.base import Method, Problem
-from engine.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,9 @@ class SuccessiveHalving(Method):
     name: ClassVar[str] = "halving"
     title: ClassVar[str] = "successive halving"
     source: ClassVar[str] = "Jamieson and Talwalkar, AISTATS 2016; asynchronous: Li et al., MLSys 2020"
+    needs_short: ClassVar[bool] = True
 
     reduction: int = 4
-
-    def check(self, problem: Problem) -> None:
-        super().check(problem)
-        if len(problem.fidelities) < 2:
-            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
 
     def pruner(self, problem: Problem) -> Any:
         """Optuna's pruner; its rungs are the problem's fidelities."""

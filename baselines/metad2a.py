@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from baselines.base import Method, Problem
-from engine.errors import UserError
 from images.features import find_features
 
 SHOWN = 30  # choices that are handed back
@@ -46,12 +45,13 @@ class MetaD2ATrained(MetaD2A):
     name: ClassVar[str] = "metad2a-trained"
     title: ClassVar[str] = "MetaD2A, its first 30 trained"
     follow_best: ClassVar[bool] = True
+    length: ClassVar[int] = -1  # which of the problem's fidelities
 
     first: int = 30
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         for arch in self.ranking(problem)[: self.first]:
-            problem.evaluate(arch, problem.fidelities[-1])
+            problem.evaluate(arch, problem.fidelities[self.length])
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,8 @@ class MetaD2AShort(MetaD2ATrained):
 
     name: ClassVar[str] = "metad2a-short"
     title: ClassVar[str] = "MetaD2A, its first 30 trained briefly"
-
-    def check(self, problem: Problem) -> None:
-        super().check(problem)
-        if len(problem.fidelities) < 2:
-            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
-
-    def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        for arch in self.ranking(problem)[: self.first]:
-            problem.evaluate(arch)
+    needs_short: ClassVar[bool] = True
+    length: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 import baselines
 import search_spaces
 from baselines.base import Result
-from baselines.compare import Row, csv_text, rows_of, table, usable
+from baselines.compare import Row, csv_rows, method_record, rows_of, table, usable
 from baselines.cost import Budget
 from baselines.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes, Workers
 from baselines.real_options import RealOptions
-from engine.files import content_digest, identity_key, write_json, write_text
+from engine.files import content_digest, identity_key, write_csv, write_json
 from engine.runs import keep_freed_memory, provenance
 from engine.training_run import TrainingRun
 from images.pixels import ImageData, load_image_data
@@ -76,7 +76,7 @@ def compare_real(options: RealOptions) -> Path:
             rows = rows_of(problem, results)
         path = problem.folder / RESULTS
         write_json(path, record(problem, rows) | {"history": run.history})
-        write_text(problem.folder / TABLE_FILE, csv_text(rows))
+        write_csv(problem.folder / TABLE_FILE, csv_rows(rows))
         print(problem.protocol)
         print(table(rows, None))
         print(f"every search: {problem.folder}/{TABLE_FILE}; hyper-parameters and images: {RESULTS}")
@@ -95,15 +95,6 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
     """What `comparison.json` holds."""
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
-    methods: dict[str, Any] = {}
-    for row in rows:
-        method = row.method
-        facts = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
-        runs = [
-            {"seed": result.seed, "accuracy": accuracy, "cost": asdict(result.cost), "notes": result.notes}
-            | {"chosen": result.chosen[0]}
-            for result, accuracy in zip(row.results, row.accuracy, strict=True)
-        ]
-        methods[method.name] = facts | {"parameters": asdict(method), "runs": runs}
+    methods = {row.method.name: method_record(row, lambda result: {"chosen": result.chosen[0]}) for row in rows}
     whole = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
     return whole | {"sizes": asdict(problem.sizes), "methods": methods}

@@ -113,12 +113,12 @@ def table_of_cells(dataset: str, space: SearchSpace) -> Table:
     there is one figure a cell, which is both.
     """
     final = space.known_accuracy(dataset) or {}
-    early = space.table["valid_12"].get(dataset)  # type: ignore[attr-defined]
+    early = space.known_accuracy(dataset, SHORT)
     if early is None:
         columns = {LONG: final}
         protocol = "The table has one figure of each cell, so that whoever trains one sees what is reported: an oracle."
     else:
-        columns = {SHORT: dict(zip(final, early.tolist(), strict=True)), LONG: final}
+        columns = {SHORT: early, LONG: final}
         protocol = (
             f"They look at validation accuracies after {SHORT} epochs; reported is the test accuracy of the choice "
             f"after {LONG}. An oracle looked at such test accuracies."
