@@ -331,7 +331,7 @@ class ImageProblem(Problem):
         with progress(desc=name, total=round(limit), unit=self._unit) as bar:
 
             def record(line: str) -> None:
-                bar.n = min(round(self._spent), bar.total)
+                bar.n = min(round(self._spent), round(limit))
                 bar.refresh()
                 text(f"{name}: {self._spent:.0f} of {limit:g} {self._unit}, {self._remaining(limit)}; {line}")
 
