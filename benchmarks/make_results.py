@@ -270,6 +270,7 @@ def subnet_tables(subnets: dict[str, Any]) -> str:
 WAYS = {
     "ridge": "ridge regression",
     "graph": "graph encoder",
+    "graph_and_ridge": "mean of graph encoder and additive regression",
     "process": "Gaussian process",
     "process_all": "the same, with the other resolutions' tuples",
 }
@@ -289,6 +290,7 @@ def accuracy_tables(accuracies: dict[str, Any]) -> str:
     rows = []
     for name, ways in result["learning"].items():
         size, count = name.split(",")
+        ways = ways | result["encoder"].get(name, {})
         cells_of = [
             f"{spread(ways[way]['pearson'], 4)} / {spread(ways[way]['spearman'], 4)}" if way in ways else "-"
             for way in WAYS

@@ -3,7 +3,8 @@
 Writes benchmarks/results/subnet_accuracies.json, section by section (--sections; the others are kept):
 
 - learning: Pearson and Spearman correlations on subnets that were left out, within each resolution, by ridge regression
-  on the layers, the Gaussian process, the same with all tuples of the other resolutions, and the graph encoder;
+  on the layers, the Gaussian process, the same with all tuples of the other resolutions;
+- encoder: the same of the graph encoder, and of its mean with the regression of `--regression yes`;
 - regret: points that the first choice within a bound on FLOPs is below the best, both among subnets that the process
   has not seen;
 - search: the first of 200 generated candidates within a bound against random ones, as the process predicts them;
@@ -14,9 +15,11 @@ Dimensions: n tuples, P subnets.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from scipy import stats
+from sklearn.linear_model import RidgeCV
 
 import search_spaces
 from baselines.base import Problem
@@ -41,6 +45,7 @@ from meta_test.options import UNIVERSAL, SearchOptions
 from meta_test.pareto import GENERATIONS, POPULATION, hypervolume, pareto_front
 from meta_test.search import generate_and_rank
 from meta_test.session import Session
+from meta_train.additive import PENALTIES, fit_additive
 from meta_train.models import find_checkpoint, load_model
 from meta_train.subnets import Learning, fit
 from predictor import subnets
@@ -48,8 +53,8 @@ from predictor.model import PredictorConfig, PredictorModel
 from search_spaces.ofa_mbv3.table import NUM_CLASSES, measured
 
 TARGET = Path(__file__).parent / "results" / "subnet_accuracies.json"
-SECTIONS = ("learning", "regret", "search", "front")
-COUNTS, GRAPH_SPLITS = (100, 300, 1000), 2
+SECTIONS = ("learning", "encoder", "regret", "search", "front")
+COUNTS, FEW_SPLITS = (100, 300, 1000), 2
 LEAST_HELD_OUT = 190  # subnets that a correlation is of
 BOUNDS = (200, 250, 300, 350, 400)
 NUM_CANDIDATES, NUM_DRAWS = 200, 5
@@ -57,6 +62,7 @@ NSGANET_EVALUATIONS = 348  # as many as the paper's on ImageNet: 100, then 31 ro
 CORNERS = (22.0, 100.0), (30.0, 520.0)  # error (%) and MFLOPs that hypervolumes are scaled to
 HIDDEN, EPOCHS, BATCH = 128, 40, 32  # of the graph encoder
 space = search_spaces.get("ofa_mbv3")
+Predictions = dict[str, torch.Tensor]
 
 
 def layer_choices(data: Learning) -> torch.Tensor:
@@ -68,26 +74,22 @@ def layer_choices(data: Learning) -> torch.Tensor:
 
 def ridge(choices: torch.Tensor, value: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Predictions (P,) of rows `wanted`; the penalty is the best of 13 by leaving out one tuple at a time."""
-    centre, middle = choices.mean(0), value.mean()
-    x, y = choices - centre, value - middle
-    best = (float("inf"), torch.zeros(x.shape[1], dtype=x.dtype))
-    for penalty in np.logspace(-3, 3, 13):
-        inverse = torch.linalg.inv(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype))
-        weights = inverse @ x.T @ y
-        leverage = ((x @ inverse) * x).sum(1) + 1 / len(x)
-        error = ((y - x @ weights) / (1 - leverage)).square().mean().item()
-        best = min(best, (error, weights), key=lambda pair: pair[0])
-    return middle + (wanted - centre) @ best[1]
+    learned = RidgeCV(PENALTIES).fit(choices.numpy(), value.numpy())
+    return torch.from_numpy(learned.predict(wanted.numpy()))
 
 
-def by_graph(data: Learning, rows: torch.Tensor, wanted: torch.Tensor, seed: int) -> torch.Tensor:
-    """Predictions (P,) of the predictor's graph encoder and head, with a dataset vector of zeros."""
+def by_graph(data: Learning, size: int, rows: torch.Tensor, wanted: torch.Tensor, seed: int) -> Predictions:
+    """Predictions (P,) of the predictor's graph encoder and head, with a dataset vector of zeros.
+
+    `graph` is the network's, `graph_and_ridge` the mean with the additive score's.
+    """
     torch.manual_seed(seed)
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type}
-    model = PredictorModel(PredictorConfig(hs=HIDDEN, nz=56, **sizes))
+    model = PredictorModel(PredictorConfig(hs=HIDDEN, nz=56, **sizes, additive=True))
     graphs = space.encode([space.canonical(arch) for arch in data.table.archs])
     mean, std = data.accuracy[rows].mean(), data.accuracy[rows].std()
     target = ((data.accuracy - mean) / std).float()
+    fit_additive(model.additive, graphs.types[rows], target[rows], space.vertex_features())
     descent = torch.optim.Adam(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, EPOCHS * -(-len(rows) // BATCH))
 
@@ -101,52 +103,66 @@ def by_graph(data: Learning, rows: torch.Tensor, wanted: torch.Tensor, seed: int
             loss.backward()
             descent.step()
             schedule.step()
+    found = {}
     with torch.inference_mode():
-        return scores(wanted).double() * std + mean
+        model.eval()
+        for name, share in (("graph", 0.0), ("graph_and_ridge", 0.5)):
+            model.additive.share.fill_(share)
+            found[name] = scores(wanted).double() * std + mean
+    return found
 
 
 def judge(predicted: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
     return float(np.corrcoef(predicted, truth)[0, 1]), float(stats.spearmanr(predicted, truth).statistic)
 
 
-def one_split(data: Learning, size: int, count: int, split: int, graph: bool) -> dict[str, tuple[float, float]]:
-    """Correlations of every way to learn, with `count` random tuples of a resolution."""
-    here = data.table.rows(size)
-    here = here[torch.randperm(len(here), generator=random_generator(split))]
-    rows, wanted = here[:count], here[count:]
-    archs, truth = [data.table.archs[row] for row in wanted.tolist()], data.accuracy[wanted]
-    others = (data.table.image_size != size).nonzero()[:, 0]
+def by_regression(data: Learning, size: int, rows: torch.Tensor, wanted: torch.Tensor, split: int) -> Predictions:
+    """Predictions (P,) of ridge regression and the process, in the first splits with the other resolutions' tuples."""
+    archs, others = [data.table.archs[row] for row in wanted.tolist()], (data.table.image_size != size).nonzero()[:, 0]
     choices = layer_choices(data)
-    predictions = {
+    found = {
         "ridge": ridge(choices[rows], data.accuracy[rows], choices[wanted]),
         "process": fit(data, rows)[0].predict(archs, size)[0],
     }
-    if split < GRAPH_SPLITS:
-        predictions["process_all"] = fit(data, torch.cat([rows, others]))[0].predict(archs, size)[0]
-        if graph:
-            predictions["graph"] = by_graph(data, rows, wanted, split)
-    return {name: judge(values, truth) for name, values in predictions.items()}
+    if split < FEW_SPLITS:
+        found["process_all"] = fit(data, torch.cat([rows, others]))[0].predict(archs, size)[0]
+    return found
+
+
+def correlations(
+    section: str, sizes: Iterable[int], splits: int, predict: Callable[..., Predictions]
+) -> dict[str, Any]:
+    """Figures of every way to learn from random tuples of a resolution, over random splits."""
+    data, result = Learning.of(measured()), {}
+    for size, count in itertools.product(sizes, COUNTS):
+        every = data.table.rows(size)
+        if len(every) - count < LEAST_HELD_OUT:
+            continue
+        found = []
+        for split in range(splits):
+            here = every[torch.randperm(len(every), generator=random_generator(split))]
+            rows, wanted = here[:count], here[count:]
+            predictions = predict(data, size, rows, wanted, split)
+            found.append({name: judge(values, data.accuracy[wanted]) for name, values in predictions.items()})
+        figures = {}
+        for name in found[0]:
+            columns = zip(*(row[name] for row in found if name in row), strict=True)
+            figures[name] = {
+                key: dict(zip(("mean", "interval_95"), interval(list(values)), strict=True))
+                for key, values in zip(("pearson", "spearman"), columns, strict=True)
+            } | {"splits": sum(name in row for row in found)}
+        result[f"{size},{count}"] = figures
+        keep(section, result)
+        log.info(f"{size} px, {count}: " + ", ".join(f"{k} {v['pearson']['mean']:.4f}" for k, v in figures.items()))
+    return result
 
 
 def learning(args: argparse.Namespace) -> dict[str, Any]:
-    data, result = Learning.of(measured()), {}
-    for size in reversed(subnets.SIZES):
-        for count in COUNTS:
-            if len(data.table.rows(size)) - count < LEAST_HELD_OUT:
-                continue
-            graph = size in (192, 224)
-            found = [one_split(data, size, count, split, graph) for split in range(args.splits)]
-            figures = {}
-            for name in found[0]:
-                columns = zip(*(row[name] for row in found if name in row), strict=True)
-                figures[name] = {
-                    key: dict(zip(("mean", "interval_95"), interval(list(values)), strict=True))
-                    for key, values in zip(("pearson", "spearman"), columns, strict=True)
-                } | {"splits": sum(name in row for row in found)}
-            result[f"{size},{count}"] = figures
-            keep("learning", result)
-            log.info(f"{size} px, {count}: " + ", ".join(f"{k} {v['pearson']['mean']:.4f}" for k, v in figures.items()))
-    return result
+    return correlations("learning", reversed(subnets.SIZES), args.splits, by_regression)
+
+
+def encoder(args: argparse.Namespace) -> dict[str, Any]:
+    return correlations("encoder", (224, 192), min(args.splits, FEW_SPLITS), by_graph)
 
 
 def regret(args: argparse.Namespace) -> dict[str, Any]:

@@ -20,7 +20,11 @@ from predictor.ensemble import Predictor, build_predictor
 from predictor.model import PredictorConfig
 from search_spaces.base import SearchSpace
 
-VALIDATION = {"correlation": "validation correlation", "validation_loss": "validation loss"}  # figures worth a word
+VALIDATION = {  # figures worth a word
+    "correlation": "validation correlation",
+    "validation_loss": "validation loss",
+    "regression_share": "share of the regression",
+}
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
 
 

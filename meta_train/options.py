@@ -33,6 +33,10 @@ class FitOptions:
     benchmark_fold: int | None = option(
         None, "predictor: a fifth of the cells (0 to 4) to leave out of --benchmark-task", type=int, choices=range(5)
     )
+    regression: Literal["yes", "no"] | None = option(
+        None, "predictor: with a ridge regression on the vertices, whose share the validation tuples choose",
+        choices=("yes", "no"), default_text="yes for ofa_mbv3; no, as published, for nasbench201",
+    )  # fmt: skip
     rank_loss: float = option(0.0, "predictor: weight of a pairwise ranking loss", type=not_negative_float)
     within_task_loss: float = option(
         0.0, "predictor: weight of the error of differences within a task, over their variance", type=not_negative_float

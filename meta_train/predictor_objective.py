@@ -13,6 +13,7 @@ from engine.errors import UserError
 from engine.runs import random_generator
 from graphs.batch import GraphBatch
 from images.features import draw_images
+from meta_train.additive import SHARES, fit_additive
 from meta_train.draws import TaskDraws
 from meta_train.fit import Objective
 from meta_train.tuples import Tuples
@@ -20,6 +21,8 @@ from predictor.model import PredictorModel
 from search_spaces.base import SearchSpace
 from set_encoder.encoder import RaggedSets
 
+# Validation figures: over all tuples, and of the tuples of a task among themselves
+CORRELATION, WITHIN_TASKS = "correlation", "correlation_within_tasks"
 TARGET_SCALE = 100  # published: targets are z-scores over 100
 
 
@@ -101,15 +104,27 @@ class PredictorObjective(Objective):
         self.scaled = self._scale(tuples.accuracy).to(device)  # (n,)
         self.rank_loss = rank_loss
         self.within_task_loss = within_task_loss
-        self.best_metric = "correlation"
+        self.best_metric = CORRELATION
         if within_task_loss:
             self.within_task_std = self._within_task_std(tuples)
-            self.best_metric = "correlation_within_tasks"
+            self.best_metric = WITHIN_TASKS
         self.benchmarks = benchmarks
         self.benchmark_scaled = [self._scale(benchmark.accuracy).to(device) for benchmark in benchmarks]
         self.training, self.validation = tuples.training, tuples.validation
         # Drawn once: the best epoch must not be the luckiest draw.
         self.validation_batches = draws.batches(self.validation, random_generator(seed, device))
+
+    def fit_additive(self, tuples: Tuples, features: torch.Tensor) -> None:
+        """Fit the regression that is a member of the model, where it has one, to the training tuples.
+
+        Args:
+            features: (N, T, F) float64, see `SearchSpace.vertex_features`.
+        """
+        if self.model.additive is None:
+            return
+        rows = tuples.training
+        types, target = self.graphs.types.cpu()[rows], self._scale(tuples.accuracy[rows])
+        fit_additive(self.model.additive, types, target, features, tuples.task[rows] if self.draws.grouped else None)
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
@@ -175,18 +190,32 @@ class PredictorObjective(Objective):
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         self.model.eval()
+        additive = self.model.additive
+        if additive is not None:
+            additive.share.zero_()
         scores = torch.cat(
             [self.scores(self.draws.images(b.drawn), b.rows, b.position) for b in self.validation_batches]
         )
-        truth = self.scaled[torch.cat([batch.rows for batch in self.validation_batches])]
-        figures = {
-            "correlation": correlation(scores, truth),
-            "validation_loss": (scores - truth).square().mean().item(),
-        }
+        rows = torch.cat([batch.rows for batch in self.validation_batches])
+        truth = self.scaled[rows]
+        figures = {}
+        if additive is not None:
+            both = [torch.lerp(scores, additive(self.graphs.types[rows]), share) for share in SHARES]
+            ranked = [
+                self._correlations(blend, truth)[WITHIN_TASKS if self.draws.grouped else CORRELATION] for blend in both
+            ]
+            best = max(range(len(SHARES)), key=ranked.__getitem__)
+            additive.share.fill_(SHARES[best])
+            scores, figures = both[best], {"regression_share": SHARES[best]}
+        figures |= self._correlations(scores, truth)
+        return figures | {"validation_loss": (scores - truth).square().mean().item()}
+
+    def _correlations(self, scores: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Of the validation tuples' scores (V,) with their targets, also within tasks where these have several."""
+        figures = {CORRELATION: correlation(scores, truth)}
         if self.draws.grouped:
             task = self.draws.send(self.draws.task[self.validation])
-            within = correlation(centered_by_task(scores, task), centered_by_task(truth, task))
-            figures["correlation_within_tasks"] = within
+            figures[WITHIN_TASKS] = correlation(centered_by_task(scores, task), centered_by_task(truth, task))
         return figures
 
 

@@ -1,6 +1,6 @@
 """Meta-training of either model: features and tuples in, checkpoints out (MetaD2A section 4.1)."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,11 @@ def train_model(options: TrainOptions) -> None:
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
     fit_options = options.fit
-    if kind == "generator" and (fit_options.benchmark_task or fit_options.rank_loss or fit_options.within_task_loss):
+    predictors = fit_options.benchmark_task, fit_options.rank_loss, fit_options.within_task_loss, fit_options.regression
+    if kind == "generator" and any(predictors):
         raise UserError(
-            "--benchmark-task, --rank-loss and --within-task-loss are the predictor's: leave them out for the "
-            "generator."
+            "--benchmark-task, --regression, --rank-loss and --within-task-loss are the predictor's: leave them out "
+            "for the generator."
         )
     if fit_options.benchmark_fold is not None and not fit_options.benchmark_task:
         raise UserError("--benchmark-fold leaves cells out of --benchmark-task: give that, too.")
@@ -56,7 +57,8 @@ def train_model(options: TrainOptions) -> None:
 
 
 def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
-    kind, space, fit_options = options.kind, search_spaces.get(options.search_space), options.fit
+    kind, space = options.kind, search_spaces.get(options.search_space)
+    fit_options = replace(options.fit, regression=options.fit.regression or ("yes" if space.adds_up else "no"))
     config_class, model_class = CLASSES[kind]
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
@@ -65,10 +67,11 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
     log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
     seed = options.fit.seed
-    torch.manual_seed(seed)  # of the initial parameters; all else has generators of its own
-    config = config_class(**sizes, feature_dim=features.dim)
-    model = model_class(config).to(options.device)
     draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
+    knows = {"class_count": draws.ragged, "additive": fit_options.regression == "yes"} if kind == "predictor" else {}
+    config = config_class(**sizes, **knows, feature_dim=features.dim)
+    torch.manual_seed(seed)  # of the initial parameters; all else has generators of its own
+    model = model_class(config).to(options.device)
     graphs = space.encode(tuples.archs).to(options.device)
     benchmarks, target = [], {}
     objective: Objective
@@ -79,14 +82,15 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
         benchmarks = [BenchmarkTask(space, name, draws, tuples, fit_options.benchmark_fold) for name in names]
         losses = fit_options.rank_loss, fit_options.within_task_loss
         objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, *losses)
+        objective.fit_additive(tuples, space.vertex_features())
         target = target_statistics(tuples)
     if options.compile:
         compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
     identity = {
         "kind": kind,
         "search_space": space.name,
-        **asdict(config),
         **{name: value for name, value in asdict(fit_options).items() if name not in FREE},
+        **asdict(config),
         "features": features_digest(features),
         "tuples": tuples_digest(tuples, space),
         "benchmark": content_digest(*(benchmark.accuracy for benchmark in benchmarks)) if benchmarks else "",

@@ -35,7 +35,7 @@ class PredictorEnsemble(nn.Module):
         return torch.cat([member.encode_set_draws(images, index) for member in self.members], dim=-1)
 
     def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
-        """Like `PredictorModel.encode_graph`, for all members: (B, M * Z)."""
+        """Like `PredictorModel.encode_graph`, for all members: (B, M * `graph_width`)."""
         return torch.cat([member.encode_graph(graphs, share_states) for member in self.members], dim=-1)
 
     def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
@@ -47,8 +47,8 @@ class PredictorEnsemble(nn.Module):
         return torch.stack([m.predict_all(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
 
     def _parts(self, sets: torch.Tensor, graphs: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
-        nz = self.config.nz
-        return zip(self.members, sets.split(nz, dim=-1), graphs.split(nz, dim=-1), strict=True)
+        nz, width = self.config.nz, self.members[0].graph_width
+        return zip(self.members, sets.split(nz, dim=-1), graphs.split(width, dim=-1), strict=True)
 
 
 Predictor = PredictorModel | PredictorEnsemble

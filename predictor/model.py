@@ -13,8 +13,9 @@ from engine.published import PublishedModel
 from engine.schema import Size
 from graphs.batch import GraphBatch
 from graphs.encoder import GraphEncoder
+from predictor.additive import AdditiveScore
 from set_encoder.config import ModelConfig
-from set_encoder.encoder import DatasetEncoder, RaggedSets
+from set_encoder.encoder import DatasetEncoder, RaggedSets, class_counts
 
 PUBLISHED_NAMES = {
     "dataset_encoder.": "",
@@ -33,13 +34,23 @@ PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
 
 @dataclass(frozen=True)
 class PredictorConfig(ModelConfig):
-    """Sizes of a predictor (published: hs 512, nz 56) and of how many an ensemble is made."""
+    """Sizes of a predictor (published: hs 512, nz 56), of how many an ensemble is made, and what else it knows.
+
+    Attributes:
+        class_count: the set vector knows the number of classes, which attention pooling cannot see.
+        additive: an `AdditiveScore` has a share in the score.
+    """
 
     members: Size = 1
+    class_count: bool = False
+    additive: bool = False
 
 
 class PredictorModel(PublishedModel):
     """score = Linear(tanh(Linear([set vector; graph vector]))).
+
+    In evaluation mode an additive score, where there is one, has its share. It is the last number of a graph vector,
+    which is then Z + 1 long.
 
     Attributes:
         costly: the methods in which a training step spends its time.
@@ -55,30 +66,50 @@ class PredictorModel(PublishedModel):
         self.graph_encoder = GraphEncoder(config.max_n, config.num_vertex_type, config.hs)
         self.graph_vector = nn.Linear(config.hs, config.nz)
         self.score: Any = nn.Sequential(nn.Linear(2 * config.nz, config.hs), nn.Tanh(), nn.Linear(config.hs, 1))
+        self.class_count = nn.Linear(1, config.nz) if config.class_count else None
+        self.additive = AdditiveScore(config.max_n, config.num_vertex_type) if config.additive else None
+
+    @property
+    def graph_width(self) -> int:
+        """Length of a graph vector."""
+        return self.config.nz + self.config.additive
 
     def encode_set(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
         """Draws `x`, (B, C, S, D) or ragged, to set vectors (B, Z)."""
-        return self.dataset_encoder(x)
+        return self._counted(self.dataset_encoder(x), class_counts(x))
 
     def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """`encode_set(images[index])` for images (M, D) and index (B, C, S), each image projected once."""
-        return self.dataset_encoder.encode_draws(images, index)
+        return self._counted(self.dataset_encoder.encode_draws(images, index), class_counts(index))
+
+    def _counted(self, set_vec: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        """Set vectors (B, Z) that know the number of classes (B,) long, where the configuration says so."""
+        return set_vec if self.class_count is None else set_vec + self.class_count(count.to(set_vec).log()[:, None])
 
     def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
-        """Graphs to graph vectors (B, Z); `share_states` as in `GraphEncoder.forward`."""
-        return self.graph_vector(self.graph_encoder(graphs, share_states))
+        """Graphs to graph vectors (B, `graph_width`); `share_states` as in `GraphEncoder.forward`."""
+        graph_vec = self.graph_vector(self.graph_encoder(graphs, share_states))
+        return graph_vec if self.additive is None else torch.cat([graph_vec, self.additive(graphs.types)[:, None]], 1)
 
     def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """Scores (B,) of pairs: set vectors (B, Z) and graph vectors (B, Z)."""
-        return self.score(torch.cat([set_vec, graph_vec], dim=-1)).squeeze(-1)
+        """Scores (B,) of pairs: set vectors (B, Z) and graph vectors (B, `graph_width`)."""
+        network = self.score(torch.cat([set_vec, graph_vec[:, : self.config.nz]], dim=-1)).squeeze(-1)
+        return self._shared(network, graph_vec)
 
     def predict_all(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """Scores (R, B) of R set vectors (R, Z) with each of B graph vectors (B, Z).
+        """Scores (R, B) of R set vectors (R, Z) with each of B graph vectors (B, `graph_width`).
 
         Equal to `predict` on every pair; the first layer is linear, so its two halves are computed once.
         """
         first = self.score[0]
         set_half, graph_half = first.weight.split(self.config.nz, dim=1)  # (H, Z) each
         from_set = nn.functional.linear(set_vec, set_half, first.bias)  # (R, H)
-        from_graph = nn.functional.linear(graph_vec, graph_half)  # (B, H)
-        return torch.stack([self.score[1:](row + from_graph).squeeze(-1) for row in from_set])
+        from_graph = nn.functional.linear(graph_vec[:, : self.config.nz], graph_half)  # (B, H)
+        network = torch.stack([self.score[1:](row + from_graph).squeeze(-1) for row in from_set])
+        return self._shared(network, graph_vec)
+
+    def _shared(self, network: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """The network's scores (..., B), and when evaluating the share of additive ones."""
+        if self.additive is None or self.training:
+            return network
+        return torch.lerp(network, graph_vec[:, -1].expand_as(network), self.additive.share)

@@ -54,6 +54,7 @@ class SearchSpace(ABC):
         fixed_size: whether `image_size` and `width_mult` cannot be changed.
         benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
             how many they are.
+        adds_up: whether a regression on the vertices is a member of a predictor of this space unless told otherwise.
         gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
     """
 
@@ -71,6 +72,7 @@ class SearchSpace(ABC):
     ranking_shipped: bool = False
     tuples_shipped: bool
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
+    adds_up: bool = False
     gene_choices: tuple[int, ...] = ()
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
@@ -188,6 +190,10 @@ class SearchSpace(ABC):
             UserError: the space cannot be listed.
         """
         raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+
+    def vertex_features(self) -> torch.Tensor:
+        """What a regression that adds up vertices knows of each: (N, T, F) float64, of a vertex's number and type."""
+        return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
         """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.

@@ -25,6 +25,8 @@ class ModelConfig:
 
     def __post_init__(self):
         for field in fields(self):
+            if field.type is bool:
+                continue
             value = getattr(self, field.name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"{field.name} must be a positive integer, not {value!r}.")

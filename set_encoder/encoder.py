@@ -26,6 +26,13 @@ class RaggedSets(NamedTuple):
     place: torch.Tensor
 
 
+def class_counts(x: torch.Tensor | RaggedSets) -> torch.Tensor:
+    """How many classes each of the draws `x`, (B, C, S, ...) or ragged, has: (B,) long."""
+    if isinstance(x, RaggedSets):
+        return x.mask.sum(dim=1)
+    return torch.full((len(x),), x.shape[1], device=x.device)
+
+
 class DatasetEncoder(nn.Module):
     """`intra_setpool` pools the images of each class to a prototype, `inter_setpool` the prototypes."""
 

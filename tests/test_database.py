@@ -148,6 +148,9 @@ def test_the_whole_way_to_a_search(world, build, command):
     code, _, err = command(f"--model predictor --hs 12 --max-epoch 2 --batch-size 4 --within-task-loss 1 {small}")
     assert code == 0, err
     assert "correlation_within_tasks" in Path("results/ofa_mbv3/predictor/log.txt").read_text()
+    config = torch.load("results/ofa_mbv3/predictor/model/ckpt_last.pt", weights_only=True)["config"]
+    assert config["class_count"]  # its tasks differ in size
+    assert config["additive"]
     line = "--model_name generator --num-tasks 8 --num-sampled 5 --num-sample 2 --num-draws 2"
     code, err = build(line)
     assert code == 0, err

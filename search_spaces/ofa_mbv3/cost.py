@@ -6,7 +6,8 @@ the classifier, and all of their parameters, batch norm's too.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from typing import Any
 
 import torch
 
@@ -28,6 +29,11 @@ class CostTable:
 
     fixed: torch.Tensor
     layers: torch.Tensor
+
+    @cached_property
+    def lists(self) -> tuple[Any, Any]:
+        """`fixed` and `layers` as nested lists, for one subnet at a time."""
+        return self.fixed.tolist(), self.layers.tolist()
 
 
 def divisible(channels: float) -> int:

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+from torch.nn.functional import one_hot, pad
 
 from engine.errors import UserError
 from engine.schema import describe
 from graphs.batch import GraphBatch, is_single_source_single_sink
 from search_spaces.base import Evaluator, SearchSpace
-from search_spaces.ofa_mbv3.cost import cost_table
+from search_spaces.ofa_mbv3.cost import CostTable, cost_table
 from search_spaces.ofa_mbv3.layers import (
     DEPTHS,
     EXPANSIONS,
@@ -44,6 +45,7 @@ class OFAMobileNetV3(SearchSpace):
     ranks_when_generating = True
     ranking_shipped = True
     tuples_shipped = False
+    adds_up = True
     gene_choices = (len(DEPTHS),) * NUM_STAGES + (len(KERNELS),) * NUM_LAYERS + (len(EXPANSIONS),) * NUM_LAYERS
 
     def encode(self, archs: list[Arch]) -> GraphBatch:
@@ -96,6 +98,17 @@ class OFAMobileNetV3(SearchSpace):
             "d": list(arch["d"]),
         }
 
+    def vertex_features(self) -> torch.Tensor:
+        """One-hots of kernel, expansion and both, 0 where a layer is inactive, and of a stage's depth at its first."""
+        operation = torch.arange(self.num_vertex_type - FIRST_OPERATION_TYPE)
+        layer = torch.arange(NUM_LAYERS)[:, None] % MAX_DEPTH
+        depth = operation.div(9, rounding_mode="floor")
+        active, first = (layer < depth + DEPTHS[0])[..., None], (layer == 0)[..., None]  # (20, 27 or 1, 1)
+        choices = [one_hot(operation % 9 // 3, 3), one_hot(operation % 3, 3), one_hot(operation % 9, 9)]
+        parts = [torch.cat(choices, 1) * active, one_hot(depth, 3) * first]
+        inner = torch.cat([part.expand(NUM_LAYERS, -1, -1) for part in parts], 2).double()
+        return pad(inner, (0, 0, FIRST_OPERATION_TYPE, 0, 1, 1))
+
     def genes(self, arch: Arch) -> list[int]:
         """Depths, kernels and expansions, in this order, inactive layers at the smallest."""
         arch = self.canonical(arch)
@@ -119,8 +132,14 @@ class OFAMobileNetV3(SearchSpace):
         return {"image_size": config.image_size, "width_mult": config.width_mult}
 
     def cost(self, arch: Arch, num_classes: int) -> dict[str, float]:
-        flops, params = self.costs([arch], num_classes)[:, 0].tolist()
-        return {"flops": flops, "params": params}
+        arch, (fixed, layers) = self._check(arch), self._cost_table(num_classes).lists
+        active = [
+            (layer, KERNELS.index(arch["ks"][layer]), EXPANSIONS.index(arch["e"][layer]))
+            for layer in range(NUM_LAYERS)
+            if layer % MAX_DEPTH < arch["d"][layer // MAX_DEPTH]
+        ]
+        flops, params = (sum((table[i][k][e] for i, k, e in active), fixed[n]) for n, table in enumerate(layers))
+        return {"flops": flops / 1e6, "params": params / 1e6}
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         return self.cost(SMALLEST, num_classes)
@@ -132,13 +151,16 @@ class OFAMobileNetV3(SearchSpace):
 
     def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
         """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions."""
-        table = cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, self.image_size, self.width_mult)
+        table = self._cost_table(num_classes)
         operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
         depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
         layer = torch.arange(NUM_LAYERS)
         chosen = table.layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
         active = layer % MAX_DEPTH < depth
         return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
+
+    def _cost_table(self, num_classes: int) -> CostTable:
+        return cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, self.image_size, self.width_mult)
 
     def evaluator(self, options: Any) -> Evaluator:
         from search_spaces.ofa_mbv3.evaluator import SubnetEvaluator
