@@ -81,11 +81,14 @@ def held_out(files: list[Path], folder: Path) -> set[Path]:
 def listing_digest(folder: str | Path, extensions: set[str] | None = None) -> str:
     """Digest of the names, sizes and times of all files: another one means that the images have changed.
 
+    A class may be a link to a folder elsewhere; links within that are not followed.
+
     Args:
         extensions: of the files to look at; None for all but hidden ones.
     """
-    lines = []
-    for path in sorted(Path(folder).rglob("*")):
+    lines, found = [], list(Path(folder).rglob("*"))
+    linked = [path for path in found if path.is_symlink() and path.is_dir()]
+    for path in sorted({*found, *(below for link in linked for below in link.rglob("*"))}):
         wanted = path.suffix.lower() in extensions if extensions else not path.name.startswith(".")
         if wanted and path.is_file():
             stat = path.stat()

@@ -317,3 +317,17 @@ def test_features_of_another_folder_are_not_used(tmp_path, refuses):
         check_images(features, first)
     assert process(f"--dataset mine --image-folder {second} --overwrite") == 0
     check_images(load_features("data/minebylabel.pt", "mine"), second)
+
+
+def test_a_class_may_be_a_link_whose_images_change(tmp_path):
+    from images.folders import listing_digest
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "round").symlink_to(elsewhere)  # a loop
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "cat").symlink_to(elsewhere)
+    before = listing_digest(folder)
+    (elsewhere / "new.png").write_bytes(b"1")
+    assert listing_digest(folder) != before
