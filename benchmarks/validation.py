@@ -22,6 +22,7 @@ from engine.runs import choose_device, random_generator
 from images.features import Features, check_extractor, find_features, load_features
 from meta_train.draws import TaskDraws
 from meta_train.models import find_checkpoint, load_model
+from meta_train.predictor_objective import TARGET_SCALE, standard_error, to_percent
 from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
 from predictor.model import PredictorModel
 from search_spaces.base import SearchSpace
@@ -84,8 +85,11 @@ def measure(args: argparse.Namespace) -> None:
         figures = correlations(score, truth) | within_tasks(score, truth, task)
         print(f"{draws:>3} draws: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     if args.record:
-        figure = correlations(scores.mean(0), truth)["Pearson"]
-        replace(checkpoint, metrics=checkpoint.metrics | {"correlation": figure}).save(path)
+        error = to_percent(scores.mean(0), checkpoint.target) - truth
+        loss = float(np.mean((error / TARGET_SCALE / checkpoint.target["std"]) ** 2))
+        figures = {"correlation": correlations(scores.mean(0), truth)["Pearson"], "validation_loss": loss}
+        replace(checkpoint, metrics=checkpoint.metrics | figures).save(path)
+        print(f"recorded; standard error {standard_error(figures, checkpoint.target):.2f} points")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,7 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=333)
     parser.add_argument("--allow-pickle", action="store_true")
-    parser.add_argument("--record", action="store_true", help="keep Pearson's over all draws in the checkpoint")
+    parser.add_argument(
+        "--record", action="store_true", help="keep Pearson's and the error, over all draws, in the checkpoint"
+    )
     gpu_option(parser)
     return parser
 

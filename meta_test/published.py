@@ -69,8 +69,8 @@ def _rank_generated(session: Session) -> str:
         f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
         f"{rankings[0].predicted[0]:.2f} %"
     )
-    if options.ranking == UNIVERSAL:
-        summary += "\n" + explanation(session)
+    if text := explanation(session):
+        summary += "\n" + text
     mean, half = interval([ranking.seconds for ranking in rankings])
     write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
     write_text(folder / "accuracy.txt", summary + "\n")

@@ -11,7 +11,7 @@ from engine.runs import random_generator
 from meta_test.options import PREDICTOR, UNIVERSAL
 from meta_test.report import Ranking
 from meta_test.session import Session
-from meta_train.predictor_objective import to_percent
+from meta_train.predictor_objective import standard_error, to_percent
 from networks.latency import latency
 from predictor import subnets, universal
 from predictor.score import score
@@ -19,7 +19,15 @@ from search_spaces.nasbench201.classes import cheapest_members
 
 
 def explanation(session: Session) -> str:
-    """What the universal ranking predicts, and of what."""
+    """What the ranking predicts, and of what; empty where that is not known."""
+    if "predictor" in session.checkpoints:
+        if _error(session) is None:
+            return ""
+        return (
+            "Predicted: accuracy on a task like those of meta-training, +- the predictor's error on its validation "
+            "tuples.\nThat error is also of how hard tasks are, and the same for all candidates: it says little of "
+            "their order."
+        )
     if session.space.can_be_listed:
         return (
             "Of cells that compute the same function the cheapest is ranked.\n"
@@ -43,7 +51,15 @@ def predict(session: Session, archs: list[Any], run: int) -> tuple[torch.Tensor,
     scores = score(
         session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
     )
-    return to_percent(scores, session.checkpoints["predictor"].target), None
+    error = _error(session)
+    deviation = None if error is None else torch.full_like(scores, error)
+    return to_percent(scores, session.checkpoints["predictor"].target), deviation
+
+
+def _error(session: Session) -> float | None:
+    """Standard error (points) of the session's predictor, where its checkpoint tells it."""
+    checkpoint = session.checkpoints["predictor"]
+    return standard_error(checkpoint.metrics, checkpoint.target)
 
 
 def rank(session: Session, archs: list[Any], run: int) -> Ranking:

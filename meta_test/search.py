@@ -49,8 +49,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    text = explanation(session) if universal else ""
-    if text:
+    if text := explanation(session):
         print(text)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")

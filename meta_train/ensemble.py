@@ -44,7 +44,10 @@ def join(checkpoints: list[Checkpoint], sources: list[str]) -> Checkpoint:
     state = {f"members.{i}.{name}": t for i, c in enumerate(checkpoints) for name, t in c.state.items()}
     made_by = {f"member_{i}": str(c.history.get("command")) for i, c in enumerate(checkpoints)}
     config = asdict(replace(config, members=len(checkpoints)))
-    return replace(first, config=config, state=state, metrics={}, history=first.history | made_by, training={})
+    losses = [c.metrics["validation_loss"] for c in checkpoints if "validation_loss" in c.metrics]
+    # A mean's squared error is no more than the mean of the members' (Jensen)
+    metrics = {"validation_loss": sum(losses) / len(losses)} if len(losses) == len(checkpoints) else {}
+    return replace(first, config=config, state=state, metrics=metrics, history=first.history | made_by, training={})
 
 
 def main(args: argparse.Namespace) -> None:

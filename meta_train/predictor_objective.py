@@ -254,3 +254,9 @@ def target_statistics(tuples: Tuples) -> dict[str, float]:
 def to_percent(scores: torch.Tensor, target: dict[str, float]) -> torch.Tensor:
     """Scores of the predictor as accuracies in %, on the scale of the meta-training database."""
     return scores * TARGET_SCALE * target["std"] + target["mean"]
+
+
+def standard_error(metrics: dict[str, float], target: dict[str, float]) -> float | None:
+    """Root of the mean squared error on the validation tuples, in points; None where a checkpoint does not tell."""
+    loss = metrics.get("validation_loss")
+    return None if loss is None else loss**0.5 * TARGET_SCALE * target["std"]

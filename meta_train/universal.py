@@ -14,6 +14,7 @@ Dimensions: K cells (4,930), P of them that are learned from, F features, R seed
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -185,9 +186,16 @@ class Process(nn.Module):
         return negative_log_likelihood(self.observed(cells, data), data.value[cells]) + 0.02 * prior
 
 
-def fit(features: dict[str, torch.Tensor], data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
-    """Learn the hyperparameters from cells (P,), each step from others of them."""
-    process = Process(features)
+def fit(
+    features: dict[str, torch.Tensor],
+    data: Accuracies,
+    cells: torch.Tensor,
+    seed: int,
+    steps: int,
+    make: Callable[[dict[str, torch.Tensor]], Process] = Process,
+) -> Process:
+    """Learn the hyperparameters of what `make` makes from cells (P,), each step from others of them."""
+    process = make(features)
     return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
 
 

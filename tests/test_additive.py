@@ -95,11 +95,13 @@ def test_a_score_is_the_share_of_both(rng):
 
 def test_an_ensemble_is_the_mean_of_members_with_regressions(rng):
     members = [model(seed, additive=True) for seed in (1, 2)]
-    joined = join([checkpoint(m) for m in members], ["a.pt", "b.pt"])
+    made = [checkpoint(m, validation_loss=loss) for m, loss in zip(members, (1e-5, 3e-5), strict=True)]
+    joined = join(made, ["a.pt", "b.pt"])
     ensemble = PredictorEnsemble(PredictorConfig(**joined.config)).eval()
     ensemble.load_state_dict(joined.state)
     graphs, images = ofa.encode(ofa.sample(4, rng)), torch.randn(2, 3, 5, 6, generator=rng)
     each = [m.predict_all(m.encode_set(images), m.encode_graph(graphs)) for m in members]
+    assert joined.metrics == {"validation_loss": pytest.approx(2e-5)}
     found = ensemble.predict_all(ensemble.encode_set(images), ensemble.encode_graph(graphs))
     torch.testing.assert_close(found, torch.stack(each).mean(0))
 

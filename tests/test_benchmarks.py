@@ -26,6 +26,7 @@ from benchmarks import (
     features,
     first_choice,
     joint,
+    kernels,
     lines,
     memory,
     naswot,
@@ -49,8 +50,9 @@ from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
 from images import downsampled_imagenet
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.universal import Accuracies
+from meta_train.universal import Accuracies, Process, published_features
 from predictor.model import PredictorConfig, PredictorModel
+from search_spaces.nasbench201.classes import class_means
 
 RNG = np.random.default_rng(0)
 
@@ -118,6 +120,27 @@ def test_subnet_accuracies(bench, monkeypatch):
     monkeypatch.setattr(subnet_accuracies, "search", lambda args: {"splits": args.splits})
     bench(subnet_accuracies, subnet_accuracies.main, "--sections search --splits 3")
     assert json.loads(Path("out.json").read_text())["result"] == {"search": {"splits": 3}}
+
+
+def test_kernels(bench, monkeypatch):
+    known = kernels.features()
+    ours, shipped = kernels.SumOfProducts(known, kernels.KERNELS[kernels.SHIPPED]), Process(published_features())
+    some, others = torch.arange(0, 900, 30), torch.arange(7)
+    torch.testing.assert_close(ours.covariance(some, others), shipped.covariance(some, others))
+    edges = kernels.SumOfProducts(known, kernels.KERNELS["edges"])
+    with torch.no_grad():
+        edges.scales["edges"].zero_()  # an edge that differs is two numbers of its one-hots
+        differ = (known["edges"][some][:, None] != known["edges"][others]).sum(-1).double() / 2
+        expected = torch.exp(-2 * differ) + 1
+    torch.testing.assert_close(edges.covariance(some, others), expected)
+
+    monkeypatch.setattr(kernels, "TARGET", Path("out.json"))
+    truth = class_means(search_spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
+    monkeypatch.setattr(kernels, "held_out", lambda known, form, steps: truth if form == [["paths"]] else -truth)
+    bench(kernels, kernels.measure, "--kernels paths scores")
+    found = json.loads(Path("out.json").read_text())["result"]
+    assert (found["paths"]["spearman"], found["paths"]["ndcg"]) == pytest.approx((1, 1))
+    assert found["scores"]["spearman_best"] == pytest.approx(-1)
 
 
 def test_joint(bench):
@@ -354,5 +377,6 @@ def test_train_arch(bench, monkeypatch):
 def test_validation(bench, toy_checkpoints):
     line = "--num-draws 2 --num-sample 2 --allow-pickle --record --gpu cpu --data-path data"
     out = bench(validation, validation.measure, f"{line} --predictor-checkpoint {toy_checkpoints['predictor']}")
-    recorded = read_checkpoint(toy_checkpoints["predictor"], "predictor", "").metrics["correlation"]
-    assert f"2 draws: Pearson {recorded:.4f}" in out
+    recorded = read_checkpoint(toy_checkpoints["predictor"], "predictor", "").metrics
+    assert f"2 draws: Pearson {recorded['correlation']:.4f}" in out
+    assert f"standard error {recorded['validation_loss'] ** 0.5 * 100 * 5:.2f} points" in out

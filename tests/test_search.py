@@ -114,6 +114,20 @@ def test_search_reports_what_the_benchmark_knows(command, toy, space):
     assert (folder / "best_architecture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_predictor_says_how_far_it_was_off(command, toy, tmp_path):
+    """Its error on the validation tuples, in points, where the checkpoint has it."""
+    path = tmp_path / "results" / "predictor" / "model" / "ckpt_max_corr.pt"
+    checkpoint = read_checkpoint(path, "predictor", "")
+    assert "+-" not in command("--model search --data-name pets --num-gen-arch 20")[1]
+    replace(checkpoint, metrics={"correlation": 0.8, "validation_loss": 0.0064**2}).save(path)
+    code, out, err = command("--model search --data-name pets --num-gen-arch 20")
+    assert code == 0, err
+    assert " +- 3.20 " in out  # 0.0064 x 100 x the target's 5 points
+    assert "validation tuples" in out
+    with Path("results/search/pets/002/ranking_run_1.csv").open() as file:
+        assert {row["predicted_deviation"] for row in csv.DictReader(file)} == {"3.2000"}
+
+
 def test_a_dataset_that_no_benchmark_knows(command, toy):
     code, out, _ = command("--model search --data-name pets --num-gen-arch 20")
     assert code == 0
