@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.stats import spearmanr
 
 import search_spaces
+from baselines.naswot import NO_SCORE
 from benchmarks import budget_results
 from engine.cli import run
 from engine.errors import UserError
@@ -133,6 +135,23 @@ def made(history: dict[str, Any]) -> str:
     if threads:
         where = "GPU, " if history["device"].startswith("cuda") else f"CPU, {threads} thread{'s' * (threads > 1)}, "
     return f"`{history['command']}`, {history['date'][:10]}, {where}PyTorch {history['torch']}\n"
+
+
+def naswot_agreement(found: dict[str, Any]) -> str:
+    """Of scores with the published ones, and of those on other images with those on CIFAR-10's."""
+    first = found["cifar10"]
+    archs = list(first["scores"])
+    text = f"{first['spearman']:.3f} on {len(archs)} architectures and {first['images']} images. Scores of the same "
+    text += "networks on other images agree with those on CIFAR-10's: "
+    scores = {
+        name: [NO_SCORE if entry["scores"][arch] is None else entry["scores"][arch] for arch in archs]
+        for name, entry in found.items()
+    }
+    return text + ", ".join(
+        f"{name.upper()} {spearmanr(values, scores['cifar10']).statistic:.3f}"
+        for name, values in scores.items()
+        if name != "cifar10"
+    )
 
 
 def main_tables(search: dict[str, Any], baselines: dict[str, Any]) -> str:
@@ -756,7 +775,7 @@ def make(args: argparse.Namespace) -> None:
         "rivals-images-cifar10": images_protocol(on_images[0]),
         "rivals-images-gtsrb": images_protocol(on_images[1]),
         "rivals-tasks": nearest_tasks(on_images),
-        "naswot": "{spearman:.3f} on {architectures} architectures and {images} images".format(**naswot),
+        "naswot": naswot_agreement(naswot),
         "main": main_tables(results["search"], results["baselines"]),
         "scaling": scaling_tables(results["search"]),
         "correlation": correlation_table(results["correlation"]),

@@ -1,9 +1,11 @@
-"""NASWOT's scores here against the published ones: python benchmarks/naswot.py --image-folder CIFAR10
+"""NASWOT's scores here against the published ones of CIFAR-10: python benchmarks/naswot.py --image-folder CIFAR10
 
-Architectures that have a published score are drawn at random, and scored on one batch of training images.
+Architectures that have a published score are drawn at random, and scored on one batch of training images. With
+--data-name they are another dataset's, added to those of the first: what do such scores know of the images?
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 
 import search_spaces
-from baselines.naswot import score
+from baselines.naswot import NO_SCORE, score
 from engine.cli import positive_int, run
 from engine.files import ROOT, write_json
 from engine.progress import progress
@@ -24,15 +26,15 @@ from images.augmentation import normalize
 from images.pixels import load_image_data
 
 RESULT = ROOT / "benchmarks" / "results" / "naswot.json"
-NAME, SEED = "cifar10", 333
+PUBLISHED, SEED = "cifar10", 333
 
 
 def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
     space = search_spaces.get("nasbench201")
-    published = space.training_free_scores(NAME)
+    published = space.training_free_scores(PUBLISHED)
     known = [arch for arch in space.architectures if np.isfinite(published[arch])]
-    data = load_image_data(NAME, args.image_folder, args.data_path, SEED)
+    data = load_image_data(args.data_name, args.image_folder, args.data_path, SEED)
     rows = torch.randperm(len(data.train), generator=random_generator(SEED))[: args.batch_size]
     images = normalize(data.train.pixels[rows], torch.tensor(data.mean), torch.tensor(data.std))
     drawn = np.random.default_rng(SEED).choice(len(known), args.num_archs, replace=False)
@@ -42,15 +44,19 @@ def measure(args: argparse.Namespace) -> None:
         scores.append(score(space.network(arch, len(data.class_names)), images))
     seconds = (time.perf_counter() - start) / len(archs)
     agreement = float(spearmanr(scores, [published[arch] for arch in archs]).statistic)
-    result = {"architectures": len(archs), "images": len(rows), "spearman": agreement, "seconds": seconds}
+    found = json.loads(args.output.read_text()) if args.output.is_file() else {"result": {}, "history": {}}
+    found["result"][args.data_name] = {"images": len(rows), "spearman": agreement, "seconds": seconds} | {
+        "scores": {arch: None if value == NO_SCORE else value for arch, value in zip(archs, scores, strict=True)}
+    }
     print(f"{len(archs)} architectures, {len(rows)} images: Spearman {agreement:.4f}, {seconds:.2f} s each")
-    history = provenance(SEED, threads=torch.get_num_threads(), device="cpu")
-    write_json(args.output, {"result": result, "history": history})
+    found["history"][args.data_name] = provenance(SEED, threads=torch.get_num_threads(), device="cpu")
+    write_json(args.output, found)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-folder", required=True, help="CIFAR-10, one sub-folder a class")
+    parser.add_argument("--image-folder", required=True, help="images, one sub-folder a class")
+    parser.add_argument("--data-name", default=PUBLISHED, help=f"what they are (default {PUBLISHED})")
     parser.add_argument("--data-path", default="data", help="folder of decoded images (default data)")
     parser.add_argument("--num-archs", type=positive_int, default=200, help="architectures (default 200)")
     parser.add_argument("--batch-size", type=positive_int, default=128, help="images of the batch (default 128)")

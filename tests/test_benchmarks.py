@@ -323,7 +323,11 @@ def test_naswot(bench):
     write_images(Path("images"), n=4)
     line = "--image-folder images --num-archs 3 --batch-size 4 --output out.json"
     assert "3 architectures, 4 images: Spearman" in bench(naswot, naswot.measure, line)
-    assert json.loads(Path("out.json").read_text())["result"]["architectures"] == 3
+    bench(naswot, naswot.measure, f"{line} --data-name toy")
+    found = json.loads(Path("out.json").read_text())["result"]
+    assert list(found) == ["cifar10", "toy"]
+    assert found["cifar10"]["scores"].keys() == found["toy"]["scores"].keys()
+    assert len(found["toy"]["scores"]) == 3
 
 
 def test_rivals_real(bench, monkeypatch):
