@@ -19,8 +19,12 @@ from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
 SHORT, LONG, FULL = range(3)  # fidelities of the belief
 RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
-FULL_SHARE, LONG_SHARE = 0.5, 0.2  # of the budget, at least; short trainings have the rest
-REDUCTION = 4  # a training of one rung costs so many of the rung below
+# Of the budget the last trainings have half where this is enough for the protocol, and more the farther it is from it:
+# then a network gains more by longer training than a choice among good ones by evidence.
+FULL_SHARE, MOST_SHARE = 0.5, 0.7
+LONG_SHARE = 0.4  # of what they leave; short trainings have the rest
+REDUCTION = 4  # a training of one rung costs so many of the rung below, or more where few could be afforded
+LEAST_SHORT = 8  # trainings that the rest should be enough for
 MIN_PASSES = 4  # over the images of a short training, or smaller and fewer images are taken
 MIN_IMAGES = 200
 TIMED_BATCH, TIMED_STEPS = 32, 5
@@ -64,13 +68,17 @@ def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers
         workers: trainings at once, which a budget in seconds gains from.
     """
     total = budget.amount * (workers if budget.timed else 1)
-    each = min(FULL_SHARE * budget.amount, PROTOCOL_EPOCHS * epoch_cost)
-    rungs = {FULL: Rung(FULL, each, max(1, math.floor(FULL_SHARE * total / each + 1e-9)), side, images, 1.0)}
-    for fidelity, cost in ((LONG, each / REDUCTION), (SHORT, each / REDUCTION**2)):
+    protocol = PROTOCOL_EPOCHS * epoch_cost
+    share = MOST_SHARE - (MOST_SHARE - FULL_SHARE) * min(1.0, FULL_SHARE * budget.amount / protocol)
+    each = min(share * budget.amount, protocol)
+    rungs = {FULL: Rung(FULL, each, max(1, math.floor(share * total / each + 1e-9)), side, images, 1.0)}
+    left = total - each * rungs[FULL].count
+    long = min(each / REDUCTION, LONG_SHARE * left)
+    for fidelity, cost in ((LONG, long), (SHORT, min(each / REDUCTION**2, (1 - LONG_SHARE) * left / LEAST_SHORT))):
         size = smaller(cost / epoch_cost, images, side)
         cost = max(cost, size[-1] * epoch_cost)  # of one pass at least
-        left = LONG_SHARE * total if fidelity == LONG else total - sum(r.cost * r.count for r in rungs.values())
-        rungs[fidelity] = Rung(fidelity, cost, math.floor(left / cost + 1e-9), *size)
+        rest = LONG_SHARE * left if fidelity == LONG else total - sum(r.cost * r.count for r in rungs.values())
+        rungs[fidelity] = Rung(fidelity, cost, math.floor(rest / cost + 1e-9), *size)
     return dict(sorted(rungs.items()))
 
 
