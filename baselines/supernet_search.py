@@ -66,6 +66,7 @@ class SupernetRun:
         train, valid: two halves of the images that a search sees.
         total: epochs in all; 0 as long as a budget in seconds has not been compared with the first of them.
         past: the epochs that are done.
+        deadline: of `time.perf_counter`, when a budget in seconds is over: an epoch that reaches it ends early.
         extra: objects with `state_dict` that the method adds, by name.
         arch_optimizer: of `parameters`, where a method has them.
     """
@@ -84,6 +85,7 @@ class SupernetRun:
         self.optimizer = torch.optim.SGD(weights, method.lr, method.momentum, weight_decay=method.weight_decay)
         self.train, self.valid = (part.to(self.device) for part in problem.halves())
         self.total, self.past = 0, list[_Past]()
+        self.deadline = math.inf
         self.extra: dict[str, Any] = {}
         self.path = problem.folder / "supernets" / f"{method.name}-{seed}.pt"
         self.identity = problem.identity | {"method": method.name, "seed": seed, "parameters": method.described()}
@@ -155,8 +157,9 @@ class SupernetRun:
         corners, mirrored = (part.to(self.device) for part in draw_augmentation(len(images), self.rng, images.side))
         data = self.problem.images
         mean, std = (torch.tensor(values, device=self.device) for values in (data.mean, data.std))
-        for rows in order.to(self.device).split(size):
-            if len(rows) < min(size, len(images)):
+        for number, rows in enumerate(order.to(self.device).split(size)):
+            late = number > 0 and time.perf_counter() > self.deadline
+            if late or len(rows) < min(size, len(images)):
                 return
             pixels = images.pixels[rows]
             if self.problem.augments:
@@ -227,6 +230,8 @@ class SupernetMethod(Method):
         while not run.total or len(run.past) < run.total:
             problem.spend(1)  # each image once, for weights or for the architecture
             start = time.perf_counter()
+            if problem.budget.seconds is not None:
+                run.deadline = start + problem.budget.seconds - problem.seconds()
             loss = self.epoch(run).item()
             if not math.isfinite(loss):
                 raise UserError(f"The loss of {self.name} became {loss} in epoch {len(run.past) + 1}.")

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from baselines.cost import Budget
 from baselines.real import ImageProblem, Sizes, Workers, read_record
 from engine.errors import UserError
 from engine.files import save_torch
-from images.pixels import ImageData, LabelledImages
+from images.pixels import ImageData, LabelledImages, load_image_data
 from training import classifier
 
 TINY = "--channels 4 --cells 1 --search-epochs 1,2 --epochs 1 --batch-size 8"
@@ -237,3 +239,25 @@ def test_networks_of_another_space_have_no_such_sizes(space):
     text = other.to_text(other.sample(1, torch.Generator().manual_seed(0))[0])
     with pytest.raises(UserError, match="--channels and --cells are of nasbench201"):
         build_network(other, Sizes(4, 1), text, 3)
+
+
+def test_an_epoch_ends_with_the_budget():
+    """Of a method whose epoch costs more than all there is: LPT's; the first batch it has anyway."""
+    data = load_image_data("toy", "images", "data", 0)
+    run = supernet_search.SupernetRun.__new__(supernet_search.SupernetRun)
+    run.device, run.problem = torch.device("cpu"), SimpleNamespace(images=data, augments=False)
+    count = len(data.train) // 4
+    assert count > 2
+    for deadline, batches in ((math.inf, count), (0.0, 1)):
+        run.rng, run.deadline = torch.Generator().manual_seed(0), deadline
+        assert len(list(run.batches(data.train, 4))) == batches
+
+
+def test_a_method_is_charged_for_what_it_took(command):
+    code, _, err = command(line("lpt", budget="0.0001minutes"))
+    assert code == 0, err
+    [row] = json.loads(next(Path("results/compare/toy").glob("*/comparison.json")).read_text())["methods"]["lpt"][
+        "runs"
+    ]
+    assert row["cost"]["seconds"] > 0.006
+    assert row["notes"]["supernet_epochs"] == 1
