@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 import search_spaces
 from baselines.naswot import NO_SCORE
 from benchmarks import budget_results
+from benchmarks.kernels import SHIPPED
 from engine.cli import run
 from engine.errors import UserError
 from engine.files import ROOT, atomic_write, write_text
@@ -395,6 +396,24 @@ def first_choice_table(first: dict[str, Any]) -> str:
     return table([f"first choices: {count}", "mean", "lowest"], rows)
 
 
+def kernels_table(kernels: dict[str, Any]) -> str:
+    """How each kernel predicts the cells that it left out."""
+    columns = {
+        "spearman": ("Spearman", 4), "kendall": ("Kendall", 4), "spearman_best": ("Spearman of the best 1,000", 3),
+        "ndcg": ("nDCG@100", 3), "first": ("first choice", 2), "mean_10": ("mean of the first 10", 2),
+    }  # fmt: skip
+    rows = [
+        [
+            f"**{name}**" if name == SHIPPED else name,
+            *(f"{row[key]:.{digits}f}" for key, (_, digits) in columns.items()),
+            *("{mean:+.3f} ± {error:.3f}".format(**row["difference"][key]) for key in ("spearman_best", "ndcg")),
+        ]
+        for name, row in kernels["result"].items()
+    ]
+    head = [title for title, _ in columns.values()]
+    return table(["kernel", *head, "best 1,000: difference", "nDCG: difference"], rows)
+
+
 def joint_table(joint: dict[str, Any]) -> str:
     """What jointly meta-trained predictors add, on the cells that were left out and on the CIFARs."""
     labels = {
@@ -752,6 +771,7 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect",
         "first_choice",
         "joint",
+        "kernels",
         "published_generator",
         "rivals",
         "naswot",
@@ -791,6 +811,7 @@ def make(args: argparse.Namespace) -> None:
         "dataset_effect": effect_tables(results["dataset_effect"]),
         "first_choice": first_choice_table(results["first_choice"]),
         "joint": joint_table(results["joint"]),
+        "kernels": kernels_table(results["kernels"]),
         "published_generator": published_generator_table(results["published_generator"]),
         "rivals": rivals_tables(results["rivals"]),
         "chosen": chosen_table(results["rivals"]),

@@ -200,15 +200,17 @@ class PredictorObjective(Objective):
         truth = self.scaled[rows]
         figures = {}
         if additive is not None:
-            both = [torch.lerp(scores, additive(self.graphs.types[rows]), share) for share in SHARES]
-            ranked = [
-                self._correlations(blend, truth)[WITHIN_TASKS if self.draws.grouped else CORRELATION] for blend in both
-            ]
-            best = max(range(len(SHARES)), key=ranked.__getitem__)
-            additive.share.fill_(SHARES[best])
-            scores, figures = both[best], {"regression_share": SHARES[best]}
+            alone = additive(self.graphs.types[rows])
+            share = self._best_share(scores, alone, truth)
+            additive.share.fill_(share)
+            scores, figures = torch.lerp(scores, alone, share), {"regression_share": share}
         figures |= self._correlations(scores, truth)
         return figures | {"validation_loss": (scores - truth).square().mean().item()}
+
+    def _best_share(self, network: torch.Tensor, additive: torch.Tensor, truth: torch.Tensor) -> float:
+        """Of additive scores (V,) beside the network's: what correlates best, within tasks where they have several."""
+        name = WITHIN_TASKS if self.draws.grouped else CORRELATION
+        return max(SHARES, key=lambda s: self._correlations(torch.lerp(network, additive, s), truth)[name])
 
     def _correlations(self, scores: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
         """Of the validation tuples' scores (V,) with their targets, also within tasks where these have several."""

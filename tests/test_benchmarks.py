@@ -137,10 +137,13 @@ def test_kernels(bench, monkeypatch):
     monkeypatch.setattr(kernels, "TARGET", Path("out.json"))
     truth = class_means(search_spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
     monkeypatch.setattr(kernels, "held_out", lambda known, form, steps: truth if form == [["paths"]] else -truth)
+    monkeypatch.setattr(kernels, "RESAMPLED", 3)
     bench(kernels, kernels.measure, "--kernels paths scores")
     found = json.loads(Path("out.json").read_text())["result"]
     assert (found["paths"]["spearman"], found["paths"]["ndcg"]) == pytest.approx((1, 1))
     assert found["scores"]["spearman_best"] == pytest.approx(-1)
+    assert found["paths"]["difference"]["spearman_best"]["mean"] == pytest.approx(2)  # the shipped one is upside down
+    assert found["scores"]["difference"]["ndcg"] == {"mean": 0, "error": 0}
 
 
 def test_joint(bench):
