@@ -21,7 +21,7 @@ SHORT, LONG, FULL = range(3)  # fidelities of the belief
 RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
 # Of the budget the last trainings have half where this is enough for the protocol, and more the farther it is from it:
 # then a network gains more by longer training than a choice among good ones by evidence.
-FULL_SHARE, MOST_SHARE = 0.5, 0.7
+FULL_SHARE, MOST_SHARE = 0.5, 0.9
 LONG_SHARE = 0.4  # of what they leave; short trainings have the rest
 REDUCTION = 4  # a training of one rung costs so many of the rung below, or more where few could be afforded
 LEAST_SHORT = 8  # trainings that the rest should be enough for

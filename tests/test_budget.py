@@ -50,7 +50,7 @@ def test_units_of_a_budget():
 
 
 def test_the_plan_spends_the_budget_and_ends_at_the_full_protocol():
-    for amount, full in ((600.0, 200), (2000.0, 200), (100.0, 65), (8.0, 5)):
+    for amount, full in ((600.0, 200), (2000.0, 200), (100.0, 80), (8.0, 7)):
         plan = make_plan(Budget(amount, False, ""), 1.0, 5000, 32, 1)
         assert plan[FULL].epochs(1.0) == full
         assert plan[FULL].count >= 1
@@ -62,13 +62,14 @@ def test_the_plan_spends_the_budget_and_ends_at_the_full_protocol():
 
 def test_a_budget_in_seconds_gives_a_quick_network_more_epochs():
     plan = make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 1)
-    assert plan[FULL].epochs(30.0) == 40  # two thirds: half would be 30 of the protocol's 200 epochs
-    assert plan[FULL].epochs(10.0) == 120
+    assert plan[FULL].epochs(30.0) == 50  # of 60: half would be 30 of the protocol's 200
+    assert plan[FULL].epochs(10.0) == 151
     assert plan[LONG].count == 1
     assert plan[SHORT].count >= 8
     assert plan[FULL].epochs(1000.0) == 1
     assert plan[SHORT].epochs(30.0) >= 4
-    assert make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 4)[SHORT].count > 2 * plan[SHORT].count  # and longer
+    four = make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 4)[SHORT]
+    assert four.count * four.cost > 3 * plan[SHORT].count * plan[SHORT].cost
 
 
 def test_short_trainings_take_smaller_then_fewer_images():
@@ -97,14 +98,14 @@ def test_reduced_images_keep_every_class(images):
 
 
 def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
-    code, out, err = command(f"{LINE} --budget 3e --export pt2")
+    code, out, err = command(f"{LINE} --budget 8e --export pt2")
     assert code == 0, err
     value = json.loads((folder() / "result.json").read_text())
     trials = value["trials"]
     assert {trial["rung"] for trial in trials} == {"short", "long", "full"}
     assert all(trial["status"] == DONE for trial in trials)
     assert sum(trial["cost"] for trial in trials) == pytest.approx(value["spent"]["epochs"])
-    assert value["spent"]["epochs"] <= 3.01
+    assert value["spent"]["epochs"] <= 8.01
     shorts = [trial["arch"] for trial in trials if trial["rung"] == "short"]
     assert len(set(shorts)) == len(shorts)
     assert {trial["arch"] for trial in trials if trial["rung"] != "short"} <= set(shorts)
@@ -123,10 +124,10 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
     assert (folder() / "network.pt2").is_file()
 
     # The same again is refused, and --resume trains nothing.
-    code, _, err = command(f"{LINE} --budget 3e")
+    code, _, err = command(f"{LINE} --budget 8e")
     assert code == 2
     assert "--resume" in err
-    code, _, err = command(f"{LINE} --budget 3e --resume")
+    code, _, err = command(f"{LINE} --budget 8e --resume")
     assert code == 0, err
     assert "training" not in err.replace("for training", "")
     assert json.loads((folder() / "result.json").read_text())["trials"] == trials
@@ -145,14 +146,14 @@ def test_the_test_part_chooses_nothing(command, images, monkeypatch):
 
     for load in (whole, broken):
         monkeypatch.setattr(rounds, "load_image_data", load)
-        assert command(f"{LINE} --budget 2e --save-path results/{load.__name__}")[0] == 0
+        assert command(f"{LINE} --budget 6e --save-path results/{load.__name__}")[0] == 0
         [path] = Path(f"results/{load.__name__}").rglob("result.json")
         value = json.loads(path.read_text())
         found.append([(t["arch"], t["accuracy"]) for t in value["trials"]])
     assert found[0] == found[1]
 
 
-def started(budget="3e", more=""):
+def started(budget="8e", more=""):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "main.py"), *LINE.split(), "--budget", budget, "--resume", *more.split()],
         stdout=subprocess.PIPE,
@@ -181,11 +182,11 @@ def test_killed_and_resumed_it_is_the_search_it_would_have_been(command, images)
         wait_for(count, process)
         process.kill()
         process.wait()
-    code, _, err = command(f"{LINE} --budget 3e --resume")
+    code, _, err = command(f"{LINE} --budget 8e --resume")
     assert code == 0, err
     resumed = json.loads((folder() / "result.json").read_text())
     assert len(resumed["history"]["resumed"]) == 2
-    code, _, err = command(f"{LINE} --budget 3e --save-path whole")
+    code, _, err = command(f"{LINE} --budget 8e --save-path whole")
     assert code == 0, err
     [path] = Path("whole").rglob("result.json")
     whole = json.loads(path.read_text())
@@ -229,12 +230,12 @@ def test_bad_input_is_refused(command, images, options, message):
 
 
 def test_a_damaged_state_is_refused(command, refuses, images):
-    assert command(f"{LINE} --budget 2e")[0] == 0
+    assert command(f"{LINE} --budget 6e")[0] == 0
     path = folder() / STATE
     path.write_text(
         path.read_text().replace('"cell": ', '"cell": "x', 1).replace(',\n   "fidelity', '",\n   "fidelity', 1)
     )
-    assert STATE in refuses(f"{LINE} --budget 2e --resume")
+    assert STATE in refuses(f"{LINE} --budget 6e --resume")
 
 
 def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypatch):
@@ -249,7 +250,7 @@ def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypa
         return whole(lesson, trial, *rest)
 
     monkeypatch.setattr(search, "train_trial", failing)
-    code, _, err = command(f"{LINE} --budget 2e")
+    code, _, err = command(f"{LINE} --budget 6e")
     assert code == 0, err
     trials = json.loads((folder() / "result.json").read_text())["trials"]
     assert [trial["status"] for trial in trials[:3]] == ["done", "failed", "done"]

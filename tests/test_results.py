@@ -67,3 +67,8 @@ def test_the_page_has_every_table_and_picture_and_needs_no_other_file(tmp_path):
 def test_short_trainings_are_part_of_the_cost():
     assert make_results.whole_cost("transfer", 3) == [200, 400, 600]
     assert make_results.whole_cost("evolution_12_epochs", 2) == [6200, 6400]
+
+
+def test_no_result_names_a_place_on_one_machine():
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        assert not re.search(r'"command": "[^"]* /\w', path.read_text()), path.name
