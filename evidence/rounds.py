@@ -17,7 +17,7 @@ from engine.messages import log
 from engine.runs import keep_freed_memory, provenance, random_generator
 from engine.training_run import TrainingRun
 from evidence.belief import Belief, Observation
-from evidence.options import BudgetOptions, amount_text
+from evidence.options import PROTOCOL_EPOCHS, BudgetOptions, amount_text
 from evidence.plan import FULL, SHORT, Rung, epoch_seconds, image_seconds, make_plan, operation_costs
 from evidence.proposals import learn, propose
 from evidence.training import Lesson
@@ -117,6 +117,12 @@ class BudgetSearch:
         self.state.facts = {"plan": {rung.name: rung.__dict__ for rung in plan.values()}, "first_choice": first}
         self.tick()
         self.state.save()
+        whole = self.budget.amount / self.epoch_cost(first)
+        if whole < PROTOCOL_EPOCHS:
+            log.info(
+                f"The budget is worth {whole:.0f} epochs of the first choice, and the protocol has {PROTOCOL_EPOCHS}: most "
+                "of it goes into one training, which gains more by its length than a choice by evidence."
+            )
         for rung in plan.values():
             log.info(
                 f"{rung.name}: about {rung.count} of {rung.epochs(self.epoch_cost(first))} epochs, "

@@ -99,6 +99,7 @@ def test_reduced_images_keep_every_class(images):
 
 def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
     code, out, err = command(f"{LINE} --budget 8e --export pt2")
+    assert "worth 8 epochs of the first choice, and the protocol has 200" in err
     assert code == 0, err
     value = json.loads((folder() / "result.json").read_text())
     trials = value["trials"]
