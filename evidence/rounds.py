@@ -120,8 +120,8 @@ class BudgetSearch:
         whole = self.budget.amount / self.epoch_cost(first)
         if whole < PROTOCOL_EPOCHS:
             log.info(
-                f"The budget is worth {whole:.0f} epochs of the first choice, and the protocol has {PROTOCOL_EPOCHS}: most "
-                "of it goes into one training, which gains more by its length than a choice by evidence."
+                f"The budget is worth {whole:.0f} epochs of the first choice, and the protocol has {PROTOCOL_EPOCHS}: "
+                "most of it goes into one training, which gains more by its length than a choice by evidence."
             )
         for rung in plan.values():
             log.info(

@@ -130,7 +130,7 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
     assert "--resume" in err
     code, _, err = command(f"{LINE} --budget 8e --resume")
     assert code == 0, err
-    assert "training" not in err.replace("for training", "")
+    assert "training 1" not in err.replace("for training", "")
     assert json.loads((folder() / "result.json").read_text())["trials"] == trials
 
 
