@@ -82,7 +82,7 @@ def test_it_is_meta_trained_and_searched(third, rng, authors_data, command):
     code, out, err = command(f"--model search {where} --data-name cifar10 --num-gen-arch 5 --num-draws 2")
     assert code == 0, err
     assert "5 architectures ranked for cifar10" in out
-    ranked = [line.split(maxsplit=2)[2] for line in out.splitlines() if re.match(r" +\d", line)]
+    ranked = [line.split(maxsplit=4)[4] for line in out.splitlines() if re.match(r" +\d.* \+- ", line)]
     assert [third.from_text(text) for text in ranked] == ranked
     assert third.decode(third.encode(ranked)) == ranked
 
