@@ -1,6 +1,6 @@
 """The one error that users see."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 
 
@@ -9,7 +9,7 @@ class UserError(ValueError):
     solves it; the command line prints it without a traceback and exits with code 2."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question that ends in a space, where `name` looks like one of those known; else nothing."""
-    close = get_close_matches(name.lower(), sorted(set(known)), 1)
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A question that ends in a space, where `name` looks like one of those known; else, or if it is one, nothing."""
+    close = [] if name in known else get_close_matches(name.lower(), sorted(set(known)), 1)
     return f"Did you mean {close[0]}? " if close else ""

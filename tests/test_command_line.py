@@ -18,7 +18,7 @@ import build_database
 import engine
 import main
 from engine.cli import run, smaller_options
-from engine.errors import UserError
+from engine.errors import UserError, did_you_mean
 from engine.names import check_name
 from engine.processes import Processes, check_alone, from_environment, process_group
 from meta_train.options import FitOptions, TrainOptions
@@ -113,6 +113,7 @@ def test_all_datasets_are_done_as_far_as_their_files_are_there(command, data_nam
 @pytest.mark.usefixtures("offline")
 def test_a_mistyped_dataset_gets_a_suggestion(refuses):
     assert "Did you mean cifar10?" in refuses("--model search --data-name cifra10")
+    assert did_you_mean("cifar100", ["cifar10", "cifar100"]) == ""  # it is known, and something else is missing
     assert "Did you mean aircraft?" in refuses("--model search --data-name aircaft")
     assert "Did you mean svhn?" in refuses(f"--model train_arch --arch {CELL} --data-name svnh")
 
