@@ -25,7 +25,16 @@ from engine.cli import run
 from engine.files import display_path, write_json
 from engine.messages import log
 from engine.runs import provenance
-from meta_train.universal import BENCHMARK, NUM_STEPS, Process, accuracies, fit, posterior, published_features
+from meta_train.universal import (
+    BENCHMARK,
+    NUM_STEPS,
+    Process,
+    accuracies,
+    fit,
+    normal_quantiles,
+    posterior,
+    published_features,
+)
 from predictor.gaussian_process import matern
 from predictor.universal import SEEDS
 from search_spaces.nasbench201.cells import OPERATIONS, parse
@@ -58,11 +67,10 @@ def features() -> dict[str, torch.Tensor]:
     costs = torch.tensor([list(space.cost(arch, 120).values()) for arch in archs], dtype=torch.float64).log()
     brief = space.known_accuracy(BENCHMARK, 12)
     short = class_means(torch.tensor([brief[space.to_text(arch)] for arch in space.architectures]).double())
-    ranks = torch.from_numpy(stats.rankdata(short.numpy()))
     return published_features() | {
         "edges": one_hot(torch.tensor([parse(arch) for arch in archs]), len(OPERATIONS)).flatten(1).double(),
         "costs": (costs - costs.mean(0)) / costs.std(0),
-        "brief": torch.from_numpy(stats.norm.ppf((ranks.numpy() - 0.5) / len(ranks)))[:, None],
+        "brief": normal_quantiles(short)[:, None],
     }
 
 
@@ -100,14 +108,22 @@ def held_out(known: dict[str, torch.Tensor], form: list[list[str]], steps: int) 
     return data.scale.back(predicted)
 
 
-def judge(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Figures of predicted against true accuracies (K,)."""
+def judge_best(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Figures of the best cells, from predicted and true accuracies (K,)."""
     order, best = np.argsort(-predicted, kind="stable"), np.argsort(-truth, kind="stable")[:BEST]
+    return {
+        "spearman_best": float(stats.spearmanr(predicted[best], truth[best]).statistic),
+        "ndcg": ndcg(order, truth),
+    }
+
+
+def judge(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """All figures of predicted against true accuracies (K,)."""
+    order = np.argsort(-predicted, kind="stable")
     return {
         "spearman": float(stats.spearmanr(predicted, truth).statistic),
         "kendall": float(stats.kendalltau(predicted, truth).statistic),
-        "spearman_best": float(stats.spearmanr(predicted[best], truth[best]).statistic),
-        "ndcg": ndcg(order, truth),
+        **judge_best(predicted, truth),
         "first": float(truth[order[0]]),
         "mean_10": float(truth[order[:10]].mean()),
     }
@@ -118,10 +134,10 @@ def differences(predicted: np.ndarray, shipped: np.ndarray, truth: np.ndarray) -
     rng, rows = np.random.default_rng(0), []
     for _ in range(RESAMPLED):
         drawn = rng.integers(0, len(truth), len(truth))
-        ours, theirs = (judge(values[drawn], truth[drawn]) for values in (predicted, shipped))
-        rows.append([ours[name] - theirs[name] for name in ("spearman_best", "ndcg")])
-    mean, error = np.mean(rows, 0), np.std(rows, 0)
-    return {name: {"mean": mean[i], "error": error[i]} for i, name in enumerate(("spearman_best", "ndcg"))}
+        ours, theirs = (judge_best(values[drawn], truth[drawn]) for values in (predicted, shipped))
+        rows.append({name: ours[name] - theirs[name] for name in ours})
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: {"mean": np.mean(values), "error": np.std(values)} for name, values in columns.items()}
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -33,15 +33,21 @@ def fit_additive(
     seen = features[torch.arange(len(features)), types].flatten(1)  # (n, N * F)
     value = target.double()
     if task is not None:
-        count = torch.bincount(task)[task]
-        seen, value = (x - _task_mean(x, task, count) for x in (seen, value[:, None]))
-    found = RidgeCV(PENALTIES).fit(seen.numpy(), value.flatten().numpy())
+        seen, value = centered_by_task(seen, task), centered_by_task(value, task)
+    found = RidgeCV(PENALTIES).fit(seen.numpy(), value.numpy())
     weight = torch.from_numpy(found.coef_).unflatten(0, (len(features), -1))  # (N, F)
     score.weight.copy_((features * weight[:, None]).sum(-1))
     score.constant.zero_()
     score.constant.copy_((target.to(score.weight) - score(types.to(score.weight.device))).mean())
 
 
-def _task_mean(x: torch.Tensor, task: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    """(n, F) means of rows `x` (n, F) over all rows of the same task."""
-    return x.new_zeros(int(task.max()) + 1, x.shape[1]).index_add(0, task, x)[task] / count[:, None]
+def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
+    """Subtract from each of `values` (B,) or (B, F) the mean of all values of the same task.
+
+    Args:
+        task: (B,) long, the number of each value's task.
+        num_tasks: larger than every number in `task`; None to look it up, for which the host waits.
+    """
+    zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks, *values.shape[1:])
+    mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)
+    return values - mean[task]

@@ -13,7 +13,7 @@ from engine.errors import UserError
 from engine.runs import random_generator
 from graphs.batch import GraphBatch
 from images.features import draw_images
-from meta_train.additive import SHARES, fit_additive
+from meta_train.additive import SHARES, centered_by_task, fit_additive
 from meta_train.draws import TaskDraws
 from meta_train.fit import Objective
 from meta_train.tuples import Tuples
@@ -226,18 +226,6 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     both = torch.stack([a, b])
     constant = bool((both == both[:, :1]).all(dim=1).any())
     return 0.0 if constant else torch.corrcoef(both)[0, 1].item()
-
-
-def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
-    """Subtract from each of `values` (B,) the mean of all values of the same task.
-
-    Args:
-        task: (B,) long, the number of each value's task.
-        num_tasks: larger than every number in `task`; None to look it up, for which the host waits.
-    """
-    zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks)
-    mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)
-    return values - mean[task]
 
 
 def pairwise_ranking_loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -100,6 +100,12 @@ def path_counts(operations: list[int]) -> list[int]:
     return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
 
 
+def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
+    """Normal quantiles (K, ...) float64 of the ranks of values (K, ...) in each column."""
+    ranks = stats.rankdata(values.numpy(), axis=0)
+    return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
+
+
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the kernel looks at, each (K, F) float64: paths, operations on live edges, and scores.
 
@@ -109,11 +115,10 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
     space = NASBench201()
     operations = [parse(space.architectures[row]) for row in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
-    ranks = torch.from_numpy(stats.rankdata(scores.numpy(), axis=0))
     return {
         "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
         "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
-        "scores": torch.from_numpy(stats.norm.ppf((ranks.numpy() - 0.5) / len(ranks))),
+        "scores": normal_quantiles(scores),
     }
 
 
