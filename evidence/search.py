@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from engine.errors import UserError
 from engine.files import display_path
 from engine.messages import log
@@ -35,7 +37,9 @@ def spend(found: BudgetSearch) -> dict[str, Any]:
             for fidelity in (SHORT, LONG, FULL):
                 train_rung(found, found.plan[fidelity])
         except KeyboardInterrupt:
-            conclude(found, interrupted=True)
+            # It can come between any two lines, also where a context manager of PyTorch restores the mode of gradients.
+            with torch.inference_mode(False), torch.enable_grad():
+                conclude(found, interrupted=True)
             raise
         return conclude(found)
 

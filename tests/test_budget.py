@@ -211,6 +211,29 @@ def test_interrupted_it_ends_with_the_best_so_far(images):
     assert "--resume" in err
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_an_interruption_may_come_while_gradients_are_off(command, images, monkeypatch, mode):
+    """As between the lines of a context manager's exit, which leaves their mode as it was within."""
+    from evidence import rounds
+
+    original, left = rounds.BudgetSearch.finish, []
+
+    def interrupted(found, trial, *more):
+        original(found, trial, *more)
+        if trial.number == 2:
+            left.append(mode())
+            left[-1].__enter__()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds.BudgetSearch, "finish", interrupted)
+    try:
+        code, out, err = command(f"{LINE} --budget 40e")
+    finally:
+        left[0].__exit__(None, None, None)
+    assert code == 130, err
+    assert "interrupted" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
