@@ -28,8 +28,8 @@ from engine.messages import log
 from engine.runs import provenance, random_generator
 from evidence.belief import Belief, Observation
 from evidence.proposals import learn, propose
-from meta_train.universal import published_features
 from predictor.universal import load as load_universal
+from search_spaces.nasbench201.cell_features import published_features
 from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 from search_spaces.nasbench201.classes import cheapest_members
 from search_spaces.nasbench201.further import nasbench360

@@ -19,7 +19,8 @@ from engine.cli import positive_int, run, seed_number
 from engine.files import ROOT, write_json
 from engine.runs import provenance, random_generator
 from engine.statistics import interval
-from meta_train.universal import Accuracies, Process, accuracies, fit, published_features
+from meta_train.universal import Accuracies, Process, accuracies, fit
+from search_spaces.nasbench201.cell_features import live_one_hot
 from search_spaces.nasbench201.classes import first_members
 
 
@@ -34,7 +35,7 @@ def first_choices(process: Process, data: Accuracies, num_draws: int, rng: torch
 
 def measure(args: argparse.Namespace) -> None:
     data, space = accuracies(), search_spaces.get("nasbench201")
-    process = fit(published_features(), data, torch.arange(len(data.value)), args.seed, args.steps)
+    process = fit(Process(live_one_hot()), data, torch.arange(len(data.value)), args.seed, args.steps)
     chosen = first_choices(process, data, args.num_draws, random_generator(args.seed))
     numbers = [first_members()[cell] for cell in chosen]
     tables = {}

@@ -30,13 +30,13 @@ from meta_train.universal import (
     NUM_STEPS,
     Process,
     accuracies,
+    first_scales,
     fit,
-    normal_quantiles,
     posterior,
-    published_features,
 )
 from predictor.gaussian_process import matern
 from predictor.universal import SEEDS
+from search_spaces.nasbench201.cell_features import normal_quantiles, published_features
 from search_spaces.nasbench201.cells import OPERATIONS, parse
 from search_spaces.nasbench201.classes import class_means, first_members, parts_of_cells
 from search_spaces.nasbench201.space import NASBench201
@@ -50,6 +50,13 @@ KERNELS = {
     "operations": [["operations"]],
     "paths": [["paths"]],
     "scores": [["scores"]],
+    "operations + edges": [["operations"], ["edges"]],
+    "operations * scores": [["operations", "scores"]],
+    "operations * scores + operations": [["operations", "scores"], ["operations"]],
+    "operations * paths": [["operations", "paths"]],
+    "operations * paths + operations": [["operations", "paths"], ["operations"]],
+    "operations + costs": [["operations"], ["costs"]],
+    "operations + 12 epochs": [["operations"], ["brief"]],
     "paths + operations": [["paths"], ["operations"]],
     "paths * scores": [["paths", "scores"]],
     "paths + scores + operations": [["paths"], ["scores"], ["operations"]],
@@ -57,11 +64,11 @@ KERNELS = {
     "paths * scores + operations + costs": [["paths", "scores"], ["operations"], ["costs"]],
     "paths * scores + operations + 12 epochs": [["paths", "scores"], ["operations"], ["brief"]],
 }
-SHIPPED = "paths * scores + operations"
+SHIPPED = "operations"
 
 
 def features() -> dict[str, torch.Tensor]:
-    """Of each cell, (K, F) float64: what the shipped kernel sees, operations, costs, and accuracy after 12 epochs."""
+    """Of each cell, (K, F) float64: `cell_features`, edges, costs, and accuracy after 12 epochs."""
     space, first = NASBench201(), first_members()
     archs = [space.architectures[row] for row in first]
     costs = torch.tensor([list(space.cost(arch, 120).values()) for arch in archs], dtype=torch.float64).log()
@@ -78,14 +85,21 @@ class SumOfProducts(Process):
     """A `Process` of another kernel; on `edges` it is rho^(number of edges that differ), else Matern's."""
 
     def __init__(self, features: dict[str, torch.Tensor], form: list[list[str]]):
-        super().__init__({kind: features[kind] for product in form for kind in product})
+        kinds = list(dict.fromkeys(kind for product in form for kind in product))
+        super().__init__(torch.cat([features[kind] for kind in kinds], dim=1))
+        self.scales = nn.Parameter(torch.cat([first_scales(features[kind]) for kind in kinds]))
+        self.widths = {kind: features[kind].shape[1] for kind in kinds}
         self.form = form
         self.parts = nn.Parameter(torch.tensor([1 / len(form)] * len(form) + [1.0], dtype=torch.float64).log())
 
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         *shares, constant = self.parts.exp()
-        here, there = ({k: x[c] * self.scales[k].exp() for k, x in self.features.items()} for c in (cells, others))
-        kernels = {kind: (rho_edges if kind == "edges" else matern)(here[kind], there[kind]) for kind in here}
+        widths = list(self.widths.values())
+        here, there = ((self.features[chosen] * self.scales.exp()).split(widths, 1) for chosen in (cells, others))
+        kernels = {
+            kind: (rho_edges if kind == "edges" else matern)(x, y)
+            for kind, x, y in zip(self.widths, here, there, strict=True)
+        }
         return (
             sum(share * math.prod(kernels[k] for k in form) for share, form in zip(shares, self.form, strict=True))
             + constant
@@ -103,7 +117,7 @@ def held_out(known: dict[str, torch.Tensor], form: list[list[str]], steps: int) 
     every, predicted = torch.arange(len(data.value)), torch.empty_like(data.value)
     for seed, part in zip(SEEDS, parts_of_cells(len(every), len(SEEDS)), strict=True):
         cells = every[~torch.isin(every, part)]
-        process = fit(known, data, cells, seed, steps, lambda kinds: SumOfProducts(kinds, form))
+        process = fit(SumOfProducts(known, form), data, cells, seed, steps)
         predicted[part] = posterior(process, data, cells, part)[0]
     return data.scale.back(predicted)
 

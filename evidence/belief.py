@@ -95,7 +95,7 @@ class Belief:
     """The process, with what it has learned.
 
     Args:
-        features: `paths`, `operations` and `scores` (K, F) of `meta_train.universal.cell_features`.
+        features: `paths`, `operations` and `scores` (K, F) of `search_spaces.nasbench201.cell_features`.
         prior: (K,) accuracies that a ranking predicts, None for none.
         fidelities: F.
     """

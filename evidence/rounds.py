@@ -25,9 +25,9 @@ from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
 from images.pixels import load_image_data
 from meta_test.limits import Limits
 from meta_test.options import SearchOptions
-from meta_train.universal import published_features
 from networks.export import check_formats
 from predictor.universal import load as load_universal
+from search_spaces.nasbench201.cell_features import published_features
 from search_spaces.nasbench201.classes import cheapest_members
 from training.classifier import batch_of
 

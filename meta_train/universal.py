@@ -2,9 +2,9 @@
 
 The meta-training database holds hardly any interaction of architecture and dataset (benchmarks/dataset_effect.py), so
 the best guess for a new dataset is what is best on a known one, once its noise is taken out. The process learns the
-accuracies on ImageNet16-120 after 200 epochs. Its kernel is the product of a Matern 3/2 kernel on a cell's paths from
-input to output and on four training-free scores (published, and without any accuracy), plus one on its operations.
-Cells that compute the same function are one cell. Nothing is learned from CIFAR, NinaPro or Darcy.
+accuracies on ImageNet16-120 after 200 epochs. Its kernel is a Matern 3/2 kernel on a cell's operations: of the kernels
+of benchmarks/kernels.py it orders held-out good cells best. Cells that compute the same function are one cell. Nothing
+is learned from CIFAR, NinaPro or Darcy.
 
 Train with: python -m meta_train.universal TARGET
 
@@ -14,49 +14,32 @@ Dimensions: K cells (4,930), P of them that are learned from, F features, R seed
 import argparse
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import nn
-from typing_extensions import TypedDict
 
 from engine.cli import run
-from engine.files import ASSETS, display_path, load_torch, save_torch
+from engine.files import display_path, save_torch
 from engine.messages import log
 from engine.runs import provenance
-from engine.schema import FLOATS, TensorOf, check
 from meta_train.checkpoints import check_target, target_parser
 from predictor.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from predictor.universal import FORMAT, SEEDS
-from search_spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
-from search_spaces.nasbench201.classes import (
-    NONE,
-    NUM_CLASSES,
-    SKIP,
-    class_means,
-    equivalence_classes,
-    first_members,
-    noise,
-    parts_of_cells,
-)
+from search_spaces.nasbench201.cell_features import live_one_hot
+from search_spaces.nasbench201.classes import class_means, equivalence_classes, noise, parts_of_cells
 from search_spaces.nasbench201.space import NASBench201
 
-SCORES = ASSETS / "nasbench201" / "training_free.pt"
-SCORES_FORMAT = "metad2a-training-free-1"
 BENCHMARK = "imagenet16-120"
-PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 NUM_STEPS, STEP_CELLS = 40, 1000  # of the hyperparameters' descent, and cells that a step looks at
 
 
-class _Scores(TypedDict):
-    scores: Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES, "F"))]
+_Process = TypeVar("_Process", bound="Process")
 
 
 class NormalScale:
@@ -75,62 +58,6 @@ class NormalScale:
     def slope(self, accuracy: torch.Tensor, width: float) -> torch.Tensor:
         """Quantiles to a point of accuracy, over +- `width` points."""
         return (self(accuracy + width) - self(accuracy - width)) / (2 * width)
-
-
-def live_operations(operations: list[int]) -> list[int]:
-    """The operations of a cell, `none` where the input does not reach an edge or the edge not the output."""
-    reached, used = {0}, {3}
-    for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
-        if operation != NONE and source in reached:
-            reached.add(node)
-    for (node, source), operation in reversed(list(zip(CELL_EDGES, operations, strict=True))):
-        if operation != NONE and node in used:
-            used.add(source)
-    return [
-        operation if source in reached and node in used else NONE
-        for (node, source), operation in zip(CELL_EDGES, operations, strict=True)
-    ]
-
-
-def path_counts(operations: list[int]) -> list[int]:
-    """How many paths from input to output have each of the 40 sequences of operations, skips left out."""
-    chains = [tuple(operations[edge] for edge in path) for path in PATHS]
-    kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
-    others = [op for op in range(len(OPERATIONS)) if op not in (NONE, SKIP)]
-    return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
-
-
-def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
-    """Normal quantiles (K, ...) float64 of the ranks of values (K, ...) in each column."""
-    ranks = stats.rankdata(values.numpy(), axis=0)
-    return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
-
-
-def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the kernel looks at, each (K, F) float64: paths, operations on live edges, and scores.
-
-    Args:
-        scores: (K, F), training-free ones; their normal quantiles are taken.
-    """
-    space = NASBench201()
-    operations = [parse(space.architectures[row]) for row in first_members()]
-    live = torch.tensor([live_operations(row) for row in operations])
-    return {
-        "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
-        "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
-        "scores": normal_quantiles(scores),
-    }
-
-
-def published_features() -> dict[str, torch.Tensor]:
-    """`cell_features` with the published training-free scores.
-
-    Raises:
-        UserError: their file is missing or damaged.
-    """
-    hint = "It is part of the repository: check it out anew."
-    value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)
-    return cell_features(value["scores"].double())
 
 
 @dataclass(frozen=True)
@@ -157,24 +84,31 @@ def accuracies() -> Accuracies:
     return Accuracies(scale(means), deviation.square() / equivalence_classes().bincount(), scale)
 
 
-class Process(nn.Module):
-    """The Gaussian process; its parameters are hyperparameters, logarithms of what must be positive."""
+def first_scales(features: torch.Tensor) -> torch.Tensor:
+    """Logarithms (F,) of what features (K, F) are multiplied by before anything is learned."""
+    return -((features.std(0) + 0.3) * math.sqrt(features.shape[1])).log()
 
-    def __init__(self, features: dict[str, torch.Tensor]):
+
+class Process(nn.Module):
+    """The Gaussian process; its parameters are hyperparameters, logarithms of what must be positive.
+
+    Args:
+        features: (K, F) float64, of each cell what the kernel looks at.
+    """
+
+    def __init__(self, features: torch.Tensor):
         super().__init__()
         self.features = features
-        scales = {name: -((x.std(0) + 0.3) * math.sqrt(x.shape[1])).log() for name, x in features.items()}
-        self.scales = nn.ParameterDict(scales)  # (F,) of each kind, what features are multiplied by
-        self.parts = nn.Parameter(torch.tensor([0.5, 0.5, 1.0], dtype=torch.float64).log())  # of the three kernels
+        self.scales = nn.Parameter(first_scales(features))
+        self.parts = nn.Parameter(torch.zeros(2, dtype=torch.float64))  # of the kernel on features, and a constant
         self.own = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance of what no kernel explains
         self.known = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the known noise
 
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Of cells (P,) with cells (Q,), (P, Q), without noise."""
-        here, there = ({k: x[c] * self.scales[k].exp() for k, x in self.features.items()} for c in (cells, others))
-        whole, operations, constant = self.parts.exp()
-        product = matern(here["paths"], there["paths"]) * matern(here["scores"], there["scores"])
-        return whole * product + operations * matern(here["operations"], there["operations"]) + constant
+        share, constant = self.parts.exp()
+        here, there = (self.features[chosen] * self.scales.exp() for chosen in (cells, others))
+        return share * matern(here, there) + constant
 
     def observed(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Covariance (P, P) of the accuracies of cells (P,), noise included."""
@@ -187,20 +121,12 @@ class Process(nn.Module):
 
     def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Negative log marginal likelihood of cells (P,), with a weak prior on the scales of features."""
-        prior = sum((scale + 1.5).square().sum() for scale in self.scales.values())
+        prior = (self.scales + 1.5).square().sum()
         return negative_log_likelihood(self.observed(cells, data), data.value[cells]) + 0.02 * prior
 
 
-def fit(
-    features: dict[str, torch.Tensor],
-    data: Accuracies,
-    cells: torch.Tensor,
-    seed: int,
-    steps: int,
-    make: Callable[[dict[str, torch.Tensor]], Process] = Process,
-) -> Process:
-    """Learn the hyperparameters of what `make` makes from cells (P,), each step from others of them."""
-    process = make(features)
+def fit(process: _Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> _Process:
+    """Learn the hyperparameters of a process from cells (P,), each step from others of them; returns it, frozen."""
     return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
 
 
@@ -231,14 +157,14 @@ def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: 
 
 def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
     """Meta-train once a seed, validate on the cells that it leaves out, then learn from these, too; write `target`."""
-    features, data = published_features(), accuracies()
+    features, data = live_one_hot(), accuracies()
     every = torch.arange(len(data.value))
     held = parts_of_cells(len(every), len(SEEDS))
     rows, validation = [], []
     for seed in seeds:
         held_out = held[seed % len(held)]
         cells = every[~torch.isin(every, held_out)]
-        process = fit(features, data, cells, seed, steps)
+        process = fit(Process(features), data, cells, seed, steps)
         validation.append(validate(process, data, cells, held_out))
         log.info(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation[-1].items()))
         partial, _ = posterior(process, data, cells, every)

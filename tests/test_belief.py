@@ -5,8 +5,8 @@ import torch
 
 from evidence.belief import Belief, Observation, Scale
 from evidence.proposals import AT_RANDOM, propose
-from meta_train.universal import published_features
 from predictor.universal import load
+from search_spaces.nasbench201.cell_features import published_features
 
 
 @pytest.fixture(scope="module")

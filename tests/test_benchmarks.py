@@ -50,8 +50,9 @@ from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
 from images import downsampled_imagenet
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.universal import Accuracies, Process, published_features
+from meta_train.universal import Accuracies, Process
 from predictor.model import PredictorConfig, PredictorModel
+from search_spaces.nasbench201.cell_features import live_one_hot
 from search_spaces.nasbench201.classes import class_means
 
 RNG = np.random.default_rng(0)
@@ -124,12 +125,12 @@ def test_subnet_accuracies(bench, monkeypatch):
 
 def test_kernels(bench, monkeypatch):
     known = kernels.features()
-    ours, shipped = kernels.SumOfProducts(known, kernels.KERNELS[kernels.SHIPPED]), Process(published_features())
+    ours, shipped = kernels.SumOfProducts(known, kernels.KERNELS[kernels.SHIPPED]), Process(live_one_hot())
     some, others = torch.arange(0, 900, 30), torch.arange(7)
     torch.testing.assert_close(ours.covariance(some, others), shipped.covariance(some, others))
     edges = kernels.SumOfProducts(known, kernels.KERNELS["edges"])
     with torch.no_grad():
-        edges.scales["edges"].zero_()  # an edge that differs is two numbers of its one-hots
+        edges.scales.zero_()  # an edge that differs is two numbers of its one-hots
         differ = (known["edges"][some][:, None] != known["edges"][others]).sum(-1).double() / 2
         expected = torch.exp(-2 * differ) + 1
     torch.testing.assert_close(edges.covariance(some, others), expected)
@@ -186,10 +187,10 @@ def test_dataset_effect(bench, toy_checkpoints, monkeypatch):
 
 def test_first_choice(bench, tmp_path, monkeypatch):
     """On the first 60 cells."""
-    features, data = first_choice.published_features(), first_choice.accuracies()
+    features, data = live_one_hot()[:60], first_choice.accuracies()
     few = Accuracies(data.value[:60], data.variance[:60], data.scale)
     monkeypatch.setattr(first_choice, "accuracies", lambda: few)
-    monkeypatch.setattr(first_choice, "published_features", lambda: {name: x[:60] for name, x in features.items()})
+    monkeypatch.setattr(first_choice, "live_one_hot", lambda: features)
     bench(first_choice, first_choice.measure, f"--steps 2 --num-draws 3 --output {tmp_path / 'out.json'}")
     result = json.loads((tmp_path / "out.json").read_text())["result"]
     assert sum(result["first_choices"].values()) == 3

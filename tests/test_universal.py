@@ -13,16 +13,14 @@ from meta_train.universal import (
     Accuracies,
     NormalScale,
     Process,
-    cell_features,
     fit,
-    live_operations,
     matern,
-    path_counts,
     posterior,
     validate,
 )
 from predictor import universal
 from predictor.universal import FORMAT
+from search_spaces.nasbench201.cell_features import cell_features, live_operations, path_counts
 from search_spaces.nasbench201.cells import parse
 from search_spaces.nasbench201.classes import equivalence_classes, expression, first_members, parts_of_cells
 from search_spaces.nasbench201.space import NASBench201
@@ -40,10 +38,8 @@ def shipped():
 def small():
     """Features of 120 cells and accuracies that are a smooth function of them, with noise."""
     rng = torch.Generator().manual_seed(0)
-    scores = torch.randn(NUM_CELLS, 2, generator=rng).double()
-    counts = torch.randint(0, 3, (NUM_CELLS, 3), generator=rng).double()
-    features = {"paths": counts, "scores": scores, "operations": counts[:, :2]}
-    value = torch.sin(scores[:, 0]) + 0.5 * counts[:, 0] + 0.1 * torch.randn(NUM_CELLS, generator=rng).double()
+    features = torch.randn(NUM_CELLS, 3, generator=rng).double()
+    value = torch.sin(features[:, 0]) + 0.5 * features[:, 1] + 0.1 * torch.randn(NUM_CELLS, generator=rng).double()
     scale = NormalScale(torch.linspace(10, 47, 100))
     return features, Accuracies(value - value.mean(), torch.full((NUM_CELLS,), 0.01).double(), scale)
 
@@ -124,7 +120,7 @@ def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
     held_out = parts_of_cells(NUM_CELLS, 4)[0]
     cells = torch.tensor([cell for cell in range(NUM_CELLS) if cell not in held_out.tolist()])
     before = validate(Process(features).requires_grad_(False), data, cells, held_out)
-    after = validate(fit(features, data, cells, seed=1, steps=40), data, cells, held_out)
+    after = validate(fit(Process(features), data, cells, seed=1, steps=40), data, cells, held_out)
     assert after["log_density"] > before["log_density"]
     assert after["spearman"] > 0.9
     assert 0.5 <= after["within_1_deviation"] <= 0.9
@@ -133,7 +129,7 @@ def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
 def test_a_meta_training_can_be_repeated(small):
     features, data = small
     cells = torch.arange(60)
-    first, again, other = (fit(features, data, cells, seed, steps=3).parts for seed in (1, 1, 2))
+    first, again, other = (fit(Process(features), data, cells, seed, steps=3).parts for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert len(cells) <= training.STEP_CELLS or not torch.equal(first, other)
 
