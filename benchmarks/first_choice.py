@@ -19,24 +19,28 @@ from engine.cli import positive_int, run, seed_number
 from engine.files import ROOT, write_json
 from engine.runs import provenance, random_generator
 from engine.statistics import interval
-from meta_train.universal import Accuracies, Process, accuracies, fit
-from search_spaces.nasbench201.cell_features import live_one_hot
+from meta_train.universal import KERNELS, Accuracies, Process, accuracies, fit
+from search_spaces.nasbench201.cell_features import published_features
 from search_spaces.nasbench201.classes import first_members
 
 
-def first_choices(process: Process, data: Accuracies, num_draws: int, rng: torch.Generator) -> list[int]:
+def first_choices(processes: list[Process], data: Accuracies, num_draws: int, rng: torch.Generator) -> list[int]:
     """The class that is ranked first in each draw of the noise."""
     cells = torch.arange(len(data.value))
     deviation = data.variance.sqrt()  # (K,)
     noise = torch.randn(len(cells), num_draws, generator=rng, dtype=deviation.dtype) * deviation[:, None]
-    weights = torch.cholesky_solve(data.value[:, None] + noise, process.factor(cells, data))
-    return (process.covariance(cells, cells) @ weights).argmax(0).tolist()
+    means = torch.zeros_like(noise)
+    for process in processes:
+        weights = torch.cholesky_solve(data.value[:, None] + noise, process.factor(cells, data))
+        means += process.covariance(cells, cells) @ weights / len(processes)
+    return means.argmax(0).tolist()
 
 
 def measure(args: argparse.Namespace) -> None:
     data, space = accuracies(), search_spaces.get("nasbench201")
-    process = fit(Process(live_one_hot()), data, torch.arange(len(data.value)), args.seed, args.steps)
-    chosen = first_choices(process, data, args.num_draws, random_generator(args.seed))
+    features, every = published_features(), torch.arange(len(data.value))
+    processes = [fit(Process(features, form), data, every, args.seed, args.steps) for form in KERNELS]
+    chosen = first_choices(processes, data, args.num_draws, random_generator(args.seed))
     numbers = [first_members()[cell] for cell in chosen]
     tables = {}
     for dataset, table in space.table["test_200"].items():

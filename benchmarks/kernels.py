@@ -7,7 +7,6 @@ Dimensions: K cells, P and Q of them.
 """
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from scipy import stats
-from torch import nn
 from torch.nn.functional import one_hot
 
 from benchmarks.lines import ndcg
@@ -25,15 +23,7 @@ from engine.cli import run
 from engine.files import display_path, write_json
 from engine.messages import log
 from engine.runs import provenance
-from meta_train.universal import (
-    BENCHMARK,
-    NUM_STEPS,
-    Process,
-    accuracies,
-    first_scales,
-    fit,
-    posterior,
-)
+from meta_train.universal import BENCHMARK, KERNELS, NUM_STEPS, Form, Process, accuracies, fit, validate
 from predictor.gaussian_process import matern
 from predictor.universal import SEEDS
 from search_spaces.nasbench201.cell_features import normal_quantiles, published_features
@@ -44,27 +34,38 @@ from search_spaces.nasbench201.space import NASBench201
 TARGET = Path(__file__).parent / "results" / "kernels.json"
 BEST = 1000  # cells among which the order counts most
 RESAMPLED = 500  # times, for the error of a difference
-# A kernel is a sum of products of kernels on kinds of features; the first is the smoothed transfer's, rho^(edges).
-KERNELS = {
-    "edges": [["edges"]],
-    "operations": [["operations"]],
-    "paths": [["paths"]],
-    "scores": [["scores"]],
-    "operations + edges": [["operations"], ["edges"]],
-    "operations * scores": [["operations", "scores"]],
-    "operations * scores + operations": [["operations", "scores"], ["operations"]],
-    "operations * paths": [["operations", "paths"]],
-    "operations * paths + operations": [["operations", "paths"], ["operations"]],
-    "operations + costs": [["operations"], ["costs"]],
-    "operations + 12 epochs": [["operations"], ["brief"]],
-    "paths + operations": [["paths"], ["operations"]],
-    "paths * scores": [["paths", "scores"]],
-    "paths + scores + operations": [["paths"], ["scores"], ["operations"]],
-    "paths * scores + operations": [["paths", "scores"], ["operations"]],
-    "paths * scores + operations + costs": [["paths", "scores"], ["operations"], ["costs"]],
-    "paths * scores + operations + 12 epochs": [["paths", "scores"], ["operations"], ["brief"]],
+# A kernel is a sum of products of kernels on kinds of features; `edges` is the smoothed transfer's, rho^(edges).
+FORMS: dict[str, Form] = {
+    "edges": (("edges",),),
+    "operations": (("operations",),),
+    "paths": (("paths",),),
+    "scores": (("scores",),),
+    "operations + edges": (("operations",), ("edges",)),
+    "operations * scores + operations": (("operations", "scores"), ("operations",)),
+    "operations * paths + operations": (("operations", "paths"), ("operations",)),
+    "operations + costs": (("operations",), ("costs",)),
+    "operations + 12 epochs": (("operations",), ("brief",)),
+    "paths + operations": (("paths",), ("operations",)),
+    "paths * scores": (("paths", "scores"),),
+    "paths + scores + operations": (("paths",), ("scores",), ("operations",)),
+    "paths * scores + operations": (("paths", "scores"), ("operations",)),
+    "paths * scores + operations + costs": (("paths", "scores"), ("operations",), ("costs",)),
+    "paths * scores + operations + 12 epochs": (("paths", "scores"), ("operations",), ("brief",)),
 }
-SHIPPED = "operations"
+SHIPPED = "operations; paths * scores + operations"
+ENSEMBLES: dict[str, tuple[Form, ...]] = {
+    SHIPPED: KERNELS,
+    "operations; paths + operations; paths * scores + operations": (
+        FORMS["operations"],
+        FORMS["paths + operations"],
+        FORMS["paths * scores + operations"],
+    ),
+    "operations; paths * scores + operations + 12 epochs": (
+        FORMS["operations"],
+        FORMS["paths * scores + operations + 12 epochs"],
+    ),
+}
+CHOICES = {name: (form,) for name, form in FORMS.items()} | ENSEMBLES
 
 
 def features() -> dict[str, torch.Tensor]:
@@ -81,45 +82,23 @@ def features() -> dict[str, torch.Tensor]:
     }
 
 
-class SumOfProducts(Process):
-    """A `Process` of another kernel; on `edges` it is rho^(number of edges that differ), else Matern's."""
+class Compared(Process):
+    """A `Process` whose kernel on `edges` is rho^(number of edges that differ), each edge with a rho of its own."""
 
-    def __init__(self, features: dict[str, torch.Tensor], form: list[list[str]]):
-        kinds = list(dict.fromkeys(kind for product in form for kind in product))
-        super().__init__(torch.cat([features[kind] for kind in kinds], dim=1))
-        self.scales = nn.Parameter(torch.cat([first_scales(features[kind]) for kind in kinds]))
-        self.widths = {kind: features[kind].shape[1] for kind in kinds}
-        self.form = form
-        self.parts = nn.Parameter(torch.tensor([1 / len(form)] * len(form) + [1.0], dtype=torch.float64).log())
-
-    def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        *shares, constant = self.parts.exp()
-        widths = list(self.widths.values())
-        here, there = ((self.features[chosen] * self.scales.exp()).split(widths, 1) for chosen in (cells, others))
-        kernels = {
-            kind: (rho_edges if kind == "edges" else matern)(x, y)
-            for kind, x, y in zip(self.widths, here, there, strict=True)
-        }
-        return (
-            sum(share * math.prod(kernels[k] for k in form) for share, form in zip(shares, self.form, strict=True))
-            + constant
-        )
+    def kernel(self, kind: str, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-torch.cdist(here, there).square()) if kind == "edges" else matern(here, there)
 
 
-def rho_edges(here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """(P, Q): each edge that differs multiplies by a rho of its own."""
-    return torch.exp(-torch.cdist(here, there).square())
-
-
-def held_out(known: dict[str, torch.Tensor], form: list[list[str]], steps: int) -> torch.Tensor:
-    """(K,) accuracies (%) of all cells, each by the process that left its part out."""
+def held_out(known: dict[str, torch.Tensor], forms: tuple[Form, ...], steps: int) -> tuple[torch.Tensor, float]:
+    """(K,) accuracies (%) of all cells, each by processes that left its part out, and their mean log density."""
     data = accuracies()
-    every, predicted = torch.arange(len(data.value)), torch.empty_like(data.value)
+    every, predicted, density = torch.arange(len(data.value)), torch.empty_like(data.value), 0.0
     for seed, part in zip(SEEDS, parts_of_cells(len(every), len(SEEDS)), strict=True):
         cells = every[~torch.isin(every, part)]
-        process = fit(SumOfProducts(known, form), data, cells, seed, steps)
-        predicted[part] = posterior(process, data, cells, part)[0]
-    return data.scale.back(predicted)
+        processes = [fit(Compared(known, form), data, cells, seed, steps) for form in forms]
+        predicted[part], figures = validate(processes, data, cells, part)
+        density += figures["log_density"] * len(part) / len(every)
+    return data.scale.back(predicted), density
 
 
 def judge_best(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -157,12 +136,12 @@ def differences(predicted: np.ndarray, shipped: np.ndarray, truth: np.ndarray) -
 def measure(args: argparse.Namespace) -> None:
     known, truth = features(), class_means(NASBench201().table["test_200"][BENCHMARK].double()).numpy()
     result: dict[str, dict[str, Any]] = {}
-    shipped = held_out(known, KERNELS[SHIPPED], args.steps).numpy()
+    shipped = held_out(known, ENSEMBLES[SHIPPED], args.steps)
     for name in args.kernels:
-        predicted = shipped if name == SHIPPED else held_out(known, KERNELS[name], args.steps).numpy()
-        result[name] = judge(predicted, truth)
+        predicted, density = shipped if name == SHIPPED else held_out(known, CHOICES[name], args.steps)
+        result[name] = judge(predicted.numpy(), truth) | {"log_density": density}
         log.info(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in result[name].items()))
-        result[name]["difference"] = differences(predicted, shipped, truth)
+        result[name]["difference"] = differences(predicted.numpy(), shipped[0].numpy(), truth)
         history = provenance(SEEDS[0], device="cpu", threads=torch.get_num_threads())
         write_json(TARGET, {"history": history, "result": result, "best": float(truth.max())})
     print(f"{display_path(TARGET)} is written")
@@ -170,7 +149,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS))
+    parser.add_argument("--kernels", nargs="+", choices=CHOICES, default=list(CHOICES))
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help="of the hyperparameters' descent")
     return parser
 

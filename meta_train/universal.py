@@ -2,13 +2,14 @@
 
 The meta-training database holds hardly any interaction of architecture and dataset (benchmarks/dataset_effect.py), so
 the best guess for a new dataset is what is best on a known one, once its noise is taken out. The process learns the
-accuracies on ImageNet16-120 after 200 epochs. Its kernel is a Matern 3/2 kernel on a cell's operations: of the kernels
-of benchmarks/kernels.py it orders held-out good cells best. Cells that compute the same function are one cell. Nothing
-is learned from CIFAR, NinaPro or Darcy.
+accuracies on ImageNet16-120 after 200 epochs. Two of them, whose means are averaged: the kernel of one is a Matern 3/2
+kernel on a cell's operations, that of the other adds to such a kernel the product of one on a cell's paths from input
+to output and one on four training-free scores (published, and without any accuracy). benchmarks/kernels.py compares
+them with others. Cells that compute the same function are one cell. Nothing is learned from CIFAR, NinaPro or Darcy.
 
 Train with: python -m meta_train.universal TARGET
 
-Dimensions: K cells (4,930), P of them that are learned from, F features, R seeds, A architectures (15,625).
+Dimensions: K cells (4,930), P of them learned from and Q predicted, F features, A architectures (15,625).
 """
 
 import argparse
@@ -17,7 +18,6 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,15 +31,14 @@ from engine.runs import provenance
 from meta_train.checkpoints import check_target, target_parser
 from predictor.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from predictor.universal import FORMAT, SEEDS
-from search_spaces.nasbench201.cell_features import live_one_hot
+from search_spaces.nasbench201.cell_features import published_features
 from search_spaces.nasbench201.classes import class_means, equivalence_classes, noise, parts_of_cells
 from search_spaces.nasbench201.space import NASBench201
 
 BENCHMARK = "imagenet16-120"
+Form = tuple[tuple[str, ...], ...]
+KERNELS: tuple[Form, ...] = ((("operations",),), (("paths", "scores"), ("operations",)))  # of the two processes
 NUM_STEPS, STEP_CELLS = 40, 1000  # of the hyperparameters' descent, and cells that a step looks at
-
-
-_Process = TypeVar("_Process", bound="Process")
 
 
 class NormalScale:
@@ -90,25 +89,34 @@ def first_scales(features: torch.Tensor) -> torch.Tensor:
 
 
 class Process(nn.Module):
-    """The Gaussian process; its parameters are hyperparameters, logarithms of what must be positive.
+    """A Gaussian process; its parameters are hyperparameters, logarithms of what must be positive.
 
     Args:
-        features: (K, F) float64, of each cell what the kernel looks at.
+        features: of each cell, (K, F) float64 of each kind.
+        form: the kernel, a sum of products of Matern 3/2 kernels on kinds of features.
     """
 
-    def __init__(self, features: torch.Tensor):
+    def __init__(self, features: dict[str, torch.Tensor], form: Form):
         super().__init__()
-        self.features = features
-        self.scales = nn.Parameter(first_scales(features))
-        self.parts = nn.Parameter(torch.zeros(2, dtype=torch.float64))  # of the kernel on features, and a constant
+        self.form = form
+        self.features = {kind: features[kind] for product in form for kind in product}
+        self.scales = nn.ParameterDict({kind: first_scales(x) for kind, x in self.features.items()})  # (F,) each
+        first = [1 / len(form)] * len(form) + [1.0]
+        self.parts = nn.Parameter(torch.tensor(first, dtype=torch.float64).log())  # of the products, and a constant
         self.own = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance of what no kernel explains
         self.known = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the known noise
 
+    def kernel(self, kind: str, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """(P, Q) of a kind's scaled features (P, F) and (Q, F)."""
+        return matern(here, there)
+
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Of cells (P,) with cells (Q,), (P, Q), without noise."""
-        share, constant = self.parts.exp()
-        here, there = (self.features[chosen] * self.scales.exp() for chosen in (cells, others))
-        return share * matern(here, there) + constant
+        here, there = ({k: x[c] * self.scales[k].exp() for k, x in self.features.items()} for c in (cells, others))
+        kernels = {kind: self.kernel(kind, here[kind], there[kind]) for kind in here}
+        *shares, constant = self.parts.exp()
+        products = (math.prod(kernels[kind] for kind in product) for product in self.form)
+        return sum(share * x for share, x in zip(shares, products, strict=True)) + constant
 
     def observed(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Covariance (P, P) of the accuracies of cells (P,), noise included."""
@@ -121,11 +129,11 @@ class Process(nn.Module):
 
     def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Negative log marginal likelihood of cells (P,), with a weak prior on the scales of features."""
-        prior = (self.scales + 1.5).square().sum()
+        prior = sum((scale + 1.5).square().sum() for scale in self.scales.values())
         return negative_log_likelihood(self.observed(cells, data), data.value[cells]) + 0.02 * prior
 
 
-def fit(process: _Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> _Process:
+def fit(process: Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
     """Learn the hyperparameters of a process from cells (P,), each step from others of them; returns it, frozen."""
     return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
 
@@ -144,11 +152,23 @@ def posterior(
     return mean, variance.clamp_min(1e-9).sqrt()
 
 
-def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: torch.Tensor) -> dict[str, float]:
-    """How well cells that were left out are predicted, and how often their accuracy is within the stated error."""
-    mean, deviation = posterior(process, data, cells, held_out)
-    truth, seeds = data.value[held_out], (process.known.exp() * data.variance[held_out]).sqrt()
-    return {
+def mean_posterior(
+    processes: list[Process], data: Accuracies, cells: torch.Tensor, wanted: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (Q,) of the mixture of the processes' posteriors."""
+    found = [posterior(process, data, cells, wanted) for process in processes]
+    means, deviations = (torch.stack(x) for x in zip(*found, strict=True))
+    return means.mean(0), (deviations.square().mean(0) + means.var(0, unbiased=False)).sqrt()
+
+
+def validate(
+    processes: list[Process], data: Accuracies, cells: torch.Tensor, held_out: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Means (Q,) of cells that were left out, and how good they are and how often within the stated error."""
+    mean, deviation = mean_posterior(processes, data, cells, held_out)
+    known = torch.stack([process.known.exp() for process in processes]).mean()
+    truth, seeds = data.value[held_out], (known * data.variance[held_out]).sqrt()
+    return mean, {
         "spearman": float(stats.spearmanr(mean, truth).statistic),
         "kendall": float(stats.kendalltau(mean, truth).statistic),
         **calibration(truth - mean, torch.hypot(deviation, seeds)),
@@ -157,18 +177,18 @@ def validate(process: Process, data: Accuracies, cells: torch.Tensor, held_out: 
 
 def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
     """Meta-train once a seed, validate on the cells that it leaves out, then learn from these, too; write `target`."""
-    features, data = live_one_hot(), accuracies()
+    features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
     held = parts_of_cells(len(every), len(SEEDS))
     rows, validation = [], []
     for seed in seeds:
         held_out = held[seed % len(held)]
         cells = every[~torch.isin(every, held_out)]
-        process = fit(Process(features), data, cells, seed, steps)
-        validation.append(validate(process, data, cells, held_out))
+        processes = [fit(Process(features, form), data, cells, seed, steps) for form in KERNELS]
+        validation.append(validate(processes, data, cells, held_out)[1])
         log.info(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation[-1].items()))
-        partial, _ = posterior(process, data, cells, every)
-        mean, deviation = posterior(process, data, every, every)
+        partial, _ = mean_posterior(processes, data, cells, every)
+        mean, deviation = mean_posterior(processes, data, every, every)
         accuracy = data.scale.back(mean)
         width = (data.scale.back(mean + deviation) - data.scale.back(mean - deviation)) / 2
         rows.append([accuracy, width, data.scale.back(partial)])

@@ -50,9 +50,8 @@ from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
 from images import downsampled_imagenet
 from images.features import find_features, load_features
 from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.universal import Accuracies, Process
+from meta_train.universal import Accuracies
 from predictor.model import PredictorConfig, PredictorModel
-from search_spaces.nasbench201.cell_features import live_one_hot
 from search_spaces.nasbench201.classes import class_means
 
 RNG = np.random.default_rng(0)
@@ -125,19 +124,19 @@ def test_subnet_accuracies(bench, monkeypatch):
 
 def test_kernels(bench, monkeypatch):
     known = kernels.features()
-    ours, shipped = kernels.SumOfProducts(known, kernels.KERNELS[kernels.SHIPPED]), Process(live_one_hot())
     some, others = torch.arange(0, 900, 30), torch.arange(7)
-    torch.testing.assert_close(ours.covariance(some, others), shipped.covariance(some, others))
-    edges = kernels.SumOfProducts(known, kernels.KERNELS["edges"])
+    edges = kernels.Compared(known, kernels.FORMS["edges"])
     with torch.no_grad():
-        edges.scales.zero_()  # an edge that differs is two numbers of its one-hots
+        edges.scales["edges"].zero_()  # an edge that differs is two numbers of its one-hots
         differ = (known["edges"][some][:, None] != known["edges"][others]).sum(-1).double() / 2
         expected = torch.exp(-2 * differ) + 1
     torch.testing.assert_close(edges.covariance(some, others), expected)
 
     monkeypatch.setattr(kernels, "TARGET", Path("out.json"))
     truth = class_means(search_spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
-    monkeypatch.setattr(kernels, "held_out", lambda known, form, steps: truth if form == [["paths"]] else -truth)
+    monkeypatch.setattr(
+        kernels, "held_out", lambda known, forms, steps: (truth if forms == ((("paths",),),) else -truth, 0.5)
+    )
     monkeypatch.setattr(kernels, "RESAMPLED", 3)
     bench(kernels, kernels.measure, "--kernels paths scores")
     found = json.loads(Path("out.json").read_text())["result"]
@@ -187,10 +186,10 @@ def test_dataset_effect(bench, toy_checkpoints, monkeypatch):
 
 def test_first_choice(bench, tmp_path, monkeypatch):
     """On the first 60 cells."""
-    features, data = live_one_hot()[:60], first_choice.accuracies()
+    features, data = first_choice.published_features(), first_choice.accuracies()
     few = Accuracies(data.value[:60], data.variance[:60], data.scale)
     monkeypatch.setattr(first_choice, "accuracies", lambda: few)
-    monkeypatch.setattr(first_choice, "live_one_hot", lambda: features)
+    monkeypatch.setattr(first_choice, "published_features", lambda: {name: x[:60] for name, x in features.items()})
     bench(first_choice, first_choice.measure, f"--steps 2 --num-draws 3 --output {tmp_path / 'out.json'}")
     result = json.loads((tmp_path / "out.json").read_text())["result"]
     assert sum(result["first_choices"].values()) == 3

@@ -10,11 +10,13 @@ from engine.errors import UserError
 from engine.files import save_torch
 from meta_train import universal as training
 from meta_train.universal import (
+    KERNELS,
     Accuracies,
     NormalScale,
     Process,
     fit,
     matern,
+    mean_posterior,
     posterior,
     validate,
 )
@@ -27,6 +29,7 @@ from search_spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 NUM_CELLS = 120
+FORM = KERNELS[-1]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,10 @@ def shipped():
 def small():
     """Features of 120 cells and accuracies that are a smooth function of them, with noise."""
     rng = torch.Generator().manual_seed(0)
-    features = torch.randn(NUM_CELLS, 3, generator=rng).double()
-    value = torch.sin(features[:, 0]) + 0.5 * features[:, 1] + 0.1 * torch.randn(NUM_CELLS, generator=rng).double()
+    scores = torch.randn(NUM_CELLS, 2, generator=rng).double()
+    counts = torch.randint(0, 3, (NUM_CELLS, 3), generator=rng).double()
+    features = {"paths": counts, "scores": scores, "operations": counts[:, :2]}
+    value = torch.sin(scores[:, 0]) + 0.5 * counts[:, 0] + 0.1 * torch.randn(NUM_CELLS, generator=rng).double()
     scale = NormalScale(torch.linspace(10, 47, 100))
     return features, Accuracies(value - value.mean(), torch.full((NUM_CELLS,), 0.01).double(), scale)
 
@@ -104,7 +109,7 @@ def test_kernel_against_its_formula():
 
 def test_posterior_against_the_textbook(small):
     features, data = small
-    process = Process(features).requires_grad_(False)
+    process = Process(features, FORM).requires_grad_(False)
     cells, wanted = torch.arange(80), torch.arange(70, 120)
     mean, deviation = posterior(process, data, cells, wanted)
     noise = process.own.exp() + process.known.exp() * data.variance[cells]
@@ -115,12 +120,23 @@ def test_posterior_against_the_textbook(small):
     assert torch.allclose(deviation.square(), variance.diagonal() + process.own.exp(), atol=1e-6)
 
 
+def test_processes_are_averaged_as_a_mixture(small):
+    features, data = small
+    processes = [Process(features, form).requires_grad_(False) for form in KERNELS]
+    cells, wanted = torch.arange(80), torch.arange(80, 120)
+    mean, deviation = mean_posterior(processes, data, cells, wanted)
+    found = [posterior(process, data, cells, wanted) for process in processes]
+    assert torch.allclose(mean, (found[0][0] + found[1][0]) / 2)
+    squares = sum(m.square() + d.square() for m, d in found) / 2  # the mixture's second moment
+    assert torch.allclose(deviation.square(), squares - mean.square())
+
+
 def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
     features, data = small
     held_out = parts_of_cells(NUM_CELLS, 4)[0]
     cells = torch.tensor([cell for cell in range(NUM_CELLS) if cell not in held_out.tolist()])
-    before = validate(Process(features).requires_grad_(False), data, cells, held_out)
-    after = validate(fit(Process(features), data, cells, seed=1, steps=40), data, cells, held_out)
+    _, before = validate([Process(features, FORM).requires_grad_(False)], data, cells, held_out)
+    _, after = validate([fit(Process(features, FORM), data, cells, seed=1, steps=40)], data, cells, held_out)
     assert after["log_density"] > before["log_density"]
     assert after["spearman"] > 0.9
     assert 0.5 <= after["within_1_deviation"] <= 0.9
@@ -129,7 +145,7 @@ def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
 def test_a_meta_training_can_be_repeated(small):
     features, data = small
     cells = torch.arange(60)
-    first, again, other = (fit(Process(features), data, cells, seed, steps=3).parts for seed in (1, 1, 2))
+    first, again, other = (fit(Process(features, FORM), data, cells, seed, steps=3).parts for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert len(cells) <= training.STEP_CELLS or not torch.equal(first, other)
 
