@@ -401,6 +401,7 @@ def kernels_table(kernels: dict[str, Any]) -> str:
     columns = {
         "spearman": ("Spearman", 4), "kendall": ("Kendall", 4), "spearman_best": ("Spearman of the best 1,000", 3),
         "ndcg": ("nDCG@100", 3), "first": ("first choice", 2), "mean_10": ("mean of the first 10", 2),
+        "log_density": ("log density", 2),
     }  # fmt: skip
     rows = [
         [

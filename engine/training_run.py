@@ -63,6 +63,8 @@ class TrainingRun:
 
     def __enter__(self) -> "TrainingRun":
         if self.first:
+            if self.resume and not self.may_begin and not self._earlier():
+                raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 self.lock.acquire()
@@ -128,6 +130,4 @@ class TrainingRun:
                 "--resume, replace it with --overwrite, or give another --save-path."
             )
         if self.resume and not earlier:
-            if not self.may_begin:
-                raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
             log.info(f"Nothing to resume in {self.folder}: a new run begins.")

@@ -46,6 +46,7 @@ def test_one_process_at_a_time():
 def test_an_earlier_run_is_neither_replaced_nor_resumed_unasked():
     with pytest.raises(UserError, match="Nothing to resume"), open_run(resume=True):
         pass
+    assert not FOLDER.exists()
     finish()
     with pytest.raises(UserError, match=r"earlier run \(ckpt_last.pt\).*--resume.*--overwrite"), open_run():
         pass
