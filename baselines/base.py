@@ -293,7 +293,8 @@ class Method(ABC):
         if self.needs_scores and not problem.scores_networks:
             raise UserError(f"{self.name} needs training-free scores: there are none of {space.name} here.")
         if self.needs_short and len(problem.fidelities) < 2:
-            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none.")
+            hint = ": give --search-epochs two numbers" if problem.form == REAL else ""
+            raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none{hint}.")
 
     def run(self, problem: Problem, seed: int) -> Result:
         """Search a problem with one seed.

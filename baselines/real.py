@@ -31,7 +31,7 @@ from images.augmentation import normalize
 from images.pixels import ImageData, LabelledImages, stratified_split
 from search_spaces.base import SearchSpace
 from search_spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS
-from training.classifier import Protocol, Run, published_protocol, train
+from training.classifier import Protocol, Run, protocol_for, train
 
 HINT = "Start anew with --overwrite."
 SEARCH, FINAL, UNTRAINED = "evaluations", "final", "scores"  # folders
@@ -135,9 +135,9 @@ def build_network(space: SearchSpace, sizes: Sizes, text: str, num_classes: int)
 
 
 def protocol(training: Training, epochs: int) -> Protocol:
-    """The published protocol for so many epochs, with smaller batches where there are few images."""
+    """The dataset's protocol for so many epochs, with smaller batches where there are few images."""
     size = min(training.sizes.batch_size, max(2, len(training.data.train) // 4))
-    return published_protocol(training.data.name, epochs=epochs, batch_size=size)
+    return protocol_for(training.data, epochs=epochs, batch_size=size)
 
 
 def train_network(training: Training, network: Network) -> dict[str, float]:
@@ -217,9 +217,9 @@ class ImageProblem(Problem):
         return self.data
 
     @property
-    def augments(self) -> bool:
-        """Whether training images are mirrored and cut out at random."""
-        return published_protocol(self.data.name).augment
+    def images_protocol(self) -> Protocol:
+        """How training images are changed at random."""
+        return protocol_for(self.data)
 
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
         """The training images that a search learns from, and those that it judges by."""

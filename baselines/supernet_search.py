@@ -145,6 +145,8 @@ class SupernetRun:
         budget, limits = self.problem.budget, [self.method.epochs]
         if budget.epochs is not None:
             limits.append(math.floor(budget.epochs))
+        if budget.evaluations is not None:  # one is a training of the fewest epochs
+            limits.append(math.floor(budget.evaluations * self.problem.fidelities[0]))
         if budget.seconds is not None and not self.past:
             return
         if budget.seconds is not None:
@@ -155,15 +157,15 @@ class SupernetRun:
         """One pass over images in random order; a last part of a batch is left out, unless there is no other."""
         order = torch.randperm(len(images), generator=self.rng)
         corners, mirrored = (part.to(self.device) for part in draw_augmentation(len(images), self.rng, images.side))
-        data = self.problem.images
+        data, protocol = self.problem.images, self.problem.images_protocol
         mean, std = (torch.tensor(values, device=self.device) for values in (data.mean, data.std))
         for number, rows in enumerate(order.to(self.device).split(size)):
             late = number > 0 and time.perf_counter() > self.deadline
             if late or len(rows) < min(size, len(images)):
                 return
             pixels = images.pixels[rows]
-            if self.problem.augments:
-                pixels = crop_and_flip(pixels, corners[rows], mirrored[rows])
+            if protocol.augment:
+                pixels = crop_and_flip(pixels, corners[rows], mirrored[rows] & protocol.mirror)
             yield normalize(pixels, mean, std), images.labels[rows]
 
     def weight_step(self, batch: Batch, mixture: Mixture) -> torch.Tensor:

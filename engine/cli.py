@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import engine
 from engine.errors import UserError
@@ -115,6 +116,7 @@ def run(
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     add_general_options(parser)
+    parser.error = _refuse  # type: ignore[method-assign]
     args = parser.parse_args(argv)
     debug = set_messages(args)
     try:
@@ -138,9 +140,14 @@ def run(
     return 0
 
 
+def _refuse(message: str) -> NoReturn:
+    """What a parser does with options that it cannot read."""
+    sys.exit(_report_error(f"{message}. --help lists the options."))
+
+
 def _report_error(text: str) -> int:
     """Print an error as one paragraph; returns the exit code."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"error: {' '.join(line.strip() for line in text.strip().splitlines())}", file=sys.stderr)
     return USER_ERROR_CODE
 
 

@@ -90,7 +90,7 @@ class TensorOf:
     def _within_bounds(self, value: torch.Tensor) -> torch.Tensor:
         smallest, largest = (bound.item() for bound in value.aminmax())  # NaN where a value is
         if value.is_floating_point() and not -LARGEST <= smallest <= largest <= LARGEST:
-            number = (~(value.abs() <= LARGEST)).flatten().nonzero()[0]
+            number = (~(value.double().abs() <= LARGEST)).flatten().nonzero()[0]
             place = tuple(int(i) for i in np.unravel_index(int(number), value.shape))
             raise _wrong(f"has values that are not finite (NaN or infinite; the first is number {place})")
         if smallest < self.low or largest > self.high:

@@ -72,6 +72,9 @@ def trials_section(trials: Sequence[Mapping[str, Any]]) -> Section:
     return Section("Trainings", figures=shown, table=Table(columns, rows, code=("architecture",)))
 
 
+NO_NETWORK = "no network yet: what came to its end was trained on smaller images; continue with --resume"
+
+
 def write_budget_page(
     path: Path, space: SearchSpace, value: Mapping[str, Any], folder: str | None, train_counts: Sequence[int]
 ) -> None:
@@ -95,7 +98,7 @@ def write_budget_page(
     texts = [row["architecture"] for row in rows]
     captions = [f"{row['accuracy']:.2f} % [{row['low']:.2f}, {row['high']:.2f}]" for row in rows]
     costs = [{name: row[name] for name in ("flops", "params", "device_latency") if name in row} for row in rows]
-    files = {"files": ", ".join(network["files"])} if network else {}
+    files = {"files": ", ".join(network["files"]) if network else NO_NETWORK}
     judged = test_sections(network["judged"], value["class_names"], network["linear"]) if network else []
     images = dataset_section(folder) if folder else counts_section(value["class_names"], train_counts, value["dataset"])
     sections = [

@@ -8,7 +8,7 @@ import torch
 
 from engine.files import display_path, set_aside, write_csv, write_json
 from engine.runs import random_generator
-from evidence.page import write_budget_page
+from evidence.page import NO_NETWORK, write_budget_page
 from evidence.plan import RUNG_NAMES
 from evidence.proposals import learn
 from evidence.rounds import Best, BudgetSearch
@@ -135,6 +135,8 @@ def text(value: dict[str, Any]) -> str:
         lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
         if network["linear"]:
             lines.append(f"  {advice(network['x-test'], network['linear'])}")
+    else:
+        lines.append(f"  {NO_NETWORK}")
     lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
     for row in value["ranking"][:SHOWN]:
         interval = f"[{row['low']:.2f}, {row['high']:.2f}]"

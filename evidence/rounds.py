@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 import search_spaces
 from engine.errors import UserError
 from engine.files import identity_key
@@ -22,13 +20,14 @@ from evidence.plan import FULL, SHORT, Rung, epoch_seconds, image_seconds, make_
 from evidence.proposals import learn, propose
 from evidence.training import Lesson
 from evidence.trials import DONE, FAILED, RUNNING, STATE, STOPPED, State, Trial
+from evidence.tune import load_tune
 from images.pixels import load_image_data
 from meta_test.limits import Limits
 from meta_test.options import SearchOptions
 from networks.export import check_formats
 from predictor.universal import load as load_universal
 from search_spaces.nasbench201.cell_features import published_features
-from search_spaces.nasbench201.classes import cheapest_members
+from search_spaces.nasbench201.classes import cheapest_members, equivalence_classes
 from training.classifier import batch_of
 
 PICTURED = ("best_architecture.*", "report.html", "model_card.md")
@@ -63,13 +62,15 @@ class BudgetSearch:
                 f"--budget is for spaces that can be listed, as nasbench201, and not for {self.space.name}."
             )
         self.formats = check_formats(how.export)
+        if how.num_workers:
+            load_tune()
         images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
         self.data = load_image_data(*images, options.mirror)
         limits = Limits(options, self.space, len(self.data.class_names))
-        self.cells = [self.space.architectures[row] for row in cheapest_members()]
-        self.allowed = torch.tensor([row for row, arch in enumerate(self.cells) if limits.allow(arch)])
-        if not len(self.allowed):
-            limits.select(self.cells, self.space.name)  # raises
+        self.cells = [self.space.architectures[number] for number in cheapest_members()]  # one of each function
+        self.allowed = equivalence_classes()[numbers := limits.listed()]
+        for cell, number in zip(self.allowed.tolist(), numbers, strict=True):
+            self.cells[cell] = self.space.architectures[number]
         self.identity = {
             "search_space": self.space.name,
             "dataset": self.data.name,

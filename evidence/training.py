@@ -14,7 +14,7 @@ from images.pixels import ImageData, LabelledImages
 from networks.trained import TrainedNetwork
 from search_spaces.base import SearchSpace
 from training.accuracy import accuracy
-from training.classifier import Protocol, Run, normalized, published_protocol, rate_of, train_epochs
+from training.classifier import Protocol, Run, normalized, protocol_for, rate_of, train_epochs
 
 SEED = 777  # of weights and of the order of the images; the first of the published ones
 Report = Callable[[int, float, float | None], None]  # epoch, its loss, accuracy where it was asked for
@@ -47,10 +47,9 @@ class Lesson:
         return self.folder / f"{trial.number}.pt"
 
 
-def protocol_of(trial: Trial, data_name: str) -> Protocol:
-    """The published protocol, with the trial's epochs and batch; the learning rate falls with the batch's root."""
-    published = published_protocol(data_name)
-    return replace(published, epochs=trial.epochs, batch_size=trial.batch, lr=rate_of(trial.batch))
+def protocol_of(trial: Trial, data: ImageData) -> Protocol:
+    """The dataset's protocol, with the trial's epochs and batch; the learning rate falls with the batch's root."""
+    return protocol_for(data, epochs=trial.epochs, batch_size=trial.batch, lr=rate_of(trial.batch))
 
 
 def reduced(data: ImageData, side: int, images: int) -> ImageData:
@@ -94,7 +93,7 @@ def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False
     torch.manual_seed(SEED)
     network = lesson.space.network(lesson.space.from_text(trial.arch), len(data.class_names)).to(lesson.device)
     identity = lesson.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
-    run = Run(network, protocol_of(trial, data.name), identity, SEED, lesson.checkpoint(trial))
+    run = Run(network, protocol_of(trial, data), identity, SEED, lesson.checkpoint(trial))
     run.restore()
 
     def valid() -> float:
@@ -111,6 +110,6 @@ def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float
     """The network with all that belongs to it, and its validation accuracy (%)."""
     data = lesson.data
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data.name))}
+    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
     about = (lesson.space.name, trial.arch, data.class_names, data.mean, data.std)
     return TrainedNetwork(*about, state, identity, SEED, {"x-valid": found}, lesson.history)

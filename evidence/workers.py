@@ -4,8 +4,6 @@ What is trained next is still chosen by the belief, which stands behind Tune's i
 training whose worker dies begins again on another one, from its last epoch.
 """
 
-import logging
-import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,16 +11,15 @@ from typing import Any
 import torch
 
 from database.workers import connected, gpu_share
-from engine.errors import UserError
 from engine.runs import keep_freed_memory
 from evidence.plan import FULL, REDUCTION, Rung
 from evidence.rounds import BudgetSearch
 from evidence.training import Lesson, train_trial
 from evidence.trials import RUNNING, Trial
+from evidence.tune import load_tune
 
 MAX_FAILURES = 3  # of a training whose worker died
 GRACE = 100 / REDUCTION  # percent of its epochs that every training gets
-NEEDED = 'pip install "ray[tune]"'
 
 
 def work(config: dict[str, Any], lesson: Lesson, gpu: bool) -> None:
@@ -53,7 +50,7 @@ def train_together(search: BudgetSearch, rung: Rung) -> None:
     Raises:
         UserError: Ray Tune is missing, or the cluster cannot be reached.
     """
-    tune = _tune()
+    tune = load_tune()
     with connected(search.how.num_workers, search.how.ray_address) as (ray, num_workers):
         gpus = int(ray.cluster_resources().get("GPU", 0)) if search.options.device.type == "cuda" else 0
         share = gpu_share(num_workers, gpus)
@@ -129,23 +126,3 @@ def _proposals(search: BudgetSearch, rung: Rung) -> Any:  # noqa: C901 (a class 
             """Nothing."""
 
     return Proposals()
-
-
-def _tune() -> Any:
-    """Ray Tune, silent.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    try:
-        from ray import tune
-    except ImportError as error:
-        raise UserError(
-            f"--num-workers needs Ray Tune, which is not installed: {NEEDED}. Without it leave the option out, and "
-            "networks are trained one after the other."
-        ) from error
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    return tune

@@ -53,7 +53,7 @@ def _open_folder(name: str, folder: str | Path, split: str, class_order: str | N
             f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
             "their names. Networks are tested on these, and no search sees them."
         )
-    if note and split == "train":
+    if note and split == "train" and Path(folder).is_dir():
         log.info(note)
     if parts.test is None:
         return image_folder(name, folder, class_order, split)

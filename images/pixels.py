@@ -61,6 +61,7 @@ class ImageData:
         mean, std: of each colour, for values in 0..1.
         fingerprint: digest of all images and labels and how they are split.
         origin: where the images come from.
+        own: whether that is a folder of the user's.
     """
 
     name: str
@@ -72,6 +73,7 @@ class ImageData:
     std: Colour
     fingerprint: str
     origin: str
+    own: bool = False
 
 
 def load_image_data(
@@ -105,7 +107,7 @@ def load_image_data(
     valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
     parts = (train, held_out[valid], held_out[test])
-    return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin)
+    return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin, image_folder is not None)
 
 
 def stratified_split(

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import torch
+
 from engine.errors import UserError
 from meta_test.options import SearchOptions
 from search_spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
+from search_spaces.nasbench201.classes import cheapest_members
 
 FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATENCY: "--max-latency"}
 
@@ -53,6 +56,18 @@ class Limits:
         """Tell whether an architecture may be a candidate."""
         cost = self.cost(arch) if self.limits else {}
         return all(cost[name] <= limit for name, limit in self.limits.items())
+
+    def listed(self) -> list[int]:
+        """Numbers of the cells within the limits, of those that compute the same function the cheapest.
+
+        The space is NAS-Bench-201.
+
+        Raises:
+            UserError: there is none.
+        """
+        archs = self.space.architectures
+        found = cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
+        return found or self.select(archs, self.space.name)  # raises
 
     def select(self, archs: list[Any], source: str) -> list[Any]:
         """Return those of `archs` that are within the limits. Raises a UserError when none is."""

@@ -105,7 +105,7 @@ def write_search_page(
     lead = f"{len(ranking.texts)} architectures of {session.space.name} ranked; none was trained. {explanation}"
     known = f"\n{text}" if (text := summary_text([ranking])) else ""
     captions = [
-        f"predicted {mean:.2f} %" + (f" ± {Z * ranking.deviation[i]:.2f}" if ranking.deviation else "")
+        f"predicted {mean:.2f} %" + (f" ± {ranking.deviation[i]:.2f}" if ranking.deviation else "")
         for i, mean in enumerate(ranking.predicted[:DRAWN])
     ]
     shown = len(ranking.texts[:LISTED])

@@ -117,7 +117,7 @@ class Evaluated:
         session, space = self.session, self.session.space
         archs = [space.from_genes(row.tolist()) for row in genes]
         mean, _ = predict(session, archs, self.run)
-        costs = [space.cost(arch, session.features.num_classes) for arch in archs]
+        costs = [session.limits.cost(arch) for arch in archs]
         measure = self.estimate or (lambda arch, cost: cost[self.cost])
         objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
         over = [[cost[name] - limit for name, limit in session.options.limits.items()] for cost in costs]

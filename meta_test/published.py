@@ -1,5 +1,7 @@
 """The published two steps of a meta-test and their files: generate to `generated_arch/`, rank to `best_arch/`."""
 
+import math
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -98,13 +100,16 @@ def _keep_earlier(folder: Path) -> None:
 def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
     hint = (
         f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
-        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'}"
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {options.num_runs} "
+        f"--save-path {shlex.quote(options.save_path)}"
     )
     if not path.is_file():
         raise UserError(f"{path} is missing. {hint}")
-    lines = path.read_text(encoding="utf-8").splitlines()
     try:
+        lines = path.read_text(encoding="utf-8").splitlines()
         seconds = float(lines[0])
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{lines[0]} is no number of seconds")
         archs = [space.from_text(line) for line in lines[1:] if line.strip()]
     except (ValueError, IndexError) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}). {hint}") from error

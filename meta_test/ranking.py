@@ -15,7 +15,7 @@ from meta_train.predictor_objective import standard_error, to_percent
 from networks.latency import latency
 from predictor import subnets, universal
 from predictor.score import score
-from search_spaces.nasbench201.classes import cheapest_members
+from search_spaces.nasbench201.classes import equivalence_classes
 
 
 def explanation(session: Session) -> str:
@@ -71,9 +71,9 @@ def rank_universally(session: Session, run: int) -> Ranking:
     """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
     start = time.perf_counter()
     mean, deviation = universal.load().of_classes()
-    cells = [session.space.architectures[number] for number in cheapest_members()]
-    rows = [row for row, arch in enumerate(cells) if session.limits.allow(arch)]
-    ranking = sorted_ranking(session, [cells[row] for row in rows], mean[rows], deviation[rows])
+    numbers = session.limits.listed()
+    classes, cells = equivalence_classes()[numbers], [session.space.architectures[number] for number in numbers]
+    ranking = sorted_ranking(session, cells, mean[classes], deviation[classes])
     return replace(ranking, stages={"rank": time.perf_counter() - start})
 
 
@@ -83,7 +83,7 @@ def sorted_ranking(
     """Architectures by their predicted accuracies (A,), best first."""
     order = predicted.argsort(descending=True, stable=True).tolist()
     texts = [session.space.to_text(archs[i]) for i in order]
-    known = session.space.known_accuracy(session.options.data_name)
+    known = None if session.features.listing else session.space.known_accuracy(session.options.data_name)
     return Ranking(
         texts,
         predicted[order].tolist(),

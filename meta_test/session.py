@@ -32,8 +32,7 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
     """
     name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
     if own.is_file():
-        if options.image_folder:
-            log.info(f"Using {own}, made earlier.")
+        log.info(f"Using {own}, made earlier.")
         return own
     shipped = shipped_features(name)
     if shipped is not None and not options.image_folder and not _official_files(name, options.data_path):

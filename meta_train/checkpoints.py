@@ -1,6 +1,7 @@
 """Checkpoints: everything that loading, resuming and trusting a model needs, in one file of tensors and text."""
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +60,11 @@ class Checkpoint:
         """A copy without the training state and with parameters of `dtype`, to be shipped."""
         state = {name: tensor.to(dtype) for name, tensor in self.state.items()}
         return replace(self, state=state, training={})
+
+
+def numbered_checkpoints(folder: Path) -> dict[int, Path]:
+    """The files of a folder that are of one epoch, `ckpt_<epoch>.pt`."""
+    return {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
 
 
 def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:

@@ -13,11 +13,12 @@ from annotated_types import MaxLen
 from pydantic import Strict
 
 from engine.errors import UserError
+from engine.files import display_path
 from engine.progress import progress
 from engine.runs import TextLog, command_line, random_generator
 from engine.schema import BYTES, OPEN, Integer, State, TensorOf, Text, check, check_progress, check_state
 from engine.training_run import TrainingRun
-from meta_train.checkpoints import Checkpoint, read_checkpoint
+from meta_train.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from meta_train.draws import TaskDraws
 from meta_train.options import FitOptions
 
@@ -134,7 +135,7 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
         replace(template, state=weights, epoch=state.epoch, metrics=metrics, training=training).save(models / name)
 
     if run.resume:
-        checkpoint = read_checkpoint(models / LAST, template.kind, "Start anew with --overwrite.")
+        checkpoint = read_checkpoint(models / LAST, template.kind, _mend(models))
         run.check(checkpoint.training.get("identity"), models / LAST)
         _check_training(checkpoint, state, models / LAST)
         state.restore(checkpoint)
@@ -158,6 +159,14 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     finally:
         close_writer()
     record(f"finished after epoch {state.epoch}; checkpoints are in {models}")
+
+
+def _mend(models: Path) -> str:
+    """What to do where the last epoch's file cannot be read, a sentence."""
+    if earlier := numbered_checkpoints(models):
+        path = display_path(earlier[max(earlier)])
+        return f"Copy {path} over it and go on from there with --resume, or start anew with --overwrite."
+    return "Start anew with --overwrite."
 
 
 def _names(objective: Objective, state: _State, options: FitOptions, metrics: dict[str, float]) -> list[str]:
@@ -211,7 +220,10 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
         total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
     mean = total.item() / len(rows)
     if not math.isfinite(mean):
-        raise UserError(f"The loss became {mean} in epoch {epoch}. The last good epoch is saved; try a smaller --lr.")
+        saved = f" Epoch {epoch - 1} is saved." if epoch > 1 else ""
+        raise UserError(
+            f"The loss became {mean} in epoch {epoch}.{saved} Try a smaller --lr, with --overwrite or elsewhere."
+        )
     return mean
 
 

@@ -1,6 +1,5 @@
 """Find and load trained models: the user's own, else the shipped ones."""
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,7 +11,7 @@ from engine.files import ASSETS, display_path
 from engine.messages import log
 from engine.schema import check, check_sizes, check_state, without_memory
 from generator.model import GeneratorConfig, GeneratorModel
-from meta_train.checkpoints import PUBLISHED, Checkpoint, read_checkpoint
+from meta_train.checkpoints import PUBLISHED, Checkpoint, numbered_checkpoints, read_checkpoint
 from meta_train.fit import BEST, LAST
 from meta_train.options import Kind
 from meta_train.tuples import load_tuples
@@ -55,7 +54,7 @@ def find_checkpoint(
         return Path(given)
     folder = results_folder(kind, space, save_path) / "model"
     shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
-    numbered = {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
+    numbered = numbered_checkpoints(folder)
     best, last = folder / BEST, folder / LAST
     if load_epoch is not None:
         if load_epoch in numbered:
@@ -101,6 +100,8 @@ def load_model(
         UserError: the file is missing, damaged, of the other model, of another search space or of other sizes.
     """
     hint = f"Train one with: python main.py --model {kind} --search-space {space.name}"
+    if others := [epoch for epoch, other in numbered_checkpoints(Path(path).parent).items() if other != Path(path)]:
+        hint = f"Take an earlier epoch with --load-epoch, for example {max(others)}, or train anew."
     checkpoint = read_checkpoint(path, kind, hint)
     published = checkpoint.history.get("names") == PUBLISHED
     if checkpoint.epoch < 1 and not published:

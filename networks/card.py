@@ -8,7 +8,7 @@ import engine
 from engine.files import write_text
 from networks.trained import TrainedNetwork
 
-UNSTATED = "not stated by whoever trained them; state it with --licence"
+UNSTATED = "not stated by whoever trained them (`--model train_arch` does with `--licence`)"
 PREPROCESSING = (
     "RGB, turned as EXIF says, transparency on white, the whole image resized to {side} x {side} (bilinear, "
     "antialiased), values divided by 255 to 0..1, layout (batch, 3, {side}, {side}); the network normalises them itself"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engine.errors import UserError
-from engine.files import display_path, write_csv
+from engine.files import display_path, set_aside, write_csv
 from engine.messages import log
 from images.folders import EXTENSIONS
 from networks.options import PredictOptions
@@ -67,6 +67,13 @@ def find_images(place: str) -> list[Path]:
     return found
 
 
+def check_output(path: Path) -> None:
+    """Raise a UserError where `path` is a folder, or a file of another kind would have to give way."""
+    if path.is_dir() or (path.exists() and path.suffix.lower() != ".csv"):
+        kind = "a folder" if path.is_dir() else "a file, and not one of .csv"
+        raise UserError(f"--output {display_path(path)} is {kind}. Name a CSV file, for example classes.csv.")
+
+
 @torch.inference_mode()
 def predict(options: PredictOptions) -> list[Prediction]:
     """Classify images, prepared as those that the network was trained on; unreadable ones are named and left out.
@@ -76,6 +83,8 @@ def predict(options: PredictOptions) -> list[Prediction]:
     """
     if options.network is None or options.images is None:
         raise UserError(f"--model predict needs --network and --images. {HINT}")
+    if options.output:
+        check_output(Path(options.output))
     network = load_network(find_network(options.network)).to(options.device)
     paths = find_images(options.images)
     found: list[Prediction] = []
@@ -90,6 +99,7 @@ def predict(options: PredictOptions) -> list[Prediction]:
     if not found:
         raise UserError(f"--images {options.images}: none of {len(paths)} files can be read as an image.")
     if options.output:
+        set_aside(Path(options.output))
         write_csv(options.output, csv_rows(found, network.class_names))
     return found
 

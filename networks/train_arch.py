@@ -31,7 +31,7 @@ from pages.dataset import dataset_section
 from pages.drawing import architecture_svg
 from pages.page import Figure, Section, write_page
 from search_spaces.base import COST_UNITS, SearchSpace
-from training.classifier import Protocol, Run, batch_of, published_protocol, rate_of, train
+from training.classifier import Protocol, Run, batch_of, protocol_for, rate_of, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
@@ -45,22 +45,19 @@ AUGMENTATIONS = {  # values of --augment
 }
 
 
-def protocol_of(options: TrainArchOptions, processes: Processes, images: int) -> Protocol:
+def protocol_of(options: TrainArchOptions, processes: Processes, data: ImageData) -> Protocol:
     """The published protocol with what the options change.
 
-    For images of the user's own, by default: crops at random, and where they are few, smaller batches with the learning
-    rate that belongs to these, so that a training has enough steps.
-
-    Args:
-        images: number of training images.
+    Where images of the user's own are few, by default: smaller batches with the learning rate that belongs to these, so
+    that a training has enough steps.
     """
     changes: dict[str, Any] = {"epochs": options.epochs, "batch_size": options.batch_size, "lr": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
-    if options.augment or options.image_folder:
-        changes |= AUGMENTATIONS[options.augment or "crop"]
-    protocol = published_protocol(options.data_name, precision=options.precision, processes=processes.count, **changes)
-    if options.image_folder and options.batch_size is None:
-        batch = max(batch_of(images, protocol.epochs), processes.count)
+    if options.augment:
+        changes |= AUGMENTATIONS[options.augment]
+    protocol = protocol_for(data, precision=options.precision, processes=processes.count, **changes)
+    if data.own and options.batch_size is None:
+        batch = max(batch_of(len(data.train), protocol.epochs), processes.count)
         protocol = replace(protocol, batch_size=batch)
         if options.learning_rate is None:
             protocol = replace(protocol, lr=rate_of(batch))
@@ -144,7 +141,7 @@ class Job:
     def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
         self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
-        self.protocol = protocol_of(options, processes, len(data.train))
+        self.protocol = protocol_of(options, processes, data)
         batch, found = self.protocol.batch_size, len(data.train)
         if found < batch:
             smaller = max(2, found // 4, processes.count)

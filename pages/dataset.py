@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -119,20 +120,20 @@ def warnings(seen: Overview) -> list[str]:
 def _copies(seen: Overview) -> list[str]:
     class_of = {p: label for part in (seen.train, seen.test) for label, files in enumerate(part) for p in files}
     tested = {path for files in seen.test for path in files}
-    groups = duplicates(seen.files)
+    groups, root = duplicates(seen.files), Path(os.path.commonpath(seen.files)) if seen.files else Path()
     if not groups:
         return []
-    found = [f"{sum(map(len, groups)) - len(groups)} images are copies of others: {_pairs(groups)}."]
+    found = [f"{sum(map(len, groups)) - len(groups)} images are copies of others: {_pairs(groups, root)}."]
     if torn := [group for group in groups if len({class_of[path] for path in group}) > 1]:
-        found.append(f"The same image is in several classes: {_pairs(torn)}.")
+        found.append(f"The same image is in several classes: {_pairs(torn, root)}.")
     if leaks := [group for group in groups if 0 < sum(path in tested for path in group) < len(group)]:
-        found.append(f"The same image is to train on and to test on, which flatters the accuracy: {_pairs(leaks)}.")
+        found.append(f"The same image is to train and to test on, which flatters the accuracy: {_pairs(leaks, root)}.")
     return found
 
 
-def _pairs(groups: list[list[Path]]) -> str:
+def _pairs(groups: list[list[Path]], root: Path) -> str:
     def short(path: Path) -> str:
-        return display_path(Path(*path.parts[-2:]))
+        return display_path(path.relative_to(root))
 
     return _listed([" = ".join(map(short, group[:3])) for group in groups])
 

@@ -208,6 +208,7 @@ def test_interrupted_it_ends_with_the_best_so_far(images):
     value = json.loads((folder() / "result.json").read_text())
     assert value["interrupted"]
     assert value["network"] is None or value["rung"] != "short"
+    assert (value["network"] is None) == ("no network yet" in out)
     assert "--resume" in err
 
 
@@ -311,6 +312,12 @@ def workers_in_training():
         if name.startswith("ray::ImplicitFunc") and started_here:
             found.append(int(path.parent.name))
     return found
+
+
+def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "Without it leave the option out" in refuses(f"{LINE} --budget 2e --num-workers 2")
+    assert not Path("results/search").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their names")

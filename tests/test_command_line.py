@@ -17,7 +17,7 @@ import torch
 import build_database
 import engine
 import main
-from engine.cli import run, smaller_options
+from engine.cli import _report_error, run, smaller_options
 from engine.errors import UserError, did_you_mean
 from engine.names import check_name
 from engine.processes import Processes, check_alone, from_environment, process_group
@@ -75,6 +75,13 @@ def test_names_that_lead_elsewhere_are_refused(name, capsys):
             main.main(line)
         assert stop.value.code == 2
     assert "cannot be a name" in capsys.readouterr().err
+
+
+def test_options_that_cannot_be_read_get_one_paragraph(refuses, capsys):
+    for line in ("--max-flops nan", "--num-runs 0", "--modle search", "--model"):
+        assert "--help" in refuses(f"--data-name cifar10 {line}")
+    _report_error("a\n  b, '/two  spaces'")
+    assert capsys.readouterr().err == "error: a b, '/two  spaces'\n"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet16-120", "meine Bilder", "データ", "a.b_c"])

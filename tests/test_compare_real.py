@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from engine.errors import UserError
 from engine.files import save_torch
 from images.pixels import ImageData, LabelledImages, load_image_data
 from training import classifier
+from training.classifier import Protocol, protocol_for
 
 TINY = "--channels 4 --cells 1 --search-epochs 1,2 --epochs 1 --batch-size 8"
 SUPERNETS = "darts,gdas,pc-darts,mdenas-supernet,lpt"
@@ -136,8 +138,9 @@ def test_a_budget_in_minutes_sets_the_epochs_of_a_supernet(space):
         (Budget(seconds=5.0), [10.0], 1),
         (Budget(epochs=7.5), [], 7),
         (Budget(epochs=1e6), [], 100),
+        (Budget(evaluations=5), [], 20),
     ):
-        run.problem = type("P", (), {"budget": budget})
+        run.problem = type("P", (), {"budget": budget, "fidelities": (4, 12)})
         run.past = [supernet_search._Past(seconds, "") for seconds in past]
         run.plan()
         assert run.total == total
@@ -231,6 +234,15 @@ def test_a_damaged_supernet(command, refuses):
     assert command(line("gdas", "--overwrite"))[0] == 0
 
 
+def test_images_of_the_users_own_are_trained_on_as_train_arch_does(space):
+    own = load_image_data("toy", "images", "data", 333)
+    sizes = Sizes(4, 1, (1, 2), 2, 16)
+    problem = ImageProblem(space, own, sizes, Budget(epochs=9.0), Path("results"), Workers("cpu"))
+    assert problem.images_protocol == Protocol(200, augment=True, mirror=False)
+    assert protocol_for(replace(own, own=False)) == Protocol(200, augment=False)
+    assert protocol_for(own, augment=False) == Protocol(200, augment=False, mirror=False)
+
+
 def test_networks_of_another_space_have_no_such_sizes(space):
     from baselines.real import build_network
     from search_spaces import get
@@ -245,7 +257,7 @@ def test_an_epoch_ends_with_the_budget():
     """Of a method whose epoch costs more than all there is: LPT's; the first batch it has anyway."""
     data = load_image_data("toy", "images", "data", 0)
     run = supernet_search.SupernetRun.__new__(supernet_search.SupernetRun)
-    run.device, run.problem = torch.device("cpu"), SimpleNamespace(images=data, augments=False)
+    run.device, run.problem = torch.device("cpu"), SimpleNamespace(images=data, images_protocol=Protocol(1, False))
     count = len(data.train) // 4
     assert count > 2
     for deadline, batches in ((math.inf, count), (0.0, 1)):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.nasbench201.classes import equivalence_classes
+
 
 def rows(folder):
     with (Path(folder) / "ranking_run_1.csv").open() as file:
@@ -23,6 +25,18 @@ def test_the_candidates_are_within_the_limit_and_their_latency_is_the_devices(
     found = {row["architecture"]: float(row["device_latency_ms"]) for row in rows("results/search/cifar10/001")}
     assert found == pytest.approx({text: known[text] for text in found}, abs=1e-5)
     assert 0 < max(found.values()) <= 10
+
+
+def test_of_equal_cells_one_that_is_fast_enough_is_ranked(command, authors_data, space):
+    """None of the cheapest of their classes takes 5 ms on this device."""
+    code, _, err = command("--model search --data-name cifar10 --device-latency samsung_s7 --max-latency 5")
+    assert code == 0, err
+    classes, known = equivalence_classes().tolist(), space.device_latency("samsung_s7")
+    fast = {classes[i] for i, arch in enumerate(space.architectures) if known[space.to_text(arch)] <= 5}
+    found = rows("results/search/cifar10/001")
+    assert max(float(row["device_latency_ms"]) for row in found) == 5
+    numbers = {space.to_text(arch): number for arch, number in zip(space.architectures, classes, strict=True)}
+    assert sorted(numbers[row["architecture"]] for row in found) == sorted(fast)
 
 
 def test_without_a_limit_every_cell_is_there(command, authors_data, space):

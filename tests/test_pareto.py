@@ -91,6 +91,19 @@ def test_a_front_of_latency_is_measured(command, short, monkeypatch):
     assert [float(row["latency_ms"]) for row in found] == sorted((float(r["latency_ms"]) for r in found), reverse=True)
 
 
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_a_front_within_the_latency_of_a_device(command, short, space):
+    code, _, err = command(
+        "--model search --data-name cifar10 --ranking predictor --num-gen-arch 20 --pareto flops "
+        "--device-latency pixel3 --max-latency 12"
+    )
+    assert code == 0, err
+    known = space.device_latency("pixel3")
+    with Path("results/search/cifar10/001/front.csv").open() as file:
+        found = [known[row["architecture"]] for row in csv.DictReader(file)]
+    assert 0 < max(found) <= 12
+
+
 def test_where_no_front_is_looked_for(refuses, monkeypatch):
     assert "is ranked whole" in refuses("--model search --data-name cifar10 --pareto flops")
     line = "--model generator --test --search-space ofa_mbv3 --data-name cifar10 --num-gen-arch 5 --pareto flops"

@@ -56,6 +56,17 @@ def test_images_are_classified_from_a_run_and_from_its_file(command, trained):
     assert "one.png" in out
 
 
+def test_what_is_there_is_not_overwritten(command, refuses, trained):
+    line = f"--gpu cpu --model predict --network {trained} --images images --output"
+    Path("notes.txt").write_text("precious")
+    assert "notes.txt is a file, and not one of .csv" in refuses(f"{line} notes.txt")
+    assert "images is a folder" in refuses(f"{line} images")
+    Path("x.csv").write_text("earlier")
+    assert command(f"{line} x.csv")[0] == 0
+    assert (Path("notes.txt").read_text(), Path("x.csv.old-1").read_text()) == ("precious", "earlier")
+    assert len(predicted("x.csv")) == 60
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -155,6 +155,7 @@ def test_features(tmp_path, value):
         ({"images": torch.zeros(9, 6, device="meta")}, "on the device meta"),
         ({"images": torch.zeros(1).expand(10**9, 6)}, "as many values as its shape says"),
         ({"images": torch.full((9, 6), 1e300, dtype=torch.float64)}, "not finite"),
+        ({"images": torch.full((9, 6), torch.inf, dtype=torch.float16)}, "not finite"),
         ({"class_names": 3}, "class_names is 3"),
         ({"class_names": ["a", 2, "c"]}, "class_names[1] is 2"),
         ({"class_names": []}, "class_names"),

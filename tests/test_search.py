@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import authors_features
+from test_train_arch import write_images
 
 from engine.cli import run
 from meta_test.options import SearchOptions
@@ -328,6 +329,15 @@ def test_an_unknown_dataset(refuses, toy):
     assert "process_dataset.py --dataset food101" in message
 
 
+def test_features_of_a_folder_have_no_benchmark_accuracy(command, toy):
+    """Whatever their name."""
+    write_images(Path("images"), n=4)
+    for line in ("--image-folder images", ""):
+        code, out, err = command(f"--gpu cpu --model search --data-name cifar10 --data-path mine {line}")
+        assert code == 0, err
+        assert "real" not in out
+
+
 def test_missing_candidates(refuses, toy):
     message = refuses("--model predictor --test --data-name pets --num-gen-arch 50")
     assert "--search-space nasbench201 --test --data-name pets --num-gen-arch 50" in message
@@ -336,8 +346,12 @@ def test_missing_candidates(refuses, toy):
 def test_damaged_candidates(refuses, command, toy):
     assert command("--model generator --test --data-name pets --num-gen-arch 5")[0] == 0
     path = Path("results/meta_test/pets/generated_arch/run_1.txt")
-    path.write_text(path.read_text()[:-20])
-    assert "run_1.txt is damaged" in refuses("--model predictor --test --data-name pets --num-gen-arch 5")
+    whole = path.read_text()
+    for damaged in (whole[:-20].encode(), b"\xff\xfe\n", f"nan\n{whole}".encode()):
+        path.write_bytes(damaged)
+        message = refuses("--model predictor --test --data-name pets --num-gen-arch 5 --num-runs 2")
+        assert "run_1.txt is damaged" in message
+        assert "--num-runs 2 --save-path results" in message
 
 
 def test_an_unwritable_result_folder(refuses, toy):

@@ -1,6 +1,7 @@
 """Meta-training through the command line."""
 
 import math
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,12 +152,25 @@ def test_resuming_with_other_options(command, refuses):
     assert "lr" in refuses(line("predictor", "--max-epoch 2 --resume --lr 0.5"))
 
 
+def test_a_damaged_last_epoch_is_mended_by_an_earlier_one(command, refuses):
+    last = Path("results/generator/model/ckpt_last.pt")
+    assert command(line("generator", "--max-epoch 2 --save-epoch 1"))[0] == 0
+    last.write_bytes(last.read_bytes()[:3000])
+    assert "Copy results/generator/model/ckpt_2.pt over it" in refuses(line("generator", "--max-epoch 3 --resume"))
+    search = "--model search --ranking predictor --data-name cifar10 --num-gen-arch 2"
+    assert "--load-epoch, for example 2" in refuses(search)
+    shutil.copy(last.with_name("ckpt_2.pt"), last)
+    assert command(line("generator", "--max-epoch 3 --resume"))[0] == 0
+
+
 def test_nothing_to_resume(refuses):
     assert "Nothing to resume" in refuses(line("predictor", "--resume"))
 
 
 def test_a_loss_that_is_not_finite_stops_training(command, refuses):
-    assert "smaller --lr" in refuses(line("generator", "--max-epoch 50 --lr 1e30"))
+    message = refuses(line("generator", "--max-epoch 50 --lr 1e30"))
+    assert "smaller --lr" in message
+    assert "saved" not in message  # it is the first epoch
     assert all(torch.isfinite(t).all() for t in weights("generator").values())
 
 

@@ -85,6 +85,12 @@ def published_protocol(data_name: str, **changes: Any) -> Protocol:
     return Protocol(**values | changes)
 
 
+def protocol_for(data: ImageData, **changes: Any) -> Protocol:
+    """The protocol of a dataset, with changes: the published one, by which images of the user's own are cut out at
+    random and not mirrored, since a mirrored image may be of another class."""
+    return published_protocol(data.name, **({"augment": True, "mirror": False} if data.own else {}) | changes)
+
+
 def batch_of(images: int, epochs: int) -> int:
     """The published batch, or the largest smaller one with which a training has enough steps."""
     fits = (size for size in BATCHES if images * epochs / size >= MIN_STEPS and size <= images / 4)

@@ -52,18 +52,24 @@ def equivalence_classes() -> torch.Tensor:
 
 def first_members() -> list[int]:
     """The first architecture of each class, (classes,)."""
-    return _leading(equivalence_classes())
+    classes = equivalence_classes()
+    return _leading(classes, torch.arange(len(classes)))
 
 
-def cheapest_members() -> list[int]:
-    """The architecture of each class with the fewest parameters, the first of several, (classes,)."""
+def cheapest_members(allowed: torch.Tensor | None = None) -> list[int]:
+    """The architecture of each class with the fewest parameters, the first of several.
+
+    Args:
+        allowed: (15625,) bool, the architectures to choose from; classes without any are left out. None for all.
+    """
     digits = torch.cartesian_prod(*[torch.tensor(WEIGHTS)] * len(CELL_EDGES))  # (15625, 6)
-    return _leading(equivalence_classes() * (max(WEIGHTS) * len(CELL_EDGES) + 1) + digits.sum(1))
+    key = equivalence_classes() * (max(WEIGHTS) * len(CELL_EDGES) + 1) + digits.sum(1)
+    return _leading(key, torch.arange(len(key)) if allowed is None else allowed.nonzero()[:, 0])
 
 
-def _leading(key: torch.Tensor) -> list[int]:
-    """Numbers of the architectures that come first of their classes by a key (15625,) that the class leads."""
-    order = torch.argsort(key, stable=True)
+def _leading(key: torch.Tensor, numbers: torch.Tensor) -> list[int]:
+    """Those of the architectures `numbers` that come first of their classes by a key (15625,) that the class leads."""
+    order = numbers[torch.argsort(key[numbers], stable=True)]
     return order[equivalence_classes()[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
 
 

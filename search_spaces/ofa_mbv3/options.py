@@ -18,7 +18,7 @@ class SupernetOptions:
 
     device: "torch.device"
     class_names: list[str]
-    imgnet: str = option(MISSING, "folder of images; with train and val below it, or a quarter is held out")
+    imgnet: str = option(MISSING, "folder of images; with train and val below it, or a fifth is held out")
     class_order: str | None = option(
         None, "a text file whose lines start with a sub-folder's name", default_text="all sub-folders"
     )
