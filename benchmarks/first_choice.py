@@ -19,7 +19,7 @@ from engine.cli import positive_int, run, seed_number
 from engine.files import ROOT, write_json
 from engine.runs import provenance, random_generator
 from engine.statistics import interval
-from meta_train.universal import KERNELS, Accuracies, Process, accuracies, fit
+from meta_train.universal import KERNELS, NUM_STEPS, Accuracies, Process, accuracies, fit
 from search_spaces.nasbench201.cell_features import published_features
 from search_spaces.nasbench201.classes import first_members
 
@@ -56,7 +56,7 @@ def measure(args: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-draws", type=positive_int, default=20)
-    parser.add_argument("--steps", type=positive_int, default=40, help="of the hyperparameters' descent")
+    parser.add_argument("--steps", type=positive_int, default=NUM_STEPS, help="of the hyperparameters' descent")
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "first_choice.json"))
     parser.add_argument("--seed", type=seed_number, default=333)
     return parser

@@ -38,7 +38,7 @@ from search_spaces.nasbench201.space import NASBench201
 BENCHMARK = "imagenet16-120"
 Form = tuple[tuple[str, ...], ...]
 KERNELS: tuple[Form, ...] = ((("operations",),), (("paths", "scores"), ("operations",)))  # of the two processes
-NUM_STEPS, STEP_CELLS = 40, 1000  # of the hyperparameters' descent, and cells that a step looks at
+NUM_STEPS, STEP_CELLS = 120, 1000  # of the hyperparameters' descent, and cells that a step looks at
 
 
 class NormalScale:
