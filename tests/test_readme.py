@@ -51,3 +51,16 @@ def test_the_example_in_python_runs(capsys):
     exec(code, {})
     first = text_of("README.md").partition("architecture\n")[2].splitlines()[0].split()[-1]
     assert capsys.readouterr().out.splitlines()[-1].startswith(first)
+
+
+def test_the_search_prints_what_is_shown(command):
+    """But for its seconds."""
+    shown = text_of("README.md").partition("It prints:\n\n```text\n")[2].partition("```")[0]
+    code, out, err = command("--gpu cpu --model search --data-name cifar10")
+    assert code == 0, err
+
+    def without_time(text):
+        return [line for line in text.splitlines() if not line.startswith("search took")]
+
+    printed = without_time(out)
+    assert without_time(shown)[-len(printed) :] == printed
