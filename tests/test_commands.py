@@ -28,6 +28,7 @@ FIELDS = {
     "space.name": "ofa_mbv3",
     "epoch)": "40",
     "num_gen_arch": "50",
+    "num_runs": "3",
     "'all'": "all",
     "[1])": "3",
     "command": "study.py",

@@ -305,7 +305,7 @@ def test_features_of_another_folder_are_not_used(tmp_path, refuses):
     before = Path("data/minebylabel.pt").read_bytes()
     message = refuses(f"--gpu cpu --model search --data-name mine --num-gen-arch 5 --image-folder {second}")
     assert "minebylabel.pt was made of other images" in message
-    assert f"process_dataset.py --dataset mine --image-folder {second} --overwrite" in message
+    assert f"process_dataset.py --dataset mine --image-folder {second} --data-path data --overwrite" in message
     assert Path("data/minebylabel.pt").read_bytes() == before
     features = load_features("data/minebylabel.pt", "mine")
     first.rename(tmp_path / "moved")
