@@ -40,6 +40,7 @@ FIGURES = {
 }
 SCRIPTS = {
     "study": "study.py",
+    "photographs": "study.py --variants NAMES",
     "subnets": "subnets.py --imgnet DIR",
     "subnet_accuracies": "subnet_accuracies.py",
     "lines": "lines.py --zero-cost FOLDER --nasbench360 FILE --authors FILE",
@@ -764,6 +765,7 @@ def make(args: argparse.Namespace) -> None:
         "ablations",
         "generator",
         "study",
+        "photographs",
         "predictors",
         "trained",
         "subnets",
@@ -803,6 +805,7 @@ def make(args: argparse.Namespace) -> None:
         "ablations": ablation_tables(results["ablations"]),
         "generator": generator_table(results["generator"]),
         "study": study_table(results["study"]),
+        "photographs": study_table(results["photographs"]),
         "subnets": subnet_tables(results["subnets"]),
         "subnet_accuracies": accuracy_tables(results["subnet_accuracies"]),
         "trained": trained_table(results["trained"]),

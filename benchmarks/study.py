@@ -2,7 +2,8 @@
 
 Trains a predictor for every variant, small ones with one change at a time and some of the published size, and reports
 the best correlation with the accuracies of the 400 meta-validation tuples. A variant that is done is not trained
-again, an interrupted one is resumed; `--report` trains nothing and reports as far as the logs go.
+again, an interrupted one is resumed; `--report` trains nothing and reports as far as the logs go. The variants called
+photographs take their features of ImageNet's classes from the folder of that name (process_dataset.py --data-path).
 """
 
 import argparse
@@ -22,18 +23,25 @@ from engine.files import ROOT, write_json
 from engine.runs import choose_device, provenance
 
 SMALL, EMA = "--hs 128 --lr 3e-4 --max-epoch 12", "--ema 0.998"
+RANK_LOSS, PHOTOGRAPHS = f"{SMALL} {EMA} --rank-loss 1", "--data-path photographs"  # a folder of other features
 VARIANTS = {
     "base": SMALL,
     "ema": f"{SMALL} {EMA}",
     "seed-334": f"{SMALL} {EMA} --seed 334",
     "seed-335": f"{SMALL} {EMA} --seed 335",
     "benchmark-task": f"{SMALL} {EMA} --benchmark-task imagenet16-120",
-    "rank-loss": f"{SMALL} {EMA} --rank-loss 1",
+    "rank-loss": RANK_LOSS,
+    "rank-loss-334": f"{RANK_LOSS} --seed 334",
+    "rank-loss-335": f"{RANK_LOSS} --seed 335",
+    "photographs": f"{RANK_LOSS} {PHOTOGRAPHS}",
+    "photographs-334": f"{RANK_LOSS} {PHOTOGRAPHS} --seed 334",
+    "photographs-335": f"{RANK_LOSS} {PHOTOGRAPHS} --seed 335",
     "weight-decay-1e-6": f"{SMALL} {EMA} --weight-decay 1e-6",
     "weight-decay-1e-5": f"{SMALL} {EMA} --weight-decay 1e-5",
     "10-images": f"{SMALL} {EMA} --num-sample 10",
     "full-published": "",
     "full-ema": "--lr 3e-4 --ema 0.999 --max-epoch 80",
+    "full-rank-loss": "--lr 3e-4 --ema 0.999 --rank-loss 1 --max-epoch 44 --seed 334",
     "full-benchmark-task": "--lr 3e-4 --ema 0.999 --max-epoch 80 --benchmark-task imagenet16-120",
 }
 LATEST = 5  # epochs that the figure of a variant's end is averaged over
@@ -54,8 +62,8 @@ def train(name: str, args: argparse.Namespace) -> None:
     folder = Path(args.save_path) / name / "predictor"
     if (folder / "log.txt").is_file() and "finished after" in (folder / "log.txt").read_text(encoding="utf-8"):
         return
-    command = [sys.executable, str(ROOT / "main.py"), "--model", "predictor", *VARIANTS[name].split()]
-    command += ["--save-path", str(folder.parent), "--data-path", args.data_path]
+    command = [sys.executable, str(ROOT / "main.py"), "--model", "predictor", "--save-path", str(folder.parent)]
+    command += ["--data-path", args.data_path, *VARIANTS[name].split()]
     command += ["--gpu", args.gpu] if args.gpu else []
     command += ["--resume"] if (folder / "model" / "ckpt_last.pt").is_file() else []
     if code := subprocess.run(command, check=False, stdout=sys.stderr).returncode:
