@@ -216,11 +216,6 @@ class ImageProblem(Problem):
     def images(self) -> ImageData:
         return self.data
 
-    @property
-    def images_protocol(self) -> Protocol:
-        """How training images are changed at random."""
-        return protocol_for(self.data)
-
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
         """The training images that a search learns from, and those that it judges by."""
         first, second = self._parts

@@ -23,10 +23,10 @@ from engine.errors import UserError
 from engine.files import load_torch, save_torch
 from engine.runs import cosine, random_generator
 from engine.schema import OPEN, Facts, Integer, Number, State, Text, check, check_optimizer, check_rng, check_state
-from images.augmentation import crop_and_flip, draw_augmentation, normalize
+from images.augmentation import draw_augmentation, normalize
 from images.pixels import LabelledImages
 from search_spaces.nasbench201.cells import to_string
-from training.classifier import normalized
+from training.classifier import normalized, protocol_for
 
 FORMAT = "metad2a-supernet-search-1"
 HINT = "Start anew with --overwrite."
@@ -157,15 +157,14 @@ class SupernetRun:
         """One pass over images in random order; a last part of a batch is left out, unless there is no other."""
         order = torch.randperm(len(images), generator=self.rng)
         corners, mirrored = (part.to(self.device) for part in draw_augmentation(len(images), self.rng, images.side))
-        data, protocol = self.problem.images, self.problem.images_protocol
+        data = self.problem.images
+        protocol = protocol_for(data)
         mean, std = (torch.tensor(values, device=self.device) for values in (data.mean, data.std))
         for number, rows in enumerate(order.to(self.device).split(size)):
             late = number > 0 and time.perf_counter() > self.deadline
             if late or len(rows) < min(size, len(images)):
                 return
-            pixels = images.pixels[rows]
-            if protocol.augment:
-                pixels = crop_and_flip(pixels, corners[rows], mirrored[rows] & protocol.mirror)
+            pixels = protocol.augmented(images.pixels[rows], corners[rows], mirrored[rows])
             yield normalize(pixels, mean, std), images.labels[rows]
 
     def weight_step(self, batch: Batch, mixture: Mixture) -> torch.Tensor:

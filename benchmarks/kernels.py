@@ -35,38 +35,34 @@ TARGET = Path(__file__).parent / "results" / "kernels.json"
 BEST = 1000  # cells among which the order counts most
 COMPARED_STEPS = 40  # a third of what the shipped processes take, enough to tell kernels apart
 RESAMPLED = 500  # times, for the error of a difference
-# A kernel is a sum of products of kernels on kinds of features; `edges` is the smoothed transfer's, rho^(edges).
-FORMS: dict[str, Form] = {
-    "edges": (("edges",),),
-    "operations": (("operations",),),
-    "paths": (("paths",),),
-    "scores": (("scores",),),
-    "operations + edges": (("operations",), ("edges",)),
-    "operations * scores + operations": (("operations", "scores"), ("operations",)),
-    "operations * paths + operations": (("operations", "paths"), ("operations",)),
-    "operations + costs": (("operations",), ("costs",)),
-    "operations + 12 epochs": (("operations",), ("brief",)),
-    "paths + operations": (("paths",), ("operations",)),
-    "paths * scores": (("paths", "scores"),),
-    "paths + scores + operations": (("paths",), ("scores",), ("operations",)),
-    "paths * scores + operations": (("paths", "scores"), ("operations",)),
-    "paths * scores + operations + costs": (("paths", "scores"), ("operations",), ("costs",)),
-    "paths * scores + operations + 12 epochs": (("paths", "scores"), ("operations",), ("brief",)),
-}
-SHIPPED = "operations; paths * scores + operations"
-ENSEMBLES: dict[str, tuple[Form, ...]] = {
-    SHIPPED: KERNELS,
-    "operations; paths + operations; paths * scores + operations": (
-        FORMS["operations"],
-        FORMS["paths + operations"],
-        FORMS["paths * scores + operations"],
-    ),
-    "operations; paths * scores + operations + 12 epochs": (
-        FORMS["operations"],
-        FORMS["paths * scores + operations + 12 epochs"],
-    ),
-}
-CHOICES = {name: (form,) for name, form in FORMS.items()} | ENSEMBLES
+# A semicolon joins processes whose means are averaged, a plus kernels that are added, an asterisk kernels on kinds of
+# features that are multiplied; `edges` is the smoothed transfer's, rho^(edges).
+SHIPPED = "; ".join(" + ".join(map(" * ".join, form)) for form in KERNELS)
+COMPARED = (
+    "edges",
+    "operations",
+    "paths",
+    "scores",
+    "operations + edges",
+    "operations * scores + operations",
+    "operations * paths + operations",
+    "operations + costs",
+    "operations + 12 epochs",
+    "paths + operations",
+    "paths * scores",
+    "paths + scores + operations",
+    "paths * scores + operations",
+    "paths * scores + operations + costs",
+    "paths * scores + operations + 12 epochs",
+    SHIPPED,
+    "operations; paths + operations; paths * scores + operations",
+    "operations; paths * scores + operations + 12 epochs",
+)
+
+
+def forms(name: str) -> tuple[Form, ...]:
+    """The kernels of the processes that a name stands for."""
+    return tuple(tuple(tuple(term.split(" * ")) for term in form.split(" + ")) for form in name.split("; "))
 
 
 def features() -> dict[str, torch.Tensor]:
@@ -79,7 +75,7 @@ def features() -> dict[str, torch.Tensor]:
     return published_features() | {
         "edges": one_hot(torch.tensor([parse(arch) for arch in archs]), len(OPERATIONS)).flatten(1).double(),
         "costs": (costs - costs.mean(0)) / costs.std(0),
-        "brief": normal_quantiles(short)[:, None],
+        "12 epochs": normal_quantiles(short)[:, None],
     }
 
 
@@ -90,13 +86,13 @@ class Compared(Process):
         return torch.exp(-torch.cdist(here, there).square()) if kind == "edges" else matern(here, there)
 
 
-def held_out(known: dict[str, torch.Tensor], forms: tuple[Form, ...], steps: int) -> tuple[torch.Tensor, float]:
+def held_out(known: dict[str, torch.Tensor], name: str, steps: int) -> tuple[torch.Tensor, float]:
     """(K,) accuracies (%) of all cells, each by processes that left its part out, and their mean log density."""
     data = accuracies()
     every, predicted, density = torch.arange(len(data.value)), torch.empty_like(data.value), 0.0
     for seed, part in zip(SEEDS, parts_of_cells(len(every), len(SEEDS)), strict=True):
         cells = every[~torch.isin(every, part)]
-        processes = [fit(Compared(known, form), data, cells, seed, steps) for form in forms]
+        processes = [fit(Compared(known, form), data, cells, seed, steps) for form in forms(name)]
         predicted[part], figures = validate(processes, data, cells, part)
         density += figures["log_density"] * len(part) / len(every)
     return data.scale.back(predicted), density
@@ -137,9 +133,9 @@ def differences(predicted: np.ndarray, shipped: np.ndarray, truth: np.ndarray) -
 def measure(args: argparse.Namespace) -> None:
     known, truth = features(), class_means(NASBench201().table["test_200"][BENCHMARK].double()).numpy()
     result: dict[str, dict[str, Any]] = {}
-    shipped = held_out(known, ENSEMBLES[SHIPPED], args.steps)
+    shipped = held_out(known, SHIPPED, args.steps)
     for name in args.kernels:
-        predicted, density = shipped if name == SHIPPED else held_out(known, CHOICES[name], args.steps)
+        predicted, density = shipped if name == SHIPPED else held_out(known, name, args.steps)
         result[name] = judge(predicted.numpy(), truth) | {"log_density": density}
         log.info(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in result[name].items()))
         result[name]["difference"] = differences(predicted.numpy(), shipped[0].numpy(), truth)
@@ -150,7 +146,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernels", nargs="+", choices=CHOICES, default=list(CHOICES))
+    parser.add_argument("--kernels", nargs="+", choices=COMPARED, default=list(COMPARED))
     parser.add_argument("--steps", type=int, default=COMPARED_STEPS, help="of the hyperparameters' descent")
     return parser
 

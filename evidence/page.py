@@ -12,6 +12,7 @@ from pages.dataset import counts_section, dataset_section
 from pages.page import Cell, Figure, Section, Table, write_page
 from search_spaces.base import SearchSpace
 
+NO_NETWORK = "no network yet: what came to its end was trained on smaller images; continue with --resume"
 CURVES = 6  # trainings that have a line of their own in a picture
 
 
@@ -70,9 +71,6 @@ def trials_section(trials: Sequence[Mapping[str, Any]]) -> Section:
     ]
     shown = [figure for figure in figures if figure.picture]
     return Section("Trainings", figures=shown, table=Table(columns, rows, code=("architecture",)))
-
-
-NO_NETWORK = "no network yet: what came to its end was trained on smaller images; continue with --resume"
 
 
 def write_budget_page(

@@ -47,19 +47,20 @@ def open_source(
 
 def _open_folder(name: str, folder: str | Path, split: str, class_order: str | None) -> ImageSource:
     parts = find_parts(folder)
-    note = parts.note
     if parts.test is None:
+        source = image_folder(name, folder, class_order, split)
         note = (
             f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
             "their names. Networks are tested on these, and no search sees them."
         )
-    if note and split == "train" and Path(folder).is_dir():
-        log.info(note)
-    if parts.test is None:
-        return image_folder(name, folder, class_order, split)
-    if split == "all":
+    elif split == "all":
         raise UserError(f"{display_path(folder)} has the parts train and {parts.test.name}: use --split train or test.")
-    return image_folder(name, parts.train if split == "train" else parts.test, class_order)
+    else:
+        source = image_folder(name, parts.train if split == "train" else parts.test, class_order)
+        note = parts.note
+    if note and split == "train":
+        log.info(note)
+    return source
 
 
 def _official(name: str, split: str, data_path: str | Path) -> ImageSource | None:

@@ -67,14 +67,19 @@ class Limits:
         """
         archs = self.space.architectures
         found = cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
-        return found or self.select(archs, self.space.name)  # raises
+        if not found:
+            raise self._none_of(self.space.name)
+        return found
 
     def select(self, archs: list[Any], source: str) -> list[Any]:
         """Return those of `archs` that are within the limits. Raises a UserError when none is."""
         kept = [arch for arch in archs if self.allow(arch)]
         if not kept:
-            raise UserError(
-                f"{self}: none of the architectures of {source} is that small. Raise the limit; the smallest "
-                f"of {self.space.name} have {self.smallest}."
-            )
+            raise self._none_of(source)
         return kept
+
+    def _none_of(self, source: str) -> UserError:
+        return UserError(
+            f"{self}: none of the architectures of {source} is that small. Raise the limit; the smallest of "
+            f"{self.space.name} have {self.smallest}."
+        )

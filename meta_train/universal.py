@@ -83,11 +83,6 @@ def accuracies() -> Accuracies:
     return Accuracies(scale(means), deviation.square() / equivalence_classes().bincount(), scale)
 
 
-def first_scales(features: torch.Tensor) -> torch.Tensor:
-    """Logarithms (F,) of what features (K, F) are multiplied by before anything is learned."""
-    return -((features.std(0) + 0.3) * math.sqrt(features.shape[1])).log()
-
-
 class Process(nn.Module):
     """A Gaussian process; its parameters are hyperparameters, logarithms of what must be positive.
 
@@ -100,7 +95,8 @@ class Process(nn.Module):
         super().__init__()
         self.form = form
         self.features = {kind: features[kind] for product in form for kind in product}
-        self.scales = nn.ParameterDict({kind: first_scales(x) for kind, x in self.features.items()})  # (F,) each
+        scales = {kind: -((x.std(0) + 0.3) * math.sqrt(x.shape[1])).log() for kind, x in self.features.items()}
+        self.scales = nn.ParameterDict(scales)  # (F,) of each kind, what features are multiplied by
         first = [1 / len(form)] * len(form) + [1.0]
         self.parts = nn.Parameter(torch.tensor(first, dtype=torch.float64).log())  # of the products, and a constant
         self.own = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance of what no kernel explains

@@ -31,18 +31,11 @@ from pages.dataset import dataset_section
 from pages.drawing import architecture_svg
 from pages.page import Figure, Section, write_page
 from search_spaces.base import COST_UNITS, SearchSpace
-from training.classifier import Protocol, Run, batch_of, protocol_for, rate_of, train
+from training.classifier import AUGMENTATIONS, Protocol, Run, batch_of, protocol_for, rate_of, train
 
 MAX_PATH = 1000  # characters; a text of more is no folder's name
 NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
 PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
-
-
-AUGMENTATIONS = {  # values of --augment
-    "none": {"augment": False},
-    "crop": {"augment": True, "mirror": False},
-    "crop+mirror": {"augment": True, "mirror": True},
-}
 
 
 def protocol_of(options: TrainArchOptions, processes: Processes, data: ImageData) -> Protocol:

@@ -120,9 +120,10 @@ def warnings(seen: Overview) -> list[str]:
 def _copies(seen: Overview) -> list[str]:
     class_of = {p: label for part in (seen.train, seen.test) for label, files in enumerate(part) for p in files}
     tested = {path for files in seen.test for path in files}
-    groups, root = duplicates(seen.files), Path(os.path.commonpath(seen.files)) if seen.files else Path()
+    groups = duplicates(seen.files)
     if not groups:
         return []
+    root = Path(os.path.commonpath(seen.files))
     found = [f"{sum(map(len, groups)) - len(groups)} images are copies of others: {_pairs(groups, root)}."]
     if torn := [group for group in groups if len({class_of[path] for path in group}) > 1]:
         found.append(f"The same image is in several classes: {_pairs(torn, root)}.")

@@ -123,9 +123,10 @@ def test_subnet_accuracies(bench, monkeypatch):
 
 
 def test_kernels(bench, monkeypatch):
+    assert kernels.forms(kernels.SHIPPED) == kernels.KERNELS
     known = kernels.features()
     some, others = torch.arange(0, 900, 30), torch.arange(7)
-    edges = kernels.Compared(known, kernels.FORMS["edges"])
+    edges = kernels.Compared(known, *kernels.forms("edges"))
     with torch.no_grad():
         edges.scales["edges"].zero_()  # an edge that differs is two numbers of its one-hots
         differ = (known["edges"][some][:, None] != known["edges"][others]).sum(-1).double() / 2
@@ -134,9 +135,7 @@ def test_kernels(bench, monkeypatch):
 
     monkeypatch.setattr(kernels, "TARGET", Path("out.json"))
     truth = class_means(search_spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
-    monkeypatch.setattr(
-        kernels, "held_out", lambda known, forms, steps: (truth if forms == ((("paths",),),) else -truth, 0.5)
-    )
+    monkeypatch.setattr(kernels, "held_out", lambda known, name, steps: (truth if name == "paths" else -truth, 0.5))
     monkeypatch.setattr(kernels, "RESAMPLED", 3)
     bench(kernels, kernels.measure, "--kernels paths scores")
     found = json.loads(Path("out.json").read_text())["result"]

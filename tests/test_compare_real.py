@@ -234,11 +234,9 @@ def test_a_damaged_supernet(command, refuses):
     assert command(line("gdas", "--overwrite"))[0] == 0
 
 
-def test_images_of_the_users_own_are_trained_on_as_train_arch_does(space):
+def test_images_of_the_users_own_are_trained_on_as_train_arch_does():
     own = load_image_data("toy", "images", "data", 333)
-    sizes = Sizes(4, 1, (1, 2), 2, 16)
-    problem = ImageProblem(space, own, sizes, Budget(epochs=9.0), Path("results"), Workers("cpu"))
-    assert problem.images_protocol == Protocol(200, augment=True, mirror=False)
+    assert protocol_for(own) == Protocol(200, augment=True, mirror=False)
     assert protocol_for(replace(own, own=False)) == Protocol(200, augment=False)
     assert protocol_for(own, augment=False) == Protocol(200, augment=False, mirror=False)
 
@@ -257,7 +255,7 @@ def test_an_epoch_ends_with_the_budget():
     """Of a method whose epoch costs more than all there is: LPT's; the first batch it has anyway."""
     data = load_image_data("toy", "images", "data", 0)
     run = supernet_search.SupernetRun.__new__(supernet_search.SupernetRun)
-    run.device, run.problem = torch.device("cpu"), SimpleNamespace(images=data, images_protocol=Protocol(1, False))
+    run.device, run.problem = torch.device("cpu"), SimpleNamespace(images=data)
     count = len(data.train) // 4
     assert count > 2
     for deadline, batches in ((math.inf, count), (0.0, 1)):

@@ -74,9 +74,20 @@ class Protocol(Descent):
     processes: int = 1
     mirror: bool = True
 
+    def augmented(self, pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        """A batch's pixels, changed by its part of `draw_augmentation` where the protocol has that."""
+        return crop_and_flip(pixels, corners, mirrored & self.mirror) if self.augment else pixels
+
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Return the learning rate of step 0..num_steps-1 of the whole run."""
         return self.lr * cosine(step / num_steps)
+
+
+AUGMENTATIONS: dict[str, dict[str, bool]] = {  # values of --augment
+    "none": {"augment": False},
+    "crop": {"augment": True, "mirror": False},
+    "crop+mirror": {"augment": True, "mirror": True},
+}
 
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
@@ -88,7 +99,7 @@ def published_protocol(data_name: str, **changes: Any) -> Protocol:
 def protocol_for(data: ImageData, **changes: Any) -> Protocol:
     """The protocol of a dataset, with changes: the published one, by which images of the user's own are cut out at
     random and not mirrored, since a mirrored image may be of another class."""
-    return published_protocol(data.name, **({"augment": True, "mirror": False} if data.own else {}) | changes)
+    return published_protocol(data.name, **(AUGMENTATIONS["crop"] if data.own else {}) | changes)
 
 
 def batch_of(images: int, epochs: int) -> int:
@@ -245,9 +256,7 @@ def train_epoch(
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         rows = run.processes.share(batch)
-        pixels = images.pixels[rows]
-        if protocol.augment:
-            pixels = crop_and_flip(pixels, corners[rows], mirrored[rows] & protocol.mirror)
+        pixels = protocol.augmented(images.pixels[rows], corners[rows], mirrored[rows])
         loss = training_loss(model, normalize(pixels, mean, std), images.labels[rows], protocol.precision)
         run.optimizer.zero_grad()
         (loss * (run.processes.count / len(batch))).backward()  # the mean over all processes' images

@@ -55,13 +55,6 @@ def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
 
 
-def live_one_hot() -> torch.Tensor:
-    """The operations of each cell, (K, 30) float64 one-hot for each edge, `none` on edges that are not live."""
-    space = NASBench201()
-    live = torch.tensor([live_operations(parse(space.architectures[row])) for row in first_members()])
-    return nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double()
-
-
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
     """What is known of each cell before any training, each (K, F) float64: paths, operations on live edges, and scores.
 
@@ -69,10 +62,11 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
         scores: (K, F), training-free ones; their normal quantiles are taken.
     """
     space = NASBench201()
-    counts = [path_counts(parse(space.architectures[row])) for row in first_members()]
+    operations = [parse(space.architectures[row]) for row in first_members()]
+    live = torch.tensor([live_operations(row) for row in operations])
     return {
-        "paths": torch.tensor(counts, dtype=torch.float64),
-        "operations": live_one_hot(),
+        "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
+        "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
         "scores": normal_quantiles(scores),
     }
 
