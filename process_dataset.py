@@ -1,30 +1,12 @@
-"""Turn images into the features that MetaD2A reads.
+"""Turn images into the features that MetaD2A reads; see metad2a/commands/process_dataset.py."""
 
-python process_dataset.py --dataset cifar10                        fetched, then processed
-python process_dataset.py --dataset mine --image-folder DIR        a folder with one sub-folder of images a class
-python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batches of downsampled ImageNet
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from engine.cli import run
-from engine.options import fill, options_parser
-from images.options import ProcessOptions
-
-
-def build_parser() -> argparse.ArgumentParser:
-    return options_parser(__doc__, ProcessOptions)
-
-
-def dispatch(args: argparse.Namespace) -> None:
-    from images.process import process
-
-    process(fill(ProcessOptions, args, gpu=args.gpu))
-
+from metad2a.commands.process_dataset import build_parser, dispatch
+from metad2a.core.cli import run
 
 if __name__ == "__main__":
     sys.exit(run(build_parser(), dispatch))

@@ -19,20 +19,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-import search_spaces
 from benchmarks.lines import TRANSFERRED, summarize
 from benchmarks.quality import POPULATION, TOURNAMENT
-from engine.cli import positive_int, run, seed_number
-from engine.files import ROOT, write_json
-from engine.messages import log
-from engine.runs import provenance, random_generator
-from evidence.belief import Belief, Observation
-from evidence.proposals import learn, propose
-from predictor.universal import load as load_universal
-from search_spaces.nasbench201.cell_features import published_features
-from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
-from search_spaces.nasbench201.classes import cheapest_members
-from search_spaces.nasbench201.further import nasbench360
+from metad2a import spaces
+from metad2a.core.cli import positive_int, run, seed_number
+from metad2a.core.environment import provenance, random_generator
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.messages import log
+from metad2a.rankings.universal import load as load_universal
+from metad2a.searches.budget.belief import Belief, Observation
+from metad2a.searches.budget.proposals import learn, propose
+from metad2a.spaces.nasbench201.cell_features import published_features
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
+from metad2a.spaces.nasbench201.classes import cheapest_members
+from metad2a.spaces.nasbench201.extra_tables import nasbench360
 
 TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
 FULL_EPOCHS, SHORT_EPOCHS = 200, 12
@@ -53,7 +53,7 @@ class Table:
     """
 
     def __init__(self, name: str):
-        self.name, self.space = name, search_spaces.get("nasbench201")
+        self.name, self.space = name, spaces.get("nasbench201")
         self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
         self.full = (self.space.table["test_200"] | nasbench360())[name].double()
         short = self.space.table["valid_12"].get(name)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from engine.statistics import interval
+from metad2a.core.statistics import interval
 
 EPOCHS, SHORT_EPOCHS = 200, 12
 COUNTS = (1, 3, 10, 30, 50, 100)  # networks, columns of the table

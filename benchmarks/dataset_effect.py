@@ -23,20 +23,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-import search_spaces
 from benchmarks.lines import one_hot, operations_and_pairs, ridge
-from engine.cli import gpu_option, positive_int, run, seed_number
-from engine.files import ROOT, display_path, write_json
-from engine.messages import log
-from engine.runs import choose_device, provenance, random_generator
-from engine.statistics import interval
-from images.features import Features, find_features, load_features
-from meta_train.draws import TaskDraws
-from meta_train.models import find_checkpoint, load_model
-from meta_train.predictor_objective import to_percent
-from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
-from predictor.score import encode_architectures
-from search_spaces.nasbench201.cells import parse
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, positive_int, run, seed_number
+from metad2a.core.environment import choose_device, provenance, random_generator
+from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.data.features import Features, find_features, load_features
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.models import find_checkpoint, load_model
+from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.score import encode_architectures
+from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
+from metad2a.spaces.nasbench201.cells import parse
 
 FOLDS = 10
 NUM_COMPONENTS = 32
@@ -146,7 +146,7 @@ def measure_interaction(features: Features, tuples: Tuples, seed: int, repetitio
 @torch.inference_mode()
 def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespace) -> dict[str, Any]:
     """What varies in the shipped predictor's scores: by the task, by the architecture, and by both together."""
-    space, device = search_spaces.get("nasbench201"), choose_device(args.gpu)
+    space, device = spaces.get("nasbench201"), choose_device(args.gpu)
     path = find_checkpoint("predictor", space, args.save_path, None, args.predictor_checkpoint)
     model, checkpoint = load_model("predictor", space, path, device)
     model.eval()
@@ -172,7 +172,7 @@ def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespa
 
 def measure(args: argparse.Namespace) -> None:
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
-    tuples = load_tuples("predictor", search_spaces.get("nasbench201"), args.data_path, features.num_classes)
+    tuples = load_tuples("predictor", spaces.get("nasbench201"), args.data_path, features.num_classes)
     result = {
         "interaction": measure_interaction(features, tuples, args.seed, args.repetitions),
         "predictor": measure_predictor(features, tuples, args),

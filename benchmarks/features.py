@@ -12,16 +12,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import gpu_option, positive_int, run
-from engine.runs import choose_device
-from images.extraction import ExtractOptions, extract
-from images.extractors import ExtractorSpec
-from images.source import image_folder
-from meta_train.checkpoints import read_checkpoint
-from meta_train.fit import BEST, FitOptions
-from meta_train.options import TrainOptions
-from meta_train.train import train_model
-from meta_train.tuples import FEATURES_NAME
+from metad2a.core.cli import gpu_option, positive_int, run
+from metad2a.core.environment import choose_device
+from metad2a.data.extraction import ExtractOptions, extract
+from metad2a.data.extractors import ExtractorSpec
+from metad2a.data.source import image_folder
+from metad2a.metatrain.checkpoints import read_checkpoint
+from metad2a.metatrain.fit import BEST, FitOptions
+from metad2a.metatrain.options import TrainOptions
+from metad2a.metatrain.train import train_model
+from metad2a.metatrain.tuples import FEATURES_NAME
 
 WIDTHS = {"block10": 112, "block14": 192, "block15": 320, "head": 1280}
 

@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import search_spaces
-from engine.cli import positive_int, run, seed_number
-from engine.files import ROOT, write_json
-from engine.runs import provenance, random_generator
-from engine.statistics import interval
-from meta_train.universal import KERNELS, NUM_STEPS, Accuracies, Process, accuracies, fit
-from search_spaces.nasbench201.cell_features import published_features
-from search_spaces.nasbench201.classes import first_members
+from metad2a import spaces
+from metad2a.core.cli import positive_int, run, seed_number
+from metad2a.core.environment import provenance, random_generator
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.statistics import interval
+from metad2a.rankings.fit_universal import KERNELS, NUM_STEPS, Accuracies, Process, accuracies, fit
+from metad2a.spaces.nasbench201.cell_features import published_features
+from metad2a.spaces.nasbench201.classes import first_members
 
 
 def first_choices(processes: list[Process], data: Accuracies, num_draws: int, rng: torch.Generator) -> list[int]:
@@ -37,7 +37,7 @@ def first_choices(processes: list[Process], data: Accuracies, num_draws: int, rn
 
 
 def measure(args: argparse.Namespace) -> None:
-    data, space = accuracies(), search_spaces.get("nasbench201")
+    data, space = accuracies(), spaces.get("nasbench201")
     features, every = published_features(), torch.arange(len(data.value))
     processes = [fit(Process(features, form), data, every, args.seed, args.steps) for form in KERNELS]
     chosen = first_choices(processes, data, args.num_draws, random_generator(args.seed))

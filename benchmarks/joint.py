@@ -25,14 +25,14 @@ import torch
 
 from benchmarks.lines import TRANSFERRED, Lines, Scorer, figures, ndcg
 from benchmarks.lines import build_parser as lines_parser
-from engine.cli import run
-from engine.errors import UserError
-from engine.files import ROOT, write_json
-from engine.messages import log
-from engine.runs import provenance
-from engine.statistics import interval
-from meta_train.models import find_checkpoint
-from search_spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, parts_of_cells
+from metad2a.core.cli import run
+from metad2a.core.environment import provenance
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.metatrain.models import find_checkpoint
+from metad2a.spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, parts_of_cells
 
 KEPT = ("first_choice", "until_best_class", "spearman", "ndcg")
 DATASETS = (TRANSFERRED, "cifar10", "cifar100")

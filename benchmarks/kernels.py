@@ -19,17 +19,17 @@ from scipy import stats
 from torch.nn.functional import one_hot
 
 from benchmarks.lines import ndcg
-from engine.cli import run
-from engine.files import display_path, write_json
-from engine.messages import log
-from engine.runs import provenance
-from meta_train.universal import BENCHMARK, KERNELS, Form, Process, accuracies, fit, validate
-from predictor.gaussian_process import matern
-from predictor.universal import SEEDS
-from search_spaces.nasbench201.cell_features import normal_quantiles, published_features
-from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.classes import class_means, first_members, parts_of_cells
-from search_spaces.nasbench201.space import NASBench201
+from metad2a.core.cli import run
+from metad2a.core.environment import provenance
+from metad2a.core.files import display_path, write_json
+from metad2a.core.messages import log
+from metad2a.rankings.fit_universal import BENCHMARK, KERNELS, Form, Process, accuracies, fit, validate
+from metad2a.rankings.gaussian_process import matern
+from metad2a.rankings.universal import SEEDS
+from metad2a.spaces.nasbench201.cell_features import normal_quantiles, published_features
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
+from metad2a.spaces.nasbench201.classes import class_means, first_members, parts_of_cells
+from metad2a.spaces.nasbench201.space import NASBench201
 
 TARGET = Path(__file__).parent / "results" / "kernels.json"
 BEST = 1000  # cells among which the order counts most

@@ -24,23 +24,23 @@ import numpy as np
 import torch
 from scipy import linalg, stats
 
-import search_spaces
-from engine.cli import gpu_option, positive_int, run, seed_number
-from engine.errors import UserError
-from engine.files import ROOT, display_path, write_json
-from engine.messages import log
-from engine.runs import choose_device, provenance, random_generator
-from engine.statistics import interval
-from images.features import draw_dataset, find_features, load_features
-from meta_test.report import ORACLE_SIZE
-from meta_train.models import find_checkpoint, load_model
-from meta_train.tuples import FEATURES_NAME, load_tuples
-from predictor.score import encode_architectures
-from predictor.universal import Universal
-from predictor.universal import load as load_universal
-from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
-from search_spaces.nasbench201.make_further import SCALES, read_columns
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, positive_int, run, seed_number
+from metad2a.core.environment import choose_device, provenance, random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.data.features import draw_dataset, find_features, load_features
+from metad2a.metatrain.models import find_checkpoint, load_model
+from metad2a.metatrain.score import encode_architectures
+from metad2a.metatrain.tuples import FEATURES_NAME, load_tuples
+from metad2a.rankings.universal import Universal
+from metad2a.rankings.universal import load as load_universal
+from metad2a.searches.report import ORACLE_SIZE
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
+from metad2a.spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
+from metad2a.spaces.nasbench201.make_extra_tables import SCALES, read_columns
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
@@ -167,7 +167,7 @@ class Lines:
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.space = search_spaces.get("nasbench201")
+        self.space = spaces.get("nasbench201")
         self.device = choose_device(args.gpu)
         self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
         self.operations = np.array([parse(arch) for arch in self.space.architectures])  # (A, 6)

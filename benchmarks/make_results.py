@@ -17,14 +17,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-import search_spaces
-from baselines.naswot import NO_SCORE
 from benchmarks import budget_results
 from benchmarks.kernels import SHIPPED
-from engine.cli import run
-from engine.errors import UserError
-from engine.files import ROOT, atomic_write, write_text
-from pages.page import Section, write_page
+from metad2a import spaces
+from metad2a.core.cli import run
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, atomic_write, write_text
+from metad2a.reports.page import Section, write_page
+from metad2a.rivals.naswot import NO_SCORE
 
 FOLDER = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
@@ -586,7 +586,7 @@ def save(figure: Figure, name: str) -> None:
 
 def plot_predicted(correlation: dict[str, Any]) -> None:
     """Predicted against real accuracy, one panel a dataset."""
-    space = search_spaces.get("nasbench201")
+    space = spaces.get("nasbench201")
     datasets = [d for d in NAMES if d in correlation["result"]]
     figure = new_figure(5 * len(datasets))
     for i, dataset in enumerate(datasets, 1):

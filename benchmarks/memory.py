@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.files import ROOT
-from engine.runs import peak_gb
+from metad2a.core.environment import peak_gb
+from metad2a.core.files import ROOT
 
 
 def main() -> None:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-import search_spaces
-from baselines.naswot import NO_SCORE, score
-from engine.cli import positive_int, run
-from engine.files import ROOT, write_json
-from engine.progress import progress
-from engine.runs import keep_freed_memory, provenance, random_generator
-from images.augmentation import normalize
-from images.pixels import load_image_data
+from metad2a import spaces
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import keep_freed_memory, provenance, random_generator
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.progress import progress
+from metad2a.data.augmentation import normalize
+from metad2a.data.pixels import load_image_data
+from metad2a.rivals.naswot import NO_SCORE, score
 
 RESULT = ROOT / "benchmarks" / "results" / "naswot.json"
 PUBLISHED, SEED = "cifar10", 333
@@ -31,7 +31,7 @@ PUBLISHED, SEED = "cifar10", 333
 
 def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
-    space = search_spaces.get("nasbench201")
+    space = spaces.get("nasbench201")
     published = space.training_free_scores(PUBLISHED)
     known = [arch for arch in space.architectures if np.isfinite(published[arch])]
     data = load_image_data(args.data_name, args.image_folder, args.data_path, SEED)

@@ -16,15 +16,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from engine.cli import run
-from engine.files import ROOT, display_path, write_json
-from engine.runs import choose_device, provenance, random_generator
-from engine.statistics import share_interval
-from evidence.options import BudgetOptions, budget
-from evidence.plan import FULL, LONG, SHORT, Rung
-from evidence.rounds import BudgetSearch
-from evidence.search import spend
-from meta_test.options import SearchOptions
+from metad2a.core.cli import run
+from metad2a.core.environment import choose_device, provenance, random_generator
+from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.statistics import share_interval
+from metad2a.searches.budget.options import BudgetOptions, budget
+from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
+from metad2a.searches.budget.rounds import BudgetSearch
+from metad2a.searches.budget.search import spend
+from metad2a.searches.options import SearchOptions
 
 OUTPUT = ROOT / "benchmarks" / "results" / "own_images.json"
 

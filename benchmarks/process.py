@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 from torchvision.models import ResNet18_Weights, resnet18
 
-from engine.cli import positive_int, run
-from engine.files import ROOT
-from engine.runs import keep_freed_memory, peak_gb
-from images import downsampled_imagenet
-from images.extraction import ExtractOptions, extract
-from images.extractors import Extractor
-from images.source import ImageSource
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import keep_freed_memory, peak_gb
+from metad2a.core.files import ROOT
+from metad2a.data import downsampled_imagenet
+from metad2a.data.extraction import ExtractOptions, extract
+from metad2a.data.extractors import Extractor
+from metad2a.data.source import ImageSource
 
 
 def source_of(n: int) -> ImageSource:

@@ -15,17 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import search_spaces
 from benchmarks.quality import shares
-from engine.cli import gpu_option, positive_int, run, seed_number
-from engine.files import ASSETS, ROOT, write_json
-from engine.messages import log
-from engine.runs import choose_device, provenance, random_generator
-from engine.statistics import interval
 from generator.model import GeneratorModel
-from images.features import find_features, load_features
-from meta_train.models import load_model
-from meta_train.tuples import FEATURES_NAME, load_tuples
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, positive_int, run, seed_number
+from metad2a.core.environment import choose_device, provenance, random_generator
+from metad2a.core.files import ASSETS, ROOT, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.data.features import find_features, load_features
+from metad2a.metatrain.models import load_model
+from metad2a.metatrain.tuples import FEATURES_NAME, load_tuples
 
 SHIPPED = ASSETS / "checkpoints" / "nasbench201" / "generator.pt"
 BATCH = 1000
@@ -34,7 +34,7 @@ BATCH = 1000
 @torch.inference_mode()
 def decoded(model: GeneratorModel, number: int, seed: int) -> list[str | None]:
     """Architectures of `number` random latents, None where a graph is not valid."""
-    space, device = search_spaces.get("nasbench201"), next(model.parameters()).device
+    space, device = spaces.get("nasbench201"), next(model.parameters()).device
     rng = random_generator(seed, device)
     archs: list[str | None] = []
     while len(archs) < number:
@@ -44,7 +44,7 @@ def decoded(model: GeneratorModel, number: int, seed: int) -> list[str | None]:
 
 
 def measure(args: argparse.Namespace) -> None:
-    space, device = search_spaces.get("nasbench201"), choose_device(args.gpu)
+    space, device = spaces.get("nasbench201"), choose_device(args.gpu)
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
     tuples = load_tuples("generator", space, args.data_path, features.num_classes)
     trained = {tuples.archs[row] for row in tuples.training.tolist()}

@@ -19,26 +19,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import search_spaces
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
-from engine.cli import gpu_option, positive_int, run
-from engine.errors import UserError
-from engine.files import ROOT, write_json
-from engine.messages import log
-from engine.runs import choose_device, provenance, random_generator
-from generator.generate import GRAPHS_PER_ROUND, decode_round
-from images.features import Features, find_features, load_features
-from meta_test import report
-from meta_test.candidates import generate_candidates
-from meta_test.options import SearchOptions
-from meta_test.ranking import rank
-from meta_test.report import Ranking
-from meta_test.session import Session
-from meta_train.fit import BEST
-from meta_train.models import load_model
-from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, positive_int, run
+from metad2a.core.environment import choose_device, provenance, random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.messages import log
+from metad2a.data.features import Features, find_features, load_features
+from metad2a.metatrain.fit import BEST
+from metad2a.metatrain.models import load_model
+from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
+from metad2a.searches import report
+from metad2a.searches.candidates import generate_candidates
+from metad2a.searches.generate import GRAPHS_PER_ROUND, decode_round
+from metad2a.searches.options import SearchOptions
+from metad2a.searches.ranking import rank
+from metad2a.searches.report import Ranking
+from metad2a.searches.session import Session
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
 from predictor.ensemble import PredictorEnsemble
-from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
@@ -53,7 +53,7 @@ class Lab:
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.space = search_spaces.get("nasbench201")
+        self.space = spaces.get("nasbench201")
         self.device = choose_device(args.gpu)
         self.sessions: dict[str, Session] = {}
 

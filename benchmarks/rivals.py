@@ -19,19 +19,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-import search_spaces
-from baselines import METHODS
-from baselines.compare import Row, problem_of, rows_of, run_all, usable
-from baselines.options import ALL, CompareOptions
-from baselines.table import CLASSES, TableProblem
-from engine.cli import positive_int, run, seed_number
-from engine.errors import UserError
-from engine.files import ROOT, write_json
-from engine.messages import log
-from engine.runs import provenance
-from engine.statistics import interval
-from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.shape import convolutions, depth_and_width
+from metad2a import spaces
+from metad2a.core.cli import positive_int, run, seed_number
+from metad2a.core.environment import provenance
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.rivals import METHODS
+from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
+from metad2a.rivals.options import ALL, CompareOptions
+from metad2a.rivals.table import CLASSES, TableProblem
+from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.shape import convolutions, depth_and_width
 
 SUBNETS = "imagenet-224"
 DATASETS = (*CLASSES, SUBNETS)
@@ -86,7 +86,7 @@ class Shapes:
     """Depth, width, convolutions and both accuracies of all cells (A,) on a dataset."""
 
     def __init__(self, dataset: str):
-        space = search_spaces.get("nasbench201")
+        space = spaces.get("nasbench201")
         self.rows = {arch: row for row, arch in enumerate(space.architectures)}
         cells = [parse(arch) for arch in space.architectures]
         shapes = [(*depth_and_width(cell), convolutions(cell)) for cell in cells]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from baselines.options import budget
-from baselines.real_compare import compare_real
-from baselines.real_options import RealOptions
-from engine.cli import run
-from engine.files import ROOT
-from engine.options import fill, options_parser
-from engine.runs import choose_device
+from metad2a.core.cli import run
+from metad2a.core.environment import choose_device
+from metad2a.core.files import ROOT
+from metad2a.core.options import fill, options_parser
+from metad2a.rivals.options import budget
+from metad2a.rivals.real_compare import compare_real
+from metad2a.rivals.real_options import RealOptions
 
 RESULTS = ROOT / "benchmarks" / "results"
 

@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-import search_spaces
-from engine.cli import gpu_option, positive_int, run
-from engine.runs import choose_device, keep_freed_memory, random_generator
-from generator.generate import generate
 from generator.model import GeneratorConfig, GeneratorModel
-from images.features import Features, draw_dataset, draw_images
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, positive_int, run
+from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
+from metad2a.data.features import Features, draw_dataset, draw_images
+from metad2a.metatrain.score import score
+from metad2a.searches.generate import generate
+from metad2a.spaces.base import SearchSpace
 from predictor.model import PredictorConfig, PredictorModel
-from predictor.score import score
-from search_spaces.base import SearchSpace
 
 # Seconds of the published code on two CPU cores (its own training step and search; README, "Speed").
 PUBLISHED = {"nasbench201": {"train generator": 0.369, "train predictor": 0.376, "score 500": 20.0}, "ofa_mbv3": {}}
@@ -123,7 +123,7 @@ def published_scoring(model: PredictorModel, space, features: Features, archs: l
 
 def measure(args: argparse.Namespace) -> None:
     keep_freed_memory()
-    device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
+    device, space = choose_device(args.gpu), spaces.get(args.search_space)
     torch.manual_seed(0)
     D = args.feature_dim
     features, rng = toy_dataset(D, device), random_generator(0, device)
@@ -173,7 +173,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
+    parser.add_argument("--search-space", default="nasbench201", choices=spaces.NAMES)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--feature-dim", type=positive_int, default=512, help="width of the features (default 512)")
     gpu_option(parser)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import positive_int, run
-from engine.files import ROOT
+from metad2a.core.cli import positive_int, run
+from metad2a.core.files import ROOT
 
 
 def seconds_of(command: list[str]) -> tuple[float, str]:

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from engine.cli import gpu_option, run
-from engine.errors import UserError
-from engine.files import ROOT, write_json
-from engine.runs import choose_device, provenance
+from metad2a.core.cli import gpu_option, run
+from metad2a.core.environment import choose_device, provenance
+from metad2a.core.errors import UserError
+from metad2a.core.files import ROOT, write_json
 
 SMALL, EMA = "--hs 128 --lr 3e-4 --max-epoch 12", "--ema 0.998"
 RANK_LOSS, PHOTOGRAPHS = f"{SMALL} {EMA} --rank-loss 1", "--data-path photographs"  # a folder of other features

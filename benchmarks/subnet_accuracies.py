@@ -30,27 +30,27 @@ import torch
 from scipy import stats
 from sklearn.linear_model import RidgeCV
 
-import search_spaces
-from baselines.base import Problem
-from baselines.cost import Budget
-from baselines.nsganet import NsgaNet
-from engine.cli import positive_int, run
-from engine.files import display_path, write_json
-from engine.messages import log
-from engine.runs import provenance, random_generator
-from engine.statistics import interval
-from generator.generate import generate
-from images.features import find_features, load_features
-from meta_test.options import UNIVERSAL, SearchOptions
-from meta_test.pareto import GENERATIONS, POPULATION, hypervolume, pareto_front
-from meta_test.search import generate_and_rank
-from meta_test.session import Session
-from meta_train.additive import PENALTIES, fit_additive
-from meta_train.models import find_checkpoint, load_model
-from meta_train.subnets import Learning, fit
-from predictor import subnets
+from metad2a import spaces
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import provenance, random_generator
+from metad2a.core.files import display_path, write_json
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.data.features import find_features, load_features
+from metad2a.metatrain.additive import PENALTIES, fit_additive
+from metad2a.metatrain.models import find_checkpoint, load_model
+from metad2a.rankings import subnets
+from metad2a.rankings.fit_subnets import Learning, fit
+from metad2a.rivals.base import Problem
+from metad2a.rivals.cost import Budget
+from metad2a.rivals.nsganet import NsgaNet
+from metad2a.searches.generate import generate
+from metad2a.searches.instant import generate_and_rank
+from metad2a.searches.options import UNIVERSAL, SearchOptions
+from metad2a.searches.pareto import GENERATIONS, POPULATION, hypervolume, pareto_front
+from metad2a.searches.session import Session
+from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, measured
 from predictor.model import PredictorConfig, PredictorModel
-from search_spaces.ofa_mbv3.table import NUM_CLASSES, measured
 
 TARGET = Path(__file__).parent / "results" / "subnet_accuracies.json"
 SECTIONS = ("learning", "encoder", "regret", "search", "front")
@@ -61,7 +61,7 @@ NUM_CANDIDATES, NUM_DRAWS = 200, 5
 NSGANET_EVALUATIONS = 348  # as many as the paper's on ImageNet: 100, then 31 rounds of 8
 CORNERS = (22.0, 100.0), (30.0, 520.0)  # error (%) and MFLOPs that hypervolumes are scaled to
 HIDDEN, EPOCHS, BATCH = 128, 40, 32  # of the graph encoder
-space = search_spaces.get("ofa_mbv3")
+space = spaces.get("ofa_mbv3")
 Predictions = dict[str, torch.Tensor]
 
 

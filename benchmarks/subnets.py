@@ -20,24 +20,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-import search_spaces
 from benchmarks.validation import correlations, validation_scores, within_tasks
-from database.items import draw_item, name_classes
-from database.workers import EvaluatorOptions
-from engine.cli import gpu_option, not_negative_int, positive_int, run
-from engine.files import ROOT, write_json
-from engine.progress import progress
-from engine.runs import choose_device, keep_freed_memory, provenance, random_generator
-from generator.generate import generate
-from images.features import Features, check_extractor, find_features, load_features
-from meta_test.report import interval
-from meta_train.models import find_checkpoint, load_model
-from meta_train.predictor_objective import centered_by_task
-from meta_train.tuples import FEATURES_NAME, load_tuples
-from predictor.score import score
-from search_spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
-from search_spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
-from search_spaces.ofa_mbv3.supernet import read_supernet
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, not_negative_int, positive_int, run
+from metad2a.core.environment import choose_device, keep_freed_memory, provenance, random_generator
+from metad2a.core.files import ROOT, write_json
+from metad2a.core.progress import progress
+from metad2a.data.features import Features, check_extractor, find_features, load_features
+from metad2a.database.items import draw_item, name_classes
+from metad2a.database.workers import EvaluatorOptions
+from metad2a.metatrain.models import find_checkpoint, load_model
+from metad2a.metatrain.predictor_objective import centered_by_task
+from metad2a.metatrain.score import score
+from metad2a.metatrain.tuples import FEATURES_NAME, load_tuples
+from metad2a.searches.generate import generate
+from metad2a.searches.report import interval
+from metad2a.spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, LARGEST, MAX_DEPTH, SMALLEST
+from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
+from metad2a.spaces.ofa_mbv3.supernet import read_supernet
 
 SHARD = 1_000_000  # no database has that many
 QUANTILES = (0.25, 0.5, 0.75)
@@ -59,7 +59,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.device = args, choose_device(args.gpu)
-        self.space = search_spaces.get("ofa_mbv3")
+        self.space = spaces.get("ofa_mbv3")
         self.features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
         self.names, self.numbers = name_classes(self.features, args.class_order)
         self.models = {}

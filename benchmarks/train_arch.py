@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from engine.cli import gpu_option, positive_int, run
-from engine.errors import UserError
-from engine.runs import choose_device, keep_freed_memory
-from images.pixels import ImageData, LabelledImages
-from search_spaces.nasbench201.network import NASBench201Network
-from training.classifier import Run, published_protocol, train_epoch
+from metad2a.core.cli import gpu_option, positive_int, run
+from metad2a.core.environment import choose_device, keep_freed_memory
+from metad2a.core.errors import UserError
+from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.spaces.nasbench201.network import NASBench201Network
+from metad2a.training.classifier import Run, published_protocol, train_epoch
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -35,7 +35,7 @@ def random_data(n: int) -> ImageData:
 
 
 def our_steps(arch: str, data: ImageData, batch_size: int, device: torch.device) -> Callable[[], None]:
-    """An epoch of `training.classifier`."""
+    """An epoch of `metad2a.training.classifier`."""
     protocol = published_protocol("cifar10", batch_size=batch_size)
     training = Run(NASBench201Network(arch, 10).to(device), protocol, {}, 777, Path("unused"))
     images = data.train.to(device)

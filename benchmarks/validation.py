@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from scipy import stats
 
-import search_spaces
-from engine.cli import gpu_option, run
-from engine.runs import choose_device, random_generator
-from images.features import Features, check_extractor, find_features, load_features
-from meta_train.draws import TaskDraws
-from meta_train.models import find_checkpoint, load_model
-from meta_train.predictor_objective import TARGET_SCALE, standard_error, to_percent
-from meta_train.tuples import FEATURES_NAME, Tuples, load_tuples
+from metad2a import spaces
+from metad2a.core.cli import gpu_option, run
+from metad2a.core.environment import choose_device, random_generator
+from metad2a.data.features import Features, check_extractor, find_features, load_features
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.models import find_checkpoint, load_model
+from metad2a.metatrain.predictor_objective import TARGET_SCALE, standard_error, to_percent
+from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
+from metad2a.spaces.base import SearchSpace
 from predictor.model import PredictorModel
-from search_spaces.base import SearchSpace
 
 NUM_SAMPLE = 20
 
@@ -70,7 +70,7 @@ def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, f
 
 
 def measure(args: argparse.Namespace) -> None:
-    device, space = choose_device(args.gpu), search_spaces.get(args.search_space)
+    device, space = choose_device(args.gpu), spaces.get(args.search_space)
     path = find_checkpoint("predictor", space, args.save_path, None, args.predictor_checkpoint)
     model, checkpoint = load_model("predictor", space, path, device)
     features = load_features(find_features(FEATURES_NAME, args.data_path), FEATURES_NAME)
@@ -94,7 +94,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search-space", default="nasbench201", choices=search_spaces.NAMES)
+    parser.add_argument("--search-space", default="nasbench201", choices=spaces.NAMES)
     parser.add_argument("--num-sample", type=int, default=20)
     parser.add_argument("--data-path", default="data")
     parser.add_argument("--save-path", default="results")

@@ -1,31 +1,12 @@
-"""Evaluate a MobileNetV3 architecture on a dataset: fine-tune its subnet and report the test accuracy.
+"""The published spelling of a command; see metad2a/commands/evaluate.py."""
 
-python evaluation/main.py --data-name cifar10 --num-gen-arch 200               the first choice of that meta-test
-python evaluation/main.py --data-name cifar10 --num-gen-arch 200 --bound 300   its first choice of at most 300 MFLOPs
-python evaluation/main.py --data-name cifar10 --model-config net.subnet        a published network of NSGANetV2
-"""
-
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.cli import run
-from engine.options import fill, options_parser
-from evaluation.options import EvaluationOptions
-
-
-def build_parser() -> argparse.ArgumentParser:
-    return options_parser(__doc__, EvaluationOptions)
-
-
-def dispatch(args: argparse.Namespace) -> None:
-    from engine.runs import choose_device
-    from evaluation.evaluate import evaluate
-
-    print(evaluate(fill(EvaluationOptions, args, device=choose_device(args.gpu))))
-
+from metad2a.commands.evaluate import build_parser, dispatch
+from metad2a.core.cli import run
 
 if __name__ == "__main__":
     sys.exit(run(build_parser(), dispatch))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from engine.errors import UserError
-from engine.published import PublishedModel
-from graphs.batch import GraphBatch
-from graphs.decoder import GraphDecoder
+from metad2a.core.errors import UserError
+from metad2a.core.published_weights import PublishedModel
+from metad2a.graphs.batch import GraphBatch
+from metad2a.graphs.decoder import GraphDecoder
 from set_encoder.config import ModelConfig
 from set_encoder.encoder import DatasetEncoder, RaggedSets
 

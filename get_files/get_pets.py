@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from get_files.download import main
-from get_files.manifest import PETS_RAW
+from metad2a.data.download import main
+from metad2a.data.manifest import PETS_RAW
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, lambda space: PETS_RAW))

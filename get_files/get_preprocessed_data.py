@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from get_files.download import main
-from get_files.manifest import PREPROCESSED
+from metad2a.data.download import main
+from metad2a.data.manifest import PREPROCESSED
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, lambda space: PREPROCESSED[space], ("nasbench201", "ofa_mbv3")))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from graphs.batch import GraphBatch
+from metad2a.graphs.batch import GraphBatch
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from engine.published import PublishedModel
-from engine.schema import Size
-from graphs.batch import GraphBatch
-from graphs.encoder import GraphEncoder
+from metad2a.core.published_weights import PublishedModel
+from metad2a.core.schema import Size
+from metad2a.graphs.batch import GraphBatch
+from metad2a.graphs.encoder import GraphEncoder
 from predictor.additive import AdditiveScore
 from set_encoder.config import ModelConfig
 from set_encoder.encoder import DatasetEncoder, RaggedSets, class_counts

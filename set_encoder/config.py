@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-from engine.errors import UserError
-from engine.schema import CLOSED, Size
+from metad2a.core.errors import UserError
+from metad2a.core.schema import CLOSED, Size
 from set_encoder.modules import NUM_HEADS
 
 

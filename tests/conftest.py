@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import main
-import search_spaces
 from generator.model import GeneratorConfig, GeneratorModel
-from meta_train.checkpoints import Checkpoint
+from metad2a import spaces
+from metad2a.metatrain.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ NUM_CLASSES, NUM_IMAGES, TASK_SIZE, NUM_TUPLES = 12, 7, 4, 24
 
 @pytest.fixture(scope="session")
 def space():
-    return search_spaces.get("nasbench201")
+    return spaces.get("nasbench201")
 
 
 @pytest.fixture

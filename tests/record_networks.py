@@ -80,10 +80,10 @@ def spread(space, n=20):
 
 def record(database=None):
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    import search_spaces
+    from metad2a import spaces
 
     rows = []
-    for arch in spread(search_spaces.get("nasbench201")):
+    for arch in spread(spaces.get("nasbench201")):
         network = their_network(arch)
         flops, params = their_counts(network)
         both = [

@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 
-import search_spaces
-from engine.errors import UserError
-from images.features import Features
-from meta_train.additive import fit_additive
-from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.draws import TaskDraws
-from meta_train.ensemble import join
-from meta_train.models import load_model
-from meta_train.predictor_objective import PredictorObjective
-from meta_train.tuples import Tuples
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.data.features import Features
+from metad2a.metatrain.additive import fit_additive
+from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.ensemble import join
+from metad2a.metatrain.models import load_model
+from metad2a.metatrain.predictor_objective import PredictorObjective
+from metad2a.metatrain.tuples import Tuples
 from predictor.additive import AdditiveScore
 from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
 
-ofa, nasbench201 = (search_spaces.get(name) for name in ("ofa_mbv3", "nasbench201"))
+ofa, nasbench201 = (spaces.get(name) for name in ("ofa_mbv3", "nasbench201"))
 SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "hs": 12, "nz": 8, "feature_dim": 6}
 
 

@@ -11,8 +11,8 @@ from conftest import ROOT
 from test_networks import SMALL
 from test_train_arch import write_images
 
-from engine.errors import UserError
-from metad2a import Found, predict, search, train
+from metad2a.api import Found, predict, search, train
+from metad2a.core.errors import UserError
 
 
 def test_three_lines_to_a_ranking(authors_data):

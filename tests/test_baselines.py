@@ -6,24 +6,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import baselines
-from baselines import nsganet
-from baselines.base import IDLE, BudgetSpent, Method, Problem
-from baselines.bayesian import BayesianOptimisation, expected_improvement
-from baselines.cost import REAL, TABLE, Budget, Cost
-from baselines.evolution import RegularizedEvolution, mutate
-from baselines.halving import Hyperband, SuccessiveHalving
-from baselines.mdenas import Mdenas, Multinomials
-from baselines.naswot import Naswot
-from baselines.surrogates import Surrogates
-from baselines.table import CLASSES, LONG, SHORT, table_problem
-from engine.errors import UserError
-from search_spaces.nasbench201.cells import OPERATIONS, parse, to_string
+from metad2a import rivals
+from metad2a.core.errors import UserError
+from metad2a.rivals import nsganet
+from metad2a.rivals.base import IDLE, BudgetSpent, Method, Problem
+from metad2a.rivals.bayesian import BayesianOptimisation, expected_improvement
+from metad2a.rivals.cost import REAL, TABLE, Budget, Cost
+from metad2a.rivals.evolution import RegularizedEvolution, mutate
+from metad2a.rivals.halving import Hyperband, SuccessiveHalving
+from metad2a.rivals.mdenas import Mdenas, Multinomials
+from metad2a.rivals.naswot import Naswot
+from metad2a.rivals.surrogates import Surrogates
+from metad2a.rivals.table import CLASSES, LONG, SHORT, table_problem
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
 CHEAP = [
     name
-    for name in baselines.METHODS
-    if TABLE in baselines.get(name).forms and name not in ("nsganetv2", "metad2a-predictor")
+    for name in rivals.METHODS
+    if TABLE in rivals.get(name).forms and name not in ("nsganetv2", "metad2a-predictor")
 ]
 SMALL = {
     "nsganetv2": {"first": 20, "rounds": 2, "population": 12, "generations": 4},
@@ -61,7 +61,7 @@ def cell(*operations):
 
 
 def small(name):
-    return dataclasses.replace(baselines.get(name), **SMALL.get(name, {}))
+    return dataclasses.replace(rivals.get(name), **SMALL.get(name, {}))
 
 
 # What a problem charges and records
@@ -114,16 +114,16 @@ def test_a_budget_without_an_evaluation_is_refused(space, budget):
 
 
 def test_a_budget_in_time_ends_a_search(space):
-    result = baselines.get("random").run(Made(space, threes, budget=Budget(seconds=0.3)), 0)
+    result = rivals.get("random").run(Made(space, threes, budget=Budget(seconds=0.3)), 0)
     assert 0.2 < result.cost.seconds < 10
 
 
 # Each method
 
 
-@pytest.mark.parametrize("name", baselines.METHODS)
+@pytest.mark.parametrize("name", rivals.METHODS)
 def test_every_method_says_what_it_is(name):
-    method = baselines.get(name)
+    method = rivals.get(name)
     assert method.name == name
     assert method.title
     assert method.source
@@ -142,7 +142,7 @@ def test_a_seed_decides_all(space, name):
 
 def test_random_search_takes_the_best_of_what_it_drew(space):
     problem = Made(space, threes, budget=Budget(evaluations=10))
-    result = baselines.get("random").run(problem, 3)
+    result = rivals.get("random").run(problem, 3)
     assert len(problem.asked) == result.cost.evaluations == 10
     assert threes(parse(result.chosen[0])) == max(threes(parse(arch)) for arch, _ in problem.asked)
 
@@ -182,7 +182,7 @@ def test_the_oldest_dies_however_good(space):
 
 
 def test_assisted_evolution_begins_with_the_best_scores(space):
-    method = baselines.get("assisted-evolution")
+    method = rivals.get("assisted-evolution")
     problem = Made(space, threes)
     drawn = problem.sample(20, np.random.default_rng(5))
     first = method.first(problem, np.random.default_rng(5))
@@ -217,7 +217,7 @@ def test_bayesian_optimisation_finds_a_sum_of_its_operations(space):
     problem = Made(space, lambda ops, _: 10 * sum(a == b for a, b in zip(ops, best, strict=True)))
     method = BayesianOptimisation(evaluations=60, pool=300)
     assert method.run(problem, 0).chosen[0] == to_string(best)
-    assert baselines.get("random").run(problem, 0).chosen[0] != to_string(best)
+    assert rivals.get("random").run(problem, 0).chosen[0] != to_string(best)
 
 
 def promoted(space, method, values):
@@ -339,10 +339,10 @@ def test_nsganet_tells_what_it_had_when_the_budget_ended(space):
 
 
 def test_metad2a_chooses_what_the_search_does(space):
-    from predictor.universal import load
+    from metad2a.rankings.universal import load
 
     problem = table_problem("cifar10")
-    results = {name: baselines.get(name).run(problem, 0) for name in ("metad2a", "metad2a-short", "metad2a-trained")}
+    results = {name: rivals.get(name).run(problem, 0) for name in ("metad2a", "metad2a-short", "metad2a-trained")}
     scores = dict(zip(space.architectures, load().scores()[0].tolist(), strict=True))
     assert scores[results["metad2a"].chosen[0]] == max(scores.values())
     assert results["metad2a"].cost.evaluations == 0
@@ -354,9 +354,9 @@ def test_metad2a_chooses_what_the_search_does(space):
 
 def test_transfer_lends_the_best_of_another_table(space):
     known = space.known_accuracy("imagenet16-120")
-    assert baselines.get("transfer").run(table_problem("darcy"), 0).chosen[0] == max(known, key=lambda t: known[t])
+    assert rivals.get("transfer").run(table_problem("darcy"), 0).chosen[0] == max(known, key=lambda t: known[t])
     with pytest.raises(UserError, match="nothing on itself"):
-        baselines.get("transfer").run(table_problem("imagenet16-120"), 0)
+        rivals.get("transfer").run(table_problem("imagenet16-120"), 0)
 
 
 # Nothing leaks
@@ -379,8 +379,8 @@ def test_test_accuracies_choose_nothing_but_an_oracles_choice(name):
 def test_where_there_is_one_figure_all_who_train_are_oracles():
     problem = table_problem("ninapro", budget=Budget(evaluations=12))
     assert problem.fidelities == (LONG,)
-    assert baselines.get("evolution").run(problem, 0).oracle
-    assert not baselines.get("metad2a").run(problem, 0).oracle
+    assert rivals.get("evolution").run(problem, 0).oracle
+    assert not rivals.get("metad2a").run(problem, 0).oracle
 
 
 # Tables
@@ -420,9 +420,9 @@ def test_methods_search_subnets(name):
 
 
 def test_genes_and_back(space, rng):
-    import search_spaces
+    from metad2a import spaces
 
-    for known in (space, search_spaces.get("ofa_mbv3")):
+    for known in (space, spaces.get("ofa_mbv3")):
         for arch in known.sample(20, rng):
             genes = known.genes(arch)
             assert all(0 <= gene < choices for gene, choices in zip(genes, known.gene_choices, strict=True))
@@ -435,14 +435,14 @@ def test_genes_and_back(space, rng):
 @pytest.mark.parametrize("name", ["metad2a", "transfer", "naswot", "assisted-evolution"])
 def test_a_method_that_does_not_know_the_space_says_so(name):
     with pytest.raises(UserError, match=rf"{name}.*(ofa_mbv3|none of)"):
-        baselines.get(name).run(table_problem("imagenet-224", "ofa_mbv3"), 0)
+        rivals.get(name).run(table_problem("imagenet-224", "ofa_mbv3"), 0)
 
 
 def test_a_space_without_genes_is_refused(space):
     problem = Made(space, threes)
     problem.space = SimpleNamespace(name="other", gene_choices=())
     with pytest.raises(UserError, match="random does not know the search space other"):
-        baselines.get("random").run(problem, 0)
+        rivals.get("random").run(problem, 0)
 
 
 def test_a_form_that_a_method_lacks_is_refused(space):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from evidence.belief import Belief, Observation, Scale
-from evidence.proposals import AT_RANDOM, propose
-from predictor.universal import load
-from search_spaces.nasbench201.cell_features import published_features
+from metad2a.rankings.universal import load
+from metad2a.searches.budget.belief import Belief, Observation, Scale
+from metad2a.searches.budget.proposals import AT_RANDOM, propose
+from metad2a.spaces.nasbench201.cell_features import published_features
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +132,8 @@ def test_proposals_begin_with_the_ranking_test_it_and_repeat_nothing(features, r
 
 def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
     """Held out: each cell's prior is of the meta-training that did not know it."""
-    from search_spaces.nasbench201.classes import cheapest_members
-    from search_spaces.nasbench201.space import NASBench201
+    from metad2a.spaces.nasbench201.classes import cheapest_members
+    from metad2a.spaces.nasbench201.space import NASBench201
 
     table = NASBench201().table["test_200"]["imagenet16-120"].double()[cheapest_members()]
     prior = load().held_out().double()

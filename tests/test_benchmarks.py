@@ -20,7 +20,6 @@ from test_train_arch import write_images
 
 import main
 import process_dataset
-import search_spaces
 from benchmarks import (
     dataset_effect,
     features,
@@ -44,15 +43,16 @@ from benchmarks import (
     train_arch,
     validation,
 )
-from engine.cli import run
-from engine.published import published_name
 from generator.model import PUBLISHED_NAMES, GeneratorConfig, GeneratorModel
-from images import downsampled_imagenet
-from images.features import find_features, load_features
-from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.universal import Accuracies
+from metad2a import spaces
+from metad2a.core.cli import run
+from metad2a.core.published_weights import published_name
+from metad2a.data import downsampled_imagenet
+from metad2a.data.features import find_features, load_features
+from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
+from metad2a.rankings.fit_universal import Accuracies
+from metad2a.spaces.nasbench201.classes import class_means
 from predictor.model import PredictorConfig, PredictorModel
-from search_spaces.nasbench201.classes import class_means
 
 RNG = np.random.default_rng(0)
 
@@ -134,7 +134,7 @@ def test_kernels(bench, monkeypatch):
     torch.testing.assert_close(edges.covariance(some, others), expected)
 
     monkeypatch.setattr(kernels, "TARGET", Path("out.json"))
-    truth = class_means(search_spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
+    truth = class_means(spaces.get("nasbench201").table["test_200"]["imagenet16-120"].double())
     monkeypatch.setattr(kernels, "held_out", lambda known, name, steps: (truth if name == "paths" else -truth, 0.5))
     monkeypatch.setattr(kernels, "RESAMPLED", 3)
     bench(kernels, kernels.measure, "--kernels paths scores")
@@ -200,7 +200,7 @@ def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
     monkeypatch.setitem(lines.SMOOTHED, "upper", 50)
     monkeypatch.setattr(lines, "correlations", lambda *scores: dict.fromkeys(("spearman", "kendall"), 0.5))
     torch.save(authors_features(8, 25, seed=4), "data/imagenet16-120bylabel.pt")
-    archs = search_spaces.get("nasbench201").all_architectures()
+    archs = spaces.get("nasbench201").all_architectures()
     rows = "".join(f"{arch},{i / 200},0.9\n" for i, arch in enumerate(archs))
     Path("360.csv").write_text("architecture,ninapro,darcy\n" + rows)
     Path("authors.txt").write_text(
@@ -343,7 +343,7 @@ def test_rivals_real(bench, monkeypatch):
 
 def test_subnets(bench, world, monkeypatch):  # noqa: F811
     """The generator is untrained and seldom makes subnets of given FLOPs: random ones take their place."""
-    import build_database
+    from metad2a.commands import build_database
 
     def generate(model, space, features, n, num_sample, rng, accept):
         return SimpleNamespace(archs=[arch for arch in space.sample(100, rng) if accept(arch)][:n])
@@ -354,7 +354,7 @@ def test_subnets(bench, world, monkeypatch):  # noqa: F811
     build += " --num-calibration 8 --gpu cpu"
     assert run(build_database.build_parser(), build_database.dispatch, build.split()) == 0
     assert run(build_database.build_parser(), build_database.dispatch, ["--model_name", "predictor", "--collect"]) == 0
-    space = search_spaces.get("ofa_mbv3")
+    space = spaces.get("ofa_mbv3")
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 16}
     for kind, model in (
         ("generator", GeneratorModel(GeneratorConfig(hs=8, **sizes))),

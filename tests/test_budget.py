@@ -14,14 +14,14 @@ import torch
 from conftest import ROOT
 from test_train_arch import write_images
 
-from engine.errors import UserError
-from evidence.options import NOTHING, Budget, budget
-from evidence.plan import FULL, LONG, SHORT, make_plan, smaller
-from evidence.training import reduced
-from evidence.trials import DONE, STATE, STOPPED, State
-from images.pixels import load_image_data
-from networks import load_network
-from training.classifier import batch_of
+from metad2a.core.errors import UserError
+from metad2a.data.pixels import load_image_data
+from metad2a.networks import load_network
+from metad2a.searches.budget.options import NOTHING, Budget, budget
+from metad2a.searches.budget.plan import FULL, LONG, SHORT, make_plan, smaller
+from metad2a.searches.budget.training import reduced
+from metad2a.searches.budget.trials import DONE, STATE, STOPPED, State
+from metad2a.training.classifier import batch_of
 
 LINE = "--gpu cpu --model search --data-name toy --image-folder images --max-flops 30"
 
@@ -136,7 +136,7 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
 
 def test_the_test_part_chooses_nothing(command, images, monkeypatch):
     """Trainings and choices are the same whatever the test part holds."""
-    from evidence import rounds
+    from metad2a.searches.budget import rounds
 
     whole, found = rounds.load_image_data, []
 
@@ -215,7 +215,7 @@ def test_interrupted_it_ends_with_the_best_so_far(images):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_an_interruption_may_come_while_gradients_are_off(command, images, monkeypatch, mode):
     """As between the lines of a context manager's exit, which leaves their mode as it was within."""
-    from evidence import rounds
+    from metad2a.searches.budget import rounds
 
     original, left = rounds.BudgetSearch.finish, []
 
@@ -264,7 +264,7 @@ def test_a_damaged_state_is_refused(command, refuses, images):
 
 
 def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypatch):
-    from evidence import search
+    from metad2a.searches.budget import search
 
     whole, calls = search.train_trial, []
 

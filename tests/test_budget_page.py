@@ -3,9 +3,9 @@
 import pytest
 from test_pages import EVIL, Reader, browser, opened  # noqa: F401
 
-from evidence.page import write_budget_page
-from evidence.trials import DONE, FAILED
-from networks.judge import per_class
+from metad2a.networks.judge import per_class
+from metad2a.searches.budget.page import write_budget_page
+from metad2a.searches.budget.trials import DONE, FAILED
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from test_networks import SMALL
 from test_train_arch import line, results, write_images
 
-from networks.card import UNSTATED, card
-from networks.trained import TrainedNetwork
+from metad2a.networks.card import UNSTATED, card
+from metad2a.networks.trained import TrainedNetwork
 
 SHORT = f"--gpu cpu --model train_arch --arch {SMALL} --data-name toy --image-folder images --epochs 2 --num-runs 1"
 
@@ -50,7 +50,7 @@ def test_bad_options(command, images, options, message):
 
 
 def test_mirroring_is_what_the_protocol_says(monkeypatch, command, images):
-    from training import classifier
+    from metad2a.training import classifier
 
     seen = []
     cut = classifier.crop_and_flip

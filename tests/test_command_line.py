@@ -14,18 +14,25 @@ from pathlib import Path
 import pytest
 import torch
 
-import build_database
-import engine
 import main
-from engine.cli import _report_error, run, smaller_options
-from engine.errors import UserError, did_you_mean
-from engine.names import check_name
-from engine.processes import Processes, check_alone, from_environment, process_group
-from meta_train.options import FitOptions, TrainOptions
+import metad2a
+from metad2a import __main__ as program
+from metad2a.commands import build_database
+from metad2a.core.cli import _report_error, run, smaller_options
+from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.names import check_name
+from metad2a.core.options import fill
+from metad2a.core.processes import Processes, check_alone, from_environment, process_group
+from metad2a.metatrain.options import FitOptions, TrainOptions
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = {"generator": "ckpt_400.pt", "predictor": "ckpt_max_corr.pt"}
-PROGRAMS = ("main.py", "build_database.py", "process_dataset.py", "train_supernet.py", "evaluation/main.py")
+PROGRAMS = (
+    "main.py",
+    "build_database.py",
+    "process_dataset.py",
+    "evaluation/main.py",
+)
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
 
@@ -57,10 +64,10 @@ def test_a_mode_names_the_option_to_use_instead(refuses):
 
 def test_defaults_stand_in_the_dataclasses_alone():
     """What is not given is not in the arguments, so that the dataclass's own default holds."""
-    args = main.build_parser().parse_args(["--model", "predictor", "--batch_size", "7"])
-    fit = main.fill(FitOptions, args)
+    args = program.build_parser().parse_args(["--model", "predictor", "--batch_size", "7"])
+    fit = fill(FitOptions, args)
     assert fit == FitOptions(batch_size=7)
-    train = main.fill(TrainOptions, args, kind="predictor", device=torch.device("cpu"), fit=fit)
+    train = fill(TrainOptions, args, kind="predictor", device=torch.device("cpu"), fit=fit)
     assert (train.search_space, train.data_path, train.hs, train.resume) == ("nasbench201", "data", None, False)
 
 
@@ -180,7 +187,7 @@ def test_an_epoch_that_an_own_run_lacks_is_not_the_shipped_one(refuses, toy_chec
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_a_limit_that_fewer_meet_than_are_wanted_needs_no_generating(command, monkeypatch, space):
-    monkeypatch.setattr("meta_test.candidates.generate", None)
+    monkeypatch.setattr("metad2a.searches.candidates.generate", None)
     code, out, err = command("--model search --data-name pets --num-gen-arch 3000 --num-sample 3 --max-flops 12")
     assert code == 0, err
     fitting = sum(space.cost(arch, 5)["flops"] <= 12 for arch in space.all_architectures())
@@ -223,7 +230,7 @@ def test_an_earlier_time_is_kept(command):
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_a_result_folder_stands_for_its_first_choice(command, refuses):
-    from networks.train_arch import first_choice
+    from metad2a.networks.train_arch import first_choice
 
     command("--model search --data-name pets --num-gen-arch 3 --num-sample 3")
     with Path("results/search/pets/001/ranking_run_1.csv").open() as file:
@@ -258,14 +265,14 @@ def test_out_of_memory_says_what_to_make_smaller(error, capsys):
     def command(args):
         raise error
 
-    assert run(main.build_parser(), command, ["--model", "search", "--num-draws", "9999"]) == 2
+    assert run(program.build_parser(), command, ["--model", "search", "--num-draws", "9999"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: Memory is not enough")
     assert "Make smaller: --num-draws." in message
 
 
 def test_without_a_number_given_what_usually_helps_is_named():
-    parser = main.build_parser()
+    parser = program.build_parser()
     assert "--batch-size" in smaller_options(parser, parser.parse_args(["--model", "predictor"]))
 
 
@@ -274,7 +281,7 @@ def test_other_errors_of_the_program_keep_their_traceback():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError):
-        run(main.build_parser(), command, ["--model", "search"])
+        run(program.build_parser(), command, ["--model", "search"])
 
 
 @pytest.mark.parametrize(
@@ -352,14 +359,14 @@ def test_every_program_tells_the_version(name, capsys):
     with pytest.raises(SystemExit) as stop:
         run(program.build_parser(), None, ["--version"])
     assert stop.value.code == 0
-    assert capsys.readouterr().out == f"MetaD2A {engine.__version__}\n"
+    assert capsys.readouterr().out == f"MetaD2A {metad2a.__version__}\n"
 
 
 def test_help_and_wrong_options_need_no_pytorch():
     code = (
         "import sys, main\n"
         "assert main.main(['--model', 'search', '--max-epoch', '5']) == 2\n"
-        "import build_database, process_dataset, train_supernet, evaluation.main\n"
+        "from metad2a.commands import build_database, process_dataset, train_supernet, evaluate\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
@@ -368,14 +375,14 @@ def test_help_and_wrong_options_need_no_pytorch():
 
 def test_an_old_python_gets_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
-    source = (ROOT / "engine" / "__init__.py").read_text(encoding="utf-8")
+    source = (ROOT / "metad2a" / "__init__.py").read_text(encoding="utf-8")
     with pytest.raises(SystemExit) as stop:
-        exec(compile(source, "engine", "exec"), {})
+        exec(compile(source, "metad2a", "exec"), {})
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "engine/__init__.py", "get_files/__init__.py"])
+@pytest.mark.parametrize("name", [*PROGRAMS, "metad2a/__init__.py"])
 def test_an_old_python_can_parse_what_tells_it(name):
     ast.parse((ROOT / name).read_text(encoding="utf-8"), feature_version=(3, 8))
 
@@ -398,7 +405,12 @@ def test_programs_on_an_old_python(name):
 
 def test_an_old_python_has_no_torch_and_needs_none():
     """The check ends every program before it imports what an old Python need not have."""
-    scripts = ("main.py", "build_database.py", "process_dataset.py", "train_supernet.py", "evaluation/main.py")
+    scripts = (
+        "main.py",
+        "build_database.py",
+        "process_dataset.py",
+        "evaluation/main.py",
+    )
     code = (
         "import runpy, sys\n"
         "sys.version_info = (3, 8, 18)\n"
@@ -420,7 +432,7 @@ def test_collecting_takes_no_options_of_building(capsys):
 
 
 def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(refuses, monkeypatch):
-    from networks import export
+    from metad2a.networks import export
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     message = refuses("--model predictor --test --data-name cifar10 --train-arch true --export onnx")

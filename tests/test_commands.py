@@ -13,11 +13,10 @@ import pytest
 from conftest import ROOT
 from test_train_arch import write_images
 
-import build_database
 import main
-import process_dataset
-import train_supernet
-from evaluation import main as evaluation
+from metad2a import __main__ as program
+from metad2a.commands import build_database, process_dataset, train_supernet
+from metad2a.commands import evaluate as evaluation
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -128,7 +127,7 @@ def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
         return  # a program is named without its options
     args = parse(words, monkeypatch)
     if words[0] == "main.py":
-        main.check_options(args)
+        program.check_options(args)
 
 
 def options_of(parser):
@@ -145,14 +144,14 @@ def messages(path):
 
 def test_options_that_messages_name_are_ones_of_a_program():
     texts = {path: messages(path) for path in SOURCES}
-    modules = (main, process_dataset, build_database, train_supernet, evaluation)
+    modules = (program, process_dataset, build_database, train_supernet, evaluation)
     known = set().union(*(options_of(module.build_parser()) for module in modules))
     known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
     known |= {"--head", "--nproc-per-node", "--no-deps"}  # of Ray, torchrun and pip
     for path, part in texts.items():
         named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
         assert named <= known, path
-    for module in (main, process_dataset, evaluation):  # those that fetch files, whose errors name it
+    for module in (program, process_dataset, evaluation):  # those that fetch files, whose errors name it
         assert "--mirror" in options_of(module.build_parser())
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from baselines.compare import rows_of, run_all, usable
-from baselines.options import CompareOptions
-from baselines.table import table_problem
+from metad2a.rivals.compare import rows_of, run_all, usable
+from metad2a.rivals.options import CompareOptions
+from metad2a.rivals.table import table_problem
 
 LINE = "--model compare --data-name cifar10 --num-workers 1"
 

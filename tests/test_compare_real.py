@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from test_train_arch import write_images
 
-import baselines
-from baselines import fisher, supernet_search
-from baselines.cost import Budget
-from baselines.real import ImageProblem, Sizes, Workers, read_record
-from engine.errors import UserError
-from engine.files import save_torch
-from images.pixels import ImageData, LabelledImages, load_image_data
-from training import classifier
-from training.classifier import Protocol, protocol_for
+from metad2a import rivals
+from metad2a.core.errors import UserError
+from metad2a.core.files import save_torch
+from metad2a.data.pixels import ImageData, LabelledImages, load_image_data
+from metad2a.rivals import fisher, supernet_search
+from metad2a.rivals.cost import Budget
+from metad2a.rivals.real import ImageProblem, Sizes, Workers, read_record
+from metad2a.training import classifier
+from metad2a.training.classifier import Protocol, protocol_for
 
 TINY = "--channels 4 --cells 1 --search-epochs 1,2 --epochs 1 --batch-size 8"
 SUPERNETS = "darts,gdas,pc-darts,mdenas-supernet,lpt"
@@ -130,7 +130,7 @@ def test_a_finished_comparison_is_kept(command, refuses, monkeypatch):
 def test_a_budget_in_minutes_sets_the_epochs_of_a_supernet(space):
     """By the first epoch: 10 seconds of 35 make 3."""
     run = supernet_search.SupernetRun.__new__(supernet_search.SupernetRun)
-    run.method = baselines.get("darts")
+    run.method = rivals.get("darts")
     run.total, run.past = 0, []
     for budget, past, total in (
         (Budget(seconds=35.0), [], 0),
@@ -148,7 +148,7 @@ def test_a_budget_in_minutes_sets_the_epochs_of_a_supernet(space):
 
 def test_networks_on_ray_workers(command, monkeypatch):
     """Networks go to the workers, as many at once as there are; here they are this process."""
-    from baselines import real
+    from metad2a.rivals import real
 
     calls = []
 
@@ -242,8 +242,8 @@ def test_images_of_the_users_own_are_trained_on_as_train_arch_does():
 
 
 def test_networks_of_another_space_have_no_such_sizes(space):
-    from baselines.real import build_network
-    from search_spaces import get
+    from metad2a.rivals.real import build_network
+    from metad2a.spaces import get
 
     other = get("ofa_mbv3")
     text = other.to_text(other.sample(1, torch.Generator().manual_seed(0))[0])

@@ -9,15 +9,14 @@ import pytest
 import torch
 from conftest import NUM_CLASSES, ROOT
 
-import baselines
-import search_spaces
-from baselines import METHODS
-from baselines.table import table_problem
-from engine.errors import UserError
-from engine.options import SEARCH_SPACES
 from generator.model import GeneratorConfig, GeneratorModel
-from meta_train.checkpoints import Checkpoint
-from meta_train.tuples import save_tuples
+from metad2a import rivals, spaces
+from metad2a.core.errors import UserError
+from metad2a.core.options import SEARCH_SPACES
+from metad2a.metatrain.checkpoints import Checkpoint
+from metad2a.metatrain.tuples import save_tuples
+from metad2a.rivals import METHODS
+from metad2a.rivals.table import table_problem
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULE, LINE, METHOD, METHOD_LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -41,8 +40,8 @@ def add(source, line, known, tmp_path, monkeypatch):
 def third(tmp_path, monkeypatch):
     """The space, added as CONTRIBUTING.md says."""
     name = add(MODULE, LINE, SEARCH_SPACES, tmp_path, monkeypatch)
-    yield search_spaces.get(name)
-    search_spaces.get.cache_clear()
+    yield spaces.get(name)
+    spaces.get.cache_clear()
 
 
 def test_its_cells_survive_graphs_and_text(third, rng):
@@ -106,7 +105,7 @@ def write_generator(space):
 def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
     name = add(METHOD, METHOD_LINE, METHODS, tmp_path, monkeypatch)
     problem = table_problem("cifar10")
-    result = baselines.get(name).run(problem, 0)
+    result = rivals.get(name).run(problem, 0)
     here = result.chosen[0]
     values, genes = problem.columns[12], problem.space.genes(here)
     around = [[*genes[:i], value, *genes[i + 1 :]] for i in range(6) for value in range(5)]

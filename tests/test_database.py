@@ -13,21 +13,20 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-import build_database
-import build_mobilenetv3
-import search_spaces
-from database.build import split_by_task
-from database.items import draw_item
-from database.shards import ShardWriter, read_shard, shard_file
-from engine.cli import run
-from images.features import Features
-from meta_train.tuples import load_tuples
+from metad2a import spaces
+from metad2a.commands import build_database, build_mobilenetv3
+from metad2a.core.cli import run
+from metad2a.data.features import Features
+from metad2a.database.build import split_by_task
+from metad2a.database.items import draw_item
+from metad2a.database.shards import ShardWriter, read_shard, shard_file
+from metad2a.metatrain.tuples import load_tuples
 
 pytest.importorskip("ofa")
-from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, save_supernet
+from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, save_supernet
 
 NAMES = [f"n{i:02d}" for i in range(12)]
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 BUILD = "--model_name predictor --imgnet images --supernet supernet.pt --num-tasks 3 --num-calibration 8 --gpu cpu"
 SHARDS = Path("data/ofa_mbv3/predictor_shards")
 
@@ -116,8 +115,8 @@ def test_a_shard_that_does_not_say_its_sizes_is_continued(world, build):
 
 def test_measured_accuracies_are_those_of_the_subnet(world, build):
     """Against the plain way: every held-out image on its own through the active supernet."""
-    from search_spaces.ofa_mbv3.evaluator import SubnetEvaluator
-    from search_spaces.ofa_mbv3.supernet import load_supernet
+    from metad2a.spaces.ofa_mbv3.evaluator import SubnetEvaluator
+    from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 
     class Options:
         supernet, device, imgnet, class_names, num_calibration = "supernet.pt", "cpu", "images", NAMES, 100
@@ -174,7 +173,7 @@ def test_the_whole_way_to_a_search(world, build, command):
 
 @pytest.fixture
 def whole_way(capsys, monkeypatch):
-    """`build_mobilenetv3.py`, whose generator is made to produce valid graphs after so little training."""
+    """`metad2a/commands/build_mobilenetv3.py`, whose generator makes valid graphs after this little training."""
     give = build_mobilenetv3.give
 
     def give_and_mend(command):
@@ -235,7 +234,7 @@ def test_items_do_not_depend_on_their_neighbours():
     assert 10 <= min(sizes) < 150 < 800 < max(sizes) <= 990
     assert one.classes != draw_item(ofa, 1000, 2, 333, 4, 7).classes
     assert one.classes != draw_item(ofa, 1000, 2, 334, 3, 7).classes
-    assert len(draw_item(search_spaces.get("nasbench201"), 600, 1, 333, 0, 0).classes) == 20
+    assert len(draw_item(spaces.get("nasbench201"), 600, 1, 333, 0, 0).classes) == 20
 
 
 def test_an_interrupted_shard_is_continued(world, build):
@@ -252,9 +251,9 @@ def test_an_interrupted_shard_is_continued(world, build):
 KILLED = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-import build_database
-from database.shards import ShardWriter
-from engine.cli import run
+from metad2a.commands import build_database
+from metad2a.database.shards import ShardWriter
+from metad2a.core.cli import run
 append = ShardWriter.append
 def killed(writer, record):
     if len(writer.done) == 3:
@@ -278,12 +277,12 @@ def test_a_killed_build_loses_nothing(world):
 def test_a_ray_worker_that_dies_is_replaced(world, build, monkeypatch):
     """Two workers, of which the one that measures the second task is killed once: results as of this process alone."""
     pytest.importorskip("ray")
-    import database.workers
+    from metad2a.database import workers
 
     marker = str(world / "killed")
 
     def measure_or_die(options, item):
-        from database.workers import measure  # of the worker's process
+        from metad2a.database.workers import measure  # of the worker's process
 
         if item.number == 1 and not os.path.exists(marker):
             open(marker, "x").close()
@@ -294,7 +293,7 @@ def test_a_ray_worker_that_dies_is_replaced(world, build, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with monkeypatch.context() as patch:
-        patch.setattr(database.workers, "measure", measure_or_die)
+        patch.setattr(workers, "measure", measure_or_die)
         code, err = build(f"{BUILD} --num-workers 2")
     assert code == 0, err
     assert Path(marker).is_file()
@@ -305,12 +304,12 @@ def test_a_ray_worker_that_dies_is_replaced(world, build, monkeypatch):
 
 
 def test_a_worker_out_of_memory(world, refuses, monkeypatch):
-    import database.workers
+    from metad2a.database import workers
 
     def full(options, item):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(database.workers, "measure", full)
+    monkeypatch.setattr(workers, "measure", full)
     assert "--num-workers" in refuses(BUILD)
 
 
@@ -435,7 +434,7 @@ def test_nothing_to_collect_and_nothing_overwritten(world, build, refuses):
 
 def test_architectures_that_are_trained_from_scratch(world, build, space, monkeypatch):
     """The same engine measures NAS-Bench-201: its networks learn the task's own images."""
-    monkeypatch.setattr("search_spaces.nasbench201.network.CELLS_PER_STAGE", 1)
+    monkeypatch.setattr("metad2a.spaces.nasbench201.network.CELLS_PER_STAGE", 1)
     line = f"{BUILD} --search-space nasbench201 --epochs 1".replace("--num-tasks 3", "--num-tasks 2")
     code, err = build(line)
     assert code == 0, err

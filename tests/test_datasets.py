@@ -19,8 +19,8 @@ from conftest import ROOT
 from PIL import Image
 from test_process_dataset import process
 
-from images.downsampled_imagenet import read_batch
-from images.features import load_features
+from metad2a.data.downsampled_imagenet import read_batch
+from metad2a.data.features import load_features
 
 RNG = np.random.default_rng(0)
 
@@ -158,7 +158,7 @@ def test_official_files_come_from_a_mirror(raw, tmp_path, capsys, monkeypatch):
     import dataclasses
     import hashlib
 
-    from get_files import manifest
+    from metad2a.data import manifest
 
     write_mnist(raw)
     mirror, entries = tmp_path / "mirror", []
@@ -208,8 +208,8 @@ NUM_IMAGENET = 50  # classes of the small ImageNets here
 
 @pytest.fixture
 def _small_imagenet(monkeypatch):
-    monkeypatch.setattr("images.downsampled_imagenet.NUM_CLASSES", NUM_IMAGENET)
-    monkeypatch.setattr("images.downsampled_imagenet.NUM_BATCHES", 2)
+    monkeypatch.setattr("metad2a.data.downsampled_imagenet.NUM_CLASSES", NUM_IMAGENET)
+    monkeypatch.setattr("metad2a.data.downsampled_imagenet.NUM_BATCHES", 2)
 
 
 def write_imagenet32(folder, batches=2, n=NUM_IMAGENET, labels=None):
@@ -230,7 +230,7 @@ def test_imagenet32(tmp_path):
     assert process(f"--dataset imagenet32 --image-folder {folder}") == 0
     features = load_features("data/imgnet32bylabel.pt", "imgnet32")
     assert features.counts.tolist() == [2] * NUM_IMAGENET
-    from images.extractors import Extractor
+    from metad2a.data.extractors import Extractor
 
     network = Extractor("efficientnet_lite0", "imgnet32")
     for label in (0, 17, 49):
@@ -247,7 +247,7 @@ def test_imagenet32(tmp_path):
 
 @pytest.mark.usefixtures("_small_imagenet")
 def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, capsys):
-    from images import downsampled_imagenet as imagenet32
+    from metad2a.data import downsampled_imagenet as imagenet32
 
     folder = write_imagenet32(tmp_path / "imagenet32")
     embedded, embed = [], imagenet32._embed
@@ -282,7 +282,7 @@ def test_bad_imagenet32(tmp_path, capsys, monkeypatch):
     assert "no train_data_batch_1" in message(tmp_path)
     folder = write_imagenet32(tmp_path / "gap", batches=9, n=10)
     assert "lacks train_data_batch_10" in message(folder)
-    monkeypatch.setattr("images.downsampled_imagenet.NUM_BATCHES", 2)
+    monkeypatch.setattr("metad2a.data.downsampled_imagenet.NUM_BATCHES", 2)
     folder = write_imagenet32(tmp_path / "few", n=10)
     assert "has no images" in message(folder)
     folder = write_imagenet32(tmp_path / "cut", n=10)

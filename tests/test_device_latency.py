@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 
 def rows(folder):
@@ -61,7 +61,7 @@ def test_bad_limits(refuses, authors_data, line, message):
 
 
 def test_a_space_without_measured_latencies(refuses, authors_data, monkeypatch, space):
-    from search_spaces.base import SearchSpace
+    from metad2a.spaces.base import SearchSpace
 
     monkeypatch.setattr(type(space), "device_latency", SearchSpace.device_latency)
     message = refuses("--model search --data-name cifar10 --device-latency pixel3")

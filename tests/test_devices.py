@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from database import workers
-from database.items import Item
-from database.workers import EvaluatorOptions, gpu_share, measure_with_ray
-from engine.processes import process_group
-from engine.runs import choose_device
-from images.extraction import ExtractOptions, extract
-from images.official import KNOWN, known_dataset
-from images.source import image_folder
+from metad2a.core.environment import choose_device
+from metad2a.core.processes import process_group
+from metad2a.data.extraction import ExtractOptions, extract
+from metad2a.data.official import KNOWN, known_dataset
+from metad2a.data.source import image_folder
+from metad2a.database import workers
+from metad2a.database.items import Item
+from metad2a.database.workers import EvaluatorOptions, gpu_share, measure_with_ray
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ import pytest
 import requests
 import torch
 
-from engine.errors import UserError
-from get_files import download
-from get_files.download import fetch, fetch_all
-from get_files.manifest import PREPROCESSED, RAW_DATA, PublishedFile
+from metad2a.core.errors import UserError
+from metad2a.data import download
+from metad2a.data.download import fetch, fetch_all
+from metad2a.data.manifest import PREPROCESSED, RAW_DATA, PublishedFile
 
 ROOT = Path(__file__).parents[1]
 

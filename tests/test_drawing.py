@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-import search_spaces
-from pages.drawing import architecture_svg, draw_architecture, plan
-from search_spaces.nasbench201.cells import CELL_EDGES
+from metad2a import spaces
+from metad2a.reports.drawing import architecture_svg, draw_architecture, plan
+from metad2a.spaces.nasbench201.cells import CELL_EDGES
 
 NODES = ["input", "1", "2", "output"]
 ALL_EDGES = [(u, v, "nor_conv_3x3") for v, u in CELL_EDGES]
@@ -45,9 +45,9 @@ def test_no_edge_of_a_cell_crosses_another_or_a_label(edges):
     assert all(0 < x < drawn.width and 0 < y < drawn.height for x, y in inside)
 
 
-@pytest.mark.parametrize("name", search_spaces.NAMES)
+@pytest.mark.parametrize("name", spaces.NAMES)
 def test_the_picture_is_full_and_its_twin_is_svg(tmp_path, name, space):
-    chosen = search_spaces.get(name)
+    chosen = spaces.get(name)
     if name == "nasbench201":
         arch = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
     else:

@@ -10,22 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
-import search_spaces
-from engine.cli import run
-from engine.errors import UserError
-from engine.training_run import TrainingRun
-from evaluation import main as evaluation
+from metad2a import spaces
+from metad2a.commands import evaluate as evaluation
+from metad2a.core.cli import run
+from metad2a.core.errors import UserError
+from metad2a.core.training_run import TrainingRun
 
 pytest.importorskip("ofa")
 from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
-from evaluation.architectures import read_model_config
-from evaluation.data import Cutout, Part, load_fine_tuning_data
-from evaluation.data import test_transform as middle
-from evaluation.finetune import FineTuning, fine_tuned_network
-from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, save_supernet, subnet
+from metad2a.finetuning.architectures import read_model_config
+from metad2a.finetuning.data import Cutout, Part, load_fine_tuning_data
+from metad2a.finetuning.data import test_transform as middle
+from metad2a.finetuning.finetune import FineTuning, fine_tuned_network
+from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, save_supernet, subnet
 
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 ARCH = {"ks": [3, 5, 3, 3] * 5, "e": [4, 3, 3, 3] * 5, "d": [2] * 5}
 LINE = "--data-name toy --image-folder images --supernet supernet.pt --batch-size 8 --valid-share 0.25 --gpu cpu"
 MEASURED = ("valid", "test", "epoch", "test_of_last_epoch")
@@ -131,7 +131,7 @@ def test_a_bound_takes_the_first_choice_within_it(world, call):
 
 def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
     """Whatever the test accuracies would say."""
-    from evaluation import finetune
+    from metad2a.finetuning import finetune
 
     valid = iter([10.0, 30.0, 20.0])
     tests = []
@@ -151,7 +151,7 @@ def test_the_epoch_is_chosen_by_validation(world, call, monkeypatch):
 
 
 def test_resuming_gives_the_result_of_an_uninterrupted_run(world, call, monkeypatch):
-    from evaluation import finetune
+    from metad2a.finetuning import finetune
 
     line = f"{LINE} --num-gen-arch 2 --epochs 3"
     assert call(f"{line} --save-path whole --arch {str(ARCH).replace(' ', '')}")[0] == 0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.errors import UserError
-from engine.files import atomic_write, content_digest, write_json
+from metad2a.core.errors import UserError
+from metad2a.core.files import atomic_write, content_digest, write_json
 
 
 def test_errors_of_the_writer_itself_are_passed_on():

@@ -5,8 +5,9 @@ import csv
 import pytest
 import torch
 
-from search_spaces.nasbench201 import further, make_further
-from search_spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201 import extra_tables as further
+from metad2a.spaces.nasbench201 import make_extra_tables as make_further
+from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 
 def write(path, names, rows):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import search_spaces
-from engine.published import published_name
 from generator.model import PUBLISHED_NAMES as GENERATOR_NAMES
 from generator.model import GeneratorConfig, GeneratorModel
-from graphs import GraphBatch
+from metad2a import spaces
+from metad2a.core.published_weights import published_name
+from metad2a.graphs import GraphBatch
 from predictor.model import PUBLISHED_NAMES as PREDICTOR_NAMES
 from predictor.model import PredictorConfig, PredictorModel
 
@@ -34,7 +34,7 @@ class Case:
     def __init__(self, name):
         g = self.g = torch.load(GOLDEN / f"{name}.pt", weights_only=True)
         sizes = {"max_n": g["max_n"], "num_vertex_type": g["num_vertex_type"]}
-        self.space = search_spaces.get(g["search_space"])
+        self.space = spaces.get(g["search_space"])
         self.generator = GeneratorModel(GeneratorConfig(hs=g["generator"]["hs"], nz=g["generator"]["nz"], **sizes))
         self.generator_skipped = self.generator.load_published(g["generator"]["state_dict"])
         self.predictor = PredictorModel(PredictorConfig(hs=g["predictor"]["hs"], nz=g["predictor"]["nz"], **sizes))

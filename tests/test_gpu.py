@@ -11,11 +11,11 @@ from test_train import line, weights
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-import search_spaces
-from engine.runs import choose_device
-from meta_train.train import compile_costly
-from search_spaces.nasbench201.network import NASBench201Network
-from training.classifier import Protocol, Run, train_epoch
+from metad2a import spaces
+from metad2a.core.environment import choose_device
+from metad2a.metatrain.train import compile_costly
+from metad2a.spaces.nasbench201.network import NASBench201Network
+from metad2a.training.classifier import Protocol, Run, train_epoch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,7 +28,7 @@ SIZES = pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"
 
 
 def toy_objective(kind, tasks, device):
-    space = search_spaces.get("ofa_mbv3")
+    space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, [0, 0, 1, 1, 2, 2, 3, 3], device)
     return objective_of(kind, space, draws, tuples)
 

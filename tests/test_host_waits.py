@@ -6,15 +6,15 @@ The device is PyTorch's "meta": tensors without values, so whatever would have t
 import pytest
 import torch
 
-import search_spaces
 from generator.model import GeneratorConfig, GeneratorModel
-from images.features import Features
-from meta_train.draws import MAX_IMAGES, TaskDraws
-from meta_train.generator_objective import GeneratorObjective
-from meta_train.predictor_objective import PredictorObjective
-from meta_train.tuples import Tuples
+from metad2a import spaces
+from metad2a.data.features import Features
+from metad2a.metatrain.draws import MAX_IMAGES, TaskDraws
+from metad2a.metatrain.generator_objective import GeneratorObjective
+from metad2a.metatrain.predictor_objective import PredictorObjective
+from metad2a.metatrain.score import encode_architectures
+from metad2a.metatrain.tuples import Tuples
 from predictor.model import PredictorConfig, PredictorModel
-from predictor.score import encode_architectures
 
 META = torch.device("meta")
 NUM_CLASSES, S = 6, 3
@@ -51,9 +51,9 @@ def objective_of(kind, space, draws, tuples, **losses):
 @pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
 @pytest.mark.parametrize("kind", ["generator", "predictor"])
 def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
-    for module in ("meta_train.generator_objective", "meta_train.predictor_objective"):
+    for module in ("metad2a.metatrain.generator_objective", "metad2a.metatrain.predictor_objective"):
         monkeypatch.setattr(f"{module}.random_generator", lambda seed, device: None)  # meta has none
-    space = search_spaces.get("ofa_mbv3")
+    space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)
     losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
     objective = objective_of(kind, space, draws, tuples, **losses)
@@ -64,7 +64,7 @@ def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
 
 
 def test_scoring():
-    space = search_spaces.get("nasbench201")
+    space = spaces.get("nasbench201")
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 6}
     model = PredictorModel(PredictorConfig(hs=12, **sizes)).to(META)
     archs = space.sample(5, torch.Generator().manual_seed(0))
@@ -73,7 +73,7 @@ def test_scoring():
 
 def test_a_validation_batch_is_as_small_for_large_tasks():
     """Tasks of 10 to 990 classes, as published for MobileNetV3, and tuples that share them."""
-    space = search_spaces.get("ofa_mbv3")
+    space = spaces.get("ofa_mbv3")
     sizes = [990, 10, 990, 500, 20, 990, 10, 30]
     tasks = [[c % NUM_CLASSES for c in range(size)] for size in sizes]
     for task_of_tuple in (list(range(8)) * 15, list(range(8))):

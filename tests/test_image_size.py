@@ -8,10 +8,10 @@ import torch
 from test_ofa_search import TEST, checkpoints, ofa, rows
 from test_train_arch import write_images
 
-import search_spaces
-from engine.errors import UserError
-from networks import load_network, train_arch
-from search_spaces.ofa_mbv3.layers import SMALLEST
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.networks import load_network, train_arch
+from metad2a.spaces.ofa_mbv3.layers import SMALLEST
 
 pytest.importorskip("ofa")
 SIZES = {"image_size": 32, "width_mult": 0.35}
@@ -73,7 +73,7 @@ def test_images_are_of_the_size_that_costs_are_of(train, monkeypatch, tail, size
 
 def test_a_benchmarks_networks_have_one_size(refuses):
     write_images(Path("images"), n=6)
-    arch = search_spaces.get("nasbench201").architectures[100]
+    arch = spaces.get("nasbench201").architectures[100]
     line = f"--model train_arch --arch {arch} --data-name toy --image-folder images --image-size 64"
     assert "nasbench201 are of 32x32 images" in refuses(line)
 
@@ -103,7 +103,7 @@ def test_the_option_comes_before_the_supernet(command):
 
 def test_a_space_keeps_its_size_when_another_is_made():
     assert ofa.sized(32).image_size == 32
-    assert ofa.image_size == search_spaces.get("ofa_mbv3").image_size == 224
+    assert ofa.image_size == spaces.get("ofa_mbv3").image_size == 224
     assert ofa.sized() is ofa.sized(224, 1.0) is ofa
     for sizes in ({"image_size": "abc"}, {"image_size": -1}, {"image_size": 3.5}, {"width_mult": 1e9}):
         with pytest.raises(UserError, match="is not one that networks can have"):

@@ -15,17 +15,17 @@ from test_datasets import write_mnist
 from test_networks import SMALL
 from test_process_dataset import process, write_images
 
-from engine.errors import UserError
-from engine.files import ASSETS
-from evaluation.data import load_fine_tuning_data
-from images import locate
-from images.features import check_images, load_features
-from images.folders import find_parts
-from images.imagenet import open_imagenet
-from images.locate import open_source
-from images.pixels import load_image_data
-from images.reading import ORIENTATION, decode, read_rgb, to_rgb
-from meta_test import session
+from metad2a.core.errors import UserError
+from metad2a.core.files import ASSETS
+from metad2a.data import open_images as locate
+from metad2a.data.features import check_images, load_features
+from metad2a.data.folders import find_parts
+from metad2a.data.imagenet import open_imagenet
+from metad2a.data.open_images import open_source
+from metad2a.data.pixels import load_image_data
+from metad2a.data.reading import ORIENTATION, decode, read_rgb, to_rgb
+from metad2a.finetuning.data import load_fine_tuning_data
+from metad2a.searches import session
 
 
 def fine_tuning_data(name, folder, seed=333):
@@ -320,7 +320,7 @@ def test_features_of_another_folder_are_not_used(tmp_path, refuses):
 
 
 def test_a_class_may_be_a_link_whose_images_change(tmp_path):
-    from images.folders import listing_digest
+    from metad2a.data.folders import listing_digest
 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

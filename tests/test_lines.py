@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from benchmarks import dataset_effect, lines
-from engine.errors import UserError
-from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.classes import equivalence_classes
-from search_spaces.nasbench201.space import NASBench201
+from metad2a.core.errors import UserError
+from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201.space import NASBench201
 
 space = NASBench201()
 accuracy = space.table["test_200"]["imagenet16-120"].double().numpy()

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import search_spaces
-from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
-from graphs import GraphBatch
-from graphs.propagation import propagate, propagate_reference
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.graphs import GraphBatch
+from metad2a.graphs.propagation import propagate, propagate_reference
 from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.modules import MAB, PMA, SetPool
@@ -29,7 +29,7 @@ def random_graphs(n, max_n, num_types, rng):
 @pytest.fixture(scope="module", params=["nasbench201", "ofa_mbv3"])
 def models(request):
     torch.manual_seed(0)
-    space = search_spaces.get(request.param)
+    space = spaces.get(request.param)
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "feature_dim": 10}
     generator = GeneratorModel(GeneratorConfig(hs=12, nz=12, **sizes))
     return space, generator.eval(), PredictorModel(PredictorConfig(hs=16, nz=8, **sizes)).eval()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from search_spaces.nasbench201 import shape
-from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.classes import (
+from metad2a.spaces.nasbench201 import shape
+from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.classes import (
     at_class_means,
     cheapest_members,
     class_means,
@@ -13,7 +13,7 @@ from search_spaces.nasbench201.classes import (
     expression,
     noise,
 )
-from search_spaces.nasbench201.space import NASBench201
+from metad2a.spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 space = NASBench201()

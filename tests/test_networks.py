@@ -16,16 +16,16 @@ from conftest import ROOT
 from record_networks import FILE, NUM_CLASSES, fill, images, logits, their_counts, their_network
 from torchvision.transforms import functional as TF
 
-from engine.errors import UserError
-from engine.processes import Processes
-from images.augmentation import crop_and_flip, draw_augmentation, normalize
-from images.pixels import ImageData, LabelledImages
-from networks import load_network
-from networks.export import FORMATS, TOLERANCE, check_formats, export
-from networks.latency import latency
-from networks.trained import TrainedNetwork
-from search_spaces.nasbench201.network import NASBench201Network, cost
-from training.classifier import Protocol, Run, published_protocol, train, training_loss
+from metad2a.core.errors import UserError
+from metad2a.core.processes import Processes
+from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
+from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.networks import load_network
+from metad2a.networks.export import FORMATS, TOLERANCE, check_formats, export
+from metad2a.networks.latency import latency
+from metad2a.networks.trained import TrainedNetwork
+from metad2a.spaces.nasbench201.network import NASBench201Network, cost
+from metad2a.training.classifier import Protocol, Run, published_protocol, train, training_loss
 
 RECORDED = json.loads(FILE.read_text())
 ARCHS = [row["arch"] for row in RECORDED["networks"]]
@@ -98,10 +98,10 @@ def test_an_unknown_operation_is_named():
 
 
 def test_latency_is_of_images_of_the_spaces_size(monkeypatch):
-    import search_spaces
+    from metad2a import spaces
 
     for name, size in (("nasbench201", 32), ("ofa_mbv3", 224)):
-        space, seen = search_spaces.get(name), []
+        space, seen = spaces.get(name), []
 
         class Network(torch.nn.Module):
             def forward(self, images, seen=seen):
@@ -208,7 +208,7 @@ def test_killed_anywhere_and_resumed_is_the_same_run(tmp_path, monkeypatch, stop
 
     cut = toy_run(tmp_path / "cut", data, 3)
     with monkeypatch.context() as patch:
-        patch.setattr("training.classifier.training_loss", killed)
+        patch.setattr("metad2a.training.classifier.training_loss", killed)
         with pytest.raises(KeyboardInterrupt):
             train(cut, data, str)
     resumed = toy_run(tmp_path / "cut", data, 3)
@@ -342,8 +342,8 @@ import sys
 import torch
 sys.path[:0] = [{tests!r}, {root!r}]
 from pathlib import Path
-from engine.processes import process_group
-from training.classifier import train
+from metad2a.core.processes import process_group
+from metad2a.training.classifier import train
 from test_networks import toy_data, toy_run
 with process_group(torch.device("cpu")) as (processes, device):
     data = toy_data()

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import search_spaces
 from generator.model import GeneratorConfig, GeneratorModel
-from meta_train.checkpoints import Checkpoint
+from metad2a import spaces
+from metad2a.metatrain.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 TEST = "--gpu 0 --model generator --search-space ofa_mbv3 --test --num-gen-arch 12"
 pytestmark = pytest.mark.usefixtures("authors_data", "checkpoints")
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from pages.charts import Series, chart, front, ticks
-from pages.dataset import duplicates, look, warnings
-from pages.page import Cell, Section, Table, render
+from metad2a.reports.charts import Series, chart, front, ticks
+from metad2a.reports.dataset import duplicates, look, warnings
+from metad2a.reports.page import Cell, Section, Table, render
 
 EVIL = "<script>alert(1)<"
 VOID = {"meta", "link", "img", "br", "hr", "line", "rect", "path", "polygon", "polyline"}

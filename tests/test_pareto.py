@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import search_spaces
-from meta_test import pareto, ranking
-from meta_test.pareto import evolve, front, hypervolume
+from metad2a import spaces
+from metad2a.searches import pareto, ranking
+from metad2a.searches.pareto import evolve, front, hypervolume
 
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 SEARCH = "--model search --search-space ofa_mbv3 --data-name cifar10 --num-gen-arch 30"
 pytest.importorskip("pymoo")
 

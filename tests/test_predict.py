@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from test_train_arch import line, results, write_images
 
-from engine.statistics import share_interval
-from networks import judge
-from networks.judge import advice, confusion, per_class
+from metad2a.core.statistics import share_interval
+from metad2a.networks import judge
+from metad2a.networks.judge import advice, confusion, per_class
 
 
 @pytest.fixture
@@ -146,6 +146,6 @@ def test_the_linear_classifier_learns_and_chooses_on_the_validation_part_alone(m
 
 
 def judge_data():
-    from images.pixels import load_image_data
+    from metad2a.data.pixels import load_image_data
 
     return load_image_data("toy", "images", "data", 333)

@@ -7,10 +7,10 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
 import process_dataset
-from engine.cli import run
-from images.extractors import Extractor
-from images.features import load_features
-from images.reading import to_rgb
+from metad2a.core.cli import run
+from metad2a.data.extractors import Extractor
+from metad2a.data.features import load_features
+from metad2a.data.reading import to_rgb
 
 
 def write_images(folder, classes=("cat", "dog"), n=3, seed=0):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 from conftest import ROOT
 
-from engine.progress import progress
-from generator import generate as generating
+from metad2a.core.progress import progress
+from metad2a.searches import generate as generating
 
 
 class Terminal(io.StringIO):

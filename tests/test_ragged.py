@@ -5,19 +5,19 @@ from itertools import pairwise
 import pytest
 import torch
 
-import search_spaces
-from database.generator import choose_tasks
-from engine.errors import UserError
 from generator.model import GeneratorConfig, GeneratorModel
-from images.features import Features
-from meta_train.draws import TaskDraws
-from meta_train.tuples import Tuples, load_tuples, save_tuples
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.data.features import Features
+from metad2a.database.generator import choose_tasks
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.tuples import Tuples, load_tuples, save_tuples
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
 
 pytestmark = pytest.mark.numeric
 
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 8, "feature_dim": 6}
 TASKS = [[0, 4, 2], [1], [5, 3, 2, 1, 0], [4, 5]]
 

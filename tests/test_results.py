@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import make_results, study
-from engine.errors import UserError
+from metad2a.core.errors import UserError
 
 
 def test_results_are_what_the_result_files_give(tmp_path, monkeypatch):

@@ -16,30 +16,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import search_spaces
-from engine import cli
-from engine.errors import UserError
-from engine.published import published_name
-from engine.training_run import RECORD, TrainingRun
-from evaluation.architectures import read_model_config
 from generator import model as generator_model
-from images.features import Features, draw_dataset, load_features
-from images.pixels import load_image_data
-from meta_train import checkpoints, ensemble, fit
-from meta_train.checkpoints import Checkpoint, read_checkpoint
-from meta_train.draws import TaskDraws
-from meta_train.models import load_model
-from meta_train.predictor_objective import target_statistics
-from meta_train.tuples import load_tuples
-from networks.trained import TrainedNetwork, load_network
+from metad2a import spaces
+from metad2a.core import cli
+from metad2a.core.errors import UserError
+from metad2a.core.published_weights import published_name
+from metad2a.core.training_run import RECORD, TrainingRun
+from metad2a.data.features import Features, draw_dataset, load_features
+from metad2a.data.pixels import load_image_data
+from metad2a.finetuning.architectures import read_model_config
+from metad2a.metatrain import checkpoints, ensemble, fit
+from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.models import load_model
+from metad2a.metatrain.predictor_objective import target_statistics
+from metad2a.metatrain.tuples import load_tuples
+from metad2a.networks.trained import TrainedNetwork, load_network
+from metad2a.spaces.nasbench201 import space as nasbench201
+from metad2a.spaces.nasbench201.cells import to_string
+from metad2a.spaces.nasbench201.network import NASBench201Network
+from metad2a.training.classifier import Run, published_protocol
 from predictor import model as predictor_model
-from search_spaces.nasbench201 import space as nasbench201
-from search_spaces.nasbench201.cells import to_string
-from search_spaces.nasbench201.network import NASBench201Network
-from training.classifier import Run, published_protocol
 
-SPACE = search_spaces.get("nasbench201")
-OFA = search_spaces.get("ofa_mbv3")
+SPACE = spaces.get("nasbench201")
+OFA = spaces.get("ofa_mbv3")
 CPU = torch.device("cpu")
 SIZES = {"max_n": SPACE.max_n, "num_vertex_type": SPACE.num_vertex_type, "hs": 8, "nz": 8, "feature_dim": 6}
 ARCH = SPACE.architectures[0]
@@ -377,7 +377,7 @@ def shard_lines():
 
 
 def collect_shards(folder):
-    from database.build import collect
+    from metad2a.database.build import collect
 
     collect("nasbench201", str(folder), overwrite=True)
 
@@ -425,7 +425,7 @@ def test_trained_networks(tmp_path, value):
     ],
 )
 def test_a_damaged_network_is_not_taken_for_a_finished_one(tmp_path, damage):
-    from networks.train_arch import Job
+    from metad2a.networks.train_arch import Job
 
     job = SimpleNamespace(identity={}, folder=tmp_path)
     good = trained_fields() | {"accuracy": {"x-test": 50.0, "x-valid": 50.0}}
@@ -499,7 +499,7 @@ def test_training_states_of_the_models(tmp_path, data):
 
 
 def use_best(path):
-    from evaluation.finetune import read_best
+    from metad2a.finetuning.finetune import read_best
 
     run = new_run(path)
     run.network.load_state_dict(read_best(run, path)["network"])
@@ -619,7 +619,7 @@ def test_texts_that_are_no_architecture(text):
 @cache
 def supernet_fields():
     pytest.importorskip("ofa")
-    from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet
+    from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet
 
     config = SupernetConfig(2, 0.1, 16, ["a", "b"])
     state = build_supernet(config).state_dict()
@@ -629,7 +629,7 @@ def supernet_fields():
 @fuzzed(12)
 @given(st.data())
 def test_supernets(tmp_path, data):
-    from search_spaces.ofa_mbv3.supernet import read_supernet
+    from metad2a.spaces.ofa_mbv3.supernet import read_supernet
 
     value = supernet_fields()
     if data.draw(st.booleans()):
@@ -644,7 +644,7 @@ def test_supernets(tmp_path, data):
      {"num_classes": 2.0}, {"class_names": ["a"]}],
 )  # fmt: skip
 def test_supernets_whose_sizes_are_not_those_of_their_weights(tmp_path, change):
-    from search_spaces.ofa_mbv3.supernet import load_supernet
+    from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 
     value = supernet_fields()
     torch.save(value | {"config": value["config"] | change}, tmp_path / "supernet.pt")
@@ -653,7 +653,7 @@ def test_supernets_whose_sizes_are_not_those_of_their_weights(tmp_path, change):
 
 def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
     pytest.importorskip("ofa")
-    from search_spaces.ofa_mbv3.supernet_training import SupernetOptions, _Run
+    from metad2a.spaces.ofa_mbv3.supernet_training import SupernetOptions, _Run
 
     fields = {
         "imgnet": "images",

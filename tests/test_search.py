@@ -13,11 +13,11 @@ import torch
 from conftest import authors_features
 from test_train_arch import write_images
 
-from engine.cli import run
-from meta_test.options import SearchOptions
-from meta_test.search import search
-from meta_train import ensemble
-from meta_train.checkpoints import Checkpoint, read_checkpoint
+from metad2a.core.cli import run
+from metad2a.metatrain import ensemble
+from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
+from metad2a.searches.instant import search
+from metad2a.searches.options import SearchOptions
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,12 +64,12 @@ def test_published_commands_as_typed(command, toy, space, data_name, num, runs):
 
 def widen(path):
     """Give a toy checkpoint the published sizes, untrained."""
-    import search_spaces
-    from meta_train.models import CLASSES
+    from metad2a import spaces
+    from metad2a.metatrain.models import CLASSES
 
     torch.manual_seed(0)
     kind = "generator" if "generator" in str(path) else "predictor"
-    space = search_spaces.get("nasbench201")
+    space = spaces.get("nasbench201")
     config_class, model_class = CLASSES[kind]
     hs = {"generator": 56, "predictor": 512}[kind]
     config = config_class(space.max_n, space.num_vertex_type, hs=hs, nz=56)
@@ -149,7 +149,7 @@ def test_the_whole_space_ranked(command, toy, space):
 
 def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_data, space):
     """No model is loaded, and what is best does not depend on the dataset."""
-    from search_spaces.nasbench201.classes import at_class_means, cheapest_members
+    from metad2a.spaces.nasbench201.classes import at_class_means, cheapest_members
 
     for data_name in ("cifar10", "pets"):
         code, out, err = command(f"--model search --data-name {data_name}")
@@ -194,9 +194,9 @@ def test_options_of_the_predictor_choose_its_ranking(command, toy, refuses):
 
 
 def test_scores_are_the_mean_over_draws(space, toy, rng):
-    from images.features import draw_dataset, load_features
-    from meta_train.models import load_model
-    from predictor.score import score
+    from metad2a.data.features import draw_dataset, load_features
+    from metad2a.metatrain.models import load_model
+    from metad2a.metatrain.score import score
 
     model, _ = load_model("predictor", space, toy["predictor"], torch.device("cpu"))
     features = load_features("data/cifar10bylabel.pt", "cifar10")
@@ -422,7 +422,9 @@ def test_each_file_reads_the_options_once_or_twice(toy, ranking):
     class Followed(SearchOptions):
         def __getattribute__(self, name):
             reader = sys._getframe(1).f_globals["__name__"]
-            if reader.startswith("meta_test.") and reader != SearchOptions.__module__:  # its properties read it, too
+            if (
+                reader.startswith("metad2a.searches.") and reader != SearchOptions.__module__
+            ):  # its properties read it, too
                 visits.append(reader)
             return object.__getattribute__(self, name)
 
@@ -430,7 +432,7 @@ def test_each_file_reads_the_options_once_or_twice(toy, ranking):
     files = {f"{kind}_checkpoint": str(path) for kind, path in toy.items()}
     search(Followed(device=torch.device("cpu"), data_name="cifar10", **shape, **files))
     rooms = [name for name, _ in groupby(visits)]
-    assert {"meta_test.search", "meta_test.session", "meta_test.ranking"} <= set(rooms)
+    assert {"metad2a.searches.instant", "metad2a.searches.session", "metad2a.searches.ranking"} <= set(rooms)
     assert max(map(rooms.count, rooms)) <= 2
 
 

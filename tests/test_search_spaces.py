@@ -6,17 +6,17 @@ import igraph
 import pytest
 import torch
 
-import search_spaces
-from engine.errors import UserError
-from graphs import GraphBatch
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.graphs import GraphBatch
 
 FIRST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 
 
 def test_unknown_space():
     with pytest.raises(UserError, match="nasbench201, ofa_mbv3"):
-        search_spaces.get("darts")
+        spaces.get("darts")
 
 
 def test_the_whole_space_survives_graphs_and_back(space):

@@ -12,9 +12,9 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-import search_spaces
-from engine.statistics import interval
-from pages.drawing import draw_architecture
+from metad2a import spaces
+from metad2a.core.statistics import interval
+from metad2a.reports.drawing import draw_architecture
 
 UNNEEDED = ("scipy", "matplotlib", "torchvision", "sympy", "ofa", "ray", "requests", "torch._dynamo", "pandas")
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]  # hours that ten patients slept longer
@@ -36,7 +36,7 @@ def test_a_search_imports_only_what_it_needs():
     result = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, env=environment)
     code, imported = json.loads(result.stdout.splitlines()[-1])
     assert code == 0, result.stderr
-    assert "meta_test.search" in imported
+    assert "metad2a.searches.instant" in imported
     assert not set(UNNEEDED) & set(imported)
 
 
@@ -48,10 +48,10 @@ def test_the_interval_is_students():
     assert interval([3.0]) == (3.0, 0.0)
 
 
-@pytest.mark.parametrize("name", search_spaces.NAMES)
+@pytest.mark.parametrize("name", spaces.NAMES)
 def test_the_picture_shows_every_edge(tmp_path, name, monkeypatch):
     """A cell that loses an edge loses its ink; nothing touches the border."""
-    space = search_spaces.get(name)
+    space = spaces.get(name)
     text = space.to_text(space.sample(1, torch.Generator().manual_seed(0))[0])
     nodes, edges = space.drawing(space.from_text(text))
     ink = []

@@ -10,20 +10,20 @@ import pytest
 import torch
 from conftest import authors_features
 
-import search_spaces
-from database.subnets import choose, draw_tasks
-from engine.errors import UserError
-from engine.files import save_torch
-from images.features import find_features, load_features
-from meta_train import subnets as training
-from meta_train.tuples import load_tuples
-from predictor import subnets
-from predictor.gaussian_process import anchor, matern
-from search_spaces.ofa_mbv3 import table
-from search_spaces.ofa_mbv3.layers import LARGEST, SMALLEST
-from search_spaces.ofa_mbv3.table import Measured, archs_to_operations, measured, operations_to_archs
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.core.files import save_torch
+from metad2a.data.features import find_features, load_features
+from metad2a.database.subnets import choose, draw_tasks
+from metad2a.metatrain.tuples import load_tuples
+from metad2a.rankings import fit_subnets as training
+from metad2a.rankings import subnets
+from metad2a.rankings.gaussian_process import anchor, matern
+from metad2a.spaces.ofa_mbv3 import table
+from metad2a.spaces.ofa_mbv3.layers import LARGEST, SMALLEST
+from metad2a.spaces.ofa_mbv3.table import Measured, archs_to_operations, measured, operations_to_archs
 
-ofa = search_spaces.get("ofa_mbv3")
+ofa = spaces.get("ofa_mbv3")
 PUBLISHED = (
     "--gpu 0 --model generator --graph-data-name ofa_mbv3 --hs 56 --nz 56 --test --load-epoch 120 --num-gen-arch"
 )
@@ -243,8 +243,8 @@ def test_a_search_within_a_bound_finds_what_is_good_there(command):
 
 def test_two_hundred_candidates_are_generated_and_ranked_within_a_second(one_thread):
     """Of processor time, which does not depend on what else the machine does; without loading the files."""
-    from generator.generate import generate
-    from meta_train.models import find_checkpoint, load_model
+    from metad2a.metatrain.models import find_checkpoint, load_model
+    from metad2a.searches.generate import generate
 
     path = find_checkpoint("generator", ofa, "results", None)
     model, _ = load_model("generator", ofa, path, torch.device("cpu"))

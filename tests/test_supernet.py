@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-import search_spaces
-import train_supernet
-from engine.cli import run
-from engine.errors import UserError
-from engine.training_run import TrainingRun
-from images.imagenet import open_imagenet
+from metad2a import spaces
+from metad2a.commands import train_supernet
+from metad2a.core.cli import run
+from metad2a.core.errors import UserError
+from metad2a.core.training_run import TrainingRun
+from metad2a.data.imagenet import open_imagenet
 
 pytest.importorskip("ofa")
-from search_spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, read_supernet, subnet
+from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, load_supernet, read_supernet, subnet
 
-space = search_spaces.get("ofa_mbv3")
+space = spaces.get("ofa_mbv3")
 TINY = SupernetConfig(num_classes=6, width_mult=0.25, image_size=32)
 
 
@@ -107,7 +107,7 @@ def test_training_lowers_the_loss_and_keeps_a_supernet_that_works(images, comman
 
 
 def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeypatch):
-    from search_spaces.ofa_mbv3 import supernet_training as train
+    from metad2a.spaces.ofa_mbv3 import supernet_training as train
 
     assert command(f"{TRAIN} --epochs 2 --save-path whole")[0] == 0
     epoch = train._epoch
@@ -132,7 +132,7 @@ def test_a_resumed_supernet_equals_an_uninterrupted_one(images, command, monkeyp
 
 
 def test_images_read_by_workers_train_the_same_network(images, command, monkeypatch):
-    monkeypatch.setattr("images.imagenet.CACHE_BYTES", 0)
+    monkeypatch.setattr("metad2a.data.imagenet.CACHE_BYTES", 0)
     for number in (0, 1):
         code, err = command(f"{TRAIN} --epochs 1 --num-workers {number} --save-path workers_{number}")
         assert code == 0, err
@@ -144,7 +144,7 @@ def test_the_sandwich_adds_up_the_gradients_of_its_subnets(rng):
     """Largest on labels; the others on its outputs, which receive no gradient from them."""
     import torch.nn.functional as F
 
-    from search_spaces.ofa_mbv3.supernet_training import LABEL_SMOOTHING, LARGEST, SMALLEST, sandwich
+    from metad2a.spaces.ofa_mbv3.supernet_training import LABEL_SMOOTHING, LARGEST, SMALLEST, sandwich
 
     torch.manual_seed(0)
     net = build_supernet(TINY).eval()  # batch norm's statistics stay as they are
@@ -251,10 +251,10 @@ def test_files_that_cannot_be_resumed(images, command):
 
 
 def test_resuming_on_other_images(images, command, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train_supernet.py", "first"])
+    monkeypatch.setattr(sys, "argv", ["metad2a/commands/train_supernet.py", "first"])
     assert command(f"{TRAIN} --epochs 1 --save-path out")[0] == 0
     value = read_supernet("out/supernet.pt")
-    assert value["history"]["command"].endswith("train_supernet.py first")
+    assert value["history"]["command"].endswith("metad2a/commands/train_supernet.py first")
     for path in (images / "a").iterdir():
         Image.new("RGB", (30, 20)).save(path)
     code, err = command(f"{TRAIN} --epochs 1 --save-path out --resume")

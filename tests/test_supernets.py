@@ -10,12 +10,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from baselines import fisher, lpt, naswot
-from baselines.differentiable import Darts, Gdas, PCDarts, edge_weights, sampled
-from baselines.mdenas_supernet import MdenasSupernet, _Kept
-from baselines.supernet import MixedEdge, Mixture, Supernet, path, shuffle
-from search_spaces.nasbench201.cells import OPERATIONS, parse
-from search_spaces.nasbench201.network import NASBench201Network
+from metad2a.rivals import fisher, lpt, naswot
+from metad2a.rivals.differentiable import Darts, Gdas, PCDarts, edge_weights, sampled
+from metad2a.rivals.mdenas_supernet import MdenasSupernet, _Kept
+from metad2a.rivals.supernet import MixedEdge, Mixture, Supernet, path, shuffle
+from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
+from metad2a.spaces.nasbench201.network import NASBench201Network
 
 ARCH = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|"
 

@@ -10,8 +10,8 @@ import torch
 from test_networks import toy_data, toy_run
 from test_train import line
 
-from engine.runs import peak_gb, peak_memory
-from training.classifier import train
+from metad2a.core.environment import peak_gb, peak_memory
+from metad2a.training.classifier import train
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.nasbench201 import make_table as script
+from metad2a.spaces.nasbench201 import make_table as script
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +69,7 @@ def test_accuracies_come_from_the_right_splits(space, tmp_path):
 
 
 def run_script(*arguments):
-    command = [sys.executable, "-m", "search_spaces.nasbench201.make_table", *arguments]
+    command = [sys.executable, "-m", "metad2a.spaces.nasbench201.make_table", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )

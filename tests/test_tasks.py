@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import authors_features, authors_tuples
 
-from engine.errors import UserError
-from engine.runs import peak_gb
-from images.features import Features, draw_dataset, draw_images, find_features, load_features
-from meta_train.tuples import load_tuples, save_tuples
+from metad2a.core.environment import peak_gb
+from metad2a.core.errors import UserError
+from metad2a.data.features import Features, draw_dataset, draw_images, find_features, load_features
+from metad2a.metatrain.tuples import load_tuples, save_tuples
 
 
 def toy_features(counts, dim=3):

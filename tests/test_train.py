@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import authors_tuples
 
-from engine.training_run import TrainingRun
-from images.features import load_features
-from meta_train.checkpoints import read_checkpoint
-from meta_train.draws import TaskDraws
-from meta_train.tuples import load_tuples
+from metad2a.core.training_run import TrainingRun
+from metad2a.data.features import load_features
+from metad2a.metatrain.checkpoints import read_checkpoint
+from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.tuples import load_tuples
 
 SMALL = {"generator": "--hs 8 --nz 8", "predictor": "--hs 12 --nz 8"}
 OPTIONS = "--gpu cpu --allow-pickle --num-sample 3 --batch-size 5"
@@ -37,7 +37,7 @@ def authors_draws(space):
 
 
 def predictor_objective(space, model=None, benchmarks=(), **losses):
-    from meta_train.predictor_objective import PredictorObjective
+    from metad2a.metatrain.predictor_objective import PredictorObjective
 
     draws, tuples = authors_draws(space)
     return PredictorObjective(model, draws, tuples, space.encode(tuples.archs), 0, benchmarks, **losses)
@@ -91,7 +91,7 @@ def test_training_lowers_the_loss_and_keeps_what_it_should(command, kind):
 
 def test_the_loss_is_the_published_one(command, space, monkeypatch):
     """The mean of the squared errors on ((accuracy - mean) / std) / 100: of scores of 0 their variance."""
-    from meta_train.predictor_objective import PredictorObjective
+    from metad2a.metatrain.predictor_objective import PredictorObjective
 
     def zeros(objective, images, rows, position):
         return 0 * objective.model.score[2].bias.expand(len(rows))
@@ -117,7 +117,7 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(command, kind):
 
 def test_interrupted_and_resumed(command, monkeypatch):
     """Ctrl-C in the middle of the third epoch."""
-    from meta_train import fit
+    from metad2a.metatrain import fit
 
     step, calls = fit._State.step, []
 
@@ -211,8 +211,8 @@ def test_the_generators_database_is_built_from_the_predictor(command, refuses, s
 
 def test_the_database_holds_the_best_of_what_was_sampled(command, space):
     """With every architecture sampled, each tuple is the predictor's first choice for its task."""
-    from images.features import load_features
-    from meta_train.models import load_model
+    from metad2a.data.features import load_features
+    from metad2a.metatrain.models import load_model
 
     assert command(line("predictor", "--max-epoch 1"))[0] == 0
     # All 7 images of a class in every draw: the order of a set does not matter, so the scores are fixed.
@@ -287,7 +287,7 @@ def test_databases_that_are_too_small(refuses, space, kind, n, needed):
 
 
 def test_accuracies_that_do_not_differ_have_no_correlation():
-    from meta_train.predictor_objective import correlation
+    from metad2a.metatrain.predictor_objective import correlation
 
     assert correlation(torch.ones(3), torch.arange(3.0)) == correlation(torch.arange(3.0), torch.zeros(3)) == 0
     assert math.isnan(correlation(torch.full((3,), torch.nan), torch.arange(3.0)))
@@ -295,7 +295,7 @@ def test_accuracies_that_do_not_differ_have_no_correlation():
 
 
 def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, monkeypatch):
-    from meta_train.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.predictor_objective import BenchmarkTask
 
     draws, tuples = authors_draws(space)
     held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
@@ -342,7 +342,7 @@ def test_averaged_weights_are_what_is_kept_and_resumed(command):
 
 
 def test_the_average_equals_a_plain_loop():
-    from meta_train.fit import FitOptions, _State
+    from metad2a.metatrain.fit import FitOptions, _State
 
     model = torch.nn.Linear(2, 1)
     state = _State(SimpleNamespace(model=model), FitOptions(ema=0.7, lr=0.1))
@@ -373,7 +373,7 @@ def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monke
 def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, offset, slope):
     """A model that is wrong by a constant on the benchmark's architectures has no loss there; one that is wrong by a
     factor has. Elsewhere it is right."""
-    from meta_train.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.predictor_objective import BenchmarkTask
 
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
     draws, tuples = authors_draws(space)
@@ -425,7 +425,7 @@ def test_a_compiled_step_trains_the_same_network(command, monkeypatch, kind):
 
 
 def test_ranking_loss_equals_a_plain_loop(rng):
-    from meta_train.predictor_objective import pairwise_ranking_loss
+    from metad2a.metatrain.predictor_objective import pairwise_ranking_loss
 
     scores, truth = torch.randn(6, generator=rng), torch.tensor([1.0, 2.0, 2.0, 0.0, 5.0, 3.0])
     expected = 0.0
@@ -438,7 +438,7 @@ def test_ranking_loss_equals_a_plain_loop(rng):
 
 
 def test_differences_within_tasks_equal_a_plain_loop(rng):
-    from meta_train.predictor_objective import centered_by_task
+    from metad2a.metatrain.predictor_objective import centered_by_task
 
     values, task = torch.randn(7, generator=rng), torch.tensor([2, 0, 2, 5, 0, 2, 5])
     means = {t: sum(v for v, u in zip(values.tolist(), task.tolist(), strict=True) if u == t) for t in (0, 2, 5)}
@@ -470,7 +470,7 @@ def test_differences_between_tasks_do_not_count_within_tasks(space):
 
 
 def test_a_ranking_loss_is_added(space):
-    from meta_train.predictor_objective import pairwise_ranking_loss
+    from metad2a.metatrain.predictor_objective import pairwise_ranking_loss
 
     plain, ranking = predictor_objective(space), predictor_objective(space, rank_loss=2.0)
     scores, truth = torch.tensor([0.01, 0.03, -0.02]), torch.tensor([0.0, 0.01, 0.02])
@@ -481,8 +481,8 @@ def test_a_ranking_loss_is_added(space):
 
 def test_options_of_losses_reach_the_objective(command, monkeypatch):
     """And train with it: the objective that is made has them."""
-    from meta_train import train
-    from meta_train.predictor_objective import PredictorObjective
+    from metad2a.metatrain import train
+    from metad2a.metatrain.predictor_objective import PredictorObjective
 
     made = []
 

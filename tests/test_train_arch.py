@@ -16,11 +16,11 @@ from PIL import Image
 from test_datasets import exists, write_mnist
 from test_networks import SMALL
 
-from engine.errors import UserError
-from engine.training_run import TrainingRun
-from images import pixels
-from images.pixels import load_image_data, stratified_split
-from networks import load_network
+from metad2a.core.errors import UserError
+from metad2a.core.training_run import TrainingRun
+from metad2a.data import pixels
+from metad2a.data.pixels import load_image_data, stratified_split
+from metad2a.networks import load_network
 
 OTHER = SMALL.replace("none~0", "skip_connect~0")
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.errors import UserError
-from engine.training_run import RECORD, TrainingRun
-from images.content import images_digest
-from images.source import image_folder
+from metad2a.core.errors import UserError
+from metad2a.core.training_run import RECORD, TrainingRun
+from metad2a.data.fingerprints import images_digest
+from metad2a.data.source import image_folder
 
 FOLDER = Path("results/run")
 

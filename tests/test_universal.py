@@ -6,10 +6,11 @@ import pytest
 import torch
 from scipy import stats
 
-from engine.errors import UserError
-from engine.files import save_torch
-from meta_train import universal as training
-from meta_train.universal import (
+from metad2a.core.errors import UserError
+from metad2a.core.files import save_torch
+from metad2a.rankings import fit_universal as training
+from metad2a.rankings import universal
+from metad2a.rankings.fit_universal import (
     KERNELS,
     Accuracies,
     NormalScale,
@@ -20,12 +21,11 @@ from meta_train.universal import (
     posterior,
     validate,
 )
-from predictor import universal
-from predictor.universal import FORMAT
-from search_spaces.nasbench201.cell_features import cell_features, live_operations, path_counts
-from search_spaces.nasbench201.cells import parse
-from search_spaces.nasbench201.classes import equivalence_classes, expression, first_members, parts_of_cells
-from search_spaces.nasbench201.space import NASBench201
+from metad2a.rankings.universal import FORMAT
+from metad2a.spaces.nasbench201.cell_features import cell_features, live_operations, path_counts
+from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.classes import equivalence_classes, expression, first_members, parts_of_cells
+from metad2a.spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
 NUM_CELLS = 120

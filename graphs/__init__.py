@@ -1,5 +1,0 @@
-"""Graphs as tensors, their encoder and their decoder."""
-
-from graphs.batch import GraphBatch
-
-__all__ = ["GraphBatch"]

@@ -1,0 +1,1 @@
+"""What every command needs: errors, files, options, messages and the folder of a training run."""

@@ -1,0 +1,115 @@
+"""Parts of a run: its device, random generators, log and provenance."""
+
+import ctypes
+import math
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import display_path
+from metad2a.core.messages import log
+from metad2a.core.processes import from_environment
+
+
+def choose_device(gpu: str | None) -> torch.device:
+    """Device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU where there is one.
+
+    A GPU becomes the current one, so that nothing is allocated on another.
+
+    Raises:
+        UserError: the value is not a number, or CUDA has no such device.
+    """
+    if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    gpu = gpu or "0"
+    if not gpu.isdigit():
+        raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
+    if not torch.cuda.is_available():
+        log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
+        return torch.device("cpu")
+    if int(gpu) >= torch.cuda.device_count():
+        raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
+    device = torch.device(f"cuda:{gpu}")
+    if (
+        from_environment().count == 1
+    ):  # else each of the processes takes its own, see `metad2a.core.processes.process_group`
+        torch.cuda.set_device(device)
+    return device
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed blocks instead of returning them to the system.
+
+    Each training step allocates the same large tensors again; handed back and mapped anew they cost page faults
+    (a quarter of the step on two cores). Does nothing where the C library is another one.
+    """
+    m_trim_threshold, m_mmap_max = -1, -4
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def peak_gb(children: bool = False) -> float:
+    """The most memory that this process, or any that it has started and awaited, has had, in GB.
+
+    0 on Windows, whose Python does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 ** (3 if sys.platform == "darwin" else 2)  # bytes on macOS, KB elsewhere
+
+
+def peak_memory() -> str:
+    """The most memory that this process has had, and that it has had on a GPU, as text."""
+    text = f"{peak:.2f} GB" if (peak := peak_gb()) else "unknown on this system"
+    gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
+    return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
+
+
+def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A random generator of its own, so that no other use of randomness can shift a result."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+def cosine(done: float) -> float:
+    """The share of the first learning rate when the share `done` of the steps is; it falls from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def command_line() -> str:
+    """The command that runs, as one would type it."""
+    return shlex.join(["python", display_path(Path(sys.argv[0])), *sys.argv[1:]])
+
+
+def provenance(seed: int, **sources: Any) -> dict[str, Any]:
+    """Collect where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
+    return {
+        "command": command_line(),
+        "seed": seed,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": str(torch.__version__),
+        **{name: value if isinstance(value, int | float) else str(value) for name, value in sources.items()},
+    }
+
+
+class TextLog:
+    """Appends dated lines to a file and repeats them on standard error."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, text: str) -> None:
+        log.info(text)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")

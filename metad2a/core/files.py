@@ -1,0 +1,218 @@
+"""Reading and writing files so that a damaged one is never taken for a good one and none is lost."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metad2a.core.cli import ALLOW_PICKLE_VARIABLE
+from metad2a.core.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
+ASSETS = ROOT / "metad2a" / "assets"
+MAX_VERTICES = 10_000  # of a pickled graph
+# In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
+UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
+
+
+def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
+
+    Raises:
+        UserError: the folder cannot be made or written, or the disk is full. Whatever else `write` raises is passed on.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(descriptor)
+        temporary = Path(name)
+        write(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in UNWRITABLE):
+            raise
+        raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed `atomic_write` left in a folder and below it; nobody else may be writing there."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically."""
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
+    """Write numbers, text, lists and dictionaries as JSON, atomically; NaN and infinity, which JSON lacks, as null."""
+    write_text(path, json.dumps(_without_nan(value), indent=indent, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_torch(path: str | Path, value: Any) -> None:
+    """`torch.save` atomically."""
+    atomic_write(path, lambda temporary: torch.save(value, temporary))
+
+
+def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: bool = False) -> Any:
+    """Read a `.pt` file safely.
+
+    Args:
+        hint: what to do when the file is missing or damaged, a sentence.
+        allow_pickle: also accept igraph graphs and NumPy values, which a plain tensor file does not hold. Nothing
+            else is ever unpickled.
+        mapped: map a large file into memory where its format allows. While its tensors live it must not be replaced:
+            Windows refuses that.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds objects that are not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
+    try:
+        with _pickle_globals() if allow_pickle else nullcontext():
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            except RuntimeError as error:
+                if "mmap can only be used with" not in str(error):
+                    raise
+                return torch.load(path, map_location="cpu", weights_only=True)  # a file older than PyTorch 1.6
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "unsupported class" in str(error):
+            raise UserError(_pickle_message(path, allow_pickle)) from error
+        raise UserError(f"{path} is damaged ({_first_line(error)}). {hint}") from error
+    except Exception as error:  # torch.load raises all sorts for files that are not whole
+        raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {hint}") from error
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(*values: Any) -> str:
+    """A digest of tensors (type, shape and numbers) and of what JSON holds."""
+    digest = hashlib.sha256()
+    for value in values:
+        if torch.is_tensor(value):
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            digest.update(json.dumps(value, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def identity_key(identity: dict[str, Any]) -> str:
+    """A short name for a result that depends on all of `identity`, numbers and text."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def display_path(path: str | Path) -> str:
+    """A path as messages and records name it, text in any case; shipped files relative to the repository."""
+    path = Path(path)
+    path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _first_line(error: Exception) -> str:
+    text = (str(error).splitlines() or [""])[0]
+    return text if any(map(str.isalpha, text)) else type(error).__name__  # a KeyError's may be a number
+
+
+def _pickle_message(path: Path, allowed: bool) -> str:
+    if allowed:
+        return f"{path} holds pickled objects other than igraph graphs and NumPy values; it is not read."
+    return (
+        f"{path} holds pickled Python objects (the authors' files keep igraph graphs) and not tensors alone. "
+        "Unpickling lets a file call code, so this needs your word: add --allow-pickle (or set "
+        f"{ALLOW_PICKLE_VARIABLE}=1) to let this file build igraph graphs and NumPy values; anything else in it is "
+        "refused even then."
+    )
+
+
+def _pickle_globals():
+    import igraph
+
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    numpy_names = [
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ]
+    dtypes = [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")]
+
+    def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:
+        if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would take memory for them
+            raise ValueError(f"a graph of {n} vertices")
+        return igraph.Graph(n, *args, **kwargs)
+
+    graphs = [(graph, "igraph.Graph"), (igraph.Graph, "igraph.Graph (its class)")]
+    return torch.serialization.safe_globals([*graphs, np.ndarray, np.dtype, *dtypes, *numpy_names])
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically; the first row is its heading. Raises a UserError when it cannot be written."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten; returns that, or None."""
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def next_folder(parent: Path) -> Path:
+    """Make the first of `parent`/001, /002 ... that does not exist; two programs at once get two folders."""
+    number = 1
+    while True:
+        try:
+            (folder := parent / f"{number:03d}").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            number += 1

@@ -1,0 +1,133 @@
+"""The folder of a training run: one process at a time works in it, and no run is ever mistaken for another one."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import remove_temporaries, write_json
+from metad2a.core.messages import log
+from metad2a.core.schema import Facts, read_json
+
+RECORD, LOCK = "run.json", ".lock"
+HINT = "A run of an older version cannot be resumed: start anew with --overwrite or another --save-path."
+
+
+class _Record(TypedDict):
+    """Fields of `run.json`."""
+
+    identity: Facts
+    history: Facts
+    resumed: list[Facts]
+
+
+class TrainingRun:
+    """A folder in which, within the `with` block, this process alone trains.
+
+    `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
+    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
+    `begin` (compare what the run depends on, or remove the earlier run), train.
+
+    Args:
+        products: patterns of what a run leaves in the folder; where one is there, there was an earlier run.
+        resume: continue the earlier run.
+        overwrite: replace it.
+        may_begin: `resume` begins a run where there is none.
+        first: False in all processes but the first of those that train together; they leave the folder alone.
+
+    Attributes:
+        identity: what the result depends on, contents by their digests.
+        history: `provenance` of the command that began the run; under "resumed" command and date of later ones.
+
+    Raises:
+        UserError: another process trains in the folder, an earlier run is in the way, or there is none to resume.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        products: tuple[str, ...],
+        resume: bool,
+        overwrite: bool,
+        may_begin: bool = False,
+        first: bool = True,
+    ):
+        self.folder, self.products = folder, products
+        self.resume, self.overwrite, self.may_begin, self.first = resume, overwrite, may_begin, first
+        self.identity: dict[str, Any] = {}
+        self.history: dict[str, Any] = {}
+        self.lock = FileLock(folder / LOCK, timeout=0)
+
+    def __enter__(self) -> "TrainingRun":
+        if self.first:
+            if self.resume and not self.may_begin and not self._earlier():
+                raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.lock.acquire()
+            except Timeout as error:
+                raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
+            except NotImplementedError:
+                log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
+            try:
+                remove_temporaries(self.folder)
+                self._check_earlier()
+            except BaseException:
+                self.lock.release()
+                raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self.lock.release()
+        if kind is KeyboardInterrupt and self.first and self._earlier():
+            log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
+
+    def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
+        """Continue the earlier run where `resume` says so, else begin a new one in place of it.
+
+        Raises:
+            UserError: the earlier run depends on something else.
+        """
+        self.identity, self.history = identity, history
+        if not self.first:
+            return
+        path, earlier = self.folder / RECORD, self._earlier()
+        record = {"identity": identity, "history": history, "resumed": []}
+        if self.resume and earlier:
+            record = read_json(path, _Record, "what an earlier run depends on", HINT)
+            self.check(record["identity"], path)
+            record["resumed"].append({name: history[name] for name in ("command", "date")})
+            self.history = record["history"] | {"resumed": record["resumed"]}
+        else:
+            for path_before in earlier:
+                shutil.rmtree(path_before) if path_before.is_dir() else path_before.unlink()
+        write_json(path, record)
+
+    def check(self, identity: Any, path: Path) -> None:
+        """Raise a UserError unless `identity`, which the file `path` holds, is there and this run's."""
+        if not isinstance(identity, dict):
+            raise UserError(f"{path} has no record of what it was trained on. {HINT}")
+        missing = "nothing"
+        for name in self.identity | identity:
+            before, now = identity.get(name, missing), self.identity.get(name, missing)
+            if before != now:
+                raise UserError(
+                    f"{path} is of a run with {name} {str(before)[:200]}, this command has {str(now)[:200]}. Give the "
+                    "options and data of the first run, or start anew with --overwrite."
+                )
+
+    def _earlier(self) -> list[Path]:
+        return sorted(path for pattern in self.products for path in self.folder.glob(pattern))
+
+    def _check_earlier(self) -> None:
+        earlier = self._earlier()
+        if earlier and not self.resume and not self.overwrite:
+            raise UserError(
+                f"{self.folder} holds an earlier run ({earlier[0].name}). Continue it (what is finished is kept) with "
+                "--resume, replace it with --overwrite, or give another --save-path."
+            )
+        if self.resume and not earlier:
+            log.info(f"Nothing to resume in {self.folder}: a new run begins.")

@@ -1,0 +1,38 @@
+"""Batches of pixels to a network's input: cut out, mirrored and normalised, where they lie.
+
+Dimensions: B images of a batch, H x W pixels, H = W.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from metad2a.data.extractors import IMAGE_SIZE
+
+PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
+
+
+def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Pixels (B, H, W, 3) uint8 to a network's input (B, 3, H, W), which keeps the channels last in memory."""
+    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Corners (n, 2) of random crops of padded images, and (n,) bool which images are mirrored."""
+    corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
+    return corners, torch.rand(n, generator=rng) < 0.5
+
+
+def _padding(side: int) -> int:
+    """Black pixels around images of `side`."""
+    return round(PADDING * side)
+
+
+def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    """Pad (B, H, W, 3) by black pixels, cut H x W at each image's corner, and mirror some, all at once."""
+    side = pixels.shape[1]
+    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) where H is 32
+    steps = torch.arange(side, device=pixels.device)
+    rows = corners[:, :1] + steps  # (B, H)
+    columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, W)
+    images = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return padded[images, rows[:, :, None], columns[:, None, :]]

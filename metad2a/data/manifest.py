@@ -1,0 +1,138 @@
+"""Every file that MetaD2A can fetch: where it is published, where it goes, who needs it.
+
+Sizes and checksums that the publishers do not state are unknown (None): such a file is verified by its
+Content-Length and by opening it.
+"""
+
+from dataclasses import dataclass, replace
+
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, OxfordIIITPet
+
+DROPBOX = "https://www.dropbox.com/s/{}?dl=1"
+AIRCRAFT = "http://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file on a server.
+
+    Attributes:
+        name: short, unique.
+        address: where it is published.
+        target: its path below the project; a mirror has it under the same path.
+        needed_by: the command that reads it.
+        size: bytes, None where unknown.
+        sha256, md5: hexadecimal, None where unknown.
+        md5_suffix: the digest's last digits, where the file's name states them.
+        extract_to: folder to extract an archive into.
+        note: what a user should know.
+    """
+
+    name: str
+    address: str
+    target: str
+    needed_by: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    md5_suffix: str | None = None
+    extract_to: str | None = None
+    note: str = ""
+
+
+def _features(name: str, key: str, note: str = "") -> PublishedFile:
+    file = f"{name}bylabel.pt"
+    needed_by = "main.py --model generator | predictor" if name == "imgnet32" else f"main.py --data-name {name}"
+    return PublishedFile(name, DROPBOX.format(f"{key}/{file}"), f"data/{file}", needed_by, note=note)
+
+
+def _meta_train(file: str, key: str) -> PublishedFile:
+    address = DROPBOX.format(f"{key}/{file}.pt")
+    return PublishedFile(file, address, f"data/{file}.pt", "main.py --model generator | predictor")
+
+
+def _checkpoint(name: str, key: str, target: str) -> PublishedFile:
+    needed_by = f"main.py --model {name.split('_')[0]} --test"
+    return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by)
+
+
+def _raw(dataset: str, address: str, md5: str | None = None, folder: str = "") -> PublishedFile:
+    """An official file, to be extracted where it lies: in the dataset's folder or in `folder`, below that of all."""
+    name, place = address.rsplit("/", 1)[1], f"data/raw-data/{folder or dataset}"
+    needed_by = f"process_dataset.py --dataset {dataset}"
+    return PublishedFile(name, address, f"{place}/{name}", needed_by, md5=md5, extract_to=place)
+
+
+FEATURES = [
+    _features("aircraft", "mb66kitv20ykctp", "30 manufacturers"),
+    _features("cifar100", "y0xahxgzj29kffk"),
+    _features("cifar10", "wt1pcwi991xyhwr"),
+    _features("imgnet32", "7r3hpugql8qgi9d", "about 2.6 GB"),
+    _features("pets", "mxh6qz3grhy7wcn"),
+    _features("mnist", "86rbuic7a7y34e4"),
+    _features("svhn", "yywaelhrsl6egvd"),
+]
+AIRCRAFT100 = _features("aircraft100", "nn6mlrk1jijg108", "100 variants")
+META_TRAIN = [
+    _meta_train("meta_train_task_lst", "0eu01gig3gnxvk4"),
+    _meta_train("meta_train_tasks_generator_idx", "reqtqut3eiyeut4"),
+    _meta_train("meta_train_tasks_generator", "2qjjtfldw99sqx0"),
+    _meta_train("meta_train_tasks_predictor_idx", "ziwckbuqdokmgo7"),
+    _meta_train("meta_train_tasks_predictor", "wc6kylzo5ehqlem"),
+]
+NASBENCH201_TABLE = PublishedFile(
+    "nasbench201",
+    DROPBOX.format("qhyhdfc9l5nborq/nasbench201.pt"),
+    "data/nasbench201.pt",
+    "python -m metad2a.spaces.nasbench201.make_table --published FILE (the table is shipped already)",
+)
+PREPROCESSED = {
+    "nasbench201": [*FEATURES, *META_TRAIN, NASBENCH201_TABLE],
+    "ofa_mbv3": [*(f for f in FEATURES if f.name != "aircraft"), AIRCRAFT100],
+}
+GENERATOR_CHECKPOINT = {
+    "nasbench201": _checkpoint("generator_nasbench201", "8sh04wxk1t43xtg", "results/generator/model/ckpt_400.pt"),
+    "ofa_mbv3": _checkpoint("generator_ofa_mbv3", "zss9yt034hen45h", "results/ofa_mbv3/generator/model/ckpt_120.pt"),
+}
+PREDICTOR_CHECKPOINT = {
+    "nasbench201": _checkpoint("predictor_nasbench201", "1l73vq2orv0chso", "results/predictor/model/ckpt_max_corr.pt"),
+    "ofa_mbv3": _checkpoint(
+        "predictor_ofa_mbv3", "ycm4jaojgswp0zm", "results/ofa_mbv3/predictor/model/ckpt_max_corr.pt"
+    ),
+}
+GENERATOR_DATABASE = PublishedFile(
+    "generator_database",
+    DROPBOX.format("zgip4aq0w2pkj49/generator_collected_database.pt"),
+    "data/generator/processed/collected_database.pt",
+    "main.py --model generator --search-space ofa_mbv3",
+)
+MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
+AIRCRAFT_RAW = _raw("aircraft", AIRCRAFT)
+PETS_RAW = [_raw("pets", address, md5, "pets/oxford-iiit-pet") for address, md5 in OxfordIIITPet._RESOURCES]
+SVHN_RAW = [
+    replace(_raw("svhn", address, md5), extract_to=None)
+    for address, _, md5 in (SVHN.split_list[split] for split in ("train", "test"))
+]
+RAW_DATA = {
+    "cifar10": [_raw("cifar10", CIFAR10.url, CIFAR10.tgz_md5)],
+    "cifar100": [_raw("cifar100", CIFAR100.url, CIFAR100.tgz_md5)],
+    "mnist": MNIST_RAW,
+    "svhn": SVHN_RAW,
+    "aircraft": [AIRCRAFT_RAW],
+    "aircraft100": [AIRCRAFT_RAW],
+    "pets": PETS_RAW,
+}
+OFA_SUPERNET = PublishedFile(
+    "ofa_mbv3_d234_e346_k357_w1.0",
+    "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0",
+    ".torch/ofa_nets/ofa_mbv3_d234_e346_k357_w1.0",
+    "building a database for --search-space ofa_mbv3",
+)
+NASBENCH201_BENCHMARK = PublishedFile(
+    "NAS-Bench-201-v1_1-096897.pth",
+    "https://drive.usercontent.google.com/download?id=16Y0UwGisiouVRxW-W5hEtbxmcHw_0hF_&export=download&confirm=t",
+    "data/NAS-Bench-201-v1_1-096897.pth",
+    "python -m metad2a.spaces.nasbench201.make_table --benchmark FILE (the table is shipped already)",
+    md5_suffix="096897",
+    note="4.7 GB",
+)

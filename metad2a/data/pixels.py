@@ -1,0 +1,227 @@
+"""Labelled images to train on: decoded once to one size, and split.
+
+Dimensions: M images in all, H x W pixels, H = W.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator
+from typing_extensions import TypedDict
+
+from metad2a.core.cli import default_mirror
+from metad2a.core.environment import random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import display_path, load_torch, save_torch, write_text
+from metad2a.core.messages import log
+from metad2a.core.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
+from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
+from metad2a.data.folders import listing_digest
+from metad2a.data.open_images import open_source, usable_for_tests
+from metad2a.data.reading import decode
+
+FORMAT = "metad2a-pixels-2"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Labelled images. pixels: (M, H, W, 3) uint8, channels last; labels: (M,) long."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def side(self) -> int:
+        """H, in pixels."""
+        return self.pixels.shape[1]
+
+    def __getitem__(self, rows: torch.Tensor) -> "LabelledImages":
+        return LabelledImages(self.pixels[rows], self.labels[rows])
+
+    def to(self, device: torch.device) -> "LabelledImages":
+        return LabelledImages(self.pixels.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A dataset to train and test on.
+
+    Attributes:
+        name: as given to `--data-name`.
+        class_names: in the order of the labels.
+        train, valid, test: the training images, and the halves `x-valid` and `x-test` of the test set.
+        mean, std: of each colour, for values in 0..1.
+        fingerprint: digest of all images and labels and how they are split.
+        origin: where the images come from.
+        own: whether that is a folder of the user's.
+    """
+
+    name: str
+    class_names: list[str]
+    train: LabelledImages
+    valid: LabelledImages
+    test: LabelledImages
+    mean: Colour
+    std: Colour
+    fingerprint: str
+    origin: str
+    own: bool = False
+
+
+def load_image_data(
+    name: str,
+    image_folder: str | None,
+    data_path: str,
+    seed: int,
+    image_size: int = IMAGE_SIZE,
+    mirror: str | None = None,
+) -> ImageData:
+    """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
+
+    A folder has the parts that `metad2a.data.folders.find_parts` finds; of any other, 20 % of each class are for
+    testing.
+    The halves of the test set come from `<data_path>/<name>-test-split.txt` where it exists (the format of the
+    benchmark's split files), else they are drawn and saved. Images of the shipped features are in neither.
+
+    Args:
+        seed: of the halves of the test set.
+        image_size: H, to which whole images are brought.
+        mirror: where official files are fetched from instead.
+
+    Raises:
+        UserError: there are no such images, they have one class, or a class is too small to be split.
+    """
+    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror or default_mirror())
+    class_names = decoded["class_names"]
+    if len(class_names) < 2:
+        raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
+    train, held_out = (LabelledImages(decoded[f"{p}_pixels"], decoded[f"{p}_labels"]) for p in ("train", "test"))
+    usable = usable_for_tests(name, image_folder, len(held_out))
+    valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
+    mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
+    parts = (train, held_out[valid], held_out[test])
+    return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin, image_folder is not None)
+
+
+def stratified_split(
+    labels: torch.Tensor, class_names: list[str], seed: int, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the images to train on and to validate with, of each class a share of at least one and never all.
+
+    Raises:
+        UserError: a class has a single image.
+    """
+    rng = random_generator(seed)
+    train, valid = [], []
+    for label, name in enumerate(class_names):
+        rows = (labels == label).nonzero()[:, 0]
+        if len(rows) < 2:
+            raise UserError(f"Class {name!r} has {len(rows)} image(s) to train on; two are needed: one to validate.")
+        rows = rows[torch.randperm(len(rows), generator=rng)]
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        valid.append(rows[:count])
+        train.append(rows[count:])
+    return torch.cat(train), torch.cat(valid)
+
+
+def _decoded(
+    name: str, image_folder: str | None, data_path: Path, image_size: int, mirror: str | None
+) -> tuple[dict[str, Any], str, str]:
+    """Pixels and labels, from the file that an earlier call left unless the images have changed since.
+
+    Returns the content of that file, its key and the origin of the images.
+    """
+    splits = ("train", "test")
+    sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
+    if any(source.class_names != sources[0].class_names for source in sources):
+        odd = set(sources[0].class_names) ^ set(sources[1].class_names)
+        raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
+    key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
+    path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
+    origin = display_path(image_folder or sources[0].folder)
+    if path.is_file():
+        hint = "Remove it, and it is made anew."
+        value = check(path, load_torch(path, hint, mapped=True), _Cache, "a file of decoded images", hint, FORMAT)
+        for split in splits:
+            labels, classes = value[f"{split}_labels"], value["class_names"]
+            if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
+                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {hint}")
+        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        if value["key"] == key and sides == {image_size}:
+            return value, key, origin
+    value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
+    for split, source in zip(splits, sources, strict=True):
+        pixels, labels = decode(source, image_size)
+        value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
+    save_torch(path, value)
+    log.info(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
+    return value, key, origin
+
+
+def _digits(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
+
+
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
+_Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
+_Parts = {f"{s}_{name}": kind for s in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
+_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
+_Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
+
+
+class _TestSplit(TypedDict):
+    """Numbers of the test images of either half, as NAS-Bench-201's authors write them."""
+
+    xvalid: _Half
+    xtest: _Half
+
+
+def _halves(
+    name: str, held_out: LabelledImages, usable: torch.Tensor, data_path: Path, key: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of the `usable` images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
+    published, drawn = (
+        data_path / f"{name}-test-split.txt",
+        data_path / "pixels" / f"{name}-{key}-{seed}-test-split.txt",
+    )
+    if not published.is_file() and not drawn.is_file():
+        shuffled = torch.randperm(len(held_out), generator=random_generator(seed))
+        shuffled = shuffled[usable[shuffled]]
+        order = shuffled[held_out.labels[shuffled].argsort(stable=True)]
+        value = {
+            "xvalid": ["int", order[1::2].sort().values.tolist()],
+            "xtest": ["int", order[::2].sort().values.tolist()],
+        }
+        write_text(drawn, json.dumps(value) + "\n")
+    path = published if published.is_file() else drawn
+    what = 'a split file ({"xvalid": ["int", [...]], "xtest": ...})'
+    split = read_json(path, _TestSplit, what, "Remove it, and the images are split anew.")
+    halves = [torch.tensor(split[half][1], dtype=torch.long) for half in ("xvalid", "xtest")]
+    numbers = torch.cat(halves)
+    good = all(map(len, halves)) and len(numbers.unique()) == len(numbers)
+    if not good or not 0 <= int(numbers.min()) <= int(numbers.max()) < len(held_out):
+        raise UserError(
+            f"{path} does not split the {len(held_out)} test images of {name}: each half needs some, none may be in "
+            "both or beyond the last."
+        )
+    valid, test = (half[usable[half]] for half in halves)
+    if not len(valid) or not len(test):
+        raise UserError(f"{path}: no image that the features of {name} are not of is left in one of its halves.")
+    return valid, test
+
+
+def _fingerprint(parts: tuple[LabelledImages, ...]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for tensor in (part.pixels, part.labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,144 @@
+"""Labelled images that are opened one by one, for example those of a folder.
+
+Dimensions: M images in all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import display_path
+from metad2a.core.names import check_name
+from metad2a.data.folders import folder_classes, held_out, image_files
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Labelled images that are opened one by one.
+
+    Attributes:
+        name: of the dataset.
+        class_names: C names.
+        labels: (M,) long.
+        open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
+        describe: what to call it in messages.
+        folder: where the images lie.
+    """
+
+    name: str
+    class_names: list[str]
+    labels: torch.Tensor
+    open: Callable[[int], Image.Image]
+    describe: Callable[[int], str]
+    folder: str | Path
+
+    @property
+    def origin(self) -> str:
+        """Where the images come from, in messages."""
+        return display_path(self.folder)
+
+    def select(self, max_per_class: int | None, seed: int) -> torch.Tensor:
+        """Numbers of the images to take, class after class, at most so many of each, chosen with `seed`.
+
+        Raises:
+            UserError: a class has no images, or a label no class.
+        """
+        C = len(self.class_names)
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
+            raise UserError(f"{self.origin}: label {int(self.labels.max())} is none of the {C} classes of {self.name}.")
+        counts = torch.bincount(self.labels, minlength=C)
+        if not bool(counts.all()):
+            lost = self.class_names[int((counts == 0).nonzero()[0])]
+            raise UserError(f"Class {lost!r} of {self.name} has no images in {self.origin}. Add some or remove it.")
+        parts = self.labels.argsort(stable=True).split(counts.tolist())
+        if max_per_class is not None:
+            rng = np.random.default_rng(seed)
+            keep = [sorted(rng.choice(len(p), min(max_per_class, len(p)), replace=False)) for p in parts]
+            parts = [part[rows] for part, rows in zip(parts, keep, strict=True)]
+        return torch.cat(parts)
+
+
+def image_folder(name: str, folder: str | Path, class_order: str | list[str] | None, part: str = "all") -> ImageSource:
+    """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
+
+    Args:
+        class_order: the sub-folders' names, or a text file whose lines start with them.
+        part: "train" or "test" for the images that are not or are held out for testing, "all" for both.
+
+    Raises:
+        UserError: the folder or a class is missing, or a class has a single image and none to test on.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
+    names = folder_classes(folder)
+    if class_order is not None:
+        names = class_order if isinstance(class_order, list) else read_class_order(class_order)
+    if not names:
+        raise UserError(f"{display_path(folder)} has no sub-folders: it needs one a class, with the images inside.")
+    files, labels = [], []
+    for label, class_name in enumerate(names):
+        if not (folder / class_name).is_dir():
+            raise UserError(f"{display_path(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
+        found = image_files(folder / class_name)
+        if part == "test" and len(found) == 1:
+            raise UserError(f"Class {display_path(class_name)!r} has 1 image; two are needed, to train and to test.")
+        if part != "all":
+            for_test = held_out(found, folder)
+            found = [path for path in found if (path in for_test) == (part == "test")]
+        files += found
+        labels += [label] * len(found)
+    return ImageSource(
+        name,
+        [display_path(class_name) for class_name in names],
+        torch.tensor(labels, dtype=torch.long),
+        partial(_open, files),
+        partial(_describe, files),
+        folder,
+    )
+
+
+def _open(files: list[Path], number: int) -> Image.Image:
+    return open_image(files[number])
+
+
+def _describe(files: list[Path], number: int) -> str:
+    return display_path(files[number])
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open a file of one of `FORMATS`.
+
+    Raises:
+        OSError: it is none, or no regular file; a pipe for example is never waited for.
+    """
+    if not path.is_file():
+        raise OSError("it is missing or no regular file")
+    return Image.open(path, formats=FORMATS)
+
+
+def read_class_order(path: str | Path) -> list[str]:
+    """The first word of every line of a text file.
+
+    Raises:
+        UserError: it cannot be read, names fewer than two, or one twice.
+    """
+    wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
+    try:
+        names = [line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--class-order {path} cannot be read: {error}. {wanted}") from error
+    if len(names) < 2:
+        raise UserError(f"--class-order {path} names {names[0] if names else 'nothing'}. {wanted}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"--class-order {path} names {twice} twice. {wanted}")
+    return [check_name(name, f"--class-order {path}:") for name in names]

@@ -1,0 +1,163 @@
+"""Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from metad2a import spaces
+from metad2a.core.environment import random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import file_digest, save_torch
+from metad2a.core.messages import log
+from metad2a.core.progress import progress
+from metad2a.data.features import find_features, load_features
+from metad2a.database.items import Item, draw_item, name_classes
+from metad2a.database.options import ShardOptions
+from metad2a.database.shards import ShardWriter, read_shard, shard_file, shard_files
+from metad2a.database.workers import EvaluatorOptions, measure_here, measure_with_ray
+from metad2a.metatrain.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
+from metad2a.spaces.base import SearchSpace
+
+
+def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
+    return data_folder(space, data_path) / "predictor_shards"
+
+
+def build_shards(options: ShardOptions) -> None:
+    """Measure what the shards still lack; every task is on disk as soon as it is measured.
+
+    Raises:
+        UserError: images, classes or weights are missing, a shard was begun with other options or is being built by
+            another process, or a worker fails for good.
+    """
+    space = spaces.get(options.search_space)
+    features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
+    names, numbers = name_classes(features, options.class_order)
+    folder = shards_folder(space, options.data_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locks(folder, options.index):
+        header = _header(options, names)
+        writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.index}
+        all_items = [(shard, number) for shard in options.index for number in range(options.num_tasks)]
+        todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
+        items = [draw_item(space, len(names), options.num_arch, options.seed, *item) for item in todo]
+        peak = 0.0
+        with progress(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
+            for item, result in _measured(options, names, items):
+                classes = [numbers[c] for c in item.classes]
+                record = {"number": item.number, "classes": classes, "archs": item.archs, **result}
+                writers[item.shard].append(record)
+                peak = max(peak, result["peak_gb"])
+                bar.update()
+    log.info(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
+
+
+def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
+    imgnet, supernet = (str(Path(path).resolve()) for path in (options.imgnet, options.supernet))
+    how = (options.num_calibration, options.epochs, str(options.device))
+    evaluator = EvaluatorOptions(options.search_space, imgnet, tuple(names), supernet, *how)
+    if not items:
+        return iter(())
+    if options.num_workers or options.ray_address:
+        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address, options.use_gpus)
+    return measure_here(evaluator, items)
+
+
+def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
+    """Values that all shards of a command have in common."""
+    same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
+    values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}
+    supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
+    sizes = spaces.get(options.search_space).supernet_sizes(options.supernet)
+    return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}
+
+
+@contextmanager
+def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
+    """Hold the locks of some shards, so that two processes never build the same one."""
+    with ExitStack() as held:
+        for shard in shards:
+            try:
+                held.enter_context(FileLock(folder / f".shard_{shard:04d}.lock", timeout=0))
+            except Timeout as error:
+                raise UserError(f"Another process is building shard {shard}: give another --index.") from error
+        yield
+
+
+def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
+    """Merge all shards into the predictor's database, its split by tasks and its task list; returns the first's file.
+
+    Raises:
+        UserError: there are no shards, one is damaged or of another kind than the others, or a database is there.
+    """
+    space = spaces.get(search_space)
+    folder = data_folder(space, data_path)
+    for target in (folder / "meta_train_tasks_predictor.pt", folder / TASK_LIST):
+        if target.exists() and not overwrite:
+            raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    tasks: list[list[int]] = []
+    texts: list[str] = []
+    accuracy: list[float] = []
+    task: list[int] = []
+    found = _read_all(space, shards_folder(space, data_path))
+    for path, header, records in found:
+        missing = header["num_tasks"] - len(records)
+        note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
+        log.info(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
+        for record in sorted(records, key=lambda record: record["number"]):  # not in the order they were finished
+            texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
+            accuracy += record["accuracy"]
+            task += [len(tasks)] * len(record["archs"])
+            tasks.append(record["classes"])
+    if not texts:
+        raise UserError(f"The shards in {shards_folder(space, data_path)} hold no measured task yet.")
+    if len(tasks) < 2:
+        raise UserError("A database needs at least two measured tasks: one to train on, one to validate with.")
+    split, num_validation = split_by_task(torch.tensor(task))
+    save_torch(folder / TASK_LIST, tasks)
+    tensors = (torch.tensor(accuracy), torch.tensor(task), split)
+    supernet = found[0][1].get("sizes", {})  # shards of earlier versions do not say
+    written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation, sizes=supernet)
+    sizes = [len(classes) for classes in tasks]
+    log.info(
+        f"{written}: {len(texts)} architectures on {len(tasks)} tasks of {min(sizes)} to {max(sizes)} classes, "
+        f"accuracy {np.mean(accuracy):.2f} +- {np.std(accuracy):.2f} %"
+    )
+    return written
+
+
+def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
+    found = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
+    if not found:
+        raise UserError(
+            f"There are no shards in {folder}. Build one with: python build_database.py --model_name predictor "
+            f"--search-space {space.name} --index 0 --imgnet DIR"
+        )
+    first_path, first, _ = found[0]
+    for path, header, _ in found[1:]:
+        for name in ("search_space", "supernet", "num_calibration", "epochs", "class_names"):
+            if header[name] != first[name]:
+                raise UserError(f"{path} and {first_path} differ in {name}: they do not belong to one database.")
+    return found
+
+
+def split_by_task(task: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """A permutation of the tuples, validation first, that has no task on both sides.
+
+    Args:
+        task: (n,) long, of each tuple.
+
+    Returns:
+        (n,) long, and how many of its first tuples are for validation: at most 400 and a quarter of all.
+    """
+    shuffled = torch.randperm(int(task.max()) + 1, generator=random_generator(0))
+    counts = torch.bincount(task, minlength=len(shuffled))
+    held = counts[shuffled].cumsum(0)
+    limit = min(NUM_VALIDATION, max(1, len(task) // 4))
+    rank = shuffled.argsort()
+    return rank[task].argsort(stable=True), int(held[max(int((held <= limit).sum()), 1) - 1])

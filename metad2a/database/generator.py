@@ -1,0 +1,103 @@
+"""Build the generator's meta-training database: for each task the best of some architectures by the trained predictor.
+
+Nothing is trained: that the predictor ranks them high makes them high-quality ones for the task (MetaD2A section 4.1).
+"""
+
+import torch
+
+from metad2a import spaces
+from metad2a.core.environment import keep_freed_memory, random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.messages import log
+from metad2a.core.progress import progress
+from metad2a.data.features import Features, check_extractor, draw_images, find_features, load_features
+from metad2a.database import subnets
+from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here
+from metad2a.metatrain.options import BuildOptions
+from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.score import encode_architectures
+from metad2a.metatrain.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
+from metad2a.spaces.base import SearchSpace
+from predictor.ensemble import Predictor
+
+MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
+
+
+@torch.inference_mode()
+def build(options: BuildOptions) -> None:
+    """Write `meta_train_tasks_generator.pt` and its split to the data folder.
+
+    Where more tasks are wanted than the task list has, further ones are drawn like those.
+
+    Raises:
+        UserError: a database is there already, or predictor and features do not fit.
+    """
+    keep_freed_memory()
+    space, device = spaces.get(options.search_space), options.device
+    folder = data_folder(space, options.data_path)
+    target = folder / "meta_train_tasks_generator.pt"
+    if target.exists() and not options.overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    if space.ranking_shipped and not space.can_be_listed and not own_predictor(options, space):
+        subnets.build(options, space, folder)
+        return
+    path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
+    predictor, checkpoint = load_model("predictor", space, path, device, options.hs, options.nz)
+    features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
+    check_extractor(features, checkpoint.extractor, predictor.config.feature_dim, "predictor")
+    features = features.to(device)
+    rng = random_generator(options.seed)
+    tasks = choose_tasks(load_task_classes(folder, features.num_classes), options.num_tasks, rng)
+    pool_size = min(MAX_POOL, options.num_tasks * options.num_sampled)
+    pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(pool_size, rng)
+    graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
+    texts, scores = [], []
+    for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
+        set_vec = _encode_task(predictor, features, classes, options, random_generator(number, device))
+        sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
+        score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)
+        best = int(score.argmax())
+        texts.append(space.to_text(pool[sampled[best]]))
+        scores.append(score[best].item())
+    accuracy = to_percent(torch.tensor(scores), checkpoint.target)
+    split = torch.randperm(len(tasks), generator=rng)
+    lists = [(classes + 1).tolist() for classes in tasks.values()]
+    numbers = torch.arange(len(tasks))
+    sizes = supernet_sizes(checkpoint)
+    written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
+    log.info(
+        f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
+        f"{accuracy.mean():.2f} % on average"
+    )
+
+
+def own_predictor(options: BuildOptions, space: SearchSpace) -> bool:
+    """Whether the user named a predictor, or trained one."""
+    named = options.predictor_checkpoint or options.load_epoch
+    return bool(named) or trained_here("predictor", space, options.save_path)
+
+
+def _encode_task(
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
+) -> torch.Tensor:
+    classes = classes.to(features.counts.device).expand(options.num_draws, -1)
+    return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])
+
+
+def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:
+    """Choose tasks of a list at random; where more are wanted than it has, make new ones up.
+
+    A new task takes its number of classes from a random task of the list, and draws them from all classes of the list.
+
+    Args:
+        task_classes: (tasks, C) long, the classes of each listed task; rows of fewer than C classes end in -1.
+
+    Returns:
+        The classes (long) of each chosen task, by its number in the list; new tasks follow with the next numbers.
+    """
+    listed = [row[row >= 0] for row in task_classes]
+    chosen = {i: listed[i] for i in torch.randperm(len(listed), generator=rng)[:num_tasks].tolist()}
+    known = torch.cat(listed).unique()
+    for i in torch.randint(len(listed), (num_tasks - len(chosen),), generator=rng).tolist():
+        chosen[len(chosen)] = known[torch.randperm(len(known), generator=rng)[: len(listed[i])]]
+    return chosen

@@ -1,0 +1,155 @@
+"""Which architecture to evaluate: a search's choice, a text, or a configuration of NSGANetV2."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+from annotated_types import Le, MinLen
+from typing_extensions import TypedDict
+
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.core.schema import Number, Size, Text, check, read_json
+from metad2a.spaces.base import SearchSpace
+from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
+from metad2a.spaces.ofa_mbv3.supernet import MAX_IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An architecture and where it comes from.
+
+    Attributes:
+        arch: the architecture.
+        source: a file, or "--arch".
+        image_size: what its configuration asks for, None where it does not say.
+    """
+
+    arch: Arch
+    source: str
+    image_size: int | None = None
+
+
+def searched(folder: Path, hint: str) -> list[Chosen]:
+    """The architectures of a meta-test's first run, best predicted first.
+
+    Args:
+        hint: how to make the ranking, a sentence that ends in the command.
+
+    Raises:
+        UserError: the ranking is missing or damaged.
+    """
+    space = spaces.get("ofa_mbv3")
+    path = folder / "best_arch" / "ranking_run_1.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {hint}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+        raise UserError(f"{path} is damaged ({error}). {hint}") from error
+    if not found:
+        raise UserError(f"{path} holds no architectures. {hint}")
+    return found
+
+
+def first_within(
+    bound: float | None, candidates: list[Chosen], space: SearchSpace, num_classes: int
+) -> tuple[Chosen, dict[str, float]]:
+    """The first of the candidates of at most `bound` million multiply-accumulates, and its costs.
+
+    Args:
+        space: of the size that is evaluated, which need not be that of the search.
+
+    Raises:
+        UserError: none is that small.
+    """
+    smallest = float("inf")
+    for chosen in candidates:
+        cost = space.cost(chosen.arch, num_classes)
+        if bound is None or cost["flops"] <= bound:
+            return chosen, cost
+        smallest = min(smallest, cost["flops"])
+    raise UserError(
+        f"--bound {bound:g}: none of the {len(candidates)} candidates of {candidates[0].source} is that small for "
+        f"{space.size_text}, the smallest has {smallest:.6g} MFLOPs. Raise it, or search with that --bound."
+    )
+
+
+def read_model_config(path: str | Path, width_mult: float) -> Chosen:
+    """A configuration of NSGANetV2 (Lu et al., ECCV 2020): `net.subnet` (ks, e, d and r) or `net.config` (layers).
+
+    Args:
+        width_mult: of the supernet that it is to take its weights from.
+
+    Raises:
+        UserError: the file is missing or damaged, or its network is none of this space.
+    """
+    space = spaces.get("ofa_mbv3")
+    what, hint = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
+    value = read_json(path, dict[Text, Any], what, hint)
+    config = check(path, value, _Network if "blocks" in value else _Subnet, what, hint)
+    try:
+        if "blocks" in config:
+            arch = _from_blocks(config["blocks"])
+        else:
+            arch = {name: _padded(config[name], config["d"]) for name in ("ks", "e")} | {"d": config["d"]}
+        arch = space.from_text(str(arch))
+    except ValueError as error:  # a UserError is one
+        raise UserError(f"{path} is not {what}: {error}. {hint}") from error
+    size, width = config.get("r"), config.get("w", width_mult)
+    if width != width_mult:
+        raise UserError(f"{path} is of a supernet {width:g} wide, but --supernet is {width_mult:g} wide.")
+    return Chosen(arch, str(path), size)
+
+
+_Choices = list[Annotated[Size, Le(max(*KERNELS, *EXPANSIONS, *DEPTHS))]]
+_More = {"r": NotRequired[Annotated[Size, Le(MAX_IMAGE_SIZE)]], "w": NotRequired[Number]}
+_Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **_More})  # type: ignore[misc]
+
+
+class _Layer(TypedDict):
+    """A layer of a network's configuration, as far as it matters here."""
+
+    kernel_size: Size
+    expand_ratio: Number
+
+
+class _Block(TypedDict):
+    """A layer with or without a shortcut around it; the key has two names in use."""
+
+    shortcut: Any
+    conv: NotRequired[_Layer | None]
+    mobile_inverted_conv: NotRequired[_Layer | None]
+
+
+_Network = TypedDict("_Network", {"blocks": Annotated[list[_Block], MinLen(1)], **_More})  # type: ignore[misc]
+
+
+def _padded(values: list[int], depths: list[int]) -> list[int]:
+    """Choices of the active layers alone to those of all layers; a list of all layers is left as it is."""
+    if len(values) != sum(depths):
+        return values
+    left = iter(values)
+    fill = KERNELS[0]  # as well the smallest expansion
+    return [next(left) if i < depth else fill for depth in depths for i in range(MAX_DEPTH)]
+
+
+def _from_blocks(blocks: list[dict[str, Any]]) -> Arch:
+    """Layers of a network, the first block left out; a stage begins where a block has no shortcut."""
+    stages: list[list[dict[str, Any]]] = []
+    for block in blocks[1:]:
+        layer = block.get("conv") or block.get("mobile_inverted_conv")
+        if layer is None:
+            raise ValueError("a block has neither 'conv' nor 'mobile_inverted_conv'")
+        if block["shortcut"] is None or not stages:
+            stages.append([])
+        stages[-1].append(layer)
+    depths = [len(stage) for stage in stages]
+    if len(stages) != NUM_STAGES or not set(depths) <= set(DEPTHS):
+        raise ValueError(f"stages of {depths} layers")
+    layers = [layer for stage in stages for layer in stage]
+    kernels = [layer["kernel_size"] for layer in layers]
+    expansions = [min(EXPANSIONS, key=lambda e: abs(e - layer["expand_ratio"])) for layer in layers]
+    return {"ks": _padded(kernels, depths), "e": _padded(expansions, depths), "d": depths}

@@ -1,0 +1,179 @@
+"""Fine-tune a subnet by the published protocol (that of NSGANetV2, Lu et al., ECCV 2020).
+
+Dimensions: B images of a batch, K classes.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Sampler
+from torchvision.ops import stochastic_depth
+from typing_extensions import TypedDict
+
+from metad2a.core.environment import cosine, random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import load_torch, save_torch
+from metad2a.core.progress import progress
+from metad2a.core.schema import Percent, Size, State, check, check_state
+from metad2a.data.reading import read_batches
+from metad2a.finetuning.data import FineTuningData, Part
+from metad2a.spaces.ofa_mbv3.layers import Arch
+from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
+from metad2a.training.accuracy import accuracy
+from metad2a.training.classifier import Descent, Run
+
+BEST = "best.pt"
+EVALUATED_AT_ONCE = 256
+
+
+class Best(TypedDict):
+    """The best epoch so far: validation accuracy (%), number from 1, weights."""
+
+    valid: Percent
+    epoch: Size
+    network: State
+
+
+@dataclass(frozen=True)
+class FineTuning(Descent):
+    """The published protocol; a result is known by all of it. The learning rate falls by epochs, along a cosine."""
+
+    epochs: int = 150
+    batch_size: int = 96
+    lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 4e-5
+    dropout: float = 0.2
+    drop_path: float = 0.2
+    cutout: int = 16
+    clip: float = 5.0
+
+    def learning_rate(self, epoch: int) -> float:
+        return self.lr * cosine(epoch / self.epochs)
+
+
+def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:
+    """The subnet with the supernet's weights, a new classifier, dropout before it and drop-path in its blocks."""
+    from ofa.utils.layers import LinearLayer
+
+    network = subnet(supernet, arch)
+    network.classifier = LinearLayer(network.classifier.in_features, num_classes, dropout_rate=protocol.dropout)
+    blocks = list(network.blocks.children())
+    for i, block in enumerate(blocks):
+        if block.shortcut is not None:
+            block.conv.register_forward_hook(_drop_path(protocol.drop_path * i / len(blocks)))
+    return network
+
+
+def _drop_path(rate: float) -> Callable:
+    """A hook that drops a residual branch for some images of a batch, the more the deeper it is."""
+    return lambda module, inputs, output: stochastic_depth(output, rate, "row", module.training)
+
+
+def fine_tune(
+    run: Run[FineTuning], data: FineTuningData, num_workers: int, record: Callable[[str], None]
+) -> dict[str, float]:
+    """Train to the last epoch, saving each; the weights kept are those of the best epoch by validation accuracy.
+
+    Order and augmentation of an epoch depend on seed and epoch alone, not on how many processes read images, so a run
+    that was killed is resumed as it was.
+
+    Returns:
+        `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
+
+    Raises:
+        UserError: the loss is not finite, an image cannot be read, or there is no batch of two images.
+    """
+    check_batches(run.protocol.batch_size, len(data.train))
+    path = run.checkpoint.with_name(BEST)
+    order = _Order(len(data.train))
+    train = _loader(run, data.train, run.protocol.batch_size, num_workers, order)
+    held_out, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))
+    best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
+    for epoch in range(run.epoch, run.protocol.epochs):
+        order.seed = run.seed * 1_000_000 + epoch
+        loss = _train_epoch(run, train, epoch, order)
+        valid = accuracy(run.network, read_batches(held_out))
+        if valid > best["valid"]:
+            best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
+            save_torch(path, best)
+        run.epoch = epoch + 1
+        run.save()
+        record(f"epoch {run.epoch} loss {loss:.5f} validation {valid:.3f}")
+    last = accuracy(run.network, read_batches(test_images))
+    run.network.load_state_dict(read_best(run, path)["network"])
+    test = accuracy(run.network, read_batches(test_images))
+    return {"valid": best["valid"], "test": test, "epoch": best["epoch"], "test_of_last_epoch": last}
+
+
+def read_best(run: Run, path: Path) -> dict[str, Any]:
+    """The best epoch so far: its validation accuracy (%), number and weights.
+
+    Raises:
+        UserError: the file is missing, damaged or of another network.
+    """
+    hint = "Start anew with --overwrite."
+    best = check(path, load_torch(path, hint), Best, "the best epoch of a fine-tuning", hint)
+    check_state(path, best["network"], run.network, "its architecture", hint)
+    return best
+
+
+class _Order(Sampler):
+    """Numbers of M images in random order, each with a seed of its augmentation; all follow from `seed`."""
+
+    def __init__(self, M: int):
+        self.M, self.seed = M, 0
+
+    def __len__(self) -> int:
+        return self.M
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = random_generator(self.seed)
+        order = torch.randperm(self.M, generator=rng)
+        return zip(order.tolist(), torch.randint(2**62, (self.M,), generator=rng).tolist(), strict=True)
+
+
+def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Order | None = None) -> DataLoader:
+    """Batches of a part's images, whose worker processes stay from one epoch to the next."""
+    return DataLoader(
+        part,
+        batch_size,
+        sampler=order,
+        num_workers=num_workers,
+        pin_memory=run.device.type == "cuda",
+        persistent_workers=num_workers > 0,
+        generator=random_generator(0),  # nothing is drawn from it that counts
+    )
+
+
+def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _Order) -> float:
+    """One pass over the training images; returns the mean loss."""
+    protocol = run.protocol
+    torch.manual_seed(order.seed)  # of dropout and drop-path
+    for group in run.optimizer.param_groups:
+        group["lr"] = protocol.learning_rate(epoch)
+    run.network.train()
+    total = torch.zeros((), device=run.device)
+    described = f"epoch {epoch + 1}/{protocol.epochs}"
+    batches = progress(read_batches(loader), described, len(loader), leave=False, unit="batch")
+    for images, labels in batches:
+        if len(labels) == 1:  # batch norm needs two
+            continue
+        images = images.to(run.device, memory_format=torch.channels_last, non_blocking=True)
+        loss = F.cross_entropy(run.network(images), labels.to(run.device, non_blocking=True))
+        run.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.parameters, protocol.clip)
+        run.optimizer.step()
+        total += loss.detach() * len(labels)  # no .item(): the host must not wait for the device inside an epoch
+    mean = total.item() / len(order)
+    if not math.isfinite(mean):
+        raise UserError(f"The loss became {mean} in epoch {epoch + 1}: try a smaller --lr.")
+    return mean

@@ -1,0 +1,238 @@
+"""The meta-training database: tuples of a task (classes of ImageNet), an architecture and its accuracy.
+
+Dimensions: n tuples, C classes of a task.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from annotated_types import MinLen
+from pydantic import BeforeValidator
+from torch.nn.utils.rnn import pad_sequence
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
+from metad2a.core.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
+from metad2a.spaces.base import SearchSpace, Sizes
+
+if TYPE_CHECKING:
+    from metad2a.graphs.batch import GraphBatch
+
+FORMAT = "metad2a-tuples-1"
+NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
+FEATURES_NAME = "imgnet32"
+TASK_LIST = "meta_train_task_lst.pt"
+
+
+@dataclass(frozen=True)
+class Tuples:
+    """Meta-training tuples of one model.
+
+    Attributes:
+        archs: n architectures.
+        accuracy: (n,) float, %.
+        task: (n,) long, rows of `task_classes`.
+        task_classes: (number of tasks, C) long, classes as rows of the features (number 1 is row 0), -1 beyond a
+            task's own classes.
+        split: (n,) long, a permutation: first the validation tuples, then those for training.
+        source: the file they were read from.
+        num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
+        sizes: `image_size` and `width_mult` of the supernet that measured them, where one did and it is known.
+    """
+
+    archs: list[Any]
+    accuracy: torch.Tensor
+    task: torch.Tensor
+    task_classes: torch.Tensor
+    split: torch.Tensor
+    source: str
+    num_validation: int | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+
+    @property
+    def validation(self) -> torch.Tensor:
+        """The first tuples of the split, long."""
+        return self.split[: self._num_validation]
+
+    @property
+    def training(self) -> torch.Tensor:
+        return self.split[self._num_validation :]
+
+    @property
+    def _num_validation(self) -> int:
+        return self.num_validation or min(NUM_VALIDATION, max(1, len(self.split) // 4))
+
+
+def data_folder(space: SearchSpace, data_path: str | Path) -> Path:
+    """Return the folder of the databases of a search space."""
+    return Path(data_path) / space.results_folder
+
+
+def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
+    """File of the tuples of "generator" or "predictor": the user's, else the shipped one.
+
+    Raises:
+        UserError: there is neither.
+    """
+    name = f"meta_train_tasks_{kind}.pt"
+    own = data_folder(space, data_path) / name
+    shipped = [ASSETS / "meta_train" / name] if space.tuples_shipped else []
+    for path in (own, *shipped):
+        if path.is_file():
+            return path
+    if kind == "generator":
+        hint = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
+    elif space.tuples_shipped:
+        hint = "Fetch it with: python get_files/get_preprocessed_data.py"
+    else:
+        hint = "Build it with: python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect"
+    raise UserError(f"{own} is missing. {hint}")
+
+
+def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
+    """The task list beside the tuples, else the shipped one: (tasks, C) long, rows of the features, -1 beyond a
+    task's own classes.
+
+    Raises:
+        UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
+    """
+    path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
+    hint = "Fetch it with: python get_files/get_preprocessed_data.py"
+    return pad_tasks(check(path, load_torch(path, hint), Tasks, "a list of tasks", hint), num_classes, path)
+
+
+def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
+    """Tasks as class numbers from 1, of any sizes, to (tasks, C) long: rows of the features, -1 beyond a task's own.
+
+    Raises:
+        UserError: a task of the file `path` names a class beyond `num_classes`.
+    """
+    numbers = pad_sequence(tasks, batch_first=True, padding_value=0)
+    if int(numbers.max()) > num_classes:
+        raise UserError(
+            f"{path} names class {int(numbers.max())}, but the features of {FEATURES_NAME} hold classes 1 to "
+            f"{num_classes}."
+        )
+    return numbers - 1
+
+
+def load_tuples(
+    kind: str, space: SearchSpace, data_path: str | Path, num_classes: int, allow_pickle: bool = False
+) -> Tuples:
+    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours.
+
+    Args:
+        num_classes: of the features of ImageNet that the tasks refer to.
+        allow_pickle: read the authors' igraph graphs.
+
+    Raises:
+        UserError: a file is missing, damaged, or refers to what is not there.
+    """
+    path = tuples_file(kind, space, data_path)
+    hint = f"Fetch or build the {kind}'s database anew."
+    file = check(path, load_torch(path, hint, allow_pickle), _File, "a meta-training database", hint)
+    archs, accuracy, task = _architectures(path, file, space, hint), file.acc.float(), file.task
+    if file.tasks is not None:
+        task_classes = pad_tasks(file.tasks, num_classes, path)
+    else:
+        task_classes = load_task_classes(path.parent, num_classes)
+    split_path, hint = path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it."
+    split = check(split_path, load_torch(split_path, hint), _Split, "a split", hint)
+    if not len(archs) == len(accuracy) == len(task) == len(split):
+        raise UserError(f"{path} is inconsistent: {len(archs)} architectures, {len(accuracy)} accuracies, {len(task)} "
+                        f"tasks, {len(split)} entries in the split.")  # fmt: skip
+    if not torch.equal(split.sort().values, torch.arange(len(split))):
+        raise UserError(f"The split beside {path} is not a permutation of its {len(split)} tuples.")
+    if (file.num_validation or 0) >= len(split) > 1:
+        raise UserError(f"{path}: num_validation {file.num_validation} of {len(split)} tuples leaves none to train on.")
+    if int(task.max()) >= len(task_classes):
+        raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
+    more = file.num_validation, file.sizes
+    return Tuples(archs, accuracy, task, task_classes, split, display_path(path), *more)
+
+
+def _list_of_rows(value: Any) -> Any:
+    return list(value) if isinstance(value, torch.Tensor) and value.ndim == 2 else value
+
+
+Tasks = Annotated[
+    list[Annotated[torch.Tensor, NumbersOf(INTEGERS, low=1)]], MinLen(1), BeforeValidator(_list_of_rows)
+]  # class numbers, from 1
+_Split = Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
+
+
+@dataclass(frozen=True)
+class _File:
+    """Fields of a database of ours or the authors'; architectures are in `str`, or in `graph` in the authors' first."""
+
+    __pydantic_config__ = OPEN
+
+    acc: Annotated[torch.Tensor, NumbersOf(FLOATS)]
+    task: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
+    str: Annotated[list[Text], MinLen(1)] | None = None
+    graph: Annotated[list[Any], MinLen(1)] | None = None
+    tasks: Tasks | None = None
+    num_validation: Size | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+
+
+def _architectures(path: Path, file: _File, space: SearchSpace, hint: str) -> list[Any]:
+    if file.str is not None:
+        try:
+            return [space.from_text(text) for text in file.str]
+        except UserError as error:
+            raise UserError(f"{path}: {error} {hint}") from error
+    if file.graph is None:
+        raise UserError(f"{path} has neither 'graph' nor 'str'. {hint}")
+    archs = space.decode(_from_igraphs(path, file.graph, space, hint))
+    if None in archs:
+        raise UserError(f"{path}: graph {archs.index(None)} is not an architecture of {space.name}. {hint}")
+    return archs
+
+
+def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str) -> "GraphBatch":
+    """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
+    from metad2a.graphs.batch import GraphBatch
+
+    lists = []
+    for number, graph in enumerate(graphs):
+        known = type(graph).__name__ == "Graph" and "type" in graph.vs.attributes()
+        types = graph.vs["type"] if known else []
+        good = all(type(kind) is int and 0 <= kind < space.num_vertex_type for kind in types)
+        if not (good and 0 < len(types) <= space.max_n):
+            raise UserError(
+                f"{path}: graph {number} is {describe(graph)}, but should be an igraph graph of at most {space.max_n} "
+                f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {hint}"
+            )
+        lists.append((types, graph.get_edgelist()))
+    return GraphBatch.from_lists([types for types, _ in lists], [edges for _, edges in lists], space.max_n)
+
+
+def save_tuples(
+    kind: str,
+    folder: str | Path,
+    texts: list[str],
+    accuracy: torch.Tensor,
+    task: torch.Tensor,
+    split: torch.Tensor,
+    **more: Any,
+) -> Path:
+    """Write a database in our layout, tensors, numbers and text alone; returns its file.
+
+    Args:
+        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the
+            task list beside it.
+    """
+    path = Path(folder) / f"meta_train_tasks_{kind}.pt"
+    save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})
+    save_torch(path.with_name(f"meta_train_tasks_{kind}_idx.pt"), split)
+    return path
+
+
+def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
+    """Compute the digest of the architectures, their accuracies, tasks and split."""
+    texts = [space.to_text(arch) for arch in tuples.archs]
+    split = tuples.split, len(tuples.validation)
+    return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)

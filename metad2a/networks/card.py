@@ -1,0 +1,104 @@
+"""What a network's user must know, as facts inside exported files and as a model card beside the network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import metad2a
+from metad2a.core.files import write_text
+from metad2a.networks.trained import TrainedNetwork
+
+UNSTATED = "not stated by whoever trained them (`--model train_arch` does with `--licence`)"
+PREPROCESSING = (
+    "RGB, turned as EXIF says, transparency on white, the whole image resized to {side} x {side} (bilinear, "
+    "antialiased), values divided by 255 to 0..1, layout (batch, 3, {side}, {side}); the network normalises them itself"
+)
+
+
+def facts(trained: TrainedNetwork) -> dict[str, Any]:
+    """What goes with the weights wherever they go."""
+    return {
+        "architecture": trained.architecture,
+        "search_space": trained.search_space,
+        "class_names": trained.class_names,
+        "image_size": trained.image_size,
+        "preprocessing": PREPROCESSING.format(side=trained.image_size),
+        "outputs": "logits, a row an image, in the order of class_names",
+        "accuracy": trained.accuracy,
+        "licence_of_weights": str(trained.history.get("licence") or UNSTATED),
+        "made_by": f"MetaD2A {metad2a.__version__}",
+    }
+
+
+def as_text(trained: TrainedNetwork) -> dict[str, str]:
+    """The facts as the text that ONNX and PyTorch programs keep: lists and dictionaries as JSON."""
+    return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in facts(trained).items()}
+
+
+def card(trained: TrainedNetwork) -> str:
+    """The model card, in Markdown (the sections of Mitchell et al., FAT* 2019)."""
+    known, history = facts(trained), trained.history
+    accuracy = [f"- {part}: {value:.2f} %" for part, value in trained.accuracy.items()] or ["- not measured"]
+    origin = {name: history[name] for name in ("command", "date", "images", "torch") if history.get(name)}
+    protocol = trained.identity.get("protocol")
+    training = {**origin, **(protocol if isinstance(protocol, dict) else {}), "seed": trained.seed}
+    return "\n".join(
+        [
+            "# Model card",
+            "",
+            f"An image classifier of {len(trained.class_names)} classes, found and trained by {known['made_by']}.",
+            "",
+            "## Model",
+            "",
+            f"- architecture ({trained.search_space}): {_code(trained.architecture)}",
+            f"- licence of the weights: {_line(known['licence_of_weights'])}",
+            f"- input: {known['preprocessing']}",
+            f"- output: {known['outputs']}",
+            f"- classes: {', '.join(map(_code, trained.class_names))}",
+            "",
+            "## Intended use",
+            "",
+            "Images like those that it was trained on, of these classes. Any other image is given one of the classes",
+            "as well: the confidence is not calibrated, and no sign that an image belongs to none of them.",
+            "",
+            "## Accuracy",
+            "",
+            *accuracy,
+            "",
+            "Measured on images held out of the training, of the same origin: on others expect less. report.html of",
+            "the run has the accuracy of each class and what is mistaken for what.",
+            "",
+            "## Training",
+            "",
+            *(f"- {name}: {_code(str(value))}" for name, value in training.items()),
+            "",
+            "## Use",
+            "",
+            "```console",
+            "$ python main.py --model predict --network network.pt --images PATH",
+            "```",
+            "",
+        ]
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _code(text: str) -> str:
+    """Text that Markdown shows as it is, whatever is in it."""
+    fence = "`" * (1 + max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{_line(text)}{space}{fence}"
+
+
+def write_card(path: str | Path) -> Path:
+    """Write `model_card.md` beside a network's file, and return its path.
+
+    Raises:
+        UserError: the network is missing or damaged, or the card cannot be written.
+    """
+    target = Path(path).with_name("model_card.md")
+    write_text(target, card(TrainedNetwork.read(path)))
+    return target

@@ -1,0 +1,125 @@
+"""Export a trained network to run without this program: python -m metad2a.networks.export network.pt --export onnx,pt2
+
+onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
+Both keep the class names, the preprocessing, the licence of the weights and the rest of `metad2a.networks.card.facts`: as
+the model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S) of the network's `image_size` with
+values 0..1, of any B, and return logits (B, K).
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metad2a.core.cli import run
+from metad2a.core.environment import random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import atomic_write, set_aside
+from metad2a.core.messages import log
+from metad2a.networks.card import as_text
+from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # of outputs, relative to the largest logit
+Outputs = Callable[[torch.Tensor], torch.Tensor]
+
+
+def check_formats(text: str | None) -> list[str]:
+    """Names of formats, separated by commas, as a list; none for None.
+
+    Raises:
+        UserError: a format is unknown, or a package that it needs is not installed.
+    """
+    formats = text.split(",") if text is not None else []
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise UserError(f"--export {unknown[0]!r} is none of {', '.join(FORMATS)}.")
+    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if "onnx" in formats and missing:
+        raise UserError(f"--export onnx needs {missing[0]}: pip install {' '.join(ONNX_PACKAGES)}")
+    return formats
+
+
+def export(path: str | Path, formats: list[str]) -> list[Path]:
+    """Write a trained network beside its file in other formats, each read back and compared before it is kept.
+
+    Args:
+        path: what `metad2a.networks.load_network` reads.
+        formats: of `FORMATS`.
+
+    Returns:
+        The files written; earlier ones are renamed.
+
+    Raises:
+        UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
+    """
+    network = load_network(path)
+    size = network.image_size
+    images = torch.rand(3, 3, size, size, generator=random_generator(0))
+    program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    known = as_text(TrainedNetwork.read(path))
+    written = []
+    for name in formats:
+        target = Path(path).with_suffix(f".{name}")
+        write, read = FORMATS[name]
+
+        def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
+            write(program, temporary, known)
+            _compare(network, read(temporary), images, f"the {name} export of {path}")
+
+        if aside := set_aside(target):
+            log.info(f"The earlier export was kept as {aside}.")
+        atomic_write(target, write_checked)
+        written.append(target)
+    return written
+
+
+@torch.inference_mode()
+def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what: str) -> None:
+    for batch in (images, images[:1]):
+        wanted, found = network(batch), exported(batch)
+        difference = (found - wanted).abs().max() / wanted.abs().max()
+        if not difference <= TOLERANCE:  # a comparison that NaN fails
+            raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
+    import onnx
+
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, known)
+    onnx.save(model, path)
+
+
+def _write_program(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files=known)
+
+
+def _read_onnx(path: Path) -> Outputs:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+Write = Callable[[torch.export.ExportedProgram, Path, dict[str, str]], None]
+FORMATS: dict[str, tuple[Write, Callable[[Path], Outputs]]] = {
+    "onnx": (_write_onnx, _read_onnx),
+    "pt2": (_write_program, lambda path: torch.export.load(path).module()),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="a network.pt that main.py --model train_arch wrote")
+    parser.add_argument("--export", default="onnx,pt2", help="formats (default onnx,pt2)")
+    return run(parser, lambda args: print(*export(args.network, check_formats(args.export)), sep="\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""How long a network takes, measured without training it."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from metad2a.core.schema import without_memory
+from metad2a.spaces.base import SearchSpace
+
+WARM_UP, REPETITIONS = 3, 15
+
+
+@torch.inference_mode()
+def latency(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, device: torch.device) -> float:
+    """Median milliseconds of a batch of images of the space's size through an architecture's network, in float32.
+
+    The weights are zero: building is quick, and the time does not depend on them.
+    """
+    network = without_memory(lambda: space.network(arch, num_classes))
+    network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
+    for tensor in network.state_dict().values():
+        tensor.zero_()
+    images = torch.zeros(batch_size, 3, space.image_size, space.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(WARM_UP + REPETITIONS):
+        start = time.perf_counter()
+        network(images)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds[WARM_UP:])

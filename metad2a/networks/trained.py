@@ -1,0 +1,133 @@
+"""Trained networks that can be taken away: one file with everything, and `load_network` to use it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn as nn
+from annotated_types import Gt, Le
+
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.core.files import load_torch, save_torch
+from metad2a.core.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Names,
+    Number,
+    Percent,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
+
+FORMAT = "metad2a-network-1"
+MAX_IMAGE_SIZE = 4096  # side in pixels
+HINT = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
+
+
+Positive = Annotated[Number, Gt(0)]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """Trained weights and what they belong to.
+
+    Attributes:
+        search_space: name of the search space.
+        architecture: its text.
+        class_names: K names, in the order of the logits.
+        image_size: S, side in pixels of the images it was trained on.
+        mean, std: of each colour, for values in 0..1.
+        state: the network's parameters and statistics.
+        identity: architecture, images and protocol of the run, see `metad2a.networks.train_arch.Job`.
+        seed: of the run.
+        accuracy: % on the halves `x-valid` and `x-test` of the test set.
+        history: command, date, versions, data.
+    """
+
+    __pydantic_config__ = CLOSED
+
+    search_space: Text
+    architecture: Text
+    class_names: Names
+    mean: tuple[Number, Number, Number]
+    std: tuple[Positive, Positive, Positive]
+    state: State
+    identity: Facts = field(default_factory=dict)
+    seed: Integer = 0
+    accuracy: dict[Text, Percent] = field(default_factory=dict)
+    history: Facts = field(default_factory=dict)
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
+
+    def save(self, path: str | Path) -> None:
+        """Write the file atomically. Raises a UserError when it cannot be written."""
+        save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
+
+    @staticmethod
+    def read(path: str | Path) -> "TrainedNetwork":
+        """Read a file that `save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or something else, or its weights are not those of its
+                architecture.
+        """
+        trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
+        check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)
+        try:
+            model = without_memory(trained.untrained)
+        except UserError as error:
+            raise UserError(f"{path} is damaged: {error} {HINT}") from error
+        check_state(path, trained.state, model, trained.architecture, HINT)
+        return trained
+
+    def untrained(self) -> nn.Module:
+        """The network of the architecture, with initial weights."""
+        space = spaces.get(self.search_space).sized(self.image_size)
+        return space.network(space.from_text(self.architecture), len(self.class_names))
+
+    def network(self) -> nn.Module:
+        """The trained network, for normalised images, on the CPU."""
+        network = self.untrained()
+        network.load_state_dict(self.state)
+        return network
+
+
+class Classifier(nn.Module):
+    """A network that normalises its images itself.
+
+    Attributes:
+        architecture: text of the architecture.
+        class_names: in the order of the logits.
+        image_size: S, side in pixels of the images.
+    """
+
+    def __init__(self, network: nn.Module, trained: TrainedNetwork):
+        super().__init__()
+        self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
+        self.image_size = trained.image_size
+        self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """RGB images (B, 3, S, S) with values 0..1 -> logits (B, K)."""
+        return self.network((images - self.mean) / self.std)
+
+
+def load_network(path: str | Path) -> Classifier:
+    """A trained network in evaluation mode, on the CPU.
+
+    It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
+    `image_size`, S, are among its attributes.
+
+    Raises:
+        UserError: the file is missing, damaged or no trained network.
+    """
+    trained = TrainedNetwork.read(path)
+    return Classifier(trained.network(), trained).eval()

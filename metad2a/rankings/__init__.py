@@ -1,0 +1,1 @@
+"""Rankings learned from benchmarks: Gaussian processes over architectures."""

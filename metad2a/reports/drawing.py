@@ -1,0 +1,244 @@
+"""Draw an architecture's graph: nodes in a row, an edge past a node as a line above or below it that crosses no other
+where that can be had, and each label on a line of its own edge. As SVG and as PNG, both from one plan."""
+
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from metad2a.core.files import atomic_write, write_text
+from metad2a.spaces.base import SearchSpace
+
+Point = tuple[float, float]
+Edge = tuple[int, int, str]
+
+SIZE, SMALL = 16, 13  # of letters of nodes and of labels, in pixels
+NODE_HEIGHT, LEVEL, MARGIN, ARROW = 40.0, 34.0, 16.0, 9.0
+GAP = 36.0  # between nodes without a label between them
+IN_A_ROW = 6  # nodes of a chain
+SCALE = 3  # of the PNG's pixels
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text centred at a point, on a box of the background's colour."""
+
+    text: str
+    centre: Point
+    width: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything is, in pixels from the upper left corner.
+
+    Attributes:
+        boxes: of the nodes: left, top, right, bottom.
+        nodes: their names.
+        lines: of the edges, corner after corner; the last is an arrow's tip.
+        labels: of the edges.
+    """
+
+    width: float
+    height: float
+    boxes: list[tuple[float, float, float, float]]
+    nodes: list[str]
+    lines: list[list[Point]]
+    labels: list[Label]
+
+
+def text_width(text: str, size: int) -> float:
+    """Pixels that a text is wide, with something to spare for other fonts."""
+    return 1.08 * ImageFont.load_default(size).getlength(text)
+
+
+def plan(nodes: list[str], edges: list[Edge]) -> Plan:
+    """Place the nodes and edges of a graph whose edges go from lower to higher numbers."""
+    chain = len(nodes) > IN_A_ROW + 1 and edges == [(u, u + 1, "") for u in range(len(nodes) - 1)]
+    return _chain(nodes) if chain else _row(nodes, edges)
+
+
+def _chain(nodes: list[str]) -> Plan:
+    """A long chain, in rows that are read from left to right."""
+    width = max(text_width(name, SIZE) for name in nodes) + 24
+    step, rows = width + GAP, (len(nodes) - 1) // IN_A_ROW + 1
+    down = NODE_HEIGHT + GAP
+    centres = [
+        (MARGIN + GAP / 2 + width / 2 + step * (i % IN_A_ROW), MARGIN + NODE_HEIGHT / 2 + down * (i // IN_A_ROW))
+        for i in range(len(nodes))
+    ]
+    lines = []
+    for (x, y), (to_x, to_y) in pairwise(centres):
+        path = [(x + width / 2, y), (to_x - width / 2, to_y)]
+        if to_y > y:
+            middle, left = y + NODE_HEIGHT / 2 + GAP / 2, to_x - width / 2 - GAP / 2
+            right = x + width / 2 + GAP / 2
+            path[1:1] = [(right, y), (right, middle), (left, middle), (left, to_y)]
+        lines.append(path)
+    boxes = [(x - width / 2, y - NODE_HEIGHT / 2, x + width / 2, y + NODE_HEIGHT / 2) for x, y in centres]
+    return Plan(2 * MARGIN + IN_A_ROW * step, 2 * MARGIN + rows * down - GAP, boxes, nodes, lines, [])
+
+
+def _row(nodes: list[str], edges: list[Edge]) -> Plan:
+    """All nodes in one row."""
+    wide = [max(text_width(name, SIZE) + 24, NODE_HEIGHT) for name in nodes]
+    between = [GAP] * (len(nodes) - 1)
+    for u, v, label in edges:
+        if v == u + 1 and label:
+            between[u] = text_width(label, SMALL) + 2 * GAP
+    lefts = [MARGIN + sum(wide[:i]) + sum(between[:i]) for i in range(len(nodes))]
+    sides = _sides(edges)
+    levels = {side: _levels([edge for edge in edges if sides.get(edge) == side]) for side in (-1, 1)}
+    above, below = (max(levels[side].values(), default=0) * LEVEL for side in (-1, 1))
+    row = MARGIN + above + NODE_HEIGHT / 2 + (SMALL / 2 if above else 0)
+    boxes = [
+        (left, row - NODE_HEIGHT / 2, left + width, row + NODE_HEIGHT / 2)
+        for left, width in zip(lefts, wide, strict=True)
+    ]
+    ports = _ports(edges, sides, boxes)
+    lines, labels = [], []
+    for edge in edges:
+        u, v, label = edge
+        if v == u + 1:
+            line = [(boxes[u][2], row), (boxes[v][0], row)]
+            at = (boxes[u][2] + boxes[v][0] - ARROW) / 2, row
+        else:
+            side = sides[edge]
+            border, (start, end) = row + side * NODE_HEIGHT / 2, ports[edge]
+            level = border + side * LEVEL * levels[side][edge]
+            line = [(start, border), (start, level), (end, level), (end, border)]
+            at = (start + end) / 2, level
+        lines.append(line)
+        if label:
+            labels.append(Label(label, at, text_width(label, SMALL) + 10))
+    height = row + NODE_HEIGHT / 2 + below + (SMALL / 2 if below else 0) + MARGIN
+    return Plan(boxes[-1][2] + MARGIN, height, boxes, nodes, lines, labels)
+
+
+def _crosses(one: Edge, other: Edge) -> bool:
+    (a, b, _), (c, d, _) = sorted((one, other))
+    return a < c < b < d
+
+
+def _sides(edges: list[Edge]) -> dict[Edge, int]:
+    """Of each edge past a node: -1 for above, 1 for below the row; longest first, where it crosses the fewest."""
+    sides: dict[Edge, int] = {}
+    for edge in sorted(edges, key=lambda e: e[0] - e[1]):
+        if edge[1] - edge[0] > 1:
+            crossed = {s: sum(_crosses(edge, e) for e, side in sides.items() if side == s) for s in (-1, 1)}
+            sides[edge] = min((-1, 1), key=lambda side: crossed[side])
+    return sides
+
+
+def _levels(edges: list[Edge]) -> dict[Edge, int]:
+    """How far from the row each edge runs: farther than those within it, and than those it meets."""
+    levels: dict[Edge, int] = {}
+    for edge in sorted(edges, key=lambda e: e[1] - e[0]):
+        met = [level for (a, b, _), level in levels.items() if a < edge[1] and edge[0] < b]
+        levels[edge] = 1 + max(met, default=0)
+    return levels
+
+
+def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, float, float, float]]) -> dict:
+    """Where on its nodes' borders each edge past a node leaves and arrives: arrivals left of what leaves, and longer
+    edges outside shorter ones, so that they do not cross."""
+    ends: dict[Edge, list[float]] = {edge: [0.0, 0.0] for edge in sides}
+    for node, (left, _, right, _) in enumerate(boxes):
+        for side in (-1, 1):
+            arriving = sorted((e for e in sides if e[1] == node and sides[e] == side), key=lambda e: -e[0])
+            leaving = sorted((e for e in sides if e[0] == node and sides[e] == side), key=lambda e: -e[1])
+            places = [(e, 1) for e in arriving] + [(e, 0) for e in leaving]
+            for i, (edge, end) in enumerate(places):
+                ends[edge][end] = left + (right - left) * (i + 1) / (len(places) + 1)
+    return ends
+
+
+def svg(drawn: Plan, title: str) -> str:
+    """The plan as an SVG picture that takes the text's colour, and that of its surroundings as its background."""
+    w, h = f"{drawn.width:.0f}", f"{drawn.height:.0f}"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
+        'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" fill="currentColor" color="#111" '
+        f'class="cell"><title>{escape(title)}</title>'
+    ]
+    for line in drawn.lines:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*line[:-1], _before(line)])
+        parts.append(f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>')
+        parts.append(f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in _arrowhead(line))}"/>')
+    for left, top, right, bottom in drawn.boxes:
+        parts.append(
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
+            'class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"/>'
+        )
+    for label in drawn.labels:
+        (x, y), width = label.centre, label.width
+        parts.append(
+            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" class="paper" fill="#fff"/>'
+        )
+        parts.append(f'<text x="{x:.1f}" y="{y + 4.5:.1f}" font-size="{SMALL}">{escape(label.text)}</text>')
+    for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
+        x, y = (left + right) / 2, (top + bottom) / 2 + 5.5
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{SIZE}">{escape(name)}</text>')
+    return "\n".join([*parts, "</svg>"])
+
+
+def image(drawn: Plan) -> Image.Image:
+    """The plan in black on white, `SCALE` times as large and smooth."""
+    scale = 2 * SCALE
+    picture = Image.new("RGB", (round(drawn.width * scale), round(drawn.height * scale)), "white")
+    draw = ImageDraw.Draw(picture)
+
+    def scaled(points: list[Point]) -> list[Point]:
+        return [(x * scale, y * scale) for x, y in points]
+
+    for line in drawn.lines:
+        draw.line(scaled([*line[:-1], _before(line)]), "black", round(1.5 * scale), joint="curve")
+        draw.polygon(scaled(_arrowhead(line)), "black")
+    for left, top, right, bottom in drawn.boxes:
+        corners = scaled([(left, top), (right, bottom)])
+        draw.rounded_rectangle([*corners[0], *corners[1]], 8 * scale, "white", "black", round(1.5 * scale))
+    for label in drawn.labels:
+        (x, y), width = label.centre, label.width
+        corners = scaled([(x - width / 2, y - 9), (x + width / 2, y + 9)])
+        draw.rectangle([*corners[0], *corners[1]], "white")
+        draw.text((x * scale, y * scale), label.text, "black", ImageFont.load_default(SMALL * scale), "mm")
+    for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
+        centre = (left + right) / 2 * scale, (top + bottom) / 2 * scale
+        draw.text(centre, name, "black", ImageFont.load_default(SIZE * scale), "mm")
+    return picture.reduce(2)
+
+
+def _direction(line: list[Point]) -> Point:
+    (x, y), (to_x, to_y) = line[-2:]
+    length = max(abs(to_x - x), abs(to_y - y))  # lines are level or upright
+    return (to_x - x) / length, (to_y - y) / length
+
+
+def _before(line: list[Point]) -> Point:
+    """Where the line ends and its arrowhead begins."""
+    (x, y), (along_x, along_y) = line[-1], _direction(line)
+    return x - (ARROW - 1) * along_x, y - (ARROW - 1) * along_y
+
+
+def _arrowhead(line: list[Point]) -> list[Point]:
+    (x, y), (along_x, along_y) = line[-1], _direction(line)
+    back_x, back_y, half = x - ARROW * along_x, y - ARROW * along_y, ARROW * 0.42
+    return [
+        (x, y),
+        (back_x - half * along_y, back_y + half * along_x),
+        (back_x + half * along_y, back_y - half * along_x),
+    ]
+
+
+def architecture_svg(space: SearchSpace, text: str) -> str:
+    """An architecture's graph as SVG."""
+    return svg(plan(*space.drawing(space.from_text(text))), text)
+
+
+def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
+    """Draw an architecture's graph to a PNG file, and to an SVG file beside it."""
+    drawn = plan(*space.drawing(space.from_text(text)))
+    atomic_write(path, lambda temporary: image(drawn).save(temporary, "PNG", dpi=(96 * SCALE, 96 * SCALE)))
+    write_text(path.with_suffix(".svg"), svg(drawn, text) + "\n")

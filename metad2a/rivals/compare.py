@@ -1,0 +1,214 @@
+"""Run search methods on one problem, each with several seeds, and report what they chose and what it cost."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from metad2a import rivals
+from metad2a.core.environment import provenance
+from metad2a.core.errors import UserError
+from metad2a.core.files import next_folder, write_csv, write_json
+from metad2a.core.messages import log
+from metad2a.core.progress import progress
+from metad2a.core.statistics import interval
+from metad2a.rivals.base import Method, Problem, Result
+from metad2a.rivals.options import ALL, CompareOptions
+from metad2a.rivals.table import TableProblem, table_problem
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method, all seeds.
+
+    Attributes:
+        method: what was run.
+        results: of each seed.
+        accuracy: of each choice after its final training, %.
+        in_sample: whether the method learned this dataset's accuracies beforehand.
+    """
+
+    method: Method
+    results: list[Result]
+    accuracy: list[float]
+    in_sample: bool
+
+    @property
+    def mark(self) -> str:
+        """What stands against calling it a fair search, if anything."""
+        marks = ["oracle"] if any(result.oracle for result in self.results) else []
+        return ", ".join(marks + (["in sample"] if self.in_sample else []))
+
+    def mean_cost(self, name: str) -> float:
+        """Mean over the seeds of a field of `Cost`."""
+        return sum(getattr(result.cost, name) for result in self.results) / len(self.results)
+
+    def favourite(self) -> tuple[str, int]:
+        """The architecture that most seeds chose, and how many."""
+        return Counter(result.chosen[0] for result in self.results).most_common(1)[0]
+
+
+def usable(problem: Problem, options: CompareOptions) -> list[str]:
+    """The methods that can search the problem; of all methods those that cannot are named and left out.
+
+    Raises:
+        UserError: one that was asked for by name cannot, or none can.
+    """
+    names = []
+    for name in options.names:
+        try:
+            rivals.get(name).check(problem)
+            names.append(name)
+        except UserError as error:
+            if options.methods != ALL:
+                raise
+            log.info(f"{name} is left out: {error}")
+    if not names:
+        raise UserError(f"No method can search {problem.space.name} on {problem.dataset}.")
+    return names
+
+
+def search(problem: TableProblem, name: str, seed: int) -> Result:
+    """One search; at module level, so that another process can be told to make it."""
+    return rivals.get(name).run(problem, seed)
+
+
+def run_all(problem: TableProblem, names: list[str], options: CompareOptions) -> list[Result]:
+    """Each method with each seed, several at a time."""
+    tasks = [(name, seed) for name in names for seed in options.seeds]
+    workers = min(options.num_workers or os.cpu_count() or 1, len(tasks))
+    if workers == 1:
+        return list(_bar((search(problem, *task) for task in tasks), len(tasks)))
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        futures = [pool.submit(_search_anew, problem.dataset, options, *task) for task in tasks]
+        return list(_bar((future.result() for future in futures), len(tasks)))
+
+
+def _bar(results: Iterable[Result], total: int) -> Iterator[Result]:
+    return iter(progress(results, total=total, desc="compare", unit="search", leave=False))
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    log.setLevel("WARNING")  # the first process says it all
+
+
+def _search_anew(dataset: str, options: CompareOptions, name: str, seed: int) -> Result:
+    problem = _problems.get(dataset) or _problems.setdefault(dataset, problem_of(options))
+    return search(problem, name, seed)
+
+
+_problems: dict[str, TableProblem] = {}  # of a worker process, which searches one dataset after another
+
+
+def problem_of(options: CompareOptions) -> TableProblem:
+    """The problem that the options describe.
+
+    Raises:
+        UserError: there is no table of the dataset, or the budget is too small for an evaluation.
+    """
+    problem = table_problem(options.data_name, options.search_space, options.budget)
+    problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
+    return problem
+
+
+def rows_of(problem: Problem, results: list[Result]) -> list[Row]:
+    """The results by method, their choices judged."""
+    rows = []
+    for name in dict.fromkeys(result.method for result in results):
+        found, method = [result for result in results if result.method == name], rivals.get(name)
+        accuracy = problem.judge([result.chosen[0] for result in found])
+        rows.append(Row(method, found, accuracy, problem.dataset in method.learned_from))
+    return rows
+
+
+def table(rows: list[Row], best: float | None) -> str:
+    """The comparison as text."""
+    head = ("method", "test accuracy %", "evaluations", "epochs", "seconds", "", "most chosen")
+    lines: list[tuple[str, ...]] = [head]
+    for row in rows:
+        mean, half = interval(row.accuracy)
+        arch, count = row.favourite()
+        cost = [f"{row.mean_cost(name):.0f}" for name in ("evaluations", "epochs")]
+        cost.append(f"{row.mean_cost('seconds'):.1f}")
+        lines.append(
+            (
+                row.method.name,
+                f"{mean:.2f} +- {half:.2f}" if len(row.accuracy) > 1 else f"{mean:.2f}",
+                *cost,
+                row.mark,
+                f"{count}x {arch}",
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+    text = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
+    ]
+    if best is not None:
+        text.append(f"the best of the table: {best:.2f}")
+    return "\n".join(text)
+
+
+def csv_rows(rows: list[Row]) -> Iterator[list[Any]]:
+    """A line for each search."""
+    yield ["method", "seed", "accuracy", "evaluations", "epochs", "seconds", "oracle", "in_sample", "architecture"]
+    for row in rows:
+        for result, accuracy in zip(row.results, row.accuracy, strict=True):
+            cost = [result.cost.evaluations, f"{result.cost.epochs:g}", f"{result.cost.seconds:.3f}"]
+            marks = [int(result.oracle), int(row.in_sample)]
+            yield [row.method.name, result.seed, f"{accuracy:.4f}", *cost, *marks, result.chosen[0]]
+
+
+def method_record(row: Row, more: Callable[[Result], dict[str, Any]]) -> dict[str, Any]:
+    """What `comparison.json` holds of a method: what it is, and each search with what is `more` to tell of it."""
+    method = row.method
+    runs = [
+        {"seed": result.seed, "accuracy": accuracy, "cost": asdict(result.cost), "notes": result.notes} | more(result)
+        for result, accuracy in zip(row.results, row.accuracy, strict=True)
+    ]
+    about = {"title": method.title, "source": method.source, "changes": method.changes, "mark": row.mark}
+    return about | {"parameters": asdict(method), "runs": runs}
+
+
+def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[str, Any]:
+    """What `comparison.json` holds: for each method what it is, and each search with its choice against cost."""
+
+    def more(result: Result) -> dict[str, Any]:
+        real = problem.judge([step.arch for step in result.trajectory])
+        steps = [
+            [step.cost.evaluations, step.cost.epochs, step.cost.seconds, step.arch, accuracy]
+            for step, accuracy in zip(result.trajectory, real, strict=True)
+        ]
+        return {"oracle": result.oracle, "chosen": result.chosen[:30], "trajectory": steps}
+
+    methods = {row.method.name: method_record(row, more) for row in rows}
+    budget = {name: value for name, value in asdict(problem.budget).items() if value is not None}
+    facts = {"dataset": problem.dataset, "search_space": problem.space.name, "form": problem.form, "budget": budget}
+    return facts | {"methods": methods, "history": history}
+
+
+def compare(options: CompareOptions) -> list[Row]:
+    """Compare methods; prints a table, writes `comparison.csv` and `comparison.json` to a new numbered folder.
+
+    Raises:
+        UserError: there is no such method or no table of the dataset, a method cannot search it, or the budget is too
+            small.
+    """
+    names = options.names
+    problem = problem_of(options)
+    names = usable(problem, options)
+    rows = rows_of(problem, run_all(problem, names, options))
+    print(f"{options.num_seeds} searches of each method on {options.data_name}. {problem.protocol}")
+    print(table(rows, problem.best))
+    folder = next_folder(Path(options.save_path) / problem.space.results_folder / "compare" / options.data_name)
+    write_csv(folder / "comparison.csv", csv_rows(rows))
+    write_json(folder / "comparison.json", record(problem, rows, provenance(options.seed)), indent=None)
+    print(f"every search: {folder}/comparison.csv; choices against cost and hyper-parameters: comparison.json")
+    return rows

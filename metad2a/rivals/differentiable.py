@@ -1,0 +1,135 @@
+"""Differentiable search with a supernet: DARTS, GDAS and PC-DARTS.
+
+The weights learn from one half of the images, the architecture's parameters from the other, in turns (Liu et al.,
+"DARTS", ICLR 2019, algorithm 1, first order). In NAS-Bench-201 each edge gets its operation of the largest parameter,
+`none` among them (Dong and Yang, 2020).
+
+Dimensions: E = 6 edges, O = 5 operations.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from metad2a.rivals.supernet import NUM_EDGES, NUM_OPERATIONS, Mixture
+from metad2a.rivals.supernet_search import Batch, SupernetMethod, SupernetRun
+from metad2a.spaces.nasbench201.cells import CELL_EDGES
+
+FIRST_VALUE = 1e-3  # standard deviation of first parameters
+
+
+@dataclass(frozen=True)
+class Darts(SupernetMethod):
+    """Every edge is the sum of all operations, weighted by a softmax."""
+
+    name: ClassVar[str] = "darts"
+    title: ClassVar[str] = "DARTS, first order"
+    source: ClassVar[str] = "Liu et al., ICLR 2019"
+    parameter_shapes: ClassVar[dict[str, tuple[int, ...]]] = {"alpha": (NUM_EDGES, NUM_OPERATIONS)}
+
+    arch_lr: float = 3e-4
+    arch_betas: tuple[float, float] = (0.5, 0.999)
+    arch_weight_decay: float = 1e-3
+
+    def prepare(self, run: SupernetRun) -> None:
+        run.parameters = nn.ParameterDict(
+            {
+                name: nn.Parameter(FIRST_VALUE * torch.randn(shape, generator=run.rng))
+                for name, shape in self.parameter_shapes.items()
+            }
+        ).to(run.device)
+        run.arch_optimizer = torch.optim.Adam(
+            run.parameters.parameters(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
+        )
+        run.extra |= {"parameters": run.parameters, "arch_optimizer": run.arch_optimizer}
+
+    def mixture(self, run: SupernetRun) -> Mixture:
+        """The supernet's mixture at the present parameters, which receive gradients."""
+        return Mixture(run.parameters["alpha"].softmax(dim=1))
+
+    def epoch(self, run: SupernetRun) -> torch.Tensor:
+        losses = []
+        halves = (run.batches(part, self.batch) for part in (run.train, run.valid))
+        for train, valid in zip(*halves, strict=False):  # of an odd number of images one half has one more
+            self.architecture_step(run, train, valid)
+            with torch.no_grad():
+                mixture = self.mixture(run)
+            losses.append(run.weight_step(train, mixture))
+        return torch.stack(losses).mean()
+
+    def architecture_step(self, run: SupernetRun, train: Batch, valid: Batch) -> None:
+        """One step of the architecture's parameters by the loss of the other half, at the present weights."""
+        loss = F.cross_entropy(run.net(valid[0], self.mixture(run)), valid[1])
+        self.step(run, loss)
+
+    def step(self, run: SupernetRun, loss: torch.Tensor) -> None:
+        """One step of Adam by the gradient of a loss."""
+        values = list(run.parameters.values())
+        for value, gradient in zip(values, torch.autograd.grad(loss, values), strict=True):
+            value.grad = gradient
+        run.arch_optimizer.step()
+
+    def derive(self, run: SupernetRun) -> list[int]:
+        return run.parameters["alpha"].argmax(dim=1).tolist()
+
+
+@dataclass(frozen=True)
+class Gdas(Darts):
+    """One operation an edge is drawn, by Gumbel noise, and computed; the temperature falls."""
+
+    name: ClassVar[str] = "gdas"
+    title: ClassVar[str] = "GDAS"
+    source: ClassVar[str] = "Dong and Yang, CVPR 2019"
+
+    epochs: int = 250
+    first_temperature: float = 10.0
+    last_temperature: float = 0.1
+
+    def mixture(self, run: SupernetRun) -> Mixture:
+        alpha = run.parameters["alpha"]
+        exponential = torch.empty(alpha.shape).exponential_(generator=run.rng).to(alpha)
+        temperature = self.first_temperature + (self.last_temperature - self.first_temperature) * run.done
+        return sampled(alpha, -exponential.log(), temperature)
+
+
+def sampled(alpha: torch.Tensor, gumbel: torch.Tensor, temperature: float) -> Mixture:
+    """One operation an edge, with weight 1 and the gradient of the soft choice (GDAS, equations 3 to 5).
+
+    Args:
+        alpha: (E, O).
+        gumbel: (E, O) noise.
+    """
+    soft = ((alpha.log_softmax(dim=1) + gumbel) / temperature).softmax(dim=1)
+    chosen = soft.argmax(dim=1)
+    hard = F.one_hot(chosen, alpha.shape[1]).to(soft)
+    return Mixture(hard - soft.detach() + soft, paths=tuple(chosen.tolist()))
+
+
+@dataclass(frozen=True)
+class PCDarts(Darts):
+    """Operations see a quarter of the channels; edges that meet at a node have weights of their own."""
+
+    name: ClassVar[str] = "pc-darts"
+    title: ClassVar[str] = "PC-DARTS"
+    source: ClassVar[str] = "Xu et al., ICLR 2020"
+    share: ClassVar[int] = 4
+    parameter_shapes: ClassVar[dict[str, tuple[int, ...]]] = Darts.parameter_shapes | {"beta": (NUM_EDGES,)}
+
+    warm_up: float = 0.3  # the share of the epochs in which the weights alone learn, 15 of 50
+
+    def mixture(self, run: SupernetRun) -> Mixture:
+        edges = edge_weights(run.parameters["beta"])
+        return Mixture(run.parameters["alpha"].softmax(dim=1), edges)
+
+    def architecture_step(self, run: SupernetRun, train: Batch, valid: Batch) -> None:
+        if run.done >= self.warm_up:
+            super().architecture_step(run, train, valid)
+
+
+def edge_weights(beta: torch.Tensor) -> torch.Tensor:
+    """Edges' weights (E,): a softmax of `beta` (E,) over those that lead to a node (PC-DARTS, equation 2)."""
+    targets = torch.tensor([target for target, _ in CELL_EDGES], device=beta.device)
+    return torch.cat([beta[targets == node].softmax(dim=0) for node in (1, 2, 3)])  # edges are in the order of nodes

@@ -1,0 +1,48 @@
+"""Regularized evolution: the oldest of a population dies, the best of a few of it has a child."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from metad2a.rivals.base import Method, Problem
+
+
+def mutate(genes: Sequence[int], choices: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """A copy with one gene changed to another value."""
+    child = list(genes)
+    place = int(rng.integers(len(child)))
+    child[place] = (child[place] + int(rng.integers(1, choices[place]))) % choices[place]
+    return child
+
+
+@dataclass(frozen=True)
+class RegularizedEvolution(Method):
+    """Sizes as NAS-Bench-201's authors set them for their benchmark."""
+
+    name: ClassVar[str] = "evolution"
+    title: ClassVar[str] = "regularized evolution"
+    source: ClassVar[str] = "Real et al., AAAI 2019; sizes of Dong and Yang, ICLR 2020"
+
+    population: int = 10
+    tournament: int = 3
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        self.evolve(problem, self.first(problem, rng), rng)
+
+    def first(self, problem: Problem, rng: np.random.Generator) -> list[Any]:
+        """The first population."""
+        return problem.sample(self.population, rng)
+
+    def evolve(self, problem: Problem, first: list[Any], rng: np.random.Generator) -> None:
+        """Go on from a first population until the budget is spent."""
+        space = problem.space
+        living = deque(zip(first, problem.evaluate_all(first), strict=True))
+        while True:
+            drawn = rng.choice(len(living), min(self.tournament, len(living)), replace=False)
+            parent, _ = max((living[i] for i in drawn), key=lambda member: member[1])
+            child = problem.nearest(mutate(space.genes(parent), space.gene_choices, rng), fresh=True)
+            living.append((child, problem.evaluate(child)))
+            living.popleft()

@@ -1,0 +1,158 @@
+"""LPT, learning by passing tests: a tester creates tests that are hard for the learner and mean something to itself.
+
+Three levels (Du et al., 2020, equations 1 to 8), each lower one unrolled by one step:
+
+1. the learner, a supernet of weights W and architecture A, lowers its training loss: W'(A) = W - lr dL(W, A);
+2. the tester, a network of encoder E and classifier X, learns from the training images and from the test that its
+   creator C made: (E', X')(C) = (E, X) - lr d[L(E, X) + gamma mean_b f(b) l(E, X; b)];
+3. A lowers, and C raises, mean_b f(b) l(W'(A), A; b) - lambda L_valid((E', X')(C)), the second term C's alone.
+
+f(b) in 0..1 is how much of the image b of the test bank is in the test: C's softmax on E's features.
+
+Dimensions: B images of a batch, K classes, D features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from metad2a.rivals.differentiable import Darts
+from metad2a.rivals.supernet_search import Batch, SupernetRun
+
+Parameters = dict[str, torch.Tensor]
+WIDTH = 16  # of the tester's first layer
+
+
+class Tester(nn.Module):
+    """A small residual-free network of four convolutions, and the creator's linear layer on its features.
+
+    Batch norm has the statistics of the batch.
+    """
+
+    def __init__(self, num_classes: int, width: int = WIDTH):
+        super().__init__()
+        widths = [3, width, 2 * width, 2 * width, 4 * width]
+        layers: list[nn.Module] = []
+        for number, (c_in, c_out) in enumerate(pairwise(widths)):
+            stride = 2 if number else 1
+            norm = nn.BatchNorm2d(c_out, track_running_stats=False)
+            layers += [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm, nn.ReLU()]
+        self.encoder = nn.Sequential(*layers)
+        self.classifier = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised images (B, 3, H, W) -> features (B, D) and logits (B, K)."""
+        features = self.encoder(images).mean(dim=(2, 3))
+        return features, self.classifier(features)
+
+
+def unrolled(loss: torch.Tensor, parameters: Parameters, lr: float) -> Parameters:
+    """Parameters after one step of gradient descent, as a function of all that the loss depends on."""
+    gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
+    return {
+        name: value if gradient is None else value - lr * gradient
+        for (name, value), gradient in zip(parameters.items(), gradients, strict=True)
+    }
+
+
+def in_test(creator: nn.Linear, features: torch.Tensor) -> torch.Tensor:
+    """f (B,): how much of each image of the bank is in the test."""
+    return creator(features).softmax(dim=1)[:, 1]
+
+
+def weighted(share: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """mean_b f(b) l(b) of shares (B,), logits (B, K) and labels (B,)."""
+    return (share * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def test_loss(
+    learner: Callable[[Parameters, torch.Tensor], torch.Tensor],
+    weights: Parameters,
+    train: Batch,
+    bank: Batch,
+    share: torch.Tensor,
+    lr: float,
+) -> torch.Tensor:
+    """The learner's loss on the test after one step on training images, a function of A and of `share` (B,).
+
+    Args:
+        learner: from weights and images to logits, a function of the architecture.
+    """
+    after = unrolled(F.cross_entropy(learner(weights, train[0]), train[1]), weights, lr)
+    return weighted(share, learner(after, bank[0]), bank[1])
+
+
+@dataclass(frozen=True)
+class Lpt(Darts):
+    """The supernet of DARTS as the learner; the other half of the images is test bank and tester's validation."""
+
+    name: ClassVar[str] = "lpt"
+    title: ClassVar[str] = "LPT"
+    source: ClassVar[str] = "Du et al., 2020"
+    changes: ClassVar[str] = "the tester is a network of four convolutions, not ResNet-18"
+
+    epochs: int = 50
+    gamma: float = 1.0
+    tradeoff: float = 1.0  # lambda
+
+    def prepare(self, run: SupernetRun) -> None:
+        super().prepare(run)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=run.rng)))
+            tester = Tester(run.problem.num_classes).to(run.device)
+            creator = nn.Linear(tester.classifier.in_features, 2).to(run.device)
+        tester_optimizer = torch.optim.SGD(tester.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        creator_optimizer = torch.optim.Adam(
+            creator.parameters(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
+        )
+        run.extra |= {"tester": tester, "tester_optimizer": tester_optimizer}
+        run.extra |= {"creator": creator, "creator_optimizer": creator_optimizer}
+
+    def architecture_step(self, run: SupernetRun, train: Batch, valid: Batch) -> None:
+        """One step of the architecture and of the creator (level 3), then of the tester (level 2)."""
+        half = len(valid[1]) // 2
+        bank, held_out = (valid[0][:half], valid[1][:half]), (valid[0][half:], valid[1][half:])
+        tester, creator = run.extra["tester"], run.extra["creator"]
+        lr = run.rate
+
+        def learner(weights: Parameters, images: torch.Tensor) -> torch.Tensor:
+            return functional_call(run.net, weights, (images, self.mixture(run)))
+
+        after = unrolled(self.tester_loss(run, train, bank), dict(tester.named_parameters()), lr)
+        features, _ = functional_call(tester, after, (bank[0],))
+        weights = dict(run.net.named_parameters())
+        hard = test_loss(learner, weights, train, bank, in_test(creator, features), lr)
+        meaningful = F.cross_entropy(functional_call(tester, after, (held_out[0],))[1], held_out[1])
+        for_creator = torch.autograd.grad(
+            self.tradeoff * meaningful - hard, list(creator.parameters()), retain_graph=True
+        )
+        self.step(run, hard)
+        for value, gradient in zip(creator.parameters(), for_creator, strict=True):
+            value.grad = gradient
+        run.extra["creator_optimizer"].step()
+        self.tester_step(run, train, bank)
+
+    def tester_loss(self, run: SupernetRun, train: Batch, bank: Batch) -> torch.Tensor:
+        """L(E, X) + gamma mean_b f(b) l(E, X; b), a function of the tester and the creator."""
+        tester, creator = run.extra["tester"], run.extra["creator"]
+        features, logits = tester(bank[0])
+        return F.cross_entropy(tester(train[0])[1], train[1]) + self.gamma * weighted(
+            in_test(creator, features), logits, bank[1]
+        )
+
+    def tester_step(self, run: SupernetRun, train: Batch, bank: Batch) -> None:
+        """One step of the tester."""
+        tester, optimizer = run.extra["tester"], run.extra["tester_optimizer"]
+        values = list(tester.parameters())
+        gradients = torch.autograd.grad(self.tester_loss(run, train, bank), values)
+        for value, gradient in zip(values, gradients, strict=True):
+            value.grad = gradient
+        for group in optimizer.param_groups:
+            group["lr"] = run.rate
+        optimizer.step()

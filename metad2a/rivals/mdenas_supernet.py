@@ -1,0 +1,54 @@
+"""MDENAS on a supernet: shared weights learn one drawn path an epoch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from metad2a.rivals.mdenas import Multinomials
+from metad2a.rivals.supernet import NUM_EDGES, NUM_OPERATIONS, path
+from metad2a.rivals.supernet_search import SupernetMethod, SupernetRun
+
+
+class _Kept(Multinomials):
+    """Multinomials as a checkpoint keeps them."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        parts = {"theta": self.theta, "trained": self.trained, "accuracy": self.accuracy}
+        return {name: torch.tensor(np.array(values)) for name, values in parts.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        shape = (NUM_EDGES, NUM_OPERATIONS)
+        for name in self.state_dict():
+            if state[name].shape != shape:
+                raise ValueError(f"{name} should be {shape}")
+            setattr(self, name, list(state[name].numpy().copy()))
+
+
+@dataclass(frozen=True)
+class MdenasSupernet(SupernetMethod):
+    """A path is drawn, its shared weights learn for an epoch, and its accuracy on the other half moves probability."""
+
+    name: ClassVar[str] = "mdenas-supernet"
+    title: ClassVar[str] = "MDENAS, supernet"
+    source: ClassVar[str] = "Zheng et al., ICCV 2019"
+    changes: ClassVar[str] = "batches of 64 and weight decay as the other supernets; 200 epochs"
+
+    epochs: int = 200
+    alpha: float = 0.01
+
+    def prepare(self, run: SupernetRun) -> None:
+        run.extra["multinomials"] = _Kept((NUM_OPERATIONS,) * NUM_EDGES)
+
+    def epoch(self, run: SupernetRun) -> torch.Tensor:
+        known = run.extra["multinomials"]
+        seed = int(torch.randint(2**31, (), generator=run.rng))
+        genes = known.sample(np.random.default_rng(seed))
+        mixture = path(genes, run.device)
+        losses = [run.weight_step(batch, mixture) for batch in run.batches(run.train, self.batch)]
+        known.learn(genes, run.accuracy(mixture), self.alpha)
+        return torch.stack(losses).mean()
+
+    def derive(self, run: SupernetRun) -> list[int]:
+        return run.extra["multinomials"].best()

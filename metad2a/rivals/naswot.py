@@ -1,0 +1,92 @@
+"""NASWOT: the score of an untrained network (Mellor et al., "Neural Architecture Search without Training", ICML 2021).
+
+Every image of a batch has a binary code, which ReLUs pass it on. Images that a network tells apart have codes that
+differ, and the kernel of equal places (equation 2) a large determinant: log|det K| ranks architectures untrained.
+
+Dimensions: B images of a batch, U units of a layer.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn as nn
+
+from metad2a.rivals.base import Method, Problem
+
+BATCH = 128  # images, not augmented
+NO_SCORE = -math.inf  # of a network whose kernel is singular: it cannot tell two of the images apart
+
+
+def code_kernel(codes: torch.Tensor) -> torch.Tensor:
+    """The number of places (B, B) in which codes (B, U), 0 or 1, agree: C C' + (1 - C)(1 - C)'."""
+    signs = 2 * codes.to(torch.float32) - 1
+    return (signs @ signs.T + codes.shape[1]) / 2
+
+
+def log_determinant(kernel: torch.Tensor) -> float:
+    """log|det K| of a kernel (B, B); minus infinity where it is singular."""
+    value = torch.linalg.slogdet(kernel.double()).logabsdet.item()
+    return value if math.isfinite(value) else NO_SCORE
+
+
+def rectified(network: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a NAS-Bench-201 network that a ReLU comes before: all convolutions but the first.
+
+    The network computes a node's ReLU once for all convolutions that it leads to; in the authors' every convolution
+    has its own, and each of them counts.
+    """
+    for block in network.blocks:
+        yield from (m for m in block.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d))
+
+
+@torch.no_grad()
+def score(network: nn.Module, images: torch.Tensor) -> float:
+    """log|det K| of an untrained network for normalised images (B, 3, H, W).
+
+    K sums over the ReLUs that would receive a gradient; edges that lead nowhere are not computed, so that none of
+    theirs is among them. Batch norm has the statistics of the batch.
+    """
+    kernels: list[torch.Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        kernels.append(code_kernel((inputs[0] > 0).flatten(1)))
+
+    hooks = [layer.register_forward_pre_hook(record) for layer in rectified(network)]
+    hooks.append(
+        network.norm.register_forward_hook(lambda _, __, output: kernels.append(code_kernel((output > 0).flatten(1))))
+    )
+    try:
+        network.train()
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return log_determinant(torch.stack(kernels).sum(dim=0))
+
+
+@dataclass(frozen=True)
+class Naswot(Method):
+    """Score log|det K|, where K counts the rectified units that two images switch alike (Mellor et al., section 3).
+
+    `samples` is N; the paper reports 10, 100 and 1,000. In a table the scores are published ones, the mean of a class
+    of equal cells.
+    """
+
+    name: ClassVar[str] = "naswot"
+    title: ClassVar[str] = "NASWOT"
+    source: ClassVar[str] = "Mellor et al., ICML 2021"
+    needs_scores: ClassVar[bool] = True
+    follow_best: ClassVar[bool] = False
+
+    samples: int = 100
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        ranked: list[tuple[float, Any]] = []
+        for arch in problem.sample(self.samples, rng):
+            ranked.append((problem.training_free([arch])[0], arch))
+            ranked.sort(key=lambda pair: pair[0], reverse=True)
+            problem.choose(*(arch for _, arch in ranked))

@@ -1,0 +1,155 @@
+"""NSGANetV2: a surrogate that is fitted anew each round, and NSGA-II over its accuracies and exact FLOPs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from metad2a.rivals.base import BudgetSpent, Method, Problem
+from metad2a.rivals.encoding import gene_rows
+from metad2a.rivals.surrogates import Surrogates
+from metad2a.searches.pareto import evolve, front, hypervolume
+
+Predict = Callable[[np.ndarray], np.ndarray]
+
+
+def evenly(known: np.ndarray, offered: np.ndarray, number: int) -> list[int]:
+    """Of `offered` costs (n,) those that leave the most even gaps between them and the `known` ones (m,).
+
+    They are taken one after another, each time the one with the smallest standard deviation of gaps.
+    """
+    taken: list[int] = []
+    for _ in range(min(number, len(offered))):
+        rest = [i for i in range(len(offered)) if i not in taken]
+        unevenness = [np.diff(np.sort([*known, *offered[taken], offered[i]])).std() for i in rest]
+        taken.append(rest[int(np.argmin(unevenness))])
+    return taken
+
+
+@dataclass(frozen=True)
+class NsgaNet(Method):
+    """`first` architectures with the smallest and largest among them, then `rounds` of `batch`.
+
+    Its front of accuracy against FLOPs is in the notes; its choice, like any method's here, is the most accurate.
+    """
+
+    name: ClassVar[str] = "nsganetv2"
+    title: ClassVar[str] = "NSGANetV2"
+    source: ClassVar[str] = "Lu et al., ECCV 2020"
+    changes: ClassVar[str] = "a round's architectures are spaced greedily, not by a genetic algorithm"
+
+    first: int = 100
+    rounds: int = 30
+    batch: int = 8
+    population: int = 40
+    generations: int = 20
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
+        space, archive = problem.space, Archive(problem)
+        try:
+            archive.add(self.begin(problem, rng))
+            surrogates = Surrogates(space)
+            for _ in range(self.rounds):
+                predict = surrogates.fit(gene_rows(space, archive.archs), archive.accuracy, rng)
+                archive.add(self.propose(problem, archive, predict, int(rng.integers(2**31))))
+        except BudgetSpent:
+            archive.take_measured()
+        return archive.notes()
+
+    def begin(self, problem: Problem, rng: np.random.Generator) -> list[Any]:
+        """The first architectures: the smallest, the largest and random ones."""
+        space, everything = problem.space, problem.candidates()
+        if everything is None:
+            ends = [space.from_genes([0] * len(space.gene_choices))]
+            ends.append(space.from_genes([choices - 1 for choices in space.gene_choices]))
+        else:
+            flops = [problem.cost_of(arch)["flops"] for arch in everything]
+            ends = [everything[int(np.argmin(flops))], everything[int(np.argmax(flops))]]
+        found = {space.to_text(arch): arch for arch in ends}
+        for arch in problem.sample(4 * self.first, rng):
+            if len(found) < self.first:
+                found.setdefault(space.to_text(arch), arch)
+        return list(found.values())
+
+    def propose(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
+        """The architectures of a round: of NSGA-II's last population the evenly spaced, none that is known."""
+        space = problem.space
+        found = self.evolve(problem, archive, predict, seed)
+        new = {text: arch for arch in found if (text := space.to_text(arch)) not in archive.texts}
+        archs = list(new.values())
+        if not archs:
+            return []
+        flops = np.array([problem.cost_of(arch)["flops"] for arch in archs])
+        error = 100 - predict(gene_rows(space, archs))
+        best = front(np.stack([error, flops], axis=1))
+        order = np.concatenate([best, np.setdiff1d(np.arange(len(archs)), best)])  # others where the front is short
+        offered = order[: max(len(best), self.batch)]
+        known = archive.flops[archive.front()]
+        return [archs[offered[i]] for i in evenly(known, flops[offered], self.batch)]
+
+    def evolve(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
+        """NSGA-II's last population; its first one has the archive's front in it."""
+        space, choices = problem.space, np.array(problem.space.gene_choices)
+
+        def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            archs = [problem.nearest(row.tolist()) for row in x]
+            flops = [problem.cost_of(arch)["flops"] for arch in archs]
+            return np.stack([100 - predict(gene_rows(space, archs)), flops], axis=1), np.empty((len(x), 0))
+
+        seeded = gene_rows(space, archive.archs)[archive.front()][: self.population]
+        others = np.random.default_rng(seed).integers(0, choices, (self.population - len(seeded), len(choices)))
+        found = evolve(choices, np.concatenate([seeded, others]), evaluate, self.generations, seed)
+        return [problem.nearest(row.tolist()) for row in found]
+
+
+class Archive:
+    """What was measured: architectures, their accuracies (n,) and FLOPs (n,)."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.archs: list[Any] = []
+        self.texts: set[str] = set()
+        self.accuracy, self.flops = np.empty(0), np.empty(0)
+
+    def add(self, archs: Sequence[Any]) -> None:
+        """Measure architectures that are not in it, and keep them.
+
+        Raises:
+            BudgetSpent: the budget does not pay for all.
+        """
+        if archs:
+            self._keep(archs, self.problem.evaluate_all(list(archs)))
+
+    def take_measured(self) -> None:
+        """Keep what the problem measured before its budget was spent."""
+        space = self.problem.space
+        left = [(text, value) for (text, _), value in self.problem.measured.items() if text not in self.texts]
+        self._keep([space.from_text(text) for text, _ in left], [value for _, value in left])
+
+    def _keep(self, archs: Sequence[Any], values: list[float]) -> None:
+        self.archs += archs
+        self.texts |= {self.problem.space.to_text(arch) for arch in archs}
+        self.accuracy = np.append(self.accuracy, values)
+        self.flops = np.append(self.flops, [self.problem.cost_of(arch)["flops"] for arch in archs])
+
+    @property
+    def objectives(self) -> np.ndarray:
+        """Error (100 less accuracy) and FLOPs, (n, 2)."""
+        return np.stack([100 - self.accuracy, self.flops], axis=1)
+
+    def front(self) -> np.ndarray:
+        """Rows that no other dominates."""
+        return front(self.objectives)
+
+    def notes(self) -> dict[str, Any]:
+        """The front, and its hypervolume."""
+        if len(self.archs) < 2:
+            return {}
+        space, rows = self.problem.space, self.front()
+        lowest, highest = self.objectives.min(0), self.objectives.max(0)
+        found = sorted((float(self.flops[i]), float(self.accuracy[i]), space.to_text(self.archs[i])) for i in rows)
+        return {
+            "front": [{"mflops": flops, "accuracy": accuracy, "arch": text} for flops, accuracy, text in found],
+            "hypervolume": hypervolume(self.objectives[rows], lowest, highest),
+        }

@@ -1,0 +1,33 @@
+"""Transfer without a look at the dataset: what is best on another one."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from metad2a.core.errors import UserError
+from metad2a.rivals.base import Method, Problem
+
+
+@dataclass(frozen=True)
+class Transfer(Method):
+    """The best architectures of the table of `source_dataset`, after its full training."""
+
+    name: ClassVar[str] = "transfer"
+    title: ClassVar[str] = "best of the ImageNet16-120 table"
+    source: ClassVar[str] = "trivial"
+    spaces: ClassVar[tuple[str, ...]] = ("nasbench201",)
+    follow_best: ClassVar[bool] = False
+
+    source_dataset: str = "imagenet16-120"
+    lent: int = 30
+
+    def check(self, problem: Problem) -> None:
+        super().check(problem)
+        if problem.dataset == self.source_dataset:
+            raise UserError(f"{self.name} lends the best of {self.source_dataset}: it says nothing on itself.")
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        known = problem.space.known_accuracy(self.source_dataset) or {}
+        best = sorted(known, key=lambda text: -known[text])[: self.lent]
+        problem.choose(*map(problem.space.from_text, best))

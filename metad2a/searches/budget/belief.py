@@ -1,0 +1,260 @@
+"""What is believed of the cells of NAS-Bench-201 on a user's dataset, from a ranking and from trainings of any length.
+
+One exact Gaussian process over the classes of equal cells. The quality of a cell is
+
+    z = a m + b' s + g(paths) + h(operations) + own,      a ~ N(scale, scale^2 trust),
+
+m the accuracy that a ranking predicts, s training-free scores, g and h with Matern 3/2 kernels. How far the ranking is
+trusted is thereby learned: the weight `a` follows from the evidence, as do its variance, those of all other terms, and
+the noise. A fidelity (training-free, short, full ...) shows offset + relation (z + difference) + noise, each with an
+offset, a relation and a difference of its own, so that neither the level nor the scale of a user's accuracies matters.
+Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 alone.
+
+Dimensions: K cells (4,930), n observations, F fidelities.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+
+from metad2a.rankings.gaussian_process import matern
+
+FLOAT = torch.float64
+# Of each hyperparameter's logarithm: mean and standard deviation of its prior
+TERMS = {
+    "trust": (math.log(0.5), 0.7),
+    "scores": (math.log(0.05), 1.0),
+    "paths": (math.log(0.15), 1.0),
+    "operations": (math.log(0.15), 1.0),
+    "own": (math.log(0.02), 1.0),
+    "scale": (math.log(0.7), 1.0),
+}
+NOISE, DIFFERENCE, RELATION = (math.log(0.02), 1.0), (math.log(0.1), 1.0), (0.0, 0.5)
+OFFSET = 10.0  # variance of a fidelity's offset: unknown
+OF_DIFFERENCE = {"paths": 0.5, "operations": 0.5, "own": 0.2}  # what the difference of two fidelities depends on
+JITTER, STEPS = 1e-6, 20
+COMPARED, DRAWS = 200, 2000  # cells that may be the best, and samples of them
+INTERVAL = 1.96  # standard deviations either side of 95 %
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a training, or a training-free score, says of a cell.
+
+    Attributes:
+        cell: number of its class of equal cells.
+        fidelity: 0 .. F - 1; the last is what is wanted.
+        value: accuracy (%) or score, higher is better.
+        variance: of its noise, as far as it is known beforehand: an accuracy is measured on so many images.
+    """
+
+    cell: int
+    fidelity: int
+    value: float
+    variance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values of a fidelity to what the process learns and back: shortfalls of bad cells are compressed."""
+
+    top: float
+    width: float
+
+    @classmethod
+    def of(cls, values: torch.Tensor, variance: torch.Tensor) -> "Scale":
+        """That of values (n,) with known noise (n,): half of them lie within a width of the best, or noise does."""
+        top = float(values.max())
+        least = max(2 * float(variance.max()) ** 0.5, 1e-3 * max(1.0, abs(top)))
+        return cls(top, max(top - float(values.median()), least))
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return -torch.log1p((self.top - values).clamp_min(0) / self.width)
+
+    def slope(self, values: torch.Tensor) -> torch.Tensor:
+        """How much the process's values grow with these."""
+        return 1 / (self.width + (self.top - values).clamp_min(0))
+
+    def back(self, warped: torch.Tensor) -> torch.Tensor:
+        """Values above the best so far go on along the slope that the scale has there."""
+        below = -self.width * torch.expm1(-warped.clamp_max(0))
+        return self.top + below + self.width * warped.clamp_min(0)
+
+
+def standardized(prior: torch.Tensor) -> torch.Tensor:
+    """Predicted accuracies (K,) on the process's scale, with a standard deviation of 1."""
+    warped = Scale(float(prior.max()), float(prior.max() - prior.quantile(0.75)))(prior)
+    return warped / warped.std()
+
+
+class Belief:
+    """The process, with what it has learned.
+
+    Args:
+        features: `paths`, `operations` and `scores` (K, F) of `metad2a.spaces.nasbench201.cell_features`.
+        prior: (K,) accuracies that a ranking predicts, None for none.
+        fidelities: F.
+    """
+
+    def __init__(self, features: dict[str, torch.Tensor], prior: torch.Tensor | None, fidelities: int = 1):
+        self.features = {name: x / ((x.std(0) + 0.3) * math.sqrt(x.shape[1])) for name, x in features.items()}
+        self.scores = features["scores"]
+        self.cells = torch.arange(len(self.scores))
+        self.ranked = prior is not None
+        self.prior = torch.zeros(len(self.cells), dtype=FLOAT) if prior is None else standardized(prior.to(FLOAT))
+        self.fidelities = fidelities
+        lower = range(fidelities - 1)
+        priors = TERMS | {f"noise{f}": NOISE for f in range(fidelities)}
+        priors |= {f"difference{f}": DIFFERENCE for f in lower} | {f"relation{f}": RELATION for f in lower}
+        self.names = list(priors)
+        self.centre, self.spread = torch.tensor(list(priors.values()), dtype=FLOAT).T
+        self.logarithms = self.centre.clone()
+        self.observed = self.fidelity = torch.empty(0, dtype=torch.long)
+        self.scales: dict[int, Scale] = {}
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """What was learned, by name."""
+        return {name: float(value) for name, value in self._named(self.logarithms).items()}
+
+    def _named(self, logarithms: torch.Tensor) -> dict[str, torch.Tensor]:
+        return dict(zip(self.names, logarithms.exp(), strict=True))
+
+    def _each(self, h: dict[str, torch.Tensor], name: str, last: float) -> torch.Tensor:
+        """A hyperparameter of the lower fidelities and its value at the last one, (F,)."""
+        return torch.stack([*(h[f"{name}{f}"] for f in range(self.fidelities - 1)), torch.tensor(last, dtype=FLOAT)])
+
+    def _kernels(self, here: torch.Tensor, there: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every term's kernel of cells (P,) with cells (Q,), each (P, Q) and without its variance."""
+        a, b = ({name: x[cells] for name, x in self.features.items()} for cells in (here, there))
+        return {
+            "trust": torch.outer(self.prior[here], self.prior[there]),
+            "scores": self.scores[here] @ self.scores[there].T / self.scores.shape[1],
+            "paths": matern(a["paths"], b["paths"]) * matern(a["scores"], b["scores"]),
+            "operations": matern(a["operations"], b["operations"]),
+            "own": (here[:, None] == there).to(FLOAT),
+        }
+
+    def _quality(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> torch.Tensor:
+        return h["scale"].square() * torch.stack([h[name] * kernel for name, kernel in kernels.items()]).sum(0)
+
+    def _factor(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Cholesky factor (n, n) of the observations' covariance, their residuals (n,) and relations (n,)."""
+        relation, difference = self._each(h, "relation", 1.0), self._each(h, "difference", 0.0)
+        noise = torch.stack([h[f"noise{f}"] for f in range(self.fidelities)])[self.fidelity]
+        same = (self.fidelity[:, None] == self.fidelity).to(FLOAT)
+        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+        relations = relation[self.fidelity]
+        covariance = self._quality(kernels, h) + h["scale"].square() * same * difference[self.fidelity] * apart
+        covariance = relations[:, None] * relations * covariance + OFFSET * same
+        residual = self.warped - relations * h["scale"] * self.prior[self.observed]
+        diagonal = h["scale"].square() * noise + self.known + JITTER
+        return torch.linalg.cholesky(covariance + torch.diag(diagonal)), residual, relations
+
+    def learn(self, evidence: Sequence[Observation], refit: bool = True) -> None:
+        """Take over all evidence (at least one observation); `refit` learns the hyperparameters anew, too."""
+        self.observed = torch.tensor([o.cell for o in evidence])
+        self.fidelity = torch.tensor([o.fidelity for o in evidence])
+        values = torch.tensor([o.value for o in evidence], dtype=FLOAT)
+        variance = torch.tensor([o.variance for o in evidence], dtype=FLOAT)
+        of_rows = {f: self.fidelity == f for f in self.fidelity.unique().tolist()}
+        self.scales = {f: Scale.of(values[rows], variance[rows]) for f, rows in of_rows.items()}
+        scaled = [self.scales[f](values[i]) for i, f in enumerate(self.fidelity.tolist())]
+        self.warped = torch.stack(scaled)
+        slopes = torch.stack([self.scales[f].slope(values[i]) for i, f in enumerate(self.fidelity.tolist())])
+        self.known = variance * slopes.square()
+        kernels = self._kernels(self.observed, self.observed)
+        if refit:
+            self.logarithms = self._fitted(kernels)
+        h = self._named(self.logarithms)
+        self.factor, residual, self.relations = self._factor(kernels, h)
+        self.weights = torch.cholesky_solve(residual[:, None], self.factor)[:, 0]
+
+    def _fitted(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The most probable hyperparameters' logarithms, sought from the last ones."""
+
+        def loss(start: np.ndarray) -> tuple[float, np.ndarray]:
+            logarithms = torch.tensor(start, dtype=FLOAT, requires_grad=True)
+            factor, residual, _ = self._factor(kernels, self._named(logarithms))
+            weights = torch.cholesky_solve(residual[:, None], factor)[:, 0]
+            prior = ((logarithms - self.centre) / self.spread).square().sum()
+            value = 0.5 * residual @ weights + factor.diagonal().log().sum() + 0.5 * prior
+            value.backward()
+            return value.item(), logarithms.grad.numpy()
+
+        found = minimize(loss, self.logarithms.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        return torch.from_numpy(found.x)
+
+    def _explained(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Posterior mean of the quality of cells (Q,), and the whitened covariance (n, Q) with the observations."""
+        h = self._named(self.logarithms)
+        cross = self.relations[:, None] * self._quality(self._kernels(self.observed, cells), h)
+        mean = h["scale"] * self.prior[cells] + cross.T @ self.weights
+        return mean, torch.linalg.solve_triangular(self.factor, cross, upper=False)
+
+    def _variance(self) -> torch.Tensor:
+        """Prior variance (K,) of the quality of all cells."""
+        h = self._named(self.logarithms)
+        terms = h["trust"] * self.prior.square() + h["scores"] * self.scores.square().mean(1)
+        return h["scale"].square() * (terms + h["paths"] + h["operations"] + h["own"])
+
+    def quality(self) -> torch.Tensor:
+        """Posterior mean (K,) of the quality: the order of the cells."""
+        if not len(self.observed):
+            return self.prior.clone()
+        return self._explained(self.cells)[0]
+
+    def improvement(self) -> torch.Tensor:
+        """(K,) how much better than the best cell observed so far each is expected to be: max(0, z - z best).
+
+        The offsets of fidelities cancel in the difference. 0 for the best one itself.
+        """
+        h = self._named(self.logarithms)
+        mean, whitened = self._explained(self.cells)
+        best = self.observed[mean[self.observed].argmax()]
+        shared = self._quality(self._kernels(best[None], self.cells), h)[0] - whitened[:, best] @ whitened
+        variance = self._variance() - whitened.square().sum(0)
+        deviation = (variance + variance[best] - 2 * shared).clamp_min(1e-12).sqrt()
+        z = (mean - mean[best]) / deviation
+        normal = torch.distributions.Normal(0.0, 1.0)
+        return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
+
+    def accuracy(self, fidelity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Posterior mean (K,) of the values at an observed fidelity, less noise, and the ends of its 95 % interval."""
+        h = self._named(self.logarithms)
+        relation = self._each(h, "relation", 1.0)[fidelity]
+        difference = self._each(h, "difference", 0.0)[fidelity] * h["scale"].square()
+        kernels = self._kernels(self.observed, self.cells)
+        here = (self.fidelity == fidelity).to(FLOAT)[:, None]
+        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+        cross = self.relations[:, None] * (self._quality(kernels, h) + here * difference * apart) * relation
+        cross = cross + here * OFFSET
+        mean = relation * h["scale"] * self.prior + cross.T @ self.weights
+        prior = relation.square() * (self._variance() + difference * sum(OF_DIFFERENCE.values())) + OFFSET
+        explained = torch.linalg.solve_triangular(self.factor, cross, upper=False).square().sum(0)
+        deviation = (prior - explained).clamp_min(1e-12).sqrt()
+        scale = self.scales[fidelity]
+        low, high = (scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
+        return scale.back(mean), low, high
+
+    def best_probability(self, allowed: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """(K,) the probability of each cell that none of the `allowed` (P,) is better; 0 for the unlikely ones.
+
+        Only the first cells by mean plus deviation are compared.
+        """
+        h = self._named(self.logarithms)
+        mean, whitened = self._explained(allowed)
+        deviation = (self._variance()[allowed] - whitened.square().sum(0)).clamp_min(0).sqrt()
+        rows = (mean + deviation).argsort(descending=True, stable=True)[:COMPARED]
+        chosen, whitened = allowed[rows], whitened[:, rows]
+        covariance = self._quality(self._kernels(chosen, chosen), h) - whitened.T @ whitened
+        covariance += (JITTER + 1e-6 * covariance.diagonal().mean()) * torch.eye(len(rows), dtype=FLOAT)
+        values, vectors = torch.linalg.eigh(covariance)
+        random = torch.randn(len(rows), DRAWS, generator=rng, dtype=FLOAT)
+        samples = mean[rows, None] + vectors @ (values.clamp_min(0).sqrt()[:, None] * random)
+        share = samples.argmax(0).bincount(minlength=len(rows)) / DRAWS
+        return torch.zeros(len(self.cells), dtype=FLOAT).index_put_((chosen,), share.to(FLOAT))

@@ -1,0 +1,76 @@
+"""The search in one go: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
+sections 3 and 4.2), and report."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from metad2a import spaces
+from metad2a.core.environment import provenance
+from metad2a.core.files import next_folder, write_csv
+from metad2a.metatrain.options import Kind
+from metad2a.searches import report
+from metad2a.searches.candidates import generate_candidates
+from metad2a.searches.options import UNIVERSAL, SearchOptions
+from metad2a.searches.pareto import check_pareto, front_text, pareto_front
+from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
+from metad2a.searches.report import Ranking
+from metad2a.searches.session import Session
+
+
+def models_of(options: SearchOptions) -> list[Kind]:
+    """The models that a search loads."""
+    universal = options.ranking == UNIVERSAL
+    listed = universal and spaces.get(options.search_space).can_be_listed
+    models: list[Kind] = [] if listed or options.num_gen_arch is None else ["generator"]
+    return models if universal else [*models, "predictor"]
+
+
+def generate_and_rank(session: Session, run: int) -> Ranking:
+    """Generated candidates of a run, ranked."""
+    start = time.perf_counter()
+    archs, notes = generate_candidates(session, run)
+    middle = time.perf_counter()
+    ranking = rank(session, archs, run)
+    stages = {"generate": middle - start, "score": time.perf_counter() - middle}
+    return replace(ranking, stages=stages, notes=notes)
+
+
+def search(options: SearchOptions) -> list[Ranking]:
+    """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
+    universal, runs, pareto = options.ranking == UNIVERSAL, options.runs, options.pareto
+    if pareto:
+        check_pareto(options)
+    session = Session(options, models_of(options))
+    whole = universal and session.space.can_be_listed
+    one_run = rank_universally if whole else generate_and_rank
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
+    front = pareto_front(session, rankings[0], 1) if pareto else None
+    best = rankings[0]
+    many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
+    print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
+    if text := explanation(session):
+        print(text)
+    if options.device_latency:
+        print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
+    print(report.table(best, 10))
+    if summary := report.summary_text(rankings):
+        print(summary)
+    seconds = sum(r.seconds for r in rankings) / len(rankings)
+    detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
+    print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
+    folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
+    history = provenance(options.seed, **session.sources)
+    report.write_report(folder, session.space, rankings, history)
+    if front and pareto:
+        write_csv(folder / "front.csv", report.csv_rows(front))
+        found = front_text(front, pareto)
+        print(f"{found}\nall of them: {folder}/front.csv")
+        text = f"{text}\n{found}".strip()
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
+    if options.report:
+        from metad2a.searches.page import write_search_page  # what it imports takes half a second
+
+        write_search_page(folder / "report.html", session, best, text, history)
+        print(f"report: {folder}/report.html")
+    return [replace(ranking, folder=folder) for ranking in rankings]

@@ -1,0 +1,174 @@
+"""The architectures that no other one beats in accuracy and in a cost: NSGA-II over the ranking's predictions.
+
+Its first population is the generated candidates of the search. NSGA-II: Deb et al., IEEE TEC 2002, of `pymoo`.
+
+Dimensions: n architectures, G genes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from metad2a import spaces
+from metad2a.core.environment import random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.progress import progress
+from metad2a.networks.latency import latency
+from metad2a.searches.options import PREDICTOR, UNIVERSAL, SearchOptions
+from metad2a.searches.ranking import measure_latency, predict, sorted_ranking
+from metad2a.searches.report import COSTS, Ranking
+from metad2a.searches.session import Session
+
+POPULATION, GENERATIONS = 100, 40
+TRIES = 5  # of a generation at children that are not there yet: a small space may have no more
+NUM_TIMED = 40  # networks that an estimate of the latency is fitted to
+
+
+def check_pareto(options: SearchOptions) -> None:
+    """Check that a front can be looked for.
+
+    Raises:
+        UserError: all architectures of the space are ranked anyway, or `pymoo` is not installed.
+    """
+    if options.ranking == UNIVERSAL and spaces.get(options.search_space).can_be_listed:
+        raise UserError(
+            f"--pareto needs generated candidates, but {options.search_space} is ranked whole: its ranking_run_1.csv "
+            f"has every cell's costs. Add --ranking {PREDICTOR} to generate some."
+        )
+    try:
+        import pymoo  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"--pareto needs the package pymoo ({error}). Install it with: pip install pymoo") from error
+
+
+def front(objectives: np.ndarray) -> np.ndarray:
+    """Rows of (n, 2), both to be small, that no other row dominates; the first of equal ones."""
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+    rows = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
+    _, first = np.unique(objectives[rows], axis=0, return_index=True)
+    return rows[np.sort(first)]
+
+
+def hypervolume(objectives: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> float:
+    """Of rows (n, 2) scaled to 0..1 between two corners; the reference is 1.01 of the worst."""
+    from pymoo.indicators.hv import HV
+
+    return float(HV(ref_point=np.array([1.01, 1.01]))((objectives - lowest) / (highest - lowest)))
+
+
+def evolve(
+    choices: np.ndarray,
+    first: np.ndarray,
+    evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    generations: int,
+    seed: int,
+) -> np.ndarray:
+    """NSGA-II's last population (n, G).
+
+    Args:
+        choices: (G,), how many values each gene has.
+        first: (n, G), the first population.
+        evaluate: from genes (n, G) to objectives (n, 2), to be small, and constraints (n, any), to be at most 0.
+    """
+    from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+    from pymoo.core.duplicate import DefaultDuplicateElimination
+    from pymoo.core.mating import Mating
+    from pymoo.core.problem import Problem
+    from pymoo.operators.crossover.pntx import TwoPointCrossover
+    from pymoo.operators.mutation.pm import PM
+    from pymoo.operators.repair.rounding import RoundingRepair
+    from pymoo.operators.selection.tournament import TournamentSelection
+    from pymoo.optimize import minimize
+
+    num_constraints = evaluate(first[:1])[1].shape[1]
+
+    class Predicted(Problem):
+        def __init__(self) -> None:
+            sizes = {"n_var": len(choices), "n_obj": 2, "n_ieq_constr": num_constraints}
+            super().__init__(**sizes, xl=0, xu=choices - 1, vtype=int)
+
+        def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            out["F"], constraints = evaluate(x)
+            if num_constraints:
+                out["G"] = constraints
+
+    distinct = DefaultDuplicateElimination()
+    operators = TwoPointCrossover(prob=0.9), PM(eta=1.0, vtype=float, repair=RoundingRepair())
+    selection = TournamentSelection(func_comp=binary_tournament)
+    mating = Mating(selection, *operators, eliminate_duplicates=distinct, n_max_iterations=TRIES)
+    algorithm = NSGA2(pop_size=len(first), sampling=first, mating=mating, eliminate_duplicates=distinct)
+    return minimize(Predicted(), algorithm, ("n_gen", generations), seed=seed).pop.get("X").astype(int)
+
+
+class Evaluated:
+    """Predicts architectures and knows their costs, and keeps all of them."""
+
+    def __init__(self, session: Session, cost: str, run: int):
+        self.session, self.cost, self.run = session, cost, run
+        self.archs: dict[str, Any] = {}
+        self.objectives: dict[str, tuple[float, float]] = {}
+        self.estimate = estimate_latency(session) if cost == "latency" else None
+
+    def __call__(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Objectives (n, 2), error and cost, and by how much the limits of the search are exceeded."""
+        session, space = self.session, self.session.space
+        archs = [space.from_genes(row.tolist()) for row in genes]
+        mean, _ = predict(session, archs, self.run)
+        costs = [session.limits.cost(arch) for arch in archs]
+        measure = self.estimate or (lambda arch, cost: cost[self.cost])
+        objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
+        over = [[cost[name] - limit for name, limit in session.options.limits.items()] for cost in costs]
+        constraints = np.array(over, dtype=float).reshape(len(archs), -1)
+        over_none = np.less_equal(constraints, 0).all(axis=1).tolist()
+        for arch, row, ok in zip(archs, objectives.tolist(), over_none, strict=True):
+            if ok:
+                text = space.to_text(arch)
+                self.archs[text], self.objectives[text] = arch, tuple(row)
+        return objectives, constraints
+
+    def best(self) -> list[Any]:
+        """The front of all that was evaluated within the limits."""
+        archs = list(self.archs.values())
+        return [archs[row] for row in front(np.array(list(self.objectives.values())))]
+
+
+def estimate_latency(session: Session) -> Callable[[Any, dict[str, float]], float]:
+    """Milliseconds of an architecture as a sum of parts, FLOPs, parameters and layers, fitted to measured networks."""
+    from scipy.optimize import nnls
+
+    space, options, classes = session.space, session.options, session.features.num_classes
+
+    def parts(arch: Any, cost: dict[str, float]) -> list[float]:
+        return [cost["flops"], cost["params"], len(space.drawing(arch)[0]), 1.0]
+
+    archs = space.sample(NUM_TIMED, random_generator(options.seed))
+    timed = progress(archs, desc="latency", unit="network", leave=False)
+    milliseconds = [latency(space, arch, classes, options.latency_batch, options.device) for arch in timed]
+    weights, _ = nnls(np.array([parts(arch, space.cost(arch, classes)) for arch in archs]), np.array(milliseconds))
+    return lambda arch, cost: float(np.dot(weights, parts(arch, cost)))
+
+
+def pareto_front(session: Session, ranking: Ranking, run: int) -> Ranking:
+    """The front of accuracy against `--pareto`, most accurate first, evolved from the candidates of a ranking.
+
+    Latencies are estimated while the front is looked for; those of its members are measured then.
+    """
+    space, cost = session.space, str(session.options.pareto)
+    evaluated = Evaluated(session, cost, run)
+    first = [space.genes(space.from_text(text)) for text in ranking.texts[:: -(-len(ranking.texts) // POPULATION)]]
+    evolve(np.array(space.gene_choices), np.array(first), evaluated, GENERATIONS, session.options.seed + run)
+    archs = evaluated.best()
+    found = sorted_ranking(session, archs, *predict(session, archs, run))
+    return measure_latency(session, found, len(found.texts)) if cost == "latency" else found
+
+
+def front_text(found: Ranking, cost: str, num_rows: int = 10) -> str:
+    """A front's size, and some of its rows, evenly spaced."""
+    rows = torch.linspace(0, len(found.texts) - 1, min(num_rows, len(found.texts))).long().tolist()
+    _, heading, digits = COSTS[cost]
+    lines = [f"{len(found.texts)} architectures are best in accuracy and {heading}; some of them:"]
+    lines += [f"  {found.predicted[i]:6.2f} %  {found.costs[i][cost]:9.{digits}f} {heading}" for i in rows]
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""The published two steps of a meta-test and their files: generate to `generated_arch/`, rank to `best_arch/`."""
+
+import math
+import shlex
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metad2a.core.environment import provenance
+from metad2a.core.errors import UserError
+from metad2a.core.files import set_aside, write_text
+from metad2a.core.messages import log
+from metad2a.core.statistics import interval
+from metad2a.searches import report
+from metad2a.searches.candidates import generate_candidates
+from metad2a.searches.options import UNIVERSAL, SearchOptions
+from metad2a.searches.ranking import explanation, measure_latency, rank
+from metad2a.searches.session import Session
+from metad2a.spaces.base import SearchSpace
+
+
+def test_generator(options: SearchOptions) -> None:
+    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line.
+
+    Where the space ranks when generating, the second step follows.
+    """
+    session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
+    ranking = None
+    if session.space.ranks_when_generating:
+        ranking = session
+        if options.ranking != UNIVERSAL:  # the predictor's sizes and epoch are not the generator's
+            ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
+    folder, generated = options.folder / "generated_arch", []
+    for run in options.runs:
+        start = time.perf_counter()
+        archs, shares = generate_candidates(session, run)
+        generated.append((run, archs, shares, time.perf_counter() - start))
+    _keep_earlier(folder)  # only now, for the above may fail
+    for run, archs, shares, elapsed in generated:
+        lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
+        write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
+        noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
+        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
+    _write_history(folder, session)
+    if ranking:
+        _rank_generated(ranking)
+
+
+def test_predictor(options: SearchOptions) -> str:
+    """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
+    return _rank_generated(Session(options, () if options.ranking == UNIVERSAL else ("predictor",)))
+
+
+def _rank_generated(session: Session) -> str:
+    options = session.options
+    generated = options.folder / "generated_arch"
+    rankings = []
+    for run in options.runs:
+        path = generated / f"run_{run}.txt"
+        archs, seconds = _read_generated(path, session.space, options)
+        archs = session.limits.select(archs, str(path))
+        start = time.perf_counter()
+        ranking = rank(session, archs, run)
+        stages = {"generate": seconds, "score": time.perf_counter() - start}
+        rankings.append(measure_latency(session, replace(ranking, stages=stages)))
+        print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    folder = options.folder / "best_arch"
+    _keep_earlier(folder)
+    summary = report.summary_text(rankings) or (
+        f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
+        f"{rankings[0].predicted[0]:.2f} %"
+    )
+    if text := explanation(session):
+        summary += "\n" + text
+    mean, half = interval([ranking.seconds for ranking in rankings])
+    write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
+    write_text(folder / "accuracy.txt", summary + "\n")
+    time_file = options.folder / "time.txt"  # beside the folder, as published
+    _keep_earlier(time_file)
+    write_text(time_file, f"{mean:.4f} +- {half:.4f} s, generating and scoring\n")
+    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
+    _write_history(folder, session)
+    print(summary)
+    print(f"results are in {folder}")
+    return rankings[0].texts[0]
+
+
+def add_training(options: SearchOptions, text: str) -> None:
+    """Add the accuracy of the trained first choice to the results of `test_predictor`."""
+    path = options.folder / "best_arch" / "accuracy.txt"
+    write_text(path, f"{path.read_text(encoding='utf-8')}first choice of run 1, trained here: {text}\n")
+
+
+def _keep_earlier(folder: Path) -> None:
+    if aside := set_aside(folder):
+        log.info(f"Earlier results were kept as {aside}.")
+
+
+def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
+    hint = (
+        f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {options.num_runs} "
+        f"--save-path {shlex.quote(options.save_path)}"
+    )
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {hint}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        seconds = float(lines[0])
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"{lines[0]} is no number of seconds")
+        archs = [space.from_text(line) for line in lines[1:] if line.strip()]
+    except (ValueError, IndexError) as error:  # a UserError is a ValueError
+        raise UserError(f"{path} is damaged ({error}). {hint}") from error
+    wanted = options.num_gen_arch or len(archs)
+    if not archs:
+        raise UserError(f"{path} holds no architectures. {hint}")
+    if len(archs) < wanted:
+        log.info(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
+    return archs[:wanted], seconds
+
+
+def _write_history(folder: Path, session: Session) -> None:
+    history = provenance(session.options.seed, **session.sources)
+    write_text(folder / "history.txt", "".join(f"{name}: {value}\n" for name, value in history.items()))

@@ -1,0 +1,107 @@
+"""Score the candidates of a search and sort them; measure the latency of the first."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from metad2a.core.environment import random_generator
+from metad2a.core.progress import progress
+from metad2a.metatrain.predictor_objective import standard_error, to_percent
+from metad2a.metatrain.score import score
+from metad2a.networks.latency import latency
+from metad2a.rankings import subnets, universal
+from metad2a.searches.options import PREDICTOR, UNIVERSAL
+from metad2a.searches.report import Ranking
+from metad2a.searches.session import Session
+from metad2a.spaces.nasbench201.classes import equivalence_classes
+
+
+def explanation(session: Session) -> str:
+    """What the ranking predicts, and of what; empty where that is not known."""
+    if "predictor" in session.checkpoints:
+        if _error(session) is None:
+            return ""
+        return (
+            "Predicted: accuracy on a task like those of meta-training, +- the predictor's error on its validation "
+            "tuples.\nThat error is also of how hard tasks are, and the same for all candidates: it says little of "
+            "their order."
+        )
+    if session.space.can_be_listed:
+        return (
+            "Of cells that compute the same function the cheapest is ranked.\n"
+            f"Predicted: {universal.PREDICTS}, +- its standard deviation.\n"
+            "The dataset does not change this order; for one by a model that looks at its images: "
+            f"--ranking {PREDICTOR}"
+        )
+    return (
+        f"Predicted: {subnets.PREDICTS}, for {session.space.size_text}, +- its standard deviation.\n"
+        "The ranking has seen no smaller task than all of ImageNet: the dataset shows the generator what to propose, "
+        f"but does not change this order. For one by a predictor of your own: --ranking {PREDICTOR}"
+    )
+
+
+def predict(session: Session, archs: list[Any], run: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Accuracies (A,) in % and, where the ranking knows them, their standard deviations in points."""
+    o = session.options
+    if o.ranking == UNIVERSAL:
+        return subnets.load().predict(archs, session.space.image_size)
+    rng = random_generator(o.seed + 1000 + run, o.device)
+    scores = score(
+        session.models["predictor"], session.space, session.features, archs, o.num_draws, o.num_sample, rng, o.num_class
+    )
+    error = _error(session)
+    deviation = None if error is None else torch.full_like(scores, error)
+    return to_percent(scores, session.checkpoints["predictor"].target), deviation
+
+
+def _error(session: Session) -> float | None:
+    """Standard error (points) of the session's predictor, where its checkpoint tells it."""
+    checkpoint = session.checkpoints["predictor"]
+    return standard_error(checkpoint.metrics, checkpoint.target)
+
+
+def rank(session: Session, archs: list[Any], run: int) -> Ranking:
+    """Score candidates and sort them, best first."""
+    return sorted_ranking(session, archs, *predict(session, archs, run))
+
+
+def rank_universally(session: Session, run: int) -> Ranking:
+    """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
+    start = time.perf_counter()
+    mean, deviation = universal.load().of_classes()
+    numbers = session.limits.listed()
+    classes, cells = equivalence_classes()[numbers], [session.space.architectures[number] for number in numbers]
+    ranking = sorted_ranking(session, cells, mean[classes], deviation[classes])
+    return replace(ranking, stages={"rank": time.perf_counter() - start})
+
+
+def sorted_ranking(
+    session: Session, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None
+) -> Ranking:
+    """Architectures by their predicted accuracies (A,), best first."""
+    order = predicted.argsort(descending=True, stable=True).tolist()
+    texts = [session.space.to_text(archs[i]) for i in order]
+    known = None if session.features.listing else session.space.known_accuracy(session.options.data_name)
+    return Ranking(
+        texts,
+        predicted[order].tolist(),
+        [known[text] for text in texts] if known else None,
+        max(known.values()) if known else None,
+        [session.limits.cost(archs[i]) for i in order],
+        deviation=None if deviation is None else deviation[order].tolist(),
+    )
+
+
+def measure_latency(session: Session, ranking: Ranking, count: int | None = None) -> Ranking:
+    """Add the latency of the first `count` candidates, by default `--latency` of them."""
+    o = session.options
+    texts = ranking.texts[: o.latency if count is None else count]
+    if not texts:
+        return ranking
+    costs = [dict(cost) for cost in ranking.costs]
+    for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
+        arch = session.space.from_text(text)
+        cost["latency"] = latency(session.space, arch, session.features.num_classes, o.latency_batch, o.device)
+    return replace(ranking, costs=costs)

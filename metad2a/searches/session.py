@@ -1,0 +1,130 @@
+"""What a meta-test loads: the search space, the dataset's features and the checkpoints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metad2a import spaces
+from metad2a.core.environment import keep_freed_memory
+from metad2a.core.errors import UserError
+from metad2a.core.files import display_path
+from metad2a.core.messages import log
+from metad2a.data.features import (
+    Features,
+    check_extractor,
+    check_images,
+    find_features,
+    load_features,
+    shipped_features,
+)
+from metad2a.metatrain.checkpoints import Checkpoint
+from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes
+from metad2a.metatrain.options import Kind
+from metad2a.rankings import subnets, universal
+from metad2a.searches.limits import Limits
+from metad2a.searches.options import PREDICTOR, UNIVERSAL, SearchOptions
+from metad2a.spaces.base import SearchSpace
+
+IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
+
+
+def features_file(options: SearchOptions, extractor: str | None) -> Path:
+    """The features of the dataset: the user's file, made here from images where there are some, or the shipped ones.
+
+    Args:
+        extractor: that of the checkpoints, for making a file.
+
+    Raises:
+        UserError: there is nothing to search for.
+    """
+    name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
+    if own.is_file():
+        log.info(f"Using {own}, made earlier.")
+        return own
+    shipped = shipped_features(name)
+    if shipped is not None and not options.image_folder and not _official_files(name, options.data_path):
+        log.info(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
+        return shipped
+
+    from metad2a.data.official import KNOWN
+    from metad2a.data.options import ProcessOptions
+    from metad2a.data.process import process  # torchvision takes seconds to import
+
+    if options.image_folder or name in KNOWN:
+        how = ProcessOptions(
+            name,
+            options.image_folder,
+            data_path=options.data_path,
+            extractor=extractor or "efficientnet_lite0",
+            gpu=str(options.device.index) if options.device.type == "cuda" else "cpu",
+            max_per_class=IMAGES_PER_CLASS,
+            seed=options.seed,
+            mirror=options.mirror,
+        )
+        return process(how)
+    return find_features(name, options.data_path)  # raises, naming what is missing
+
+
+def _official_files(name: str, data_path: str) -> bool:
+    if not (Path(data_path) / "raw-data" / name).is_dir():
+        return False
+    from metad2a.data.open_images import official_files_are_there  # torchvision takes seconds to import
+
+    return official_files_are_there(name, data_path)
+
+
+class Session:
+    """The search space, the dataset and the models that a meta-test needs, loaded once."""
+
+    def __init__(self, options: SearchOptions, kinds: Sequence[Kind]):
+        keep_freed_memory()
+        self.options = options
+        self.space: SearchSpace = spaces.get(options.search_space)
+        self.epoch_of = kinds[0] if kinds else ""  # the model that --load-epoch means: the generator where there is one
+        self.models: dict[str, Any] = {}
+        self.checkpoints: dict[str, Checkpoint] = {}
+        self.sources: dict[str, Any] = {}
+        for kind in kinds:
+            self._load(kind)
+        sizes = supernet_sizes(*self.checkpoints.values())
+        self.space = self.space.sized(**sizes).sized(options.image_size)
+        self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
+        if options.ranking == UNIVERSAL:
+            self._check_universal()
+        if (options.ranking == UNIVERSAL or "predictor" in kinds) and not self.space.fixed_size:
+            log.info(f"Costs and latency are of {self.space.size_text}.")
+        extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
+        features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
+        if options.image_folder:
+            check_images(features, options.image_folder)
+        for name, checkpoint in self.checkpoints.items():
+            check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)
+        self.sources["features"] = features.source
+        self.features: Features = features.to(options.device)
+        self.limits = Limits(options, self.space, self.features.num_classes)
+
+    def _check_universal(self) -> None:
+        """Note the universal ranking among the sources.
+
+        Raises:
+            UserError: the generator is of a supernet that the ranking does not know, or the images of another side.
+        """
+        if self.space.can_be_listed:
+            self.sources["ranking"] = display_path(universal.SHIPPED)
+            return
+        self.sources["ranking"] = display_path(subnets.SHIPPED)
+        subnets.check_image_size(self.space.image_size)
+        if self.space.width_mult != 1:
+            raise UserError(
+                f"{self.sources['generator']} is of a supernet {self.space.width_mult:g} wide, but accuracies are "
+                f"known of the published one, 1 wide: give --ranking {PREDICTOR} and a predictor of that supernet."
+            )
+
+    def _load(self, kind: Kind) -> None:
+        options = self.options
+        given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
+        epoch = options.load_epoch if kind == self.epoch_of else None
+        path = find_checkpoint(kind, self.space, options.save_path, epoch, given)
+        model, checkpoint = load_model(kind, self.space, path, options.device, options.hs, options.nz)
+        self.models[kind], self.checkpoints[kind] = model, checkpoint
+        self.sources[kind] = display_path(path)

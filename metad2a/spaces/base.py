@@ -1,0 +1,236 @@
+"""The interface of search spaces."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Protocol
+
+import torch
+import torch.nn as nn
+from annotated_types import Gt, Le
+from typing_extensions import TypedDict
+
+from metad2a.core.errors import UserError
+from metad2a.core.schema import Number, Size, check
+from metad2a.graphs.batch import GraphBatch
+
+LISTABLE = 10**6  # architectures of a space that can still be ranked whole
+COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
+DEVICE_LATENCY = "device_latency"  # milliseconds, beside these: of `SearchSpace.device_latency`
+
+
+class Sizes(TypedDict, total=False):
+    """Sizes that networks of a space may have: side of their images in pixels, and channels relative to the space's."""
+
+    image_size: Annotated[Size, Le(4096)]
+    width_mult: Annotated[Number, Gt(0), Le(16)]
+
+
+class Evaluator(Protocol):
+    """Measures architectures on tasks of some classes."""
+
+    def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
+        """Accuracy (%) of an architecture on `classes`, positions among the classes of the images."""
+
+
+class SearchSpace(ABC):
+    """A set of architectures and its translation to graphs and text. `Arch` is a string or a dict.
+
+    Attributes:
+        name: as given to `--search-space`.
+        max_n: N, vertices of a graph.
+        num_vertex_type: T, vertex types.
+        size: number of encodings.
+        results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
+        ranking_shipped: whether a ranking that is the same for every dataset is shipped (`metad2a.rankings.universal`,
+            `metad2a.rankings.subnets`).
+        tuples_shipped: whether meta-training tuples of this space are shipped.
+        published_epoch: of the authors' generator checkpoint.
+        image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
+        width_mult: channels of networks and costs, relative to the space's own.
+        task_sizes: fewest and most classes of a task when a database is built.
+        ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
+        fixed_size: whether `image_size` and `width_mult` cannot be changed.
+        benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
+            how many they are.
+        adds_up: whether a regression on the vertices is a member of a predictor of this space unless told otherwise.
+        gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
+    """
+
+    name: str
+    max_n: int
+    num_vertex_type: int
+    size: int
+    results_folder: str
+    published_epoch: int
+    image_size: int
+    width_mult: float = 1.0
+    task_sizes: tuple[int, int]
+    ranks_when_generating: bool = False
+    fixed_size: bool = True
+    ranking_shipped: bool = False
+    tuples_shipped: bool
+    benchmark_classes: Mapping[str, int] = MappingProxyType({})
+    adds_up: bool = False
+    gene_choices: tuple[int, ...] = ()
+
+    def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
+        """This space with networks and costs for images of another side, and of another width; None leaves them.
+
+        Raises:
+            UserError: networks of this space have one size, or none can have this one.
+        """
+        sizes = {"image_size": image_size, "width_mult": width_mult}
+        changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
+        if not changed:
+            return self
+        check("This size", changed, Sizes, "one that networks can have", "Give another --image-size")
+        if self.fixed_size:
+            raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
+        space = copy.copy(self)
+        vars(space).update(changed)
+        return space
+
+    @property
+    def size_text(self) -> str:
+        """`image_size` and `width_mult` in words."""
+        width = f" at width {self.width_mult:g}" if self.width_mult != 1 else ""
+        return f"{self.image_size}x{self.image_size} images{width}"
+
+    def supernet_sizes(self, supernet: str) -> dict[str, float]:
+        """`image_size` and `width_mult` of what a database is measured with; empty where that is no supernet.
+
+        Raises:
+            UserError: the file `supernet` is missing or damaged.
+        """
+        return {}
+
+    @abstractmethod
+    def encode(self, archs: list[Any]) -> GraphBatch:
+        """Architectures to graphs, in their canonical form.
+
+        Raises:
+            UserError: an architecture is not of this space.
+        """
+
+    @abstractmethod
+    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+        """(B,) bool: which graphs are architectures of this space."""
+
+    @abstractmethod
+    def decode(self, graphs: GraphBatch) -> list[Any]:
+        """Graphs to architectures, None where invalid."""
+
+    @abstractmethod
+    def sample(self, n: int, rng: torch.Generator) -> list[Any]:
+        """`n` architectures drawn independently and evenly."""
+
+    @property
+    def can_be_listed(self) -> bool:
+        """Whether `all_architectures` can list the space."""
+        return self.size <= LISTABLE
+
+    def all_architectures(self) -> list[Any]:
+        """Every architecture of the space.
+
+        Raises:
+            UserError: the space is too large to be listed.
+        """
+        raise UserError(f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole.")
+
+    def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters.
+
+        Empty where the space cannot tell.
+        """
+        return {}
+
+    def device_latency(self, device: str) -> dict[str, float]:
+        """Measured milliseconds of every architecture on a device, by text.
+
+        Raises:
+            UserError: none are known of this space, or of this device.
+        """
+        raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
+
+    def evaluator(self, options: Any) -> Evaluator:
+        """Make what measures architectures for a database, from a `metad2a.database.workers.EvaluatorOptions`.
+
+        Raises:
+            UserError: its images or weights are missing, or nothing measures this space.
+        """
+        raise UserError(f"Architectures of {self.name} cannot be measured here.")
+
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""
+        if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
+            return {}
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        return {name: min(cost[name] for cost in costs) for name in costs[0]}
+
+    def network(self, arch: Any, num_classes: int) -> nn.Module:
+        """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes).
+
+        S is `image_size`.
+
+        Raises:
+            UserError: networks of this space cannot be built.
+        """
+        raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
+
+    def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
+        """Benchmark accuracy (%) of every architecture, by text, where a benchmark knows `dataset` after `epochs`."""
+        return None
+
+    def fold(self, number: int) -> set[str]:
+        """A fifth (0 to 4) of the architectures, by text, without a partner of equal function in another fifth.
+
+        Raises:
+            UserError: the space cannot be listed.
+        """
+        raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+
+    def vertex_features(self) -> torch.Tensor:
+        """What a regression that adds up vertices knows of each: (N, T, F) float64, of a vertex's number and type."""
+        return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
+
+    def genes(self, arch: Any) -> list[int]:
+        """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.
+
+        Raises:
+            UserError: it is not of this space, or the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
+
+    def from_genes(self, genes: Sequence[int]) -> Any:
+        """The architecture of these numbers, in its canonical form.
+
+        Raises:
+            UserError: the space has no genes.
+        """
+        raise UserError(f"Architectures of {self.name} have no genes.")
+
+    def training_free_scores(self, dataset: str) -> dict[str, float]:
+        """NASWOT's score of every architecture, by text: of `dataset`, or of another where none of it are known.
+
+        Raises:
+            UserError: none are known of this space.
+        """
+        raise UserError(f"No training-free scores of {self.name} are shipped.")
+
+    @abstractmethod
+    def drawing(self, arch: Any) -> tuple[list[str], list[tuple[int, int, str]]]:
+        """A picture of an architecture as a graph: names of its nodes, and edges (from, to, label)."""
+
+    @abstractmethod
+    def to_text(self, arch: Any) -> str:
+        """One line that `from_text` reads back; equal for encodings of the same network."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> Any:
+        """The architecture that a line of text describes.
+
+        Raises:
+            UserError: the line is not an architecture of this space.
+        """

@@ -1,0 +1,82 @@
+"""What is known of each cell of distinct function before any training: operations, paths and training-free scores.
+
+Dimensions: K cells (4,930), F features.
+"""
+
+from itertools import product
+from typing import Annotated
+
+import torch
+from scipy import stats
+from torch import nn
+from typing_extensions import TypedDict
+
+from metad2a.core.files import ASSETS, load_torch
+from metad2a.core.schema import FLOATS, TensorOf, check
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
+from metad2a.spaces.nasbench201.classes import NONE, NUM_CLASSES, SKIP, first_members
+from metad2a.spaces.nasbench201.space import NASBench201
+
+SCORES = ASSETS / "nasbench201" / "training_free.pt"
+SCORES_FORMAT = "metad2a-training-free-1"
+PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
+
+
+class _Scores(TypedDict):
+    scores: Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES, "F"))]
+
+
+def live_operations(operations: list[int]) -> list[int]:
+    """The operations of a cell, `none` where the input does not reach an edge or the edge not the output."""
+    reached, used = {0}, {3}
+    for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
+        if operation != NONE and source in reached:
+            reached.add(node)
+    for (node, source), operation in reversed(list(zip(CELL_EDGES, operations, strict=True))):
+        if operation != NONE and node in used:
+            used.add(source)
+    return [
+        operation if source in reached and node in used else NONE
+        for (node, source), operation in zip(CELL_EDGES, operations, strict=True)
+    ]
+
+
+def path_counts(operations: list[int]) -> list[int]:
+    """How many paths from input to output have each of the 40 sequences of operations, skips left out."""
+    chains = [tuple(operations[edge] for edge in path) for path in PATHS]
+    kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
+    others = [op for op in range(len(OPERATIONS)) if op not in (NONE, SKIP)]
+    return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
+
+
+def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
+    """Normal quantiles (K, ...) float64 of the ranks of values (K, ...) in each column."""
+    ranks = stats.rankdata(values.numpy(), axis=0)
+    return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
+
+
+def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What is known of each cell before any training, each (K, F) float64: paths, operations on live edges, and scores.
+
+    Args:
+        scores: (K, F), training-free ones; their normal quantiles are taken.
+    """
+    space = NASBench201()
+    operations = [parse(space.architectures[row]) for row in first_members()]
+    live = torch.tensor([live_operations(row) for row in operations])
+    return {
+        "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
+        "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
+        "scores": normal_quantiles(scores),
+    }
+
+
+def published_features() -> dict[str, torch.Tensor]:
+    """`cell_features` with the published training-free scores.
+
+    Raises:
+        UserError: their file is missing or damaged.
+    """
+    hint = "It is part of the repository: check it out anew."
+    value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)
+    return cell_features(value["scores"].double())

@@ -1,0 +1,180 @@
+"""The network of a NAS-Bench-201 architecture (Dong and Yang, ICLR 2020, section 2.1).
+
+A 3x3 convolution, three stages of N = 5 equal cells with C = 16, 32 and 64 channels, a residual block of stride 2
+between the stages, global average pooling and a linear classifier.
+
+Dimensions: B images, K classes, C channels, H x W pixels.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, parse
+
+FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
+KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+STAGES = [(FIRST_CHANNELS << s, IMAGE_SIZE >> s) for s in range(NUM_STAGES)]  # (C, H) of each
+LAST_CHANNELS = STAGES[-1][0]
+
+
+def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution and batch normalisation; what the benchmark calls `nor_conv` has a ReLU before it."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out))
+
+
+def operation(name: str, channels: int) -> nn.Module:
+    """The layer of one operation, less the ReLU of a convolution, which its cell applies."""
+    if name in KERNEL_SIZES:
+        return conv_bn(channels, channels, KERNEL_SIZES[name])
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+    return nn.Identity()  # skip_connect; `none` is never called
+
+
+class Cell(nn.Module):
+    """Four nodes, each the sum of the operations on the edges that lead to it; node 0 is the input, 3 the output.
+
+    A node's ReLU is computed once for all its convolutions. Edges to a node that does not reach the output have
+    parameters, as in the benchmark, but are neither computed nor trained: nothing depends on them.
+    """
+
+    def __init__(self, operations: list[str], channels: int):
+        super().__init__()
+        self.layers = nn.ModuleList(operation(name, channels) for name in operations)
+        self.convolves = [name in KERNEL_SIZES for name in operations]
+        live = {3}
+        for (node, source), name in reversed(list(zip(CELL_EDGES, operations, strict=True))):
+            if node in live and name != "none":
+                live.add(source)
+        self.inputs: dict[int, list[tuple[int, int]]] = {node: [] for node in (1, 2, 3) if node in live}
+        for edge, ((node, source), name) in enumerate(zip(CELL_EDGES, operations, strict=True)):
+            if node not in live:
+                self.layers[edge].requires_grad_(False)
+            elif name != "none":
+                self.inputs[node].append((edge, source))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same."""
+        values, rectified = {0: x}, {}
+        for node, inputs in self.inputs.items():
+            total = None
+            for edge, source in inputs:
+                value = values[source]
+                if self.convolves[edge]:
+                    if source not in rectified:
+                        rectified[source] = F.relu(value)
+                    value = rectified[source]
+                value = self.layers[edge](value)
+                total = value if total is None else total + value
+            values[node] = x * 0 if total is None else total
+        return values[3]
+
+
+class Reduction(nn.Module):
+    """The residual block between two stages: twice the channels, half the side."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.conv_a = conv_bn(c_in, 2 * c_in, 3, stride=2)
+        self.conv_b = conv_bn(2 * c_in, 2 * c_in, 3)
+        self.downsample = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, 2 * c_in, 1, bias=False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, 2C, H/2, W/2)."""
+        return self.downsample(x) + self.conv_b(F.relu(self.conv_a(F.relu(x))))
+
+
+class Skeleton(nn.Module):
+    """What is around the cells of a network, with PyTorch's initial weights, as the benchmark trains it.
+
+    Args:
+        cell: makes a cell of a number of channels.
+        num_classes: K.
+        channels: of the first stage.
+        cells_per_stage: N.
+    """
+
+    def __init__(
+        self,
+        cell: Callable[[int], nn.Module],
+        num_classes: int,
+        channels: int = FIRST_CHANNELS,
+        cells_per_stage: int = CELLS_PER_STAGE,
+    ):
+        super().__init__()
+        self.stem = conv_bn(3, channels, 3)
+        blocks: list[nn.Module] = []
+        for stage in range(NUM_STAGES):
+            if stage:
+                blocks.append(Reduction(channels))
+                channels *= 2
+            blocks += [cell(channels) for _ in range(cells_per_stage)]
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images (B, 3, 32, 32) -> logits (B, K)."""
+        return self.classify(self.blocks(self.stem(images)))
+
+    def classify(self, x: torch.Tensor) -> torch.Tensor:
+        """The last cell's output (B, 64, 8, 8) -> logits (B, K)."""
+        return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+
+
+class NASBench201Network(Skeleton):
+    """The network of an architecture string.
+
+    Args:
+        arch: for example `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|`.
+        sizes: `num_classes` and, where they are not the benchmark's, `channels` and `cells_per_stage`.
+
+    Raises:
+        UserError: the string is malformed or names an unknown operation.
+    """
+
+    def __init__(self, arch: str, *sizes: int):
+        operations = [OPERATIONS[number] for number in parse(arch)]
+        super().__init__(lambda channels: Cell(operations, channels), *sizes)
+
+
+def _conv_cost(c_in: int, c_out: int, kernel: int, size: int, norm: bool = True) -> tuple[int, int]:
+    """Multiply-accumulates and parameters of a convolution with `size` x `size` outputs and its normalisation."""
+    weights = c_in * c_out * kernel**2
+    return weights * size**2, weights + (2 * c_out if norm else 0)
+
+
+def cost(arch: str, num_classes: int) -> tuple[int, int]:
+    """FLOPs and parameters of an architecture's network, in closed form.
+
+    Counted as the benchmark's authors do: FLOPs are multiply-accumulates of convolutions and of the classifier (and
+    its bias) for one image; pooling, normalisation and sums are free, and a convolution that leads nowhere counts.
+
+    Raises:
+        UserError: the string is malformed or names an unknown operation.
+    """
+    kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in parse(arch))
+    return _cost(tuple(sorted(kernels)), num_classes)
+
+
+@cache
+def _cost(kernels: tuple[int, ...], num_classes: int) -> tuple[int, int]:
+    parts = [_conv_cost(3, FIRST_CHANNELS, 3, IMAGE_SIZE)]
+    for channels, size in STAGES:
+        cell = [_conv_cost(channels, channels, kernel, size) for kernel in kernels if kernel]
+        parts += cell * CELLS_PER_STAGE
+    for (c_in, _), (channels, size) in pairwise(STAGES):
+        parts += [
+            _conv_cost(c_in, channels, 3, size),
+            _conv_cost(channels, channels, 3, size),
+            _conv_cost(c_in, channels, 1, size, norm=False),
+        ]
+    classifier = LAST_CHANNELS * num_classes + num_classes
+    parts += [(classifier, classifier), (0, 2 * LAST_CHANNELS)]
+    return sum(flops for flops, _ in parts), sum(params for _, params in parts)

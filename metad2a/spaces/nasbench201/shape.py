@@ -1,0 +1,46 @@
+"""Depth and width of a cell (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS")."""
+
+from collections.abc import Sequence
+
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
+
+NONE = OPERATIONS.index("none")
+CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
+
+
+def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Edges (node, its input, operation) on a way from the cell's input, node 0, to its output, node 3."""
+    edges = [(*edge, op) for edge, op in zip(CELL_EDGES, operations, strict=True) if op != NONE]
+    reached, leads = {0}, {3}
+    for node, source, _ in edges:  # nodes come after their inputs
+        if source in reached:
+            reached.add(node)
+    for node, source, _ in reversed(edges):
+        if node in leads:
+            leads.add(source)
+    return [(node, source, op) for node, source, op in edges if source in reached and node in leads]
+
+
+def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
+    """Edges on the longest way from input to output, and how many nodes hang on the input.
+
+    A node of which only a part of the incoming edges comes from the input counts that share. Edges that are on no way
+    from input to output are none. (0, 0) of a cell that passes nothing on.
+
+    Args:
+        operations: numbers of its six operations, as of `cells.parse`.
+    """
+    edges = live_edges(operations)
+    longest = {0: 0}
+    width = 0.0
+    for node in (1, 2, 3):
+        sources = [source for target, source, _ in edges if target == node]
+        if sources:
+            longest[node] = 1 + max(longest[source] for source in sources)
+            width += sources.count(0) / len(sources)
+    return longest.get(3, 0), width
+
+
+def convolutions(operations: Sequence[int]) -> int:
+    """How many convolutions lie on a way from input to output."""
+    return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))

@@ -1,0 +1,201 @@
+"""Once-for-All MobileNetV3 (Cai et al., ICLR 2020): 5 stages of 2 to 4 layers, kernel 3/5/7, expansion 3/4/6.
+
+An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers,
+depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are one network; the
+canonical form gives inactive layers the smallest kernel and expansion.
+"""
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch.nn.functional import one_hot, pad
+
+from metad2a.core.errors import UserError
+from metad2a.core.schema import describe
+from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
+from metad2a.spaces.base import Evaluator, SearchSpace
+from metad2a.spaces.ofa_mbv3.cost import CostTable, cost_table
+from metad2a.spaces.ofa_mbv3.layers import (
+    DEPTHS,
+    EXPANSIONS,
+    FIRST_OPERATION_TYPE,
+    IMAGE_SIZE,
+    KERNELS,
+    MAX_DEPTH,
+    NUM_LAYERS,
+    NUM_STAGES,
+    SMALLEST,
+    Arch,
+)
+
+
+class OFAMobileNetV3(SearchSpace):
+    name = "ofa_mbv3"
+    max_n = NUM_LAYERS + 2
+    num_vertex_type = FIRST_OPERATION_TYPE + len(DEPTHS) * len(KERNELS) * len(EXPANSIONS)
+    size = (len(KERNELS) * len(EXPANSIONS)) ** NUM_LAYERS * len(DEPTHS) ** NUM_STAGES
+    results_folder = "ofa_mbv3"
+    published_epoch = 120
+    image_size = IMAGE_SIZE
+    fixed_size = False
+    task_sizes = (10, 990)
+    ranks_when_generating = True
+    ranking_shipped = True
+    tuples_shipped = False
+    adds_up = True
+    gene_choices = (len(DEPTHS),) * NUM_STAGES + (len(KERNELS),) * NUM_LAYERS + (len(EXPANSIONS),) * NUM_LAYERS
+
+    def encode(self, archs: list[Arch]) -> GraphBatch:
+        rows = [self._check(a) for a in archs]
+        kernel = torch.tensor([[KERNELS.index(k) for k in a["ks"]] for a in rows]).view(-1, NUM_LAYERS)
+        expand = torch.tensor([[EXPANSIONS.index(e) for e in a["e"]] for a in rows]).view(-1, NUM_LAYERS)
+        depth = torch.tensor([[d - DEPTHS[0] for d in a["d"]] for a in rows]).view(-1, NUM_STAGES)
+        types = torch.zeros(len(rows), self.max_n, dtype=torch.long)
+        types[:, 1:-1] = FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand
+        types[:, -1] = 1
+        chain = torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
+        return GraphBatch(types, chain.expand(len(rows), -1, -1), torch.full((len(rows),), self.max_n))
+
+    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+        operations = graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE  # (B, 20)
+        depth = operations.div(9, rounding_mode="floor").unflatten(1, (NUM_STAGES, MAX_DEPTH))
+        agree = (depth == depth[:, :, :1]).flatten(1).all(dim=1)
+        whole = (graphs.num_vertices == self.max_n) & (operations >= 0).all(dim=1)
+        return is_single_source_single_sink(graphs) & whole & agree
+
+    def decode(self, graphs: GraphBatch) -> list[Arch | None]:
+        rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
+        return [
+            {
+                "ks": [KERNELS[op // 3 % 3] for op in row],
+                "e": [EXPANSIONS[op % 3] for op in row],
+                "d": [DEPTHS[op // 9] for op in row[::MAX_DEPTH]],
+            }
+            if ok
+            else None
+            for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)
+        ]
+
+    def sample(self, n: int, rng: torch.Generator) -> list[Arch]:
+        kernel = torch.randint(len(KERNELS), (n, NUM_LAYERS), generator=rng)
+        expand = torch.randint(len(EXPANSIONS), (n, NUM_LAYERS), generator=rng)
+        depth = torch.randint(len(DEPTHS), (n, NUM_STAGES), generator=rng)
+        return [
+            {"ks": [KERNELS[i] for i in k], "e": [EXPANSIONS[i] for i in e], "d": [DEPTHS[i] for i in d]}
+            for k, e, d in zip(kernel.tolist(), expand.tolist(), depth.tolist(), strict=True)
+        ]
+
+    def canonical(self, arch: Arch) -> Arch:
+        """The same network with inactive layers at the smallest kernel and expansion."""
+        arch = self._check(arch)
+        active = [layer < depth for depth in arch["d"] for layer in range(MAX_DEPTH)]
+        return {
+            "ks": [k if on else KERNELS[0] for k, on in zip(arch["ks"], active, strict=True)],
+            "e": [e if on else EXPANSIONS[0] for e, on in zip(arch["e"], active, strict=True)],
+            "d": list(arch["d"]),
+        }
+
+    def vertex_features(self) -> torch.Tensor:
+        """One-hots of kernel, expansion and both, 0 where a layer is inactive, and of a stage's depth at its first."""
+        operation = torch.arange(self.num_vertex_type - FIRST_OPERATION_TYPE)
+        layer = torch.arange(NUM_LAYERS)[:, None] % MAX_DEPTH
+        depth = operation.div(9, rounding_mode="floor")
+        active, first = (layer < depth + DEPTHS[0])[..., None], (layer == 0)[..., None]  # (20, 27 or 1, 1)
+        choices = [one_hot(operation % 9 // 3, 3), one_hot(operation % 3, 3), one_hot(operation % 9, 9)]
+        parts = [torch.cat(choices, 1) * active, one_hot(depth, 3) * first]
+        inner = torch.cat([part.expand(NUM_LAYERS, -1, -1) for part in parts], 2).double()
+        return pad(inner, (0, 0, FIRST_OPERATION_TYPE, 0, 1, 1))
+
+    def genes(self, arch: Arch) -> list[int]:
+        """Depths, kernels and expansions, in this order, inactive layers at the smallest."""
+        arch = self.canonical(arch)
+        choices = ((DEPTHS, "d"), (KERNELS, "ks"), (EXPANSIONS, "e"))
+        return [values.index(value) for values, name in choices for value in arch[name]]
+
+    def from_genes(self, genes: Sequence[int]) -> Arch:
+        depths, kernels, expansions = genes[:NUM_STAGES], genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:]
+        return self.canonical(
+            {
+                "ks": [KERNELS[i] for i in kernels],
+                "e": [EXPANSIONS[i] for i in expansions],
+                "d": [DEPTHS[i] for i in depths],
+            }
+        )
+
+    def supernet_sizes(self, supernet: str) -> dict[str, float]:
+        from metad2a.spaces.ofa_mbv3.supernet import read_supernet
+
+        config = read_supernet(supernet)["config"]
+        return {"image_size": config.image_size, "width_mult": config.width_mult}
+
+    def cost(self, arch: Arch, num_classes: int) -> dict[str, float]:
+        arch, (fixed, layers) = self._check(arch), self._cost_table(num_classes).lists
+        active = [
+            (layer, KERNELS.index(arch["ks"][layer]), EXPANSIONS.index(arch["e"][layer]))
+            for layer in range(NUM_LAYERS)
+            if layer % MAX_DEPTH < arch["d"][layer // MAX_DEPTH]
+        ]
+        flops, params = (sum((table[i][k][e] for i, k, e in active), fixed[n]) for n, table in enumerate(layers))
+        return {"flops": flops / 1e6, "params": params / 1e6}
+
+    def smallest_cost(self, num_classes: int) -> dict[str, float]:
+        return self.cost(SMALLEST, num_classes)
+
+    def network(self, arch: Arch, num_classes: int) -> nn.Module:
+        from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, subnet
+
+        return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
+
+    def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
+        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions."""
+        table = self._cost_table(num_classes)
+        operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
+        depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
+        layer = torch.arange(NUM_LAYERS)
+        chosen = table.layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
+        active = layer % MAX_DEPTH < depth
+        return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
+
+    def _cost_table(self, num_classes: int) -> CostTable:
+        return cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, self.image_size, self.width_mult)
+
+    def evaluator(self, options: Any) -> Evaluator:
+        from metad2a.spaces.ofa_mbv3.evaluator import SubnetEvaluator
+
+        return SubnetEvaluator(options)
+
+    def drawing(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
+        arch = self.canonical(arch)
+        layers = [
+            f"{arch['ks'][i]}x{arch['ks'][i]} e{arch['e'][i]}"
+            for i in range(NUM_LAYERS)
+            if i % MAX_DEPTH < arch["d"][i // MAX_DEPTH]
+        ]
+        nodes = ["input", *layers, "output"]
+        return nodes, [(u, u + 1, "") for u in range(len(nodes) - 1)]
+
+    def to_text(self, arch: Arch) -> str:
+        return str(self.canonical(arch))
+
+    def from_text(self, text: str) -> Arch:
+        try:
+            arch = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            raise UserError(f"Not an OFA MobileNetV3 architecture: {describe(text)}.") from error
+        return self._check(arch)
+
+    @staticmethod
+    def _check(arch: Any) -> Arch:
+        expected = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
+        for key, (choices, length) in expected.items():
+            values = arch.get(key) if isinstance(arch, dict) else None
+            whole = isinstance(values, list) and len(values) == length
+            if not whole or not all(type(value) is int and value in choices for value in values):
+                raise UserError(
+                    f"Not an OFA MobileNetV3 architecture: {describe(str(arch))}. '{key}' must be {length} numbers "
+                    f"among {choices}."
+                )
+        return arch

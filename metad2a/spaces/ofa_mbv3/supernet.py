@@ -1,0 +1,157 @@
+"""The MobileNetV3 supernet of Once-for-All (Cai et al., ICLR 2020), as the package `ofa` has it, and its weights.
+
+Two kinds of file are read: the published one, `{'state_dict': ...}`, and ours, which adds what it takes to use it.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+import torch
+import torch.nn as nn
+from annotated_types import Gt, Le
+from typing_extensions import TypedDict
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import load_torch, save_torch
+from metad2a.core.schema import (
+    CLOSED,
+    Facts,
+    Integer,
+    Number,
+    Size,
+    State,
+    Text,
+    check,
+    check_sizes,
+    check_state,
+    without_memory,
+)
+from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
+
+FORMAT = "metad2a-supernet-1"
+FETCH = "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: python -m metad2a.commands.train_supernet --imgnet DIR"
+LAST_CHANNELS = 1280  # of the published supernet at width 1.0
+CLASSIFIER = "classifier.linear.weight"
+MAX_IMAGE_SIZE = 4096  # side in pixels
+
+
+@dataclass(frozen=True)
+class SupernetConfig:
+    """Sizes of a supernet.
+
+    Attributes:
+        num_classes: outputs of its classifier.
+        width_mult: channels relative to MobileNetV3's.
+        image_size: side of its input in pixels.
+        class_names: of the outputs; empty for the published weights, whose outputs are ImageNet's classes in
+            alphabetical order.
+    """
+
+    __pydantic_config__ = CLOSED
+
+    num_classes: Size
+    width_mult: Annotated[Number, Gt(0)] = 1.0
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = IMAGE_SIZE
+    class_names: list[Text] = field(default_factory=list)
+
+
+class _Published(TypedDict):
+    """Fields of the published file that are read."""
+
+    state_dict: State
+
+
+_More = {"epoch": Integer, "training": dict[Text, Any], "history": Facts}  # for resuming
+_File = TypedDict(
+    "_File",
+    {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},  # type: ignore[misc]
+)
+
+
+def ofa_class() -> type[nn.Module]:
+    """`OFAMobileNetV3` of the package `ofa`. Raises a UserError when the package is not installed."""
+    try:
+        with torch.device("cpu"):  # PyTorch 2.6 computes as it is imported, which fails on the meta device
+            from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
+    except ImportError as error:
+        raise UserError(f"The supernet needs the package ofa ({error}). Install it with: pip install ofa") from error
+    return OFAMobileNetV3
+
+
+def build_supernet(config: SupernetConfig) -> nn.Module:
+    """An untrained supernet with every choice of `metad2a.spaces.ofa_mbv3.space`."""
+    return ofa_class()(
+        n_classes=config.num_classes,
+        dropout_rate=0,
+        width_mult=config.width_mult,
+        ks_list=list(KERNELS),
+        expand_ratio_list=list(EXPANSIONS),
+        depth_list=list(DEPTHS),
+    )
+
+
+def subnet(supernet: nn.Module, arch: Arch) -> nn.Module:
+    """The network of an architecture, with a copy of the supernet's weights."""
+    supernet.set_active_subnet(arch["ks"], arch["e"], arch["d"])
+    return supernet.get_active_subnet(preserve_weight=True)
+
+
+def check_batches(batch_size: int, num_images: int) -> None:
+    """Check that subnets can be trained on such batches.
+
+    Raises:
+        UserError: there is none of two images, which batch norm needs.
+    """
+    if min(batch_size, num_images) < 2:
+        raise UserError(
+            f"Batch norm needs two images in a batch, but --batch-size is {batch_size} and there are {num_images} "
+            "training images."
+        )
+
+
+def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig, **more: Any) -> None:
+    """Write a supernet and the state of its training, atomically."""
+    save_torch(path, {"format": FORMAT, "state_dict": supernet.state_dict(), "config": asdict(config), **more})
+
+
+def read_supernet(path: str | Path) -> dict[str, Any]:
+    """A file of `save_supernet`, or the published weights with the configuration that follows from their shapes.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    value = load_torch(path, FETCH)
+    published = not isinstance(value, dict) or "format" not in value
+    file = check(path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT)
+    state = {_short(name): tensor for name, tensor in file["state_dict"].items()}
+    if CLASSIFIER not in state or state[CLASSIFIER].ndim != 2:
+        raise UserError(f"{path} is not a supernet: it has no {CLASSIFIER} of two dimensions. {FETCH}")
+    outputs, channels = state[CLASSIFIER].shape
+    config = SupernetConfig(outputs, round(channels / LAST_CHANNELS, 2)) if published else file["config"]
+    if len(config.class_names) not in (0, config.num_classes):
+        raise UserError(f"{path} is damaged: it has names of {len(config.class_names)} of {outputs} classes. {FETCH}")
+    check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
+    model = without_memory(lambda: build_supernet(config))
+    names = {_short(name): name for name in model.state_dict()}
+    state = {names.get(name, name): tensor for name, tensor in state.items()}
+    check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
+    return {**file, "state_dict": state, "config": config}
+
+
+def _short(name: str) -> str:
+    """A parameter's name without what differs between releases of the package: some parts are there twice."""
+    return re.sub(r"(\.\w+)\1(?=\.)", r"\1", name.replace(".mobile_inverted_conv.", ".conv."))
+
+
+def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, SupernetConfig]:
+    """Read a supernet in evaluation mode, ours or the published one.
+
+    Raises:
+        UserError: the file is missing, damaged, something else, or the package `ofa` is missing.
+    """
+    value = read_supernet(path)
+    net = build_supernet(value["config"])
+    net.load_state_dict(value["state_dict"])
+    return net.to(device).eval(), value["config"]

@@ -1,0 +1,147 @@
+"""Measured ImageNet accuracies of subnets of the published supernet, and the script that rebuilds the shipped table.
+
+python -m metad2a.spaces.ofa_mbv3.table CSV
+
+The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). The shipped table is of DyNAS-T
+(Intel Labs, Apache-2.0; 224 pixels, found on the way of searches) and of memory-optimized Once-for-All (M. Girard; 128,
+160 and 192 pixels, spread over memory).
+
+Dimensions: n measured subnets.
+"""
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from annotated_types import MinLen
+from typing_extensions import TypedDict
+
+from metad2a import spaces
+from metad2a.core.cli import run
+from metad2a.core.errors import UserError
+from metad2a.core.files import ASSETS, display_path, load_torch, save_torch
+from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
+from metad2a.graphs.batch import GraphBatch
+from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
+
+TABLE = ASSETS / "ofa_mbv3" / "accuracy.pt"
+FORMAT = "metad2a-subnet-accuracies-1"
+NUM_CLASSES = 1000  # of ImageNet, which the accuracies are of
+
+
+class _File(TypedDict):
+    operations: Annotated[torch.Tensor, TensorOf(BYTES, ("n", NUM_LAYERS))]
+    image_size: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=1)]
+    accuracy: Annotated[torch.Tensor, NumbersOf(FLOATS, low=0, high=100)]
+    source: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
+    sources: Annotated[list[Text], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Subnets and their accuracies.
+
+    Attributes:
+        archs: n subnets.
+        image_size: (n,) long, side in pixels of the images.
+        accuracy: (n,) float64, ImageNet top-1, %; the mean where one was measured several times.
+        source: of each, who measured it.
+    """
+
+    archs: list[Arch]
+    image_size: torch.Tensor
+    accuracy: torch.Tensor
+    source: list[str]
+
+    def __len__(self) -> int:
+        return len(self.archs)
+
+    def rows(self, image_size: int) -> torch.Tensor:
+        """(k,) long, which were measured with images of this side."""
+        return (self.image_size == image_size).nonzero()[:, 0]
+
+
+def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
+    """Types of the vertices of 20 layers (n, 20) to subnets, None where they are none."""
+    space, count = spaces.get("ofa_mbv3"), len(operations)
+    types = torch.zeros(count, space.max_n, dtype=torch.long)
+    types[:, 1:-1], types[:, -1] = operations.long(), 1
+    chain = torch.diag(torch.ones(space.max_n - 1, dtype=torch.bool), 1).expand(count, -1, -1)
+    return space.decode(GraphBatch(types, chain, torch.full((count,), space.max_n)))
+
+
+def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
+    """The inverse of `operations_to_archs`, (n, 20) uint8."""
+    return spaces.get("ofa_mbv3").encode(archs).types[:, 1:-1].to(torch.uint8)
+
+
+@cache
+def measured(path: str | Path = TABLE) -> Measured:
+    """Read a table.
+
+    Raises:
+        UserError: it is missing, damaged or of another kind.
+    """
+    hint = "Make it with: python -m metad2a.spaces.ofa_mbv3.table CSV"
+    value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
+    archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
+    count = len(value["operations"])
+    columns = [value[name] for name in ("image_size", "accuracy", "source")]
+    known = int(value["source"].max()) < len(value["sources"])
+    if len(archs) < count or not known or any(len(column) != count for column in columns):
+        raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
+    names = [value["sources"][number] for number in value["source"].tolist()]
+    return Measured([arch for arch in archs if arch], columns[0].long(), columns[1].double(), names)
+
+
+def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
+    """The accuracies (%) of each subnet (text), side of images and source.
+
+    Raises:
+        UserError: the file is missing, or a line is no subnet with an accuracy.
+    """
+    space, found = spaces.get("ofa_mbv3"), defaultdict(list)
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                arch = {name: [int(digit) for digit in row[name]] for name in ("ks", "e", "d")}
+                found[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+        raise UserError(f"{path} is damaged ({error}): see python -m metad2a.spaces.ofa_mbv3.table --help.") from error
+    if not found:
+        raise UserError(f"{path} has no lines.")
+    return found
+
+
+def make(args: argparse.Namespace) -> None:
+    space, found = spaces.get("ofa_mbv3"), read_csv(args.csv)
+    sources = sorted({source for _, _, source in found})
+    value = {
+        "format": FORMAT,
+        "operations": archs_to_operations([space.from_text(text) for text, _, _ in found]),
+        "image_size": torch.tensor([size for _, size, _ in found], dtype=torch.int16),
+        "accuracy": torch.tensor([sum(values) / len(values) for values in found.values()]),
+        "source": torch.tensor([sources.index(source) for _, _, source in found], dtype=torch.int16),
+        "sources": sources,
+    }
+    save_torch(args.output, value)
+    print(f"{display_path(args.output)}: {len(found)} subnets of {', '.join(sources)}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("csv", help="the accuracies")
+    parser.add_argument("--output", default=str(TABLE), help="file to write")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), make))
