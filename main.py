@@ -1,4 +1,4 @@
-"""The program's entry point; metad2a/__main__.py has the commands."""
+"""MetaD2A: propose neural architectures for a dataset. `python main.py --help` lists the commands."""
 
 import sys
 

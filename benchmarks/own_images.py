@@ -15,12 +15,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from metad2a.searches.budget.options import BudgetOptions, budget
 
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, provenance, random_generator
 from metad2a.core.files import ROOT, display_path, write_json
 from metad2a.core.statistics import share_interval
-from metad2a.searches.budget.options import BudgetOptions, budget
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.rounds import BudgetSearch
 from metad2a.searches.budget.search import spend

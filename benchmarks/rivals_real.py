@@ -11,13 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from metad2a.rivals.real_options import RealOptions
+
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device
 from metad2a.core.files import ROOT
 from metad2a.core.options import fill, options_parser
 from metad2a.rivals.options import budget
 from metad2a.rivals.real_compare import compare_real
-from metad2a.rivals.real_options import RealOptions
 
 RESULTS = ROOT / "benchmarks" / "results"
 

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from metad2a import rivals, spaces
+from metad2a.core.budget import Budget
 from metad2a.core.environment import keep_freed_memory, provenance
 from metad2a.core.files import content_digest, identity_key, write_csv, write_json
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.rivals.base import Result
 from metad2a.rivals.compare import Row, csv_rows, method_record, rows_of, table, usable
-from metad2a.rivals.cost import Budget
+from metad2a.rivals.options import CompareOptions
 from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes, Workers
-from metad2a.rivals.real_options import RealOptions
 
 HOUR = Budget(seconds=3600.0)
 RESULTS, TABLE_FILE, LOG = "comparison.json", "comparison.csv", "log.txt"
@@ -31,7 +31,7 @@ def few_of_each(data: ImageData, most: int | None) -> ImageData:
     return replace(data, train=train, fingerprint=content_digest(data.fingerprint, train.pixels))
 
 
-def real_problem(options: RealOptions) -> ImageProblem:
+def real_problem(options: CompareOptions) -> ImageProblem:
     """The problem of a dataset's images, in the folder of its results.
 
     Raises:
@@ -49,13 +49,21 @@ def real_problem(options: RealOptions) -> ImageProblem:
     return problem
 
 
-def identity_of(problem: ImageProblem, options: RealOptions) -> dict[str, Any]:
+def limits_of(budget: Budget) -> dict[str, float | None]:
+    """All limits of a budget, also those that it does not have, as files keep them."""
+    return {name: value for name, value in asdict(budget).items() if name != "text"}
+
+
+def identity_of(problem: ImageProblem, options: CompareOptions) -> dict[str, Any]:
     """What a comparison depends on, but for the methods."""
-    budget = {"budget": asdict(problem.budget), "search_epochs": list(problem.sizes.fidelities)}
+    budget = {
+        "budget": limits_of(problem.budget),
+        "search_epochs": list(problem.sizes.fidelities),
+    }
     return problem.identity | budget | {"epochs": options.epochs, "seed": options.seed}
 
 
-def compare_real(options: RealOptions) -> Path:
+def compare_real(options: CompareOptions) -> Path:
     """Run every method, train what each chose, print a table and return the file of the results.
 
     Files: `<save_path>/compare/<dataset>/<key>/` with `comparison.json`, `comparison.csv`, `log.txt`, `run.json`, and
@@ -95,5 +103,10 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
     methods = {row.method.name: method_record(row, lambda result: {"chosen": result.chosen[0]}) for row in rows}
-    whole = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
+    whole = {
+        "dataset": data.name,
+        "form": problem.form,
+        "images": images,
+        "budget": limits_of(problem.budget),
+    }
     return whole | {"sizes": asdict(problem.sizes), "methods": methods}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from metad2a.searches.budget.options import PROTOCOL_EPOCHS, Budget
+from metad2a.core.budget import NETWORK_EPOCHS, Budget
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
@@ -56,7 +56,7 @@ class Rung:
 
     def epochs(self, epoch_cost: float) -> int:
         """Passes that a training makes of a network whose epoch at full size costs so much."""
-        return max(1, min(PROTOCOL_EPOCHS, math.floor(self.cost / (epoch_cost * self.pass_share) + 1e-9)))
+        return max(1, min(NETWORK_EPOCHS, math.floor(self.cost / (epoch_cost * self.pass_share) + 1e-9)))
 
 
 def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers: int) -> dict[int, Rung]:
@@ -68,7 +68,7 @@ def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers
         workers: trainings at once, which a budget in seconds gains from.
     """
     total = budget.amount * (workers if budget.timed else 1)
-    protocol = PROTOCOL_EPOCHS * epoch_cost
+    protocol = NETWORK_EPOCHS * epoch_cost
     share = MOST_SHARE - (MOST_SHARE - FULL_SHARE) * min(1.0, FULL_SHARE * budget.amount / protocol)
     each = min(share * budget.amount, protocol)
     rungs = {FULL: Rung(FULL, each, max(1, math.floor(share * total / each + 1e-9)), side, images, 1.0)}

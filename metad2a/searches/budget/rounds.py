@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metad2a import spaces
+from metad2a.core.budget import NETWORK_EPOCHS
 from metad2a.core.environment import keep_freed_memory, provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
@@ -18,7 +19,6 @@ from metad2a.data.pixels import load_image_data
 from metad2a.networks.export import check_formats
 from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.budget.belief import Belief, Observation
-from metad2a.searches.budget.options import PROTOCOL_EPOCHS, BudgetOptions, amount_text
 from metad2a.searches.budget.plan import FULL, SHORT, Rung, epoch_seconds, image_seconds, make_plan, operation_costs
 from metad2a.searches.budget.proposals import learn, propose
 from metad2a.searches.budget.training import Lesson
@@ -53,16 +53,16 @@ class BudgetSearch:
         UserError: bad options or images, or no cell is within the limits.
     """
 
-    def __init__(self, options: SearchOptions, how: BudgetOptions):
+    def __init__(self, options: SearchOptions):
         keep_freed_memory()
-        self.options, self.how, self.budget = options, how, how.budget
+        self.options, self.budget = options, options.budget
         self.space = spaces.get(options.search_space)
         if not self.space.can_be_listed:
             raise UserError(
                 f"--budget is for spaces that can be listed, as nasbench201, and not for {self.space.name}."
             )
-        self.formats = check_formats(how.export)
-        if how.num_workers:
+        self.formats = check_formats(options.export)
+        if options.num_workers:
             load_tune()
         images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
         self.data = load_image_data(*images, options.mirror)
@@ -75,13 +75,13 @@ class BudgetSearch:
             "search_space": self.space.name,
             "dataset": self.data.name,
             "images": self.data.fingerprint,
-            "budget": how.budget.text,
+            "budget": options.budget.text,
             "limits": options.limits,
             "seed": options.seed,
         }
         parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
-        self.folder = parent / f"budget-{how.budget.text}-{identity_key(self.identity)}"
-        self.training = TrainingRun(self.folder, PRODUCTS, how.resume, how.overwrite, may_begin=True)
+        self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
+        self.training = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
         self.belief = Belief(published_features(), load_universal().of_classes()[0], FIDELITIES)
         self.state = State(self.folder)
         self.clock = time.monotonic()
@@ -113,15 +113,15 @@ class BudgetSearch:
             classes, side = len(self.data.class_names), self.data.train.side
             self.state.costs = operation_costs(self.space, classes, side, self.options.device)
         images = len(self.data.train)
-        workers = max(1, self.how.num_workers)
+        workers = max(1, self.options.num_workers)
         plan = make_plan(self.budget, self.epoch_cost(first), images, self.data.train.side, workers)
         self.state.facts = {"plan": {rung.name: rung.__dict__ for rung in plan.values()}, "first_choice": first}
         self.tick()
         self.state.save()
         whole = self.budget.amount / self.epoch_cost(first)
-        if whole < PROTOCOL_EPOCHS:
+        if whole < NETWORK_EPOCHS:
             log.info(
-                f"The budget is worth {whole:.0f} epochs of the first choice, and the protocol has {PROTOCOL_EPOCHS}: "
+                f"The budget is worth {whole:.0f} epochs of the first choice, and the protocol has {NETWORK_EPOCHS}: "
                 "most of it goes into one training, which gains more by its length than a choice by evidence."
             )
         for rung in plan.values():
@@ -166,7 +166,7 @@ class BudgetSearch:
         if not self.budget.timed and len(begun) >= rung.count:
             return False
         reserved = sum(later.cost * later.count for later in self.plan.values() if later.fidelity > rung.fidelity)
-        at_once = max(1, self.how.num_workers) if self.budget.timed else 1
+        at_once = max(1, self.options.num_workers) if self.budget.timed else 1
         return self.left() - reserved / at_once >= rung.cost * self.drift(rung.side) - 1e-9
 
     def choose(self, rung: Rung) -> int | None:
@@ -204,7 +204,7 @@ class BudgetSearch:
         classes, images = len(self.data.class_names), len(self.data.train)
         cost = images * image_seconds(self.space, arch, classes, rung.side, self.options.device)
         begun = len(self.state.of_rung(FULL))
-        share = max(1, self.how.num_workers) / max(1, rung.count - begun)
+        share = max(1, self.options.num_workers) / max(1, rung.count - begun)
         return replace(rung, cost=MARGIN * self.left() * min(1.0, share)).epochs(cost)
 
     def note(self, trial: Trial, epoch: int, loss: float, found: float | None, seconds: float) -> None:
@@ -235,7 +235,7 @@ class BudgetSearch:
     def progress(self, trial: Trial) -> None:
         """Say how a training ended and how the search stands."""
         best = self.best()
-        left = amount_text(max(0.0, self.left()), self.budget)
+        left = self.budget.describe(max(0.0, self.left()))
         name = self.plan[trial.fidelity].name
         log.info(
             f"training {trial.number + 1}, {name}, {trial.epochs} epochs: x-valid {trial.accuracy:.2f} %; best so far "

@@ -1,5 +1,6 @@
 """The search on a budget: rounds of evidence from the user's images, cheapest first, and what comes of them."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +9,6 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.searches.budget import report
-from metad2a.searches.budget.options import BudgetOptions
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.rounds import BudgetSearch
 from metad2a.searches.budget.training import train_trial
@@ -16,13 +16,14 @@ from metad2a.searches.budget.trials import RUNNING, Trial
 from metad2a.searches.options import SearchOptions
 
 
-def search(options: SearchOptions, how: BudgetOptions) -> dict[str, Any]:
+def search(options: SearchOptions) -> tuple[dict[str, Any], Path]:
     """`--model search` with a budget.
 
     Raises:
         UserError: as `BudgetSearch` and `spend`.
     """
-    return spend(BudgetSearch(options, how))
+    plan = BudgetSearch(options)
+    return spend(plan), plan.folder
 
 
 def spend(found: BudgetSearch) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def spend(found: BudgetSearch) -> dict[str, Any]:
 
 def train_rung(found: BudgetSearch, rung: Rung) -> None:
     """All trainings of a rung, those first that an earlier command has left unfinished."""
-    if found.how.num_workers:
+    if found.options.num_workers:
         from metad2a.searches.budget.workers import train_together  # Ray takes seconds to import
 
         train_together(found, rung)
