@@ -19,7 +19,6 @@ from metad2a.data.extractors import ExtractorSpec
 from metad2a.data.source import image_folder
 from metad2a.metatrain.checkpoints import read_checkpoint
 from metad2a.metatrain.fit import BEST, FitOptions
-from metad2a.metatrain.options import TrainOptions
 from metad2a.metatrain.train import train_model
 from metad2a.metatrain.tuples import FEATURES_NAME
 
@@ -39,7 +38,7 @@ def study(args: argparse.Namespace) -> None:
             for path in Path(args.data_path).glob("meta_train_*.pt"):
                 shutil.copy(path, folder)
             where = {"data_path": folder, "save_path": folder, "device": device}
-            train_model(TrainOptions(kind="predictor", hs=128, fit=fit, allow_pickle=args.allow_pickle, **where))
+            train_model(MetaTrainOptions(model="predictor", hs=128, allow_pickle=args.allow_pickle, **where))
             best = read_checkpoint(Path(folder) / "predictor" / "model" / BEST, "predictor", "").metrics["correlation"]
         print(f"{layer:<8} {WIDTHS[layer]:>5} features  {size:>4} px  {best:.3f}", flush=True)
 

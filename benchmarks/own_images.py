@@ -15,8 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from metad2a.searches.budget.options import BudgetOptions, budget
 
+from metad2a.core.budget import parse_budget
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, provenance, random_generator
 from metad2a.core.files import ROOT, display_path, write_json
@@ -55,9 +55,10 @@ def measure(args: argparse.Namespace) -> None:
         image_folder=args.image_folder,
         data_path=args.data_path,
         save_path=f"{args.save_path}/{args.way}",
+        budget=parse_budget(args.budget),
+        resume=True,
     )
-    how = BudgetOptions(budget=budget(args.budget), resume=True)
-    search = BudgetSearch(options, how) if args.way == "search" else OneTraining(options, how)
+    search = BudgetSearch(options) if args.way == "search" else OneTraining(options)
     if isinstance(search, OneTraining):
         allowed = search.allowed
         drawn = int(allowed[torch.randint(len(allowed), (1,), generator=random_generator(args.seed))])

@@ -25,7 +25,7 @@ def run(options: CompareOptions) -> Any:
 COMMAND = Command(
     "compare",
     "Compare search methods on a benchmark's table, or by training networks on images.",
-    "compare --data-name cifar10 --methods random,evolution --num-seeds 20 --budget '500 evaluations'",
+    "compare --data-name cifar10 --methods random,evolution --budget '500 evaluations'",
     CompareOptions,
     run,
 )

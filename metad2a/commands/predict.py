@@ -18,7 +18,7 @@ def run(options: PredictOptions) -> Any:
 COMMAND = Command(
     "predict",
     "Classify image files with a trained network.",
-    "predict --network results/train_arch/mine/<key> --images path/to/images --output classes.csv",
+    "predict --network results/train_arch/photos/<key> --images photos --output classes.csv",
     PredictOptions,
     run,
 )

@@ -23,7 +23,7 @@ def run(options: TrainOptions) -> Any:
 COMMAND = Command(
     "train",
     "Train an architecture on a dataset by the benchmark's protocol, and report its test accuracy.",
-    "train --arch results/search/mine/001 --data-name mine --image-folder path/to/images --epochs 20 --num-runs 1",
+    "train --arch results/search/photos/001 --data-name photos --image-folder photos --epochs 20",
     TrainOptions,
     run,
 )

@@ -9,8 +9,8 @@ from metad2a.core.errors import UserError
 NETWORK_EPOCHS, EVALUATION_EPOCHS = 200, 12  # a whole training by the benchmark's protocol, and its short one
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST = 10**8  # seconds, epochs or evaluations
-TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(s|seconds?|m|minutes?|h|hours?)")
-COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(e|epochs?|n|networks?|evaluations?)")
+TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(seconds?|s|minutes?|m|hours?|h)(?![a-z])")
+COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(evaluations?|epochs?|e|networks?|n)")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import metad2a
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
-from metad2a.core.options import MIRROR_VARIABLE
+from metad2a.core.options import MIRROR_VARIABLE, first_names, make_parser, prepare
 from metad2a.core.values import (  # noqa: F401
     count_or_all,
     fraction,
@@ -71,6 +72,19 @@ def run(
     return guarded(lambda: command(_parsed(parser, argv)))
 
 
+def run_options(description: str, cls: type, work: Callable[[Any], None], argv: Sequence[str] | None = None) -> int:
+    """Run a program whose options are the dataclass `cls`; returns the exit code."""
+
+    def whole() -> None:
+        parser, group = make_parser(Path(sys.argv[0]).name, description, cls)
+        add_message_options(group)
+        args = parser.parse_args(first_names(cls, sys.argv[1:] if argv is None else argv))
+        set_messages(args)
+        work(prepare(cls, vars(args)))
+
+    return guarded(whole)
+
+
 def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     set_messages(args)
@@ -118,7 +132,8 @@ def report_error(text: str) -> int:
 
 def program() -> str:
     """The name of the program as it was started: `metad2a` if it is installed, else `main.py`."""
-    return "metad2a" if Path(sys.argv[0]).stem in ("metad2a", "__main__") else "main.py"
+    path = Path(sys.argv[0])
+    return "metad2a" if "metad2a" in (path.stem, path.parent.name) and path.stem != "main" else "main.py"
 
 
 def as_started(text: str) -> str:

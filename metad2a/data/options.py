@@ -20,7 +20,7 @@ class ProcessOptions(MirrorOption):
     """`process-dataset`: which images to turn into features, and how."""
 
     dataset: str = option(
-        MISSING, f"{', '.join(DATASETS)}, imagenet32, or a name for your images, later --data-name.", type=safe_name
+        MISSING, f"One of {', '.join(DATASETS)}, imagenet32, or a name for your images.", type=safe_name
     )
     image_folder: str | None = option(
         None, "Folder of images, a sub-folder for each class; for imagenet32 the folder of its batches.", type=path

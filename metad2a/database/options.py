@@ -32,7 +32,7 @@ def shard_numbers(text: str) -> tuple[int, ...]:
 class DatabaseOptions(CommonOptions, ModelSizes):
     """`build-database`: tasks with measured architectures (predictor), or with the predictor's best (generator)."""
 
-    model: str = option(MISSING, "generator or predictor: whose database.", "--model-name", choices=KINDS)
+    model: str = option(MISSING, "Whose database: generator or predictor.", "--model-name", choices=KINDS)
     num_tasks: int = option(
         0, "Tasks of a shard (default 100), or of the generator's database (default 1710).", type=positive_int
     )

@@ -53,7 +53,9 @@ class FitOptions:
 class MetaTrainOptions(FitOptions, CommonOptions, ModelSizes):
     """`meta-train`: which model to train on what."""
 
-    model: Kind = option(MISSING, "generator or predictor.", "--model-name", choices=("generator", "predictor"))
+    model: Kind = option(
+        MISSING, "What to train: generator or predictor.", "--model-name", choices=("generator", "predictor")
+    )
     nvt: int | None = option(
         None, "Number of vertex types, which is checked against the search space.", type=positive_int
     )

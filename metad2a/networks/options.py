@@ -30,7 +30,7 @@ class TrainingOptions(CommonOptions, MirrorOption):
     )
     augment: str | None = option(
         None,
-        "none, crop (default for your images) or crop+mirror (default for cifar10).",
+        "Shift images: none, crop (default for your images), crop+mirror (cifar10).",
         choices=("none", "crop", "crop+mirror"), group=TRAINING,
     )  # fmt: skip
     precision: str = option(

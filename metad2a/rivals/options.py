@@ -19,7 +19,7 @@ class CompareOptions(CommonOptions, MirrorOption):
     """`compare`: which methods to run on what, how often and for how long."""
 
     data_name: str = option(MISSING, "Dataset.", type=safe_name)
-    methods: str = option(ALL, f"all, or some of {','.join(METHODS)}.")
+    methods: str = option(ALL, f"Use all methods, or some of {','.join(METHODS)}.")
     budget: Budget | None = option(
         None,
         "What a search may spend: 6000epochs, 500evaluations, 10networks (of 200 epochs), 90m or 2h. "

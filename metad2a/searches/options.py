@@ -51,7 +51,7 @@ class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
     seed: int = option(333, "Seed of everything random.", type=seed_number)
     num_runs: int | None = option(None, "Number of searches (default 1).", type=positive_int)
     ranking: str | None = option(
-        None, "universal (for photographs at large) or predictor (sees your images).",
+        None, "Rank by universal (same for all photographs) or predictor (sees images).",
         choices=(UNIVERSAL, PREDICTOR), group="ranking by the predictor",
     )  # fmt: skip
     num_gen_arch: int | None = option(500, RANKED, type=count_or_all, group="ranking by the predictor")
@@ -165,7 +165,7 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
     """`meta-test`: the published two steps. The generator's writes candidates, the predictor's ranks them."""
 
     groups: ClassVar = ("dataset", "costs", "ranking by the predictor")
-    model: str = option(MISSING, "generator or predictor: whose step.", "--model-name", choices=KINDS, group="what")
+    model: str = option(MISSING, "Whose step: generator or predictor.", "--model-name", choices=KINDS, group="what")
     num_runs: int | None = option(
         None, "Number of searches (default 1; cifar10, cifar100: 10), or of seeds.", type=positive_int
     )
