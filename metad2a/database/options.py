@@ -67,8 +67,8 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
 
     groups: ClassVar = {
-        "the predictor's database": ("collect", *OF_PREDICTOR),
-        "the generator's database": OF_GENERATOR,
+        "predictor": ("collect", *OF_PREDICTOR),
+        "generator": OF_GENERATOR,
     }
     rules: ClassVar = (
         Rule(OF_GENERATOR, lambda o: o.model == "generator", "belongs to --model generator: leave it out"),

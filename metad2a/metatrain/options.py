@@ -70,8 +70,8 @@ class MetaTrainOptions(FitOptions, CommonOptions, ModelSizes):
     )
 
     groups: ClassVar = {
-        "training": ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample", "ema", "compile",
-                     "resume", "overwrite"),
+        "training": ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample", "ema",
+                     "compile", "resume", "overwrite"),
         "the predictor's training": OF_PREDICTOR,
     }  # fmt: skip
     rules: ClassVar = (

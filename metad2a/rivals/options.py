@@ -53,11 +53,7 @@ class CompareOptions(CommonOptions, MirrorOption):
     overwrite: bool = option(False, "Replace what an earlier comparison left.")
 
     groups: ClassVar = {"with --form real": OF_IMAGES}
-    rules: ClassVar = (
-        Rule(
-            OF_IMAGES, lambda o: o.form == REAL, f"does nothing with --form {TABLE}: leave it out, or add --form {REAL}"
-        ),
-    )
+    rules: ClassVar = (Rule(OF_IMAGES, lambda o: o.form == REAL, f"needs --form {REAL}"),)
 
     @property
     def names(self) -> list[str]:
