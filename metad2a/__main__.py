@@ -4,12 +4,12 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import metad2a
-from metad2a.commands import COMMANDS
 from metad2a.commands.base import Command
+from metad2a.commands.registry import COMMANDS
 from metad2a.core.cli import guarded, program
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.options import smaller_options
+from metad2a.core.version import __version__
 
 # The published `--model NAME`, with the words that it stands for
 MODELS = {
@@ -28,7 +28,7 @@ def overview() -> str:
     """The help that lists the commands, a line and an example each."""
     start = "metad2a" if program() == "metad2a" else "python main.py"
     lines = [
-        f"MetaD2A {metad2a.__version__}: show it an image-classification dataset, and it proposes neural networks.",
+        f"MetaD2A {__version__}: show it an image-classification dataset, and it proposes neural networks.",
         "",
         f"{start} COMMAND [options]; {start} COMMAND --help shows the options of a command.",
         "",
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(overview())
             return
         if words == ["--version"]:
-            print(f"MetaD2A {metad2a.__version__}")
+            print(f"MetaD2A {__version__}")
             return
         command, rest = find_command(words)
         given = command.read(rest, COMMANDS.values())

@@ -17,7 +17,7 @@ import torch
 import main
 import metad2a
 from metad2a.__main__ import find_command
-from metad2a.commands import COMMANDS
+from metad2a.commands.registry import COMMANDS
 from metad2a.commands.search import COMMAND as SEARCH
 from metad2a.core.cli import as_started, guarded, report_error
 from metad2a.core.errors import UserError, did_you_mean

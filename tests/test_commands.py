@@ -14,8 +14,8 @@ from conftest import ROOT
 from test_train_arch import write_images
 
 import main
-from metad2a.commands import COMMANDS
 from metad2a.commands.base import Command
+from metad2a.commands.registry import COMMANDS
 from metad2a.core.options import MISSING, flag, option_fields
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]

@@ -28,7 +28,7 @@ def test_the_command_is_the_program():
 def test_the_requirements_are_the_dependencies():
     dynamic = PROJECT["tool"]["setuptools"]["dynamic"]
     assert dynamic["dependencies"] == {"file": "requirements.txt"}
-    assert dynamic["version"] == {"attr": "metad2a.__version__"}
+    assert dynamic["version"] == {"attr": "metad2a.core.version.__version__"}
     named = (ROOT / "requirements.txt").read_text()
     for name in ("torch", "torchvision", "python-igraph", "nas-bench-201", "scipy", "tqdm", "requests"):
         assert f"\n{name}>=" in named

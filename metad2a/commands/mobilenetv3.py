@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
+from metad2a.commands import build_database, finetune, get_files, meta_test, meta_train
 from metad2a.commands.base import Command
 from metad2a.core.cli import as_started
 from metad2a.core.errors import UserError
@@ -17,6 +18,8 @@ from metad2a.core.values import not_negative_float, not_negative_int, path, posi
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 SPACE = ["--search-space", "ofa_mbv3"]
+STEPS = (get_files, build_database, meta_train, meta_test, finetune)
+COMMANDS = {step.COMMAND.name: step.COMMAND for step in STEPS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +86,13 @@ def steps(options: WholeWay) -> Iterator[list[str]]:
 
 def run(options: WholeWay) -> None:
     """Do the steps one after the other, each in this process."""
-    from metad2a.__main__ import main
-
     if not options.dry_run and not Path(options.imgnet).is_dir():
         raise UserError(f"--imgnet {options.imgnet} is not a folder.")
     for words in steps(options):
         print(f"$ {as_started(f'python main.py {shlex.join(words)}')}", flush=True)
-        if not options.dry_run and (code := main(words)):
-            raise SystemExit(code)
+        if not options.dry_run:
+            command = COMMANDS[words[0]]
+            command.run(command.prepare(command.read(words[1:], ())))
 
 
 COMMAND = Command(

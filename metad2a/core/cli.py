@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import metad2a
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.options import MIRROR_VARIABLE, first_names, make_parser, prepare
@@ -24,12 +23,12 @@ from metad2a.core.values import (  # noqa: F401
     seed_number,
     width,
 )
+from metad2a.core.version import __version__
 
-VERSION = f"MetaD2A {metad2a.__version__}"
+VERSION = f"MetaD2A {__version__}"
 USER_ERROR_CODE = 2
 INTERRUPTED_CODE = 130
 BROKEN_PIPE_CODE = 141
-ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
              "not enough memory", "invalid buffer size", "storage size calculation overflowed")  # fmt: skip
 

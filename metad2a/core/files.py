@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from metad2a.core.cli import ALLOW_PICKLE_VARIABLE
 from metad2a.core.errors import UserError
+from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
 ASSETS = ROOT / "metad2a" / "assets"

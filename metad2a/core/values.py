@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from metad2a.core.errors import UserError
 
+ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"  # in the environment
 LARGEST = 10**7  # of any count: more is a slip of the keyboard
 NUMBER = re.compile(r"[+-]?\d{1,25}")
 NAME = re.compile(r"\w[\w .+-]*")  # letters of any alphabet, digits, _ . + - and spaces inside

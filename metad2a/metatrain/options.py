@@ -5,9 +5,15 @@ from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Literal
 
 from metad2a.core.options import CommonOptions, ModelSizes, Rule, option
-from metad2a.core.values import fraction, not_negative_float, positive_int, seed_number, whole_number
+from metad2a.core.values import (
+    ALLOW_PICKLE_VARIABLE,
+    fraction,
+    not_negative_float,
+    positive_int,
+    seed_number,
+    whole_number,
+)
 
-ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
 OF_PREDICTOR = ("benchmark_task", "benchmark_fold", "regression", "rank_loss", "within_task_loss")
 Kind = Literal["generator", "predictor"]
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import metad2a
 from metad2a.core.files import write_text
+from metad2a.core.version import __version__
 from metad2a.networks.trained import TrainedNetwork
 
 UNSTATED = "not stated by whoever trained them (`--model train_arch` does with `--licence`)"
@@ -26,7 +26,7 @@ def facts(trained: TrainedNetwork) -> dict[str, Any]:
         "outputs": "logits, a row an image, in the order of class_names",
         "accuracy": trained.accuracy,
         "licence_of_weights": str(trained.history.get("licence") or UNSTATED),
-        "made_by": f"MetaD2A {metad2a.__version__}",
+        "made_by": f"MetaD2A {__version__}",
     }
 
 

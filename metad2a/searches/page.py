@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-import metad2a
+from metad2a.core.version import __version__
 from metad2a.reports.charts import Series, chart, front
 from metad2a.reports.dataset import counts_section, dataset_section
 from metad2a.reports.drawing import architecture_svg
@@ -82,7 +82,7 @@ def cost_figures(
 
 def facts_section(history: dict[str, Any]) -> Section:
     """What was run: command, versions, seed, checkpoints."""
-    return Section("What was run", facts={"MetaD2A": metad2a.__version__} | history)
+    return Section("What was run", facts={"MetaD2A": __version__} | history)
 
 
 def images_section(options: SessionOptions, session: Session) -> Section:

@@ -1,0 +1,3 @@
+"""The release. pyproject.toml reads it."""
+
+__version__ = "1.0.0"
