@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 from metad2a.core.cli import gpu_option, positive_int, run, true_or_false
 from metad2a.core.errors import UserError
@@ -240,7 +241,7 @@ def run_budget(args: argparse.Namespace, options: SearchOptions, how: BudgetOpti
         raise UserError(f"{flag(others[0])} does nothing with --budget, which starts from the universal ranking.")
     from metad2a.searches.budget.search import search
 
-    search(options, how)
+    search(SimpleNamespace(**vars(options), limits=options.limits, **vars(how)))
 
 
 def for_all(one: Callable[[SearchOptions], None], options: SearchOptions) -> None:

@@ -81,10 +81,13 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         assert best.folder is not None
         page = best.folder / "report.html"
         return Found(chosen.data_name, chosen.image_folder, best.texts, best.predicted, best.costs, best.folder, page)
-    from metad2a.searches.budget.rounds import BudgetSearch
-    from metad2a.searches.budget.search import spend
+    from types import SimpleNamespace
 
-    found = BudgetSearch(chosen, BudgetOptions(budget=spent, **how))
+    from metad2a.searches.budget.search import spend
+    from metad2a.searches.budget.session import BudgetSearch
+
+    both = {**vars(chosen), "limits": chosen.limits, **vars(BudgetOptions(budget=spent, **how))}
+    found = BudgetSearch(SimpleNamespace(**both))
     rows, folder = spend(found)["ranking"], found.folder
     texts, believed = [row["architecture"] for row in rows], [row["accuracy"] for row in rows]
     costs = [{name: row[name] for name in ("flops", "params")} for row in rows]

@@ -1,11 +1,11 @@
-"""What is believed of cells, from trainings of any length."""
+"""The surrogate of the search on a budget, and what the search trains next."""
 
 import pytest
 import torch
 
 from metad2a.rankings.universal import load
-from metad2a.searches.budget.belief import Belief, Observation, Scale
-from metad2a.searches.budget.proposals import AT_RANDOM, propose
+from metad2a.searches.budget.loop import AT_RANDOM, propose
+from metad2a.searches.budget.surrogate import Observation, Scale, Surrogate
 from metad2a.spaces.nasbench201.cell_features import published_features
 
 
@@ -28,9 +28,9 @@ def spread(ranking, count=12):
     return ranking.argsort(descending=True)[torch.linspace(0, 4000, count).long()].tolist()
 
 
-def test_without_evidence_the_order_is_the_rankings(features, ranking):
-    belief = Belief(features, ranking)
-    assert belief.quality().argsort(descending=True)[:50].tolist() == ranking.argsort(descending=True)[:50].tolist()
+def test_without_observations_the_order_is_the_rankings(features, ranking):
+    surrogate = Surrogate(features, ranking)
+    assert surrogate.quality().argsort(descending=True)[:50].tolist() == ranking.argsort(descending=True)[:50].tolist()
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.1, 90.0), (3.0, -40.0)])
@@ -38,26 +38,26 @@ def test_scale_and_level_of_the_accuracies_do_not_matter(features, ranking, scal
     """ImageNet16-120's numbers are not the user's."""
     orders = []
     for values in (ranking, scale * ranking + offset):
-        belief = Belief(features, ranking)
-        belief.learn(seen(values, spread(ranking)))
-        orders.append(belief.quality())
+        surrogate = Surrogate(features, ranking)
+        surrogate.learn(seen(values, spread(ranking)))
+        orders.append(surrogate.quality())
     same = torch.corrcoef(torch.stack(orders))[0, 1]
     assert same > 0.999
 
 
 def test_trust_in_the_ranking_is_learned(features, ranking):
-    """Where accuracies fall with the ranking, the belief turns it around."""
-    belief, cells = Belief(features, ranking), spread(ranking, 30)
-    belief.learn(seen(-ranking, cells))
-    assert torch.corrcoef(torch.stack([belief.quality(), ranking]))[0, 1] < -0.5
-    belief.learn(seen(ranking, cells))
-    assert torch.corrcoef(torch.stack([belief.quality(), ranking]))[0, 1] > 0.8
+    """Where accuracies fall with the ranking, the surrogate turns it around."""
+    surrogate, cells = Surrogate(features, ranking), spread(ranking, 30)
+    surrogate.learn(seen(-ranking, cells))
+    assert torch.corrcoef(torch.stack([surrogate.quality(), ranking]))[0, 1] < -0.5
+    surrogate.learn(seen(ranking, cells))
+    assert torch.corrcoef(torch.stack([surrogate.quality(), ranking]))[0, 1] > 0.8
 
 
-def test_evidence_narrows_the_interval_which_holds_what_was_seen(features, ranking):
-    belief, cells = Belief(features, ranking), spread(ranking)
-    belief.learn(seen(ranking, cells))
-    mean, low, high = belief.accuracy(0)
+def test_observations_narrows_the_interval_which_holds_what_was_seen(features, ranking):
+    surrogate, cells = Surrogate(features, ranking), spread(ranking)
+    surrogate.learn(seen(ranking, cells))
+    mean, low, high = surrogate.accuracy(0)
     assert (low <= mean).all()
     assert (mean <= high).all()
     width, known = high - low, torch.zeros(len(ranking), dtype=torch.bool)
@@ -69,40 +69,40 @@ def test_evidence_narrows_the_interval_which_holds_what_was_seen(features, ranki
 def test_known_noise_widens_the_interval(features, ranking):
     cells, widths = spread(ranking), []
     for variance in (0.0, 25.0):
-        belief = Belief(features, ranking)
-        belief.learn([Observation(cell, 0, ranking[cell].item(), variance) for cell in cells])
-        _, low, high = belief.accuracy(0)
+        surrogate = Surrogate(features, ranking)
+        surrogate.learn([Observation(cell, 0, ranking[cell].item(), variance) for cell in cells])
+        _, low, high = surrogate.accuracy(0)
         widths.append((high - low)[cells[0]].item())
     assert widths[1] > 2 * widths[0]
 
 
 def test_short_trainings_tell_of_long_ones(features, ranking):
-    """Offset and scale of a fidelity are its own; evidence of a short one moves the quality."""
-    belief, cells = Belief(features, ranking, fidelities=2), spread(ranking)
+    """Offset and scale of a fidelity are its own; observations of a short one moves the quality."""
+    surrogate, cells = Surrogate(features, ranking, fidelities=2), spread(ranking)
     good = cells[6]
     values = 0.5 * ranking + 3
     values[good] = values.max() + 5
-    before = Belief(features, ranking).quality()
-    belief.learn(seen(values, cells))
-    after = belief.quality()
+    before = Surrogate(features, ranking).quality()
+    surrogate.learn(seen(values, cells))
+    after = surrogate.quality()
     place = [(x > x[good]).sum().item() for x in (before, after)]
     assert place[1] < place[0] / 2
 
 
 def test_improvement_is_none_for_the_best_and_positive_elsewhere(features, ranking):
-    belief, cells = Belief(features, ranking), spread(ranking)
-    belief.learn(seen(ranking, cells))
-    gain = belief.improvement()
+    surrogate, cells = Surrogate(features, ranking), spread(ranking)
+    surrogate.learn(seen(ranking, cells))
+    gain = surrogate.improvement()
     assert gain[cells[0]] < 1e-5
     assert (gain >= 0).all()
     assert gain.max() > 0
 
 
 def test_probability_of_being_the_best_sums_to_one(features, ranking):
-    belief = Belief(features, ranking)
-    belief.learn(seen(ranking, spread(ranking)))
+    surrogate = Surrogate(features, ranking)
+    surrogate.learn(seen(ranking, spread(ranking)))
     allowed = torch.arange(0, len(ranking), 3)
-    share = belief.best_probability(allowed, torch.Generator().manual_seed(0))
+    share = surrogate.best_probability(allowed, torch.Generator().manual_seed(0))
     assert share.sum() == pytest.approx(1)
     outside = torch.ones(len(ranking), dtype=torch.bool)
     outside[allowed] = False
@@ -117,12 +117,12 @@ def test_scale_there_and_back():
 
 
 def test_proposals_begin_with_the_ranking_test_it_and_repeat_nothing(features, ranking):
-    belief, evidence, taken = Belief(features, ranking), [], []
+    surrogate, observations, taken = Surrogate(features, ranking), [], []
     allowed = ranking.argsort(descending=True)[:400].sort().values
     for number in range(8):
-        cell = propose(belief, evidence, set(taken), allowed, torch.Generator().manual_seed(number))
+        cell = propose(surrogate, observations, set(taken), allowed, torch.Generator().manual_seed(number))
         taken.append(cell)
-        evidence += seen(ranking, [cell])
+        observations += seen(ranking, [cell])
     assert len(set(taken)) == 8
     assert set(taken) <= set(allowed.tolist())
     best = ranking.argsort(descending=True).tolist()
@@ -137,11 +137,11 @@ def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
 
     table = NASBench201().table["test_200"]["imagenet16-120"].double()[cheapest_members()]
     prior = load().held_out().double()
-    belief, evidence = Belief(features, prior), []
+    surrogate, observations = Surrogate(features, prior), []
     every = torch.arange(len(table))
     for number in range(15):
-        taken = {o.cell for o in evidence}
-        cell = propose(belief, evidence, taken, every, torch.Generator().manual_seed(number))
-        evidence += seen(table, [cell])
-    found = max(o.value for o in evidence)
+        taken = {o.cell for o in observations}
+        cell = propose(surrogate, observations, taken, every, torch.Generator().manual_seed(number))
+        observations += seen(table, [cell])
+    found = max(o.value for o in observations)
     assert found > table[prior.argmax()] + 0.2
