@@ -322,7 +322,7 @@ def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their names")
 def test_two_workers_of_ray_one_of_them_killed(images):
     pytest.importorskip("ray")
-    process = started("2e", "--num-workers 2")
+    process = started("8e", "--num-workers 2")
     wait_for(2, process, limit=300)
     end = time.monotonic() + 300
     while not (pids := workers_in_training()) and time.monotonic() < end and process.poll() is None:
