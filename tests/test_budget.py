@@ -20,7 +20,7 @@ from metad2a.networks import load_network
 from metad2a.searches.budget.options import NOTHING, Budget, budget
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, make_plan, smaller
 from metad2a.searches.budget.training import reduced
-from metad2a.searches.budget.trials import DONE, FAILED, STATE, State
+from metad2a.searches.budget.trials import DONE, FAILED, STATE, State, Trial
 from metad2a.training.classifier import batch_of
 
 LINE = "--gpu cpu --model search --data-name toy --image-folder images --max-flops 30"
@@ -219,9 +219,9 @@ def test_an_interruption_may_come_while_gradients_are_off(command, images, monke
 
     original, left = BudgetSearch.note, []
 
-    def interrupted(found, trial, progress):
-        original(found, trial, progress)
-        if trial.number == 2 and progress.accuracy is not None:
+    def interrupted(search, trial):
+        original(search, trial)
+        if trial.number == 2 and trial.status == DONE:
             left.append(mode())
             left[-1].__enter__()
             raise KeyboardInterrupt
@@ -285,9 +285,8 @@ def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypa
 def test_a_training_that_an_older_version_stopped_early_counts_as_failed(tmp_path):
     state = State(tmp_path)
     values = {"arch": "", "fidelity": SHORT, "epochs": 4, "batch": 8, "side": 32, "images": 32}
-    state.begin(cell=3, **values)
-    state.change(0, status=DONE, accuracy=70.0)
-    state.begin(cell=7, **values)
+    state.keep(Trial(0, cell=3, status=DONE, accuracy=70.0, **values))
+    state.keep(Trial(1, cell=7, **values))
     file = json.loads((tmp_path / STATE).read_text())
     file["trials"][0]["accuracies"] = [60.0, 70.0]
     file["trials"][1] |= {"status": "stopped", "accuracies": [20.0]}

@@ -242,13 +242,12 @@ def test_images_of_the_users_own_are_trained_on_as_train_arch_does():
 
 
 def test_networks_of_another_space_have_no_such_sizes(space):
-    from metad2a.rivals.real import build_network
     from metad2a.spaces import get
 
     other = get("ofa_mbv3")
     text = other.to_text(other.sample(1, torch.Generator().manual_seed(0))[0])
-    with pytest.raises(UserError, match="--channels and --cells are of nasbench201"):
-        build_network(other, Sizes(4, 1), text, 3)
+    with pytest.raises(UserError, match="--channels and --cells only work for nasbench201"):
+        Sizes(4, 1).network(other, text, 3)
 
 
 def test_an_epoch_ends_with_the_budget():

@@ -88,7 +88,7 @@ def measure_with_ray(
     use_gpus: bool = True,
     measure_item: Callable[[Any, Any], Any] | None = None,
     watch: Callable[[], None] | None = None,
-    failed: Callable[[UserError], Any] | None = None,
+    failed: Callable[[Any, UserError], Any] | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Measure items on the workers of a Ray cluster, in the order they finish.
 
@@ -103,7 +103,7 @@ def measure_with_ray(
         use_gpus: share the cluster's GPUs among the workers, where it has some, instead of measuring on `device`.
         measure_item: from options and item to the result; None for `measure`.
         watch: called about once a second, for example to read what the workers write.
-        failed: makes the result of an item whose worker died too often; without it the error is raised.
+        failed: makes the result of an item from the error if its worker died too often; without it the error is raised.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
@@ -172,7 +172,7 @@ def _stream(
     items: Iterator[Any],
     at_once: int,
     watch: Callable[[], None] | None,
-    failed: Callable[[UserError], Any] | None,
+    failed: Callable[[Any, UserError], Any] | None,
 ) -> Iterator[tuple[Any, Any]]:
     running: dict[Any, Any] = {}
     while True:
@@ -188,7 +188,7 @@ def _stream(
             except UserError as error:
                 if failed is None:
                     raise
-                result = failed(error)
+                result = failed(item, error)
             yield item, result
         if watch is not None:
             watch()

@@ -1,19 +1,19 @@
 """`search` with a budget: trains networks on the user's images, the cheapest trainings first, and writes the result."""
 
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.database.workers import measure_with_ray
 from metad2a.searches.budget import report, training, words
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.session import BudgetSearch
-from metad2a.searches.budget.training import Progress, read_progress
-from metad2a.searches.budget.trials import RUNNING, Trial
+from metad2a.searches.budget.trials import FAILED, RUNNING, Trial
 
 
 def search(options: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def trials(search: BudgetSearch, rung: Rung) -> Iterator[Trial]:
 def train_here(search: BudgetSearch, rung: Rung) -> None:
     """Train the networks of a rung in this process."""
     for trial in trials(search, rung):
-        search.note(trial, training.attempt(search.trainer, trial, partial(search.note, trial)))
+        search.note(training.attempt(search.trainer, trial, search.note))
 
 
 def train_on_workers(search: BudgetSearch, rung: Rung) -> None:
@@ -69,20 +69,19 @@ def train_on_workers(search: BudgetSearch, rung: Rung) -> None:
     Raises:
         UserError: the cluster cannot be reached.
     """
-    options = search.options
+    options, trainer = search.options, search.trainer
 
     def watch() -> None:
         for trial in search.state.of_rung(rung.fidelity, RUNNING):
-            progress = read_progress(search.trainer.progress(trial))
-            if progress is not None and len(progress.losses) > len(trial.losses):
-                search.note(trial, progress)
+            if len((now := trainer.as_left(trial)).losses) > len(trial.losses):
+                search.note(now)
 
-    results = measure_with_ray(
-        search.trainer, trials(search, rung), options.num_workers, options.ray_address,
-        options.device.type == "cuda", training.attempt, watch, lambda error: Progress(message=str(error)),
-    )  # fmt: skip
-    for trial, progress in results:
-        search.note(trial, progress)
+    def failed(trial: Trial, error: UserError) -> Trial:
+        return replace(trainer.as_left(trial), status=FAILED, message=str(error))
+
+    where = (options.num_workers, options.ray_address, options.device.type == "cuda")
+    for _, trial in measure_with_ray(trainer, trials(search, rung), *where, training.attempt, watch, failed):
+        search.note(trial)
 
 
 def conclude(search: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from metad2a.searches.budget.loop import another_training, learn, next_cell
 from metad2a.searches.budget.plan import FULL, RUNG_NAMES, SHORT, Rung, make_plan
 from metad2a.searches.budget.setup import prepare
 from metad2a.searches.budget.surrogate import Observation, Surrogate
-from metad2a.searches.budget.training import Progress, Trainer
+from metad2a.searches.budget.training import Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, RUNNING, STATE, Best, State, Trial
 from metad2a.spaces.nasbench201.cell_features import published_features
 from metad2a.training.classifier import batch_of
@@ -77,8 +77,8 @@ class BudgetSearch:
             return None
         arch = self.setup.cells[cell]
         epochs = self.epochs(rung, arch)
-        values = {"arch": arch, "cell": cell, "fidelity": rung.fidelity, "epochs": epochs}
-        return self.state.begin(batch=batch_of(rung.images, epochs), side=rung.side, images=rung.images, **values)
+        sizes = (rung.fidelity, epochs, batch_of(rung.images, epochs), rung.side, rung.images)
+        return self.state.keep(Trial(len(self.state.trials), arch, cell, *sizes))
 
     def goes_on(self, rung: Rung) -> bool:
         """Whether a rung gets another training."""
@@ -104,22 +104,20 @@ class BudgetSearch:
         share = self.workers / max(1, rung.count - len(self.state.of_rung(FULL)))
         return replace(rung, cost=MARGIN * self.clock.left() * min(1.0, share)).epochs(cost)
 
-    def note(self, trial: Trial, progress: Progress) -> None:
-        """Keep the progress of a trial; if the trial has ended, say how the search stands."""
+    def note(self, trial: Trial) -> None:
+        """Keep the progress of a trial; if it has ended, say how the search stands."""
         self.clock.tick()
-        ended = progress.accuracy is not None or progress.message != ""
-        status = FAILED if progress.message else DONE if ended else RUNNING
-        cost = self.clock.share(trial) * (trial.epochs if status == DONE else len(progress.losses))
-        trial = self.state.change(trial.number, status=status, cost=cost, **vars(progress))
-        if not ended:
+        epochs = trial.epochs if trial.status == DONE else len(trial.losses)
+        self.state.keep(replace(trial, cost=epochs * self.clock.share(trial)))
+        if trial.status == RUNNING:
             return
         for path in (self.trainer.checkpoint(trial), self.trainer.progress(trial)):
             path.unlink(missing_ok=True)
-        if status == FAILED:
-            log.info(f"training {trial.number + 1} failed: {trial.message}")
+        if trial.status == FAILED:
+            log.info(f"{trial} failed: {trial.message}")
             return
-        best, left = self.best(), max(0.0, self.clock.left())
-        log.info(words.progress_line(trial, best, words.amount_text(left, self.options.budget)))
+        left = words.amount_text(max(0.0, self.clock.left()), self.options.budget)
+        log.info(words.progress_line(trial, self.best(), left))
 
     def observations(self) -> list[Observation]:
         """What the surrogate learns from."""

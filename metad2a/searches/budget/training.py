@@ -1,8 +1,8 @@
-"""One training of a search: on the training images, or a part of them, and judged by the validation part."""
+"""One training of a search: on all training images or a part of them, and judged by the validation part."""
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from metad2a.core.environment import keep_freed_memory, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import write_json
-from metad2a.core.schema import CLOSED, Number, Text, read_json
+from metad2a.core.schema import read_json
 from metad2a.data.pixels import ImageData, LabelledImages
 from metad2a.networks.trained import TrainedNetwork
-from metad2a.searches.budget.trials import HINT, Trial
+from metad2a.searches.budget.trials import DONE, FAILED, HINT, Trial
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.accuracy import accuracy
 from metad2a.training.classifier import Protocol, Run, normalized, protocol_for, rate_of, train_epochs
@@ -53,61 +53,42 @@ class Trainer:
         """The file of a trained network."""
         return self.folder / f"{trial.number}.pt"
 
+    def as_left(self, trial: Trial) -> Trial:
+        """A running trial with the progress that its file tells.
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is.
-
-    Attributes:
-        losses: mean training loss of each epoch.
-        accuracy: on the validation part (%), None until the training is done.
-        message: why it failed.
-    """
-
-    __pydantic_config__ = CLOSED
-
-    losses: list[Number] = field(default_factory=list)
-    seconds: Number = 0.0
-    accuracy: Number | None = None
-    message: Text = ""
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.progress(trial)
+        return read_json(path, Trial, "the progress of a training", HINT) if path.is_file() else trial
 
 
-def read_progress(path: Path) -> Progress | None:
-    """The progress in a file, None if there is no file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    return read_json(path, Progress, "the progress of a training", HINT) if path.is_file() else None
-
-
-def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Progress], None] | None = None) -> Progress:
+def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Trial], None] | None = None) -> Trial:
     """Train in this process, from the checkpoint of an earlier attempt if there is one.
 
     Args:
         watch: called after every epoch.
 
     Returns:
-        Progress with an accuracy, or with a message if the training failed.
+        The trial, done or failed.
     """
     keep_freed_memory()
-    start, path = time.monotonic(), trainer.progress(trial)
-    before = read_progress(path) or Progress(trial.losses, trial.seconds)
-    losses = list(before.losses)
+    trial = trainer.as_left(trial)
+    start, losses = time.monotonic() - trial.seconds, list(trial.losses)
 
-    def progress(**result: Any) -> Progress:
-        return Progress(list(losses), before.seconds + time.monotonic() - start, **result)
+    def now(**changes: Any) -> Trial:
+        return replace(trial, losses=list(losses), seconds=time.monotonic() - start, **changes)
 
     def finished(epoch: int, loss: float) -> None:
         losses[epoch - 1 :] = [loss]
-        write_json(path, asdict(progress()))
+        write_json(trainer.progress(trial), asdict(now()))
         if watch is not None:
-            watch(progress())
+            watch(now())
 
     try:
-        return progress(accuracy=train_trial(trainer, trial, finished))
+        return now(accuracy=train_trial(trainer, trial, finished), status=DONE)
     except UserError as error:
-        return progress(message=str(error))
+        return now(message=str(error), status=FAILED)
 
 
 def train_trial(trainer: Trainer, trial: Trial, finished: Callable[[int, float], None]) -> float:
@@ -119,15 +100,13 @@ def train_trial(trainer: Trainer, trial: Trial, finished: Callable[[int, float],
     Raises:
         UserError: the loss is not finite, or a file cannot be written or is damaged.
     """
-    data = reduced(trainer.data, trial.side, trial.images)
+    data, space = reduced(trainer.data, trial.side, trial.images), trainer.space
     identity = trainer.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
-    arch, classes = trainer.space.from_text(trial.arch), len(data.class_names)
-    protocol = protocol_of(trial, data)
-    build = partial(trainer.space.network, arch, classes)
-    run = resumed_run(build, trainer.device, protocol, identity, trainer.checkpoint(trial))
+    build = partial(space.network, space.from_text(trial.arch), len(data.class_names))
+    run = resumed_run(build, trainer.device, protocol_of(trial, data), identity, trainer.checkpoint(trial))
     train_epochs(run, data, lambda loss: finished(run.epoch, loss))
     percent = accuracy(run.network, normalized(data.valid, data, run.device))
-    if trial.side == trainer.space.image_size:
+    if trial.side == space.image_size:
         trained(trainer, trial, run.network, percent).save(trainer.network(trial))
     return percent
 
@@ -139,10 +118,7 @@ def resumed_run(
     identity: dict[str, Any],
     checkpoint: Path,
 ) -> Run:
-    """A training with the usual initial weights, or as an earlier attempt has left it.
-
-    Args:
-        build: makes the network.
+    """A training of the network that `build` makes, from its checkpoint if there is one.
 
     Raises:
         UserError: the checkpoint is damaged, or belongs to another training.

@@ -48,6 +48,9 @@ class Trial:
     cost: Number = 0.0
     message: Text = ""
 
+    def __str__(self) -> str:
+        return f"training {self.number + 1}"
+
 
 @dataclass(frozen=True)
 class Best:
@@ -115,15 +118,9 @@ class State:
         }
         write_json(self.path, value)
 
-    def begin(self, **values: Any) -> Trial:
-        """Add a trial."""
-        self.trials.append(trial := Trial(len(self.trials), **values))
-        self.save()
-        return trial
-
-    def change(self, number: int, **values: Any) -> Trial:
-        """Change fields of a trial."""
-        self.trials[number] = trial = replace(self.trials[number], **values)
+    def keep(self, trial: Trial) -> Trial:
+        """Add a trial, or replace what was known of it; returns it."""
+        self.trials[trial.number : trial.number + 1] = [trial]
         self.save()
         return trial
 

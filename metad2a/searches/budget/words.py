@@ -38,7 +38,7 @@ def plan_lines(plan: Mapping[int, Rung], budget: Budget, epoch_cost: float) -> I
 def progress_line(trial: Trial, best: Best, left: str) -> str:
     """How a training ended and how the search stands."""
     return (
-        f"training {trial.number + 1}, {RUNG_NAMES[trial.fidelity]}, {trial.epochs} epochs: x-valid "
+        f"{trial}, {RUNG_NAMES[trial.fidelity]}, {trial.epochs} epochs: x-valid "
         f"{trial.accuracy:.2f} %; best so far {best.mean:.2f} % [{best.low:.2f}, {best.high:.2f}] {best.trial.arch}; "
         f"{left} left"
     )
