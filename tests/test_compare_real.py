@@ -19,7 +19,7 @@ from metad2a.core.files import save_torch
 from metad2a.data.pixels import ImageData, LabelledImages, load_image_data
 from metad2a.rivals import fisher, supernet_search
 from metad2a.rivals.cost import Budget
-from metad2a.rivals.real import ImageProblem, Sizes, Workers, read_record
+from metad2a.rivals.real import ImageProblem, Sizes, read_record
 from metad2a.training import classifier
 from metad2a.training.classifier import Protocol, protocol_for
 
@@ -67,7 +67,7 @@ def test_the_test_set_is_seen_by_no_search(space):
     labels = torch.arange(12) % 2
     parts = [LabelledImages(torch.full((12, 32, 32, 3), i, dtype=torch.uint8), labels) for i in range(3)]
     data = ImageData("toy", ["a", "b"], *parts, (0.5,) * 3, (0.5,) * 3, "", "memory")
-    problem = ImageProblem(space, data, Sizes(4, 1, (1,)), Budget(epochs=1), Path("out"), Workers())
+    problem = ImageProblem(space, data, Sizes(4, 1, (1,)), Budget(epochs=1), Path("out"))
     searched = problem.search_training.data
     assert {int(part.pixels.max()) for part in (searched.train, searched.valid, searched.test)} == {0}
     assert (len(searched.train), len(searched.test)) == (6, 6)

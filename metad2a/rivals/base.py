@@ -6,10 +6,9 @@ trained on images. So a method is written once for both forms, and all methods s
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,7 +79,6 @@ class Problem(ABC):
 
     form: ClassVar[str]
     scores_networks = False  # whether `training_free` has a score of each network
-    search_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -95,6 +93,7 @@ class Problem(ABC):
         self.dataset, self.space, self.num_classes = dataset, space, num_classes
         self.fidelities, self.oracle_fidelities = tuple(fidelities), frozenset(oracle_fidelities)
         self.budget, self.charge_repeats = budget, charge_repeats
+        self.search_options: dict[str, Any] = {}
         self.begin()
         if not budget.allows(Cost(1, float(self.fidelities[0]))):
             limits = ", ".join(f"{value:g} {name}" for name, value in asdict(budget).items() if value is not None)
@@ -188,11 +187,9 @@ class Problem(ABC):
         """
         epochs = self.fidelities[0] if epochs is None else epochs
         texts = [self.space.to_text(arch) for arch in archs]
-        new = {
-            text: arch
-            for text, arch in zip(texts, archs, strict=True)
-            if self.charge_repeats or (text, epochs) not in self.measured
-        }
+        new = dict(zip(texts, archs, strict=True))
+        if not self.charge_repeats:
+            new = {text: arch for text, arch in new.items() if (text, epochs) not in self.measured}
         self._idle = 0 if new else self._idle + 1
         paid = [text for text in new if self._pay(epochs)]
         values = self.measure([new[text] for text in paid], epochs) if paid else []

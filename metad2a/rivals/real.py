@@ -71,15 +71,6 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Workers:
-    """Where networks are trained: one after the other on `device`, or by `count` Ray processes."""
-
-    device: str = "cpu"
-    count: int = 0
-    address: str | None = None
-
-
-@dataclass(frozen=True)
 class Training:
     """How a worker trains networks: on `data.train`, judged by `data.test`, with checkpoints in `folder`."""
 
@@ -154,6 +145,8 @@ class ImageProblem(Problem):
         folder: for results.
         budget: in evaluations, epochs, or seconds of training and scoring, summed over all workers. Seconds are
             compared before each evaluation, so the last evaluation may exceed them.
+        device: trains networks one after the other, unless there are `workers`, Ray processes.
+        address: of a running Ray cluster.
 
     Raises:
         UserError: a class has only one training image, or the budget is too small for one evaluation.
@@ -162,10 +155,18 @@ class ImageProblem(Problem):
     form = REAL
 
     def __init__(
-        self, space: SearchSpace, data: ImageData, sizes: Sizes, budget: Budget, folder: Path, workers: Workers
+        self,
+        space: SearchSpace,
+        data: ImageData,
+        sizes: Sizes,
+        budget: Budget,
+        folder: Path,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        address: str | None = None,
     ):
-        self.data, self.sizes, self.folder, self.workers = data, sizes, folder, workers
-        self.device = torch.device(workers.device)
+        self.data, self.sizes, self.folder, self.workers, self.address = data, sizes, folder, workers, address
+        self.device = torch.device(device)
         self.scores_networks = space.name == "nasbench201"  # `metad2a.rivals.naswot` knows the ReLUs of its networks
         self._parts = stratified_split(data.train.labels, data.class_names, SEED, 0.5)
         self.identity: dict[str, Any] = {"search_space": space.name, "dataset": data.name, "images": data.fingerprint}
@@ -217,11 +218,11 @@ class ImageProblem(Problem):
 
     def _training(self, data: ImageData, name: str) -> Training:
         identity, folder = self.identity | {"images_of": name}, (self.folder / name).resolve()
-        return Training(self.space.name, self.sizes, data, identity, folder, self.workers.device)
+        return Training(self.space.name, self.sizes, data, identity, folder, str(self.device))
 
     def evaluate_all(self, archs: list[Any], epochs: int | None = None) -> list[float]:
         """As in the base class, in batches of one network for each worker, which keeps a time budget."""
-        at_once = max(1, self.workers.count)
+        at_once = max(1, self.workers)
         values: list[float] = []
         for i in range(0, len(archs), at_once):
             values += super().evaluate_all(archs[i : i + at_once], epochs)
@@ -245,13 +246,10 @@ class ImageProblem(Problem):
     def _trained(self, training: Training, networks: list[Network]) -> list[dict[str, Any]]:
         """The records of networks in their order; missing ones are trained first."""
         missing = [network for network in networks if not training.file(network, ".json").is_file()]
-        where = self.workers
-        results: Iterator[tuple[Network, dict[str, Any]]] = (
-            (network, train_network(training, network)) for network in missing
-        )
-        if missing and where.count:
-            gpus = self.device.type == "cuda"
-            results = measure_with_ray(training, missing, where.count, where.address, gpus, train_network)
+        results: Iterator[tuple[Network, Any]] = ((network, train_network(training, network)) for network in missing)
+        if missing and self.workers:
+            where = (self.workers, self.address, self.device.type == "cuda")
+            results = measure_with_ray(training, missing, *where, train_network)
         for network, result in results:
             write_json(training.file(network, ".json"), vars(network) | result)
             training.file(network, ".pt").unlink(missing_ok=True)

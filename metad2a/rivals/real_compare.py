@@ -14,7 +14,7 @@ from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.rivals.base import Result
 from metad2a.rivals.compare import Row, csv_rows, method_record, rows_of, table, usable
 from metad2a.rivals.cost import Budget
-from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes, Workers
+from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes
 from metad2a.rivals.real_options import RealOptions
 
 HOUR = Budget(seconds=3600.0)
@@ -41,8 +41,8 @@ def real_problem(options: RealOptions) -> tuple[ImageProblem, dict[str, Any]]:
     where = (options.data_name, options.image_folder, options.data_path)
     data = few_of_each(load_image_data(*where, options.seed, space.image_size, options.mirror), options.max_per_class)
     sizes = Sizes(options.channels, options.cells, options.search_epochs, options.epochs, options.batch_size)
-    workers = Workers(str(options.device), options.num_workers or 0, options.ray_address)
-    problem = ImageProblem(space, data, sizes, options.budget or HOUR, Path("."), workers)
+    budget, workers = options.budget or HOUR, (options.num_workers or 0, options.ray_address)
+    problem = ImageProblem(space, data, sizes, budget, Path("."), options.device, *workers)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
     identity = problem.identity | {"budget": asdict(problem.budget), "search_epochs": list(sizes.fidelities)}
     identity |= {"epochs": options.epochs, "seed": options.seed}

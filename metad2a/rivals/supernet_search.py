@@ -28,7 +28,6 @@ from metad2a.core.schema import (
     check,
     check_optimizer,
     check_rng,
-    check_state,
 )
 from metad2a.data.augmentation import draw_augmentation, normalize
 from metad2a.data.pixels import LabelledImages
@@ -137,16 +136,14 @@ class SupernetRun:
         value = check(self.path, load_torch(self.path, HINT), _File, "a checkpoint of this program", HINT, FORMAT)
         if value.identity != self.identity:
             raise UserError(f"{self.path} belongs to other images, sizes or hyper-parameters. {HINT}")
-        check_state(self.path, value.network, self.net, "its supernet", HINT)
         check_optimizer(self.path, value.optimizer, self.optimizer, HINT)
         check_rng(self.path, value.rng, self.rng, HINT)
+        parts = {"network": value.network, "optimizer": value.optimizer} | value.extra
         try:
-            for name, part in self.extra.items():
-                part.load_state_dict(value.extra[name])
+            for name, part in {"network": self.net, "optimizer": self.optimizer, **self.extra}.items():
+                part.load_state_dict(parts[name])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise UserError(f"{self.path} is damaged ({str(error).splitlines()[0]}). {HINT}") from error
-        self.net.load_state_dict(value.network)
-        self.optimizer.load_state_dict(value.optimizer)
         self.rng.set_state(value.rng)
         self.total, self.past = value.total, value.past
 

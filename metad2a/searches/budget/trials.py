@@ -62,20 +62,9 @@ class Best:
     high: float
 
 
-@dataclass(frozen=True)
-class _File:
-    """Fields of `state.json`."""
-
-    __pydantic_config__ = CLOSED
-
-    spent: Number
-    costs: dict[Text, Number]
-    trials: list[Trial]
-    facts: Facts
-
-
-class State:
-    """What a search has done, in a file that is written after every step.
+@dataclass
+class Content:
+    """What a search has done: the fields of `state.json`.
 
     Attributes:
         spent: seconds so far, of all commands together.
@@ -84,12 +73,20 @@ class State:
         facts: of the plan, for the report.
     """
 
+    __pydantic_config__ = CLOSED
+
+    spent: Number = 0.0
+    costs: dict[Text, Number] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    facts: Facts = field(default_factory=dict)
+
+
+class State(Content):
+    """The state of a search, in a file that is written after every step."""
+
     def __init__(self, folder: Path):
+        super().__init__()
         self.path = folder / STATE
-        self.spent = 0.0
-        self.costs: dict[str, float] = {}
-        self.trials: list[Trial] = []
-        self.facts: dict[str, Any] = {}
 
     def restore(self) -> None:
         """Read the file of an earlier command if there is one.
@@ -102,21 +99,14 @@ class State:
         if not self.path.is_file():
             return
         what = "the state of a search on a budget"
-        file = check(self.path, read_json(self.path, dict[Text, Any], what, HINT), _File, what, HINT, FORMAT)
-        self.spent, self.costs, self.facts = file.spent, file.costs, file.facts
+        content = check(self.path, read_json(self.path, dict[Text, Any], what, HINT), Content, what, HINT, FORMAT)
+        vars(self).update(vars(content))
         known = (RUNNING, DONE, FAILED)
-        self.trials = [t if t.status in known else replace(t, status=FAILED, message=t.status) for t in file.trials]
+        self.trials = [t if t.status in known else replace(t, status=FAILED, message=t.status) for t in self.trials]
 
     def save(self) -> None:
         """Write the file atomically."""
-        value = {
-            "format": FORMAT,
-            "spent": self.spent,
-            "costs": self.costs,
-            "trials": [asdict(trial) for trial in self.trials],
-            "facts": self.facts,
-        }
-        write_json(self.path, value)
+        write_json(self.path, {"format": FORMAT, **asdict(self)})
 
     def keep(self, trial: Trial) -> Trial:
         """Add a trial, or replace what was known of it; returns it."""
