@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from metad2a.rankings.universal import load
-from metad2a.searches.budget.loop import AT_RANDOM, propose
+from metad2a.searches.budget.loop import AT_RANDOM, another_training, next_cell, propose
+from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.surrogate import Observation, Scale, Surrogate
 from metad2a.spaces.nasbench201.cell_features import published_features
 
@@ -128,6 +129,29 @@ def test_proposals_begin_with_the_ranking_test_it_and_repeat_nothing(features, r
     best = ranking.argsort(descending=True).tolist()
     assert [taken[0], taken[2]] == best[:2]
     assert all(taken[number] not in best[:3] for number in AT_RANDOM)
+
+
+def test_the_best_of_a_rung_go_on_to_the_next_and_failed_cells_do_not_return(features, ranking):
+    surrogate, best = Surrogate(features, ranking, fidelities=3), ranking.argsort(descending=True).tolist()
+    short = seen(ranking, [best[900], best[0], best[2000]])
+    begun = [(o.cell, SHORT) for o in short] + [(best[1], SHORT)]  # the last one failed: it has no observation
+    allowed, rng = torch.tensor(best), torch.Generator().manual_seed(0)
+    assert next_cell(surrogate, short, begun, LONG, allowed, rng) == best[0]
+    assert next_cell(surrogate, short, [*begun, (best[0], LONG)], LONG, allowed, rng) == best[900]
+    assert next_cell(surrogate, short, begun, SHORT, allowed, rng) not in {cell for cell, _ in begun}
+    assert next_cell(surrogate, [], [], FULL, allowed, rng) == best[0]
+    assert next_cell(surrogate, short, begun, SHORT, allowed[:2], rng) is None
+
+
+def test_a_rung_gets_trainings_while_the_budget_lasts():
+    short, full = Rung(SHORT, 2.0, 3, 32, 100, 1.0), Rung(FULL, 50.0, 1, 32, 100, 1.0)
+    epochs = {"timed": False, "workers": 1}
+    assert another_training(short, [full], 2, 52.0, **epochs)
+    assert not another_training(short, [full], 3, 90.0, **epochs)  # it has its three
+    assert not another_training(short, [full], 0, 51.9, **epochs)  # 50 are reserved
+    assert another_training(short, [full], 7, 27.0, timed=True, workers=2)  # which two workers share
+    assert another_training(full, [], 0, 0.0, **epochs)  # one there is always
+    assert not another_training(full, [], 1, 49.0, timed=True, workers=1)
 
 
 def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):

@@ -82,14 +82,10 @@ class MetaD2APredictor(Method):
     def check(self, problem: Problem) -> None:
         super().check(problem)
         find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # downloads nothing
-        self.session(problem)
+        self.session(problem)  # raises what is missing
 
     def session(self, problem: Problem) -> Any:
-        """The models and features for the dataset.
-
-        Raises:
-            UserError: some of them are missing.
-        """
+        """The models and features for the dataset."""
         return _session(problem.dataset, problem.space.name, self.candidates, tuple(problem.search_options.items()))
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:

@@ -129,9 +129,9 @@ def table_of_subnets(dataset: str, space: SearchSpace) -> Table:
     """Subnets of the published MobileNetV3 supernet on ImageNet; nothing is trained, so they cost no epochs."""
     from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, measured
 
-    known = measured()
-    rows = known.rows(SIZES[dataset]).tolist()
-    column = {space.to_text(known.archs[row]): float(known.accuracy[row]) for row in rows}
+    subnets = measured()
+    rows = subnets.rows(SIZES[dataset]).tolist()
+    column = {space.to_text(subnets.archs[row]): float(subnets.accuracy[row]) for row in rows}
     protocol = (
         f"They choose among {len(column)} subnets with known ImageNet top-1 (supernet weights). Searches see the "
         "reported figure, so all are oracles."
@@ -154,10 +154,10 @@ def table_of(dataset: str, search_space: str = "nasbench201") -> Table:
     """
     datasets, make = TABLES.get(search_space, ((), table_of_cells))
     if dataset not in datasets:
-        known = "; ".join(f"{', '.join(names)} ({space})" for space, (names, _) in TABLES.items())
+        tables = "; ".join(f"{', '.join(names)} ({space})" for space, (names, _) in TABLES.items())
         raise UserError(
             f"There is no table of {search_space} on {dataset!r}. {did_you_mean(dataset, datasets)}There are tables "
-            f"of: {known}."
+            f"of: {tables}."
         )
     return make(dataset, spaces.get(search_space))
 

@@ -60,7 +60,7 @@ class Clock:
         return len(self.images) * image_seconds(self.setup.space, arch, classes, self.images.side, options.device)
 
     def drift(self, side: int) -> float:
-        """How many times as long as planned the trainings have taken, by those with images of this side if any."""
+        """Real over planned seconds of the finished trainings, if possible only those with images of this side."""
         if not self.budget.timed:
             return 1.0
         done = [t for t in self.state.trials if t.status == DONE]

@@ -1,4 +1,4 @@
-"""The HTML report of a search on a budget: the network, the ranking and the trainings."""
+"""The HTML report of a search on a budget: what came of it, the trainings, and what is believed of the cells."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from metad2a.reports.charts import Series, chart
 from metad2a.reports.dataset import counts_section, dataset_section
 from metad2a.reports.page import Cell, Figure, Section, Table, write_page
 from metad2a.searches.budget.trials import DONE
-from metad2a.searches.budget.words import NO_NETWORK
 from metad2a.searches.page import cells_section, cost_figures, facts_section
 from metad2a.spaces.base import SearchSpace
 
-CURVES = 6  # learning curves in a picture
+NO_NETWORK = "no network yet: what came to its end was trained on smaller images; continue with --resume"
+CURVES = 6  # trainings that have a line of their own in a picture
 
 
 def ranking_table(rows: Sequence[Mapping[str, Any]], rung: str) -> Table:
-    """The first cells, with their estimated accuracy after a training as long as that of the first choice."""
+    """What is believed of the first cells, after as long a training as the best had."""
     columns = ["rank", f"{rung} %", "95 % interval", "is the best", "trainings", "MFLOPs", "million parameters"]
     cells = [
         [
@@ -36,7 +36,7 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], rung: str) -> Table:
 
 
 def trials_section(trials: Sequence[Mapping[str, Any]]) -> Section:
-    """Learning curves of the longest trainings, all accuracies in their order, and a table."""
+    """Learning curves of the longest trainings, the accuracies in their order, and a table of all."""
     begun = [trial for trial in trials if trial["losses"]]
     longest = sorted(begun, key=lambda trial: -len(trial["losses"]))[:CURVES]
     curves = [
@@ -44,12 +44,12 @@ def trials_section(trials: Sequence[Mapping[str, Any]]) -> Section:
         for trial in longest
     ]
     spent = 0.0
-    points: dict[str, list[tuple[float, float]]] = {}
+    found: dict[Any, Any] = {}
     for trial in trials:
         spent += trial["cost"]
         if trial["status"] == DONE:
-            points.setdefault(trial["rung"], []).append((spent, trial["accuracy"]))
-    done = [Series(rung, values, "marks") for rung, values in points.items()]
+            found.setdefault(trial["rung"], []).append((spent, trial["accuracy"]))
+    done = [Series(rung, points, "marks") for rung, points in found.items()]
     figures = [
         Figure(chart(curves, "epochs", "training loss"), "Learning curves of the longest trainings."),
         Figure(
@@ -80,8 +80,8 @@ def write_budget_page(
 
     Args:
         value: the content of its `result.json`.
-        folder: of the images, None for official files.
-        train_counts: the number of training images of each class.
+        folder: of its images, None for official files.
+        train_counts: training images of each class.
 
     Raises:
         UserError: the file cannot be written.
@@ -90,7 +90,7 @@ def write_budget_page(
     lead = (
         f"Budget {value['budget']}: {value['spent']['seconds'] / 60:.1f} min and {value['spent']['epochs']:.1f} epochs "
         f"of all training images spent{', interrupted' if value['interrupted'] else ''}. First choice after "
-        f"{choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, estimated {choice['mean']:.2f} % "
+        f"{choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
         f"[{choice['low']:.2f}, {choice['high']:.2f}]."
     )
     texts = [row["architecture"] for row in rows]
@@ -104,10 +104,10 @@ def write_budget_page(
         cells_section(space, texts, captions),
         *judged,
         images,
-        Section("Ranking", f"The first {len(rows)} cells.", table=ranking_table(rows, value["rung"])),
+        Section("Ranking", f"What is believed of the first {len(rows)}.", table=ranking_table(rows, value["rung"])),
         Section(
             "Accuracy against cost",
-            figures=cost_figures(texts, [row["accuracy"] for row in rows], costs, None, "estimated accuracy (%)"),
+            figures=cost_figures(texts, [row["accuracy"] for row in rows], costs, None, "believed accuracy (%)"),
         ),
         trials_section(value["trials"]),
         facts_section(value["history"] | {"budget": value["budget"]}),

@@ -142,17 +142,21 @@ class Surrogate:
     def _quality(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> torch.Tensor:
         return h["scale"].square() * torch.stack([h[name] * kernel for name, kernel in kernels.items()]).sum(0)
 
+    def _apart(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The kernel of the difference between a fidelity and the quality."""
+        return torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+
     def _factor(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Cholesky factor (n, n) of the observations' covariance, their residuals (n,) and relations (n,)."""
         relation, difference = self._each(h, "relation", 1.0), self._each(h, "difference", 0.0)
         noise = torch.stack([h[f"noise{f}"] for f in range(self.fidelities)])[self.fidelity]
         same = (self.fidelity[:, None] == self.fidelity).to(FLOAT)
-        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
         relations = relation[self.fidelity]
+        apart = self._apart(kernels)
         covariance = self._quality(kernels, h) + h["scale"].square() * same * difference[self.fidelity] * apart
         covariance = relations[:, None] * relations * covariance + OFFSET * same
         residual = self.warped - relations * h["scale"] * self.prior[self.observed]
-        diagonal = h["scale"].square() * noise + self.known + JITTER
+        diagonal = h["scale"].square() * noise + self.known_noise + JITTER
         return torch.linalg.cholesky(covariance + torch.diag(diagonal)), residual, relations
 
     def learn(self, observations: Sequence[Observation], refit: bool = True) -> None:
@@ -163,10 +167,10 @@ class Surrogate:
         variance = torch.tensor([o.variance for o in observations], dtype=FLOAT)
         of_rows = {f: self.fidelity == f for f in self.fidelity.unique().tolist()}
         self.scales = {f: Scale.of(values[rows], variance[rows]) for f, rows in of_rows.items()}
-        scaled = [self.scales[f](values[i]) for i, f in enumerate(self.fidelity.tolist())]
-        self.warped = torch.stack(scaled)
-        slopes = torch.stack([self.scales[f].slope(values[i]) for i, f in enumerate(self.fidelity.tolist())])
-        self.known = variance * slopes.square()
+        scales = [self.scales[f] for f in self.fidelity.tolist()]
+        self.warped = torch.stack([scale(value) for scale, value in zip(scales, values, strict=True)])
+        slopes = torch.stack([scale.slope(value) for scale, value in zip(scales, values, strict=True)])
+        self.known_noise = variance * slopes.square()
         kernels = self._kernels(self.observed, self.observed)
         if refit:
             self.logarithms = self._fitted(kernels)
@@ -230,7 +234,7 @@ class Surrogate:
         difference = self._each(h, "difference", 0.0)[fidelity] * h["scale"].square()
         kernels = self._kernels(self.observed, self.cells)
         here = (self.fidelity == fidelity).to(FLOAT)[:, None]
-        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+        apart = self._apart(kernels)
         cross = self.relations[:, None] * (self._quality(kernels, h) + here * difference * apart) * relation
         cross = cross + here * OFFSET
         mean = relation * h["scale"] * self.prior + cross.T @ self.weights

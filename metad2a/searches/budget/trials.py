@@ -109,7 +109,7 @@ class State(Content):
         write_json(self.path, {"format": FORMAT, **asdict(self)})
 
     def keep(self, trial: Trial) -> Trial:
-        """Add a trial, or replace what was known of it; returns it."""
+        """Add or replace a trial; returns it."""
         self.trials[trial.number : trial.number + 1] = [trial]
         self.save()
         return trial

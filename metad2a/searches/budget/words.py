@@ -5,11 +5,11 @@ from typing import Any
 
 from metad2a.networks.judge import advice
 from metad2a.searches.budget.options import Budget
+from metad2a.searches.budget.page import NO_NETWORK
 from metad2a.searches.budget.plan import RUNG_NAMES, Rung
 from metad2a.searches.budget.trials import DONE, Best, Trial
 from metad2a.training.classifier import DEFAULT_EPOCHS
 
-NO_NETWORK = "no network yet: the finished trainings used smaller images; continue with --resume"
 SHOWN = 5  # cells of the ranking
 
 
