@@ -2,33 +2,38 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.installed-dev
 DATA_NAME ?= cifar10
 
 .PHONY: search test test-old-instructions lint format clean
 
 search: $(INSTALLED)
-	@$(VENV)/bin/python main.py --model search --data-name $(DATA_NAME)
+	@$(VENV)/bin/python main.py search $(DATA_NAME)
 
-test: $(INSTALLED)
+test: $(DEVELOPED)
 	$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # The comparisons of numbers, as a processor without AVX computes them
-test-old-instructions: $(INSTALLED)
+test-old-instructions: $(DEVELOPED)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -m numeric
 
-lint: $(INSTALLED)
+lint: $(DEVELOPED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-format: $(INSTALLED)
+format: $(DEVELOPED)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 clean:
 	rm -rf $(VENV)
 
-$(INSTALLED): requirements.txt requirements-run.txt
+$(INSTALLED): requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(DEVELOPED): $(INSTALLED) requirements-dev.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

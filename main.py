@@ -1,6 +1,9 @@
-"""The program's entry point; metad2a/__main__.py has the commands."""
+"""MetaD2A: propose neural architectures for a dataset. `python main.py --help` lists the commands."""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from metad2a.__main__ import main
 

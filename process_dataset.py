@@ -1,12 +1,11 @@
-"""Turn images into the features that MetaD2A reads; see metad2a/commands/process_dataset.py."""
+"""Turn images into features. `main.py process-dataset` does the same."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from metad2a.commands.process_dataset import build_parser, dispatch
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), dispatch))
+    sys.exit(main(["process-dataset", *sys.argv[1:]]))

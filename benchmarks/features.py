@@ -18,8 +18,8 @@ from metad2a.data.extraction import ExtractOptions, extract
 from metad2a.data.extractors import ExtractorSpec
 from metad2a.data.source import image_folder
 from metad2a.metatrain.checkpoints import read_checkpoint
-from metad2a.metatrain.fit import BEST, FitOptions
-from metad2a.metatrain.options import TrainOptions
+from metad2a.metatrain.fit import BEST
+from metad2a.metatrain.options import MetaTrainOptions
 from metad2a.metatrain.train import train_model
 from metad2a.metatrain.tuples import FEATURES_NAME
 
@@ -35,11 +35,16 @@ def study(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             how = ExtractOptions("efficientnet_lite0", device, 32, 0, spec)
             extract(source, source.select(None, 0), how).save(Path(folder) / f"{FEATURES_NAME}bylabel.pt")
-            fit = FitOptions(max_epoch=args.max_epoch, lr=3e-4)
             for path in Path(args.data_path).glob("meta_train_*.pt"):
                 shutil.copy(path, folder)
-            where = {"data_path": folder, "save_path": folder, "device": device}
-            train_model(TrainOptions(kind="predictor", hs=128, fit=fit, allow_pickle=args.allow_pickle, **where))
+            where = {
+                "data_path": folder,
+                "save_path": folder,
+                "device": device,
+                "max_epoch": args.max_epoch,
+                "lr": 3e-4,
+            }
+            train_model(MetaTrainOptions(model="predictor", hs=128, allow_pickle=args.allow_pickle, **where))
             best = read_checkpoint(Path(folder) / "predictor" / "model" / BEST, "predictor", "").metrics["correlation"]
         print(f"{layer:<8} {WIDTHS[layer]:>5} features  {size:>4} px  {best:.3f}", flush=True)
 

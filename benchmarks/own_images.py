@@ -10,18 +10,17 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from metad2a.core.budget import parse_budget
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, provenance, random_generator
 from metad2a.core.files import ROOT, display_path, write_json
 from metad2a.core.statistics import share_interval
-from metad2a.searches.budget.options import BudgetOptions, budget
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.search import spend
 from metad2a.searches.budget.session import BudgetSearch
@@ -56,10 +55,10 @@ def measure(args: argparse.Namespace) -> None:
         image_folder=args.image_folder,
         data_path=args.data_path,
         save_path=f"{args.save_path}/{args.way}",
+        budget=parse_budget(args.budget),
+        resume=True,
     )
-    how = BudgetOptions(budget=budget(args.budget), resume=True)
-    both = SimpleNamespace(**vars(options), limits=options.limits, **vars(how))
-    search = BudgetSearch(both) if args.way == "search" else OneTraining(both)
+    search = BudgetSearch(options) if args.way == "search" else OneTraining(options)
     if isinstance(search, OneTraining):
         allowed = search.setup.allowed
         drawn = int(allowed[torch.randint(len(allowed), (1,), generator=random_generator(args.seed))])

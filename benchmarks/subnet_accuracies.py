@@ -31,6 +31,7 @@ from scipy import stats
 from sklearn.linear_model import RidgeCV
 
 from metad2a import spaces
+from metad2a.core.budget import Budget
 from metad2a.core.cli import positive_int, run
 from metad2a.core.environment import provenance, random_generator
 from metad2a.core.files import display_path, write_json
@@ -42,7 +43,6 @@ from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.rankings import subnets
 from metad2a.rankings.fit_subnets import Learning, fit
 from metad2a.rivals.base import Problem
-from metad2a.rivals.cost import Budget
 from metad2a.rivals.nsganet import NsgaNet
 from metad2a.searches.generate import generate
 from metad2a.searches.instant import generate_and_rank

@@ -1,12 +1,11 @@
-"""The published spelling of a command; see metad2a/commands/evaluate.py."""
+"""The published way to type `main.py finetune`."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.commands.evaluate import build_parser, dispatch
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), dispatch))
+    sys.exit(main(["finetune", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch and extract FGVC-Aircraft, as torchvision reads it."""
+"""Fetch FGVC Aircraft.
+
+`python main.py get-files aircraft` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import AIRCRAFT_RAW
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: [AIRCRAFT_RAW]))
+    sys.exit(main(["get-files", "aircraft", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch the authors' generator checkpoint."""
+"""Fetch the authors' NAS-Bench-201 generator.
+
+`python main.py get-files generator-checkpoint` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import GENERATOR_CHECKPOINT
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: [GENERATOR_CHECKPOINT[space]], ("nasbench201", "ofa_mbv3")))
+    sys.exit(main(["get-files", "generator-checkpoint", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch the authors' generator checkpoint for MobileNetV3."""
+"""Fetch the authors' MobileNetV3 generator, or with --search-space nasbench201 the other.
+
+`python main.py get-files generator-checkpoint` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import GENERATOR_CHECKPOINT
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: [GENERATOR_CHECKPOINT[space]], ("ofa_mbv3", "nasbench201")))
+    sys.exit(main(["get-files", "generator-checkpoint", "--search-space", "ofa_mbv3", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch the authors' database of the MobileNetV3 generator."""
+"""Fetch the authors' database of the MobileNetV3 generator.
+
+`python main.py get-files generator-database` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import GENERATOR_DATABASE
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: [GENERATOR_DATABASE]))
+    sys.exit(main(["get-files", "generator-database", *sys.argv[1:]]))

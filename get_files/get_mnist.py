@@ -1,12 +1,14 @@
-"""Fetch the official MNIST files, as torchvision reads them."""
+"""Fetch MNIST.
+
+`python main.py get-files mnist` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import MNIST_RAW
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: MNIST_RAW))
+    sys.exit(main(["get-files", "mnist", *sys.argv[1:]]))

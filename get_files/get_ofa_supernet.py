@@ -1,12 +1,14 @@
-"""Fetch the weights of the Once-for-All MobileNetV3 supernet."""
+"""Fetch the weights of the published Once-for-All supernet.
+
+`python main.py get-files ofa-supernet` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import OFA_SUPERNET
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: [OFA_SUPERNET]))
+    sys.exit(main(["get-files", "ofa-supernet", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch and extract Oxford-IIIT Pets, as torchvision reads it."""
+"""Fetch Oxford-IIIT Pets.
+
+`python main.py get-files pets` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import PETS_RAW
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: PETS_RAW))
+    sys.exit(main(["get-files", "pets", *sys.argv[1:]]))

@@ -1,13 +1,14 @@
-"""The authors' database of the MobileNetV3 predictor, which is not published."""
+"""Fetch the database of the MobileNetV3 predictor, which is not published.
+
+`python main.py get-files predictor-database` does the same.
+"""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    print(
-        "error: the authors publish no database of the MobileNetV3 predictor: their script fetches the predictor's "
-        "checkpoint by mistake (their issue 3). Fetch that checkpoint, trained on it, with: "
-        "python get_files/get_predictor_checkpoint.py --search-space ofa_mbv3, or build a database with: "
-        "python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect",
-        file=sys.stderr,
-    )
-    sys.exit(2)
+    sys.exit(main(["get-files", "predictor-database", *sys.argv[1:]]))

@@ -1,12 +1,14 @@
-"""Fetch the authors' features, meta-training databases and benchmark table."""
+"""Fetch the authors' features, meta-training databases and benchmark table.
+
+`python main.py get-files preprocessed-data` does the same.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.data.download import main
-from metad2a.data.manifest import PREPROCESSED
+from metad2a.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, lambda space: PREPROCESSED[space], ("nasbench201", "ofa_mbv3")))
+    sys.exit(main(["get-files", "preprocessed-data", *sys.argv[1:]]))

@@ -1,18 +1,21 @@
-"""From Python: `search` for architectures, `train` one, `predict` with it. Three lines lead to a ranking:
+"""From Python: `search` for architectures, `train` one, `predict` with it.
 
-    from metad2a.api import search, train, predict
-    found = search("path/to/images")  # or "cifar10"
-    print(found.architectures[0], found.accuracy[0], found.report)
+    from metad2a import search, train, predict
+    result = search("path/to/images")  # or "cifar10", or search("path/to/images", budget="30m")
+    print(result.architectures[0], result.accuracy[0], result.report)
 
-They print and write what the commands of `main.py` do; further arguments are the commands' options as fields of
-`SearchOptions`, `BudgetOptions`, `TrainArchOptions` and `PredictOptions`. Bad input raises a
-`metad2a.core.errors.UserError`.
+The functions print and write what the commands do. Further arguments are the commands' options with underscores, for
+example `max_flops=60`. Bad input raises `metad2a.core.errors.UserError`.
 """
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from metad2a.core.errors import UserError
 
 if TYPE_CHECKING:
     from metad2a.networks.predict import Prediction
@@ -22,16 +25,17 @@ __all__ = ["Found", "Trained", "predict", "search", "train"]
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found, best first.
+    """The outcome of a search, best architecture first.
 
     Attributes:
         name: of the dataset.
         images: the folder of its images, None for a known dataset.
         architectures: their texts.
-        accuracy: predicted or, with a budget, believed (%).
-        costs: of each: `flops` and `params` (millions), and latencies (ms) where asked for.
+        accuracy: predicted, or estimated from the trainings of a search with a budget (%).
+        costs: `flops` and `params` of each (millions), and latencies (ms) if they were asked for.
         folder, report: where everything was written, and the page to look at.
-        network: the trained network of the first choice, of a search with a budget.
+        network: the trained network of a search with a budget.
+        options: those of the search that `train` needs as well.
     """
 
     name: str
@@ -42,11 +46,12 @@ class Found:
     folder: Path
     report: Path
     network: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Trained networks, one a seed: their files, the folder of the run, its report, and what it printed."""
+    """Trained networks, a file for each seed, the folder of the run, its report, and the text that it printed."""
 
     networks: list[Path]
     folder: Path
@@ -55,107 +60,104 @@ class Trained:
 
 
 def search(images: str | Path, budget: str = "0", gpu: str | None = None, **options: Any) -> Found:
-    """`main.py --model search --report` for a folder of images, or for a dataset that is known by name.
+    """Do what `main.py search IMAGES --report` does.
 
     Args:
-        images: a folder with a sub-folder for each class, or a name such as "cifar10".
-        budget: what may be spent on training, for example "30m"; "0" ranks at once.
-        gpu: as `--gpu`.
+        images: a folder with a sub-folder for each class, or the name of a dataset such as "cifar10".
+        budget: what the search may spend on training, for example "30m"; "0" ranks at once.
+        gpu: a CUDA device's number, or "cpu".
 
     Raises:
         UserError: whatever the command would end with.
     """
-    from metad2a.core.environment import choose_device
-    from metad2a.searches.budget.options import BudgetOptions
-    from metad2a.searches.budget.options import budget as parse_budget
-    from metad2a.searches.options import SearchOptions, choose_ranking
+    from metad2a.commands.search import COMMAND
 
-    values = {**_dataset(images, options), **options}
-    how = {key: values.pop(key) for key in list(values) if key in BudgetOptions.__dataclass_fields__}
-    chosen = SearchOptions(device=choose_device(gpu), num_runs=values.pop("num_runs", 1), report=True, **values)
-    spent = parse_budget(budget)
-    if not spent.amount:
-        from metad2a.searches.instant import search as rank
-
-        best = rank(replace(chosen, ranking=choose_ranking(chosen, values)))[0]
-        assert best.folder is not None
-        page = best.folder / "report.html"
-        return Found(chosen.data_name, chosen.image_folder, best.texts, best.predicted, best.costs, best.folder, page)
-    from types import SimpleNamespace
-
-    from metad2a.searches.budget.search import spend
-    from metad2a.searches.budget.session import BudgetSearch
-
-    both = {**vars(chosen), "limits": chosen.limits, **vars(BudgetOptions(budget=spent, **how))}
-    found = BudgetSearch(SimpleNamespace(**both))
-    rows, folder = spend(found)["ranking"], found.folder
-    texts, believed = [row["architecture"] for row in rows], [row["accuracy"] for row in rows]
-    costs = [{name: row[name] for name in ("flops", "params")} for row in rows]
-    network = folder / "network.pt"
+    with _names_of_python():
+        chosen = COMMAND.prepare({"images": images, "budget": budget, "gpu": gpu, "report": True, **options})
+        if chosen.data_name == "all":
+            raise UserError("search takes one dataset: a folder of images, or a name.")
+        outcome = COMMAND.run(chosen)
+    names = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")
+    about = {"name": chosen.data_name, "images": chosen.image_folder}
+    about["options"] = {name: getattr(chosen, name) for name in names}
+    if not chosen.budget:
+        best = outcome[0]
+        values = {"architectures": best.texts, "accuracy": best.predicted, "costs": best.costs}
+        return Found(**about, **values, folder=best.folder, report=best.folder / "report.html")
+    result, folder = outcome
+    rows = result["ranking"]
     return Found(
-        chosen.data_name, chosen.image_folder, texts, believed, costs, folder, folder / "report.html",
-        network if network.is_file() else None,
-    )  # fmt: skip
+        **about,
+        architectures=[row["architecture"] for row in rows],
+        accuracy=[row["accuracy"] for row in rows],
+        costs=[{name: row[name] for name in ("flops", "params")} for row in rows],
+        folder=folder,
+        report=folder / "report.html",
+        network=path if (path := folder / "network.pt").is_file() else None,
+    )
 
 
 def train(
-    architecture: "Found | str", images: str | Path | None = None, gpu: str | None = None, **options: Any
+    architecture: Found | str, images: str | Path | None = None, gpu: str | None = None, **options: Any
 ) -> Trained:
-    """`main.py --model train_arch`: train the first choice of a search, or any architecture.
+    """Do what `main.py train` does: train the first choice of a search, or any architecture.
 
     Args:
         architecture: what `search` returned, or an architecture's text.
-        images: as of `search`; None for those that were searched for.
+        images: as for `search`; None takes those of the search.
         options: for example `epochs` (default 200) and `num_runs` (default 3 seeds).
 
     Raises:
         UserError: whatever the command would end with.
     """
-    from metad2a.core.environment import choose_device
-    from metad2a.core.errors import UserError
-    from metad2a.networks.options import TrainArchOptions
-    from metad2a.networks.train_arch import train_arch
+    from metad2a.commands.train import COMMAND
+    from metad2a.searches.options import name_the_dataset
 
+    values: dict[str, Any] = {"gpu": gpu, **options}
     if isinstance(architecture, Found):
-        data = {"data_name": architecture.name, "image_folder": architecture.images} if images is None else {}
+        values = architecture.options | {name: value for name, value in values.items() if value is not None}
+        if images is None:
+            values |= {"data_name": architecture.name, "image_folder": architecture.images}
         architecture = architecture.architectures[0]
     elif images is None:
         raise UserError("train: give the images, a folder or a dataset's name, beside an architecture.")
-    else:
-        data = {}
-    data = data or _dataset(str(images), options)
-    done = train_arch(TrainArchOptions(device=choose_device(gpu), arch=architecture, **{**data, **options}))
-    folder = done.networks[0].parent.parent
-    return Trained(done.networks, folder, folder / "report.html", done.text)
+    with _names_of_python():
+        outcome = COMMAND.run(COMMAND.prepare(name_the_dataset({**values, "arch": architecture, "images": images})))
+    folder = outcome.networks[0].parent.parent
+    return Trained(outcome.networks, folder, folder / "report.html", outcome.text)
 
 
-def predict(network: "Found | Trained | str | Path", images: str | Path, **options: Any) -> "list[Prediction]":
-    """`main.py --model predict`: the class of each image, and how sure the network is.
+def predict(network: Found | Trained | str | Path, images: str | Path, **options: Any) -> "list[Prediction]":
+    """Do what `main.py predict` does: tell the class of each image, and the network's confidence.
 
     Args:
-        network: what `train` or a search with a budget returned, a network.pt, or a run's folder.
+        network: what `train` or a search with a budget returned, a network.pt, or the folder of a run.
         images: an image, or a folder of images.
 
     Raises:
         UserError: whatever the command would end with.
     """
-    from metad2a.core.environment import choose_device
-    from metad2a.core.errors import UserError
-    from metad2a.networks.options import PredictOptions
-    from metad2a.networks.predict import predict as classify
+    from metad2a.commands.predict import COMMAND
 
-    if isinstance(network, Found) and network.network is None:
-        raise UserError("predict: this search has trained nothing. Train its first choice with train(found).")
-    place = network.network if isinstance(network, Found) else network
-    place = place.networks[0] if isinstance(place, Trained) else place
-    device = choose_device(options.pop("gpu", None))
-    return classify(PredictOptions(device=device, network=str(place), images=str(images), **options))
+    if isinstance(network, Found):
+        if network.network is None:
+            raise UserError("predict: this search has trained nothing. Train its first choice with train(found).")
+        network = network.network
+    elif isinstance(network, Trained):
+        network = network.networks[0]
+    with _names_of_python():
+        return COMMAND.run(COMMAND.prepare({"network": network, "images": images, **options}))
 
 
-def _dataset(images: str | Path, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that name a dataset: a folder is named as it is called, but for letters that no name may have."""
-    path = Path(images)
-    if not path.is_dir() and not isinstance(images, Path) and len(path.parts) == 1:
-        return {"data_name": images}
-    name = re.sub(r"[^\w.+-]+", "-", path.resolve().name).strip("-. ") or "images"
-    return {"data_name": options.get("data_name", name), "image_folder": str(path)}
+@contextmanager
+def _names_of_python() -> Iterator[None]:
+    """Name options in errors as Python does, `max_flops` for --max-flops; commands to type stay as they are."""
+    try:
+        yield
+    except UserError as error:
+        sentences = re.split(r"(?<=[.:]) ", str(error))
+        renamed = [
+            text if "python" in text else re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), text)
+            for text in sentences
+        ]
+        raise UserError(" ".join(renamed)) from error

@@ -1,5 +1,7 @@
 """Small worlds to test in: data in the authors' formats, and toy models."""
 
+import contextlib
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import torch
 import main
 from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
+from metad2a.__main__ import find_command
+from metad2a.core.errors import UserError
+from metad2a.core.options import flag, option_fields
 from metad2a.metatrain.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
@@ -58,9 +63,23 @@ def command(capsys):
     return run
 
 
+def check_remedies(words, message):
+    """Options that a message names, beside those that the user typed and whole commands, are ones of this command."""
+    with contextlib.suppress(UserError):
+        chosen, _ = find_command(words)
+        own = {flag(name) for name in option_fields(chosen.options)} | {"--help", "--model", "--test"}
+        prose = re.sub(r"(python|metad2a) .*", "", message.partition(" has no option")[0])
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", prose))
+        typed = {word.partition("=")[0].replace("_", "-") for word in words}
+        assert named - typed <= own, message
+
+
 @pytest.fixture
 def refuses(command):
-    """Run a command that must fail as bad input does: code 2, one paragraph, no traceback; returns the message."""
+    """Run a command that must fail as bad input does: code 2, one paragraph, no traceback; returns the message.
+
+    What the message advises must be an option of the command that failed.
+    """
 
     def run(line):
         code, _, err = command(line)
@@ -68,6 +87,7 @@ def refuses(command):
         assert code == 2
         assert len(errors) == 1
         assert "Traceback" not in err
+        check_remedies(line.split(), errors[0])
         return errors[0]
 
     return run

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from metad2a import rivals
+from metad2a.core.budget import Budget, Cost
 from metad2a.core.errors import UserError
 from metad2a.rivals import nsganet
 from metad2a.rivals.base import IDLE, BudgetSpent, Method, Problem
 from metad2a.rivals.bayesian import BayesianOptimisation, expected_improvement
-from metad2a.rivals.cost import REAL, TABLE, Budget, Cost
+from metad2a.rivals.cost import REAL, TABLE
 from metad2a.rivals.evolution import RegularizedEvolution, mutate
 from metad2a.rivals.halving import Hyperband, SuccessiveHalving
 from metad2a.rivals.mdenas import Mdenas, Multinomials

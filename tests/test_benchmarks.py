@@ -19,7 +19,6 @@ from test_database import world  # noqa: F401
 from test_train_arch import write_images
 
 import main
-import process_dataset
 from benchmarks import (
     dataset_effect,
     features,
@@ -75,7 +74,7 @@ def run_here(monkeypatch):
     """Commands that a benchmark would start as processes run in this one, which has PyTorch already."""
     programs = {
         "main.py": main.main,
-        "process_dataset.py": lambda line: run(process_dataset.build_parser(), process_dataset.dispatch, line),
+        "process_dataset.py": lambda line: main.main(["process-dataset", *line]),
     }
 
     def here(command, **options):
@@ -343,7 +342,6 @@ def test_rivals_real(bench, monkeypatch):
 
 def test_subnets(bench, world, monkeypatch):  # noqa: F811
     """The generator is untrained and seldom makes subnets of given FLOPs: random ones take their place."""
-    from metad2a.commands import build_database
 
     def generate(model, space, features, n, num_sample, rng, accept):
         return SimpleNamespace(archs=[arch for arch in space.sample(100, rng) if accept(arch)][:n])
@@ -352,8 +350,8 @@ def test_subnets(bench, world, monkeypatch):  # noqa: F811
     monkeypatch.setattr(subnets, "QUANTILES", (0.5,))
     build = "--model_name predictor --imgnet images --supernet supernet.pt --num-tasks 4 --num-arch 3"
     build += " --num-calibration 8 --gpu cpu"
-    assert run(build_database.build_parser(), build_database.dispatch, build.split()) == 0
-    assert run(build_database.build_parser(), build_database.dispatch, ["--model_name", "predictor", "--collect"]) == 0
+    assert main.main(["build-database", "--search-space", "ofa_mbv3", *build.split()]) == 0
+    assert main.main(["build-database", "--search-space", "ofa_mbv3", "--model_name", "predictor", "--collect"]) == 0
     space = spaces.get("ofa_mbv3")
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 16}
     for kind, model in (

@@ -14,10 +14,10 @@ import torch
 from conftest import ROOT
 from test_train_arch import write_images
 
+from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError
 from metad2a.data.pixels import load_image_data
 from metad2a.networks import load_network
-from metad2a.searches.budget.options import NOTHING, Budget, budget
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, make_plan, smaller
 from metad2a.searches.budget.training import reduced
 from metad2a.searches.budget.trials import DONE, FAILED, STATE, State, Trial
@@ -37,21 +37,25 @@ def folder():
 
 
 def test_units_of_a_budget():
-    assert budget("30m") == Budget(1800.0, True, "30m")
-    assert budget("90s").amount == 90
-    assert budget("2H").amount == 7200
-    assert budget("600e") == Budget(600.0, False, "600e")
-    assert budget("10n") == Budget(2000.0, False, "10n")
-    assert budget("90 minutes") == budget("90minute") == budget("90m")
-    assert budget("0") == budget("0m") == NOTHING
-    for wrong in ("", "5", "m", "-3m", "1d", "0.5s", "9999999h", "nan", "1e5e"):
+    assert parse_budget("30m") == Budget(seconds=1800.0, text="30m")
+    assert parse_budget("90s").amount == 90
+    assert parse_budget("2H").amount == 7200
+    assert parse_budget("1h30m").amount == parse_budget("1 hour 30 minutes").amount == 5400
+    assert parse_budget("600e") == parse_budget("600 epochs") == Budget(epochs=600.0, text="600e")
+    assert parse_budget("10n") == parse_budget("10 networks") == Budget(epochs=2000.0, text="10n")
+    assert parse_budget("500evaluations") == Budget(evaluations=500, text="500evaluations")
+    assert parse_budget("500 evaluations").amount == 6000
+    assert parse_budget("90 minutes") == parse_budget("90minute") == parse_budget("90m")
+    assert not parse_budget("0")
+    assert parse_budget("0") == Budget(text="0") == parse_budget("0m")
+    for wrong in ("", "5", "m", "-3m", "1d", "0.5s", "9999999h", "nan", "1e5e", "1h 5", "3e2m", "1e1m"):
         with pytest.raises(UserError):
-            budget(wrong)
+            parse_budget(wrong)
 
 
 def test_the_plan_spends_the_budget_and_ends_at_the_full_protocol():
     for amount, full in ((600.0, 200), (2000.0, 200), (100.0, 80), (8.0, 7)):
-        plan = make_plan(Budget(amount, False, ""), 1.0, 5000, 32, 1)
+        plan = make_plan(Budget(epochs=amount), 1.0, 5000, 32, 1)
         assert plan[FULL].epochs(1.0) == full
         assert plan[FULL].count >= 1
         spent = sum(rung.cost * rung.count for rung in plan.values())
@@ -61,14 +65,14 @@ def test_the_plan_spends_the_budget_and_ends_at_the_full_protocol():
 
 
 def test_a_budget_in_seconds_gives_a_quick_network_more_epochs():
-    plan = make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 1)
+    plan = make_plan(Budget(seconds=1800.0), 30.0, 5000, 32, 1)
     assert plan[FULL].epochs(30.0) == 50  # of 60: half would be 30 of the protocol's 200
     assert plan[FULL].epochs(10.0) == 151
     assert plan[LONG].count == 1
     assert plan[SHORT].count >= 8
     assert plan[FULL].epochs(1000.0) == 1
     assert plan[SHORT].epochs(30.0) >= 4
-    four = make_plan(Budget(1800.0, True, "30m"), 30.0, 5000, 32, 4)[SHORT]
+    four = make_plan(Budget(seconds=1800.0), 30.0, 5000, 32, 4)[SHORT]
     assert four.count * four.cost > 3 * plan[SHORT].count * plan[SHORT].cost
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import budget, budget_results
 from metad2a import rivals
-from metad2a.rivals.cost import Budget
+from metad2a.core.budget import Budget
 from metad2a.rivals.table import LONG, SHORT, table_of
 
 

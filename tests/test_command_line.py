@@ -3,12 +3,12 @@
 import ast
 import csv
 import errno
-import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,14 @@ import torch
 
 import main
 import metad2a
-from metad2a import __main__ as program
-from metad2a.commands import build_database
-from metad2a.core.cli import _report_error, run, smaller_options
+from metad2a.__main__ import find_command
+from metad2a.commands import COMMANDS
+from metad2a.commands.search import COMMAND as SEARCH
+from metad2a.core.cli import as_started, guarded, report_error
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.names import check_name
-from metad2a.core.options import fill
-from metad2a.core.processes import Processes, check_alone, from_environment, process_group
-from metad2a.metatrain.options import FitOptions, TrainOptions
+from metad2a.core.options import MISSING, SIZES, broken_rule, flag, option_fields, smaller_options
+from metad2a.core.values import check_name
+from metad2a.metatrain.options import FitOptions
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = {"generator": "ckpt_400.pt", "predictor": "ckpt_max_corr.pt"}
@@ -37,38 +37,120 @@ CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
 
 
 @pytest.mark.parametrize(
-    ("line", "option", "mode"),
+    ("line", "option", "owner"),
     [
-        ("--model search --max-epoch 5", "--max-epoch", "generator | predictor"),
-        ("--model search --lr 3", "--lr", "generator | predictor"),
-        ("--model search --arch foo", "--arch", "train_arch"),
-        ("--model search --export onnx", "--export", "--budget"),
+        ("--model search --max-epoch 5", "--max-epoch", "meta-train"),
+        ("search --lr 3", "--lr", "meta-train"),
+        ("search cifar10 --arch foo", "--arch", "train"),
+        ("search cifar10 --export onnx", "--export", "--budget"),
         ("--model search --overwrite", "--overwrite", "--budget"),
-        ("--model search --test", "--test", "generator | predictor"),
+        ("--model search --test", "--test", "--model generator or predictor"),
         ("--model generator --data-name pets", "--data-name", "search"),
-        ("--model build --lr 1", "--lr", "generator | predictor"),
-        ("--model predictor --test --generator-checkpoint x", "--generator-checkpoint", "search"),
-        ("--model predictor --test --epochs 3", "--epochs", "train_arch"),
+        ("--model build --lr 1", "--lr", "meta-train"),
+        ("meta-train --model generator --rank-loss 1", "--rank-loss", "--model predictor"),
+        ("--model predictor --test --generator-checkpoint x", "--generator-checkpoint", "--model generator"),
+        ("--model generator --test --num-draws 3", "--num-draws", "--model predictor"),
+        ("--model predictor --test --epochs 3", "--epochs", "--train-arch true"),
+        ("meta-test --model generator --train-arch true", "--train-arch", "--model predictor"),
+        ("search cifar10 --budget 1m --num-runs 3", "--num-runs", "--budget"),
+        ("compare --data-name cifar10 --channels 4", "--channels", "--form real"),
+        ("train --arch x --data-name pets --seeds 1,2 --num-runs 2", "--num-runs", "--seeds"),
+        ("build-database --model predictor --num-sampled 3 --imgnet x", "--num-sampled", "--model generator"),
+        ("build-database --model generator --num-arch 3", "--num-arch", "--model predictor"),
+        ("build-database --model predictor", "--imgnet", "missing"),
+        ("build-database --model predictor --collect --index 3", "--index", "--collect"),
+        ("build-database --model predictor --collect --num-tasks 3", "--num-tasks", "--collect"),
+        ("get-files mnist --search-space ofa_mbv3", "--search-space", "preprocessed-data"),
     ],
 )
-def test_an_option_that_a_mode_does_not_use_is_refused(refuses, line, option, mode):
+def test_an_option_in_the_wrong_place_is_refused(refuses, line, option, owner):
     message = refuses(line)
     assert option in message
-    assert mode in message
+    assert owner in message
 
 
-def test_a_mode_names_the_option_to_use_instead(refuses):
-    assert "use --epochs here" in refuses("--model train_arch --max-epoch 1 --data-name pets")
-    assert "use --max-epoch here" in refuses("--model predictor --epochs 1")
+def test_a_command_names_the_option_to_use_instead(refuses):
+    assert "Did you mean --epochs?" in refuses("train --max-epoch 1 --data-name pets")
+    assert "Did you mean --max-epoch?" in refuses("--model predictor --epochs 1")
+    assert "Did you mean --max-flops?" in refuses("search cifar10 --max-flop 60")
+    assert "Did you mean search?" in refuses("serach cifar10")
+    assert "Did you mean predictor?" in refuses("--model predicter")
+    assert "first word" in refuses("--data-name cifar10")
 
 
-def test_defaults_stand_in_the_dataclasses_alone():
-    """What is not given is not in the arguments, so that the dataclass's own default holds."""
-    args = program.build_parser().parse_args(["--model", "predictor", "--batch_size", "7"])
-    fit = fill(FitOptions, args)
-    assert fit == FitOptions(batch_size=7)
-    train = fill(TrainOptions, args, kind="predictor", device=torch.device("cpu"), fit=fit)
-    assert (train.search_space, train.data_path, train.hs, train.resume) == ("nasbench201", "data", None, False)
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("--model search", "search"),
+        ("--model=train_arch", "train"),
+        ("--gpu 0 --model_name predict", "predict"),
+        ("--model compare", "compare"),
+        ("--model build", "build-database"),
+        ("--gpu 0 --model generator --hs 56 --nz 56", "meta-train"),
+        ("--gpu 0 --model predictor --hs 512 --nz 56 --test --num-gen-arch 50", "meta-test"),
+    ],
+)
+def test_the_published_spelling_is_the_same_command(published, name):
+    command, words = find_command(published.split())
+    assert command.name == name
+    if "--model" in words:
+        assert words[1] == ("generator" if "generator" in published or "build" in published else "predictor")
+
+
+def test_defaults_stand_only_in_the_dataclasses():
+    """What the user does not give keeps the dataclass's default; underscores and synonyms are read."""
+    command, words = find_command(["--model", "predictor", "--batch_size", "7", "--graph_data_name", "ofa_mbv3"])
+    options = command.prepare(command.read(words, COMMANDS.values()))
+    assert options.fit == FitOptions(batch_size=7)
+    assert (options.kind, options.search_space, options.data_path) == ("predictor", "ofa_mbv3", "data")
+    assert (options.hs, options.resume, options.device.type) == (None, False, options.device.type)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_short_and_of_this_command_only(name, command):
+    code, out, _ = command(f"{name} --help")
+    assert code == 0
+    assert len(out.splitlines()) <= 60
+    assert max(map(len, out.splitlines())) <= 120
+    own = option_fields(COMMANDS[name].options)
+    listed = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, flags=re.MULTILINE))
+    named = {flag(option) for option, spec in own.items() if not spec.metadata["positional"]}
+    assert listed == named | {"--help", "--quiet", "--debug"}
+    for spec in own.values():
+        assert spec.metadata["help"][0].isupper()
+        assert spec.metadata["help"].endswith(".")
+        if isinstance(spec.default, int | float) and spec.default is not False:
+            shown = spec.metadata["help"]
+            assert "default" in shown, spec.name
+
+
+def test_the_overview_fits_a_screen(command):
+    code, out, _ = command("--help")
+    assert code == 0
+    assert len(out.splitlines()) <= 32
+    for name, one in COMMANDS.items():
+        assert f"  {name} " in out
+        assert one.example in out
+        found, words = find_command(one.example.replace("'500 evaluations'", "500evaluations").split())
+        assert found is one
+        one.read(words, COMMANDS.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_advised_when_memory_is_short_is_accepted(name):
+    """Each option can be given beside those that the user gave."""
+    one = COMMANDS[name]
+    needed = {n: "generator" if n == "model" else "mnist" for n, s in option_fields(one.options).items()
+              if s.default is MISSING}  # fmt: skip
+    for more in ({}, {"budget": "1m"}, {"collect": True, "model": "predictor"}, {"form": "real"}):
+        given = needed | more
+        if not set(given) <= set(option_fields(one.options)):
+            continue
+        options = one.prepare(given)
+        for option in smaller_options(options, ()):
+            size = option[2:].replace("-", "_")
+            assert size in SIZES
+            assert broken_rule(one.prepare(given | {size: 2}), size) is None
 
 
 @pytest.mark.parametrize(
@@ -77,17 +159,19 @@ def test_defaults_stand_in_the_dataclasses_alone():
 def test_names_that_lead_elsewhere_are_refused(name, capsys):
     with pytest.raises(UserError):
         check_name(name, "--dataset")
-    for line in (["--model", "search", f"--data-name={name}"], ["--model", "train_arch", f"--data-name={name}"]):
-        with pytest.raises(SystemExit) as stop:
-            main.main(line)
-        assert stop.value.code == 2
+    for line in (["search", f"--data-name={name}"], ["--model", "train_arch", "--arch=x", f"--data-name={name}"]):
+        assert main.main(line) == 2
     assert "cannot be a name" in capsys.readouterr().err
 
 
 def test_options_that_cannot_be_read_get_one_paragraph(refuses, capsys):
-    for line in ("--max-flops nan", "--num-runs 0", "--modle search", "--model"):
-        assert "--help" in refuses(f"--data-name cifar10 {line}")
-    _report_error("a\n  b, '/two  spaces'")
+    assert "--help" in refuses("search cifar10 --gpu")
+    assert "--max-flops must be a finite number" in refuses("search cifar10 --max-flops nan")
+    assert "--num-runs must be at least 1" in refuses("search cifar10 --num-runs 0")
+    assert "--help" in refuses("--data-name cifar10 --modle search")
+    assert "--help" in refuses("--data-name cifar10 --model")
+    assert "leave it out" in refuses("search cifar10 cifar100")
+    report_error("a\n  b, '/two  spaces'")
     assert capsys.readouterr().err == "error: a b, '/two  spaces'\n"
 
 
@@ -141,9 +225,9 @@ def test_the_checkpoints_are_always_named(command, toy_checkpoints):
         assert f"{kind}: {path.relative_to(Path.cwd())}, epoch 400" in err
     code, _, err = command("--model search --data-name cifar10 --num-gen-arch 3 --save-path elsewhere --data-path none")
     assert code == 0, err
-    assert "generator: shipped assets/checkpoints/nasbench201/generator.pt, epoch" in err
+    assert "generator: shipped metad2a/assets/checkpoints/nasbench201/generator.pt, epoch" in err
     assert "validation loss" in err
-    assert "predictor: shipped assets/checkpoints/nasbench201/predictor.pt, epoch" in err
+    assert "predictor: shipped metad2a/assets/checkpoints/nasbench201/predictor.pt, epoch" in err
     assert "validation correlation" in err
 
 
@@ -207,19 +291,6 @@ def test_a_limit_below_what_is_generated_ranks_what_fits(command, toy_checkpoint
     assert max(float(row["mflops"]) for row in rows) <= 12
 
 
-@pytest.mark.parametrize(
-    ("line", "option"),
-    [
-        ("--model_name predictor --num-sampled 3 --imgnet x", "--num-sampled"),
-        ("--model_name generator --num-arch 3", "--num-arch"),
-        ("--model_name predictor", "--imgnet is missing"),
-    ],
-)
-def test_options_of_the_other_database(capsys, line, option):
-    assert run(build_database.build_parser(), build_database.dispatch, line.split()) == 2
-    assert option in capsys.readouterr().err
-
-
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_an_earlier_time_is_kept(command):
     assert command("--model generator --test --data-name pets --num-gen-arch 3 --num-sample 3")[0] == 0
@@ -246,9 +317,9 @@ def test_a_result_folder_stands_for_its_first_choice(command, refuses):
 )
 @pytest.mark.parametrize("number", ["1000000000", "9" * 30, "1_0", "0x10", "-1"])
 def test_numbers_that_no_machine_has_memory_for_are_refused(option, number, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main.main(["--model", "search", f"{option}={number}"])
-    assert stop.value.code == 2
+    name = next(name for name, one in COMMANDS.items() if option[2:].replace("-", "_") in option_fields(one.options))
+    given = {"generator", "predictor"} if name in ("meta-train", "meta-test", "build-database") else set()
+    assert main.main([name, *(["--model", "generator"] if given else []), f"{option}={number}"]) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -261,61 +332,38 @@ def test_numbers_that_no_machine_has_memory_for_are_refused(option, number, caps
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
-def test_out_of_memory_says_what_to_make_smaller(error, capsys):
-    def command(args):
+def test_out_of_memory_says_what_to_make_smaller(error, capsys, monkeypatch):
+    def run(options):
         raise error
 
-    assert run(program.build_parser(), command, ["--model", "search", "--num-draws", "9999"]) == 2
+    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
+    assert main.main(["search", "cifar10", "--num-draws", "9999"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: Memory is not enough")
     assert "Make smaller: --num-draws." in message
+    assert main.main(["search", "cifar10", "--budget", "1m"]) == 2
+    assert "Make smaller: --num-workers." in capsys.readouterr().err
 
 
 def test_without_a_number_given_what_usually_helps_is_named():
-    parser = program.build_parser()
-    assert "--batch-size" in smaller_options(parser, parser.parse_args(["--model", "predictor"]))
+    options = COMMANDS["meta-train"].prepare({"model": "predictor"})
+    assert "--batch-size" in smaller_options(options, {"model"})
 
 
 def test_other_errors_of_the_program_keep_their_traceback():
-    def command(args):
+    def work():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError):
-        run(program.build_parser(), command, ["--model", "search"])
+        guarded(work)
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"WORLD_SIZE": "abc"},
-        {"WORLD_SIZE": "2"},
-        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"},
-        {"RANK": "-1"},
-    ],
-)
-def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    assert "torchrun" in refuses("--model search --data-name cifar10")
-
-
-def test_an_environment_without_the_first_process_is_named(monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="no MASTER_ADDR: start with torchrun"), process_group(torch.device("cpu")):
-        pass
-
-
-def test_torchrun_is_for_training_an_architecture(monkeypatch):
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
-        monkeypatch.setenv(name, value)
-    assert from_environment() == Processes(1, 2, 1)
-    with pytest.raises(UserError, match="train_arch alone"):
-        check_alone()
+def test_an_installed_program_advises_what_it_has(monkeypatch):
+    """It has no scripts of a clone."""
+    advice = "Do: python main.py meta-train --model predictor, or: python get_files/get_predictor_checkpoint.py"
+    assert as_started(advice) == advice
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/metad2a", "search"])
+    assert as_started(advice) == "Do: metad2a meta-train --model predictor, or: metad2a get-files predictor-checkpoint"
 
 
 def in_shell(*words, env=None):
@@ -329,7 +377,7 @@ def test_isolated_python_finds_the_program(tmp_path):
     for script in (*PROGRAMS, "get_files/get_mnist.py"):
         result = in_shell("-I", "-P", str(ROOT / script), "--help")
         assert result.returncode == 0, result.stderr
-        assert "usage" in result.stdout
+        assert "usage" in result.stdout or "COMMAND" in result.stdout
 
 
 @pytest.mark.usefixtures("toy_checkpoints")
@@ -353,20 +401,16 @@ def test_a_terminal_without_the_letters_does_no_harm(tmp_path, authors_data):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_every_program_tells_the_version(name, capsys):
-    program = importlib.import_module(name.removesuffix(".py").replace("/", "."))
-    with pytest.raises(SystemExit) as stop:
-        run(program.build_parser(), None, ["--version"])
-    assert stop.value.code == 0
-    assert capsys.readouterr().out == f"MetaD2A {metad2a.__version__}\n"
+def test_the_program_tells_its_version(command):
+    code, out, _ = command("--version")
+    assert (code, out) == (0, f"MetaD2A {metad2a.__version__}\n")
 
 
 def test_help_and_wrong_options_need_no_pytorch():
     code = (
         "import sys, main\n"
         "assert main.main(['--model', 'search', '--max-epoch', '5']) == 2\n"
-        "from metad2a.commands import build_database, process_dataset, train_supernet, evaluate\n"
+        "assert main.main(['--help']) == 0\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
@@ -422,13 +466,6 @@ def test_an_old_python_has_no_torch_and_needs_none():
         result = in_shell("-c", code, str(ROOT / script))
         assert result.returncode == 2, result.stderr
         assert len(result.stderr.splitlines()) == 1
-
-
-def test_collecting_takes_no_options_of_building(capsys):
-    for options in ("--index 3", "--num-tasks 3", "--num-sampled 3"):
-        line = f"--model_name predictor --collect {options}"
-        assert run(build_database.build_parser(), build_database.dispatch, line.split()) == 2
-        assert "does nothing with --model_name predictor --collect" in capsys.readouterr().err
 
 
 def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(refuses, monkeypatch):

@@ -14,9 +14,9 @@ from conftest import ROOT
 from test_train_arch import write_images
 
 import main
-from metad2a import __main__ as program
-from metad2a.commands import build_database, process_dataset, train_supernet
-from metad2a.commands import evaluate as evaluation
+from metad2a.commands import COMMANDS
+from metad2a.commands.base import Command
+from metad2a.core.options import MISSING, flag, option_fields
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -88,23 +88,26 @@ def unique(commands):
 
 
 def parse(words, monkeypatch):
-    """Start a program as typed, up to the point where its arguments are parsed; returns them."""
-    parse_args, found = argparse.ArgumentParser.parse_args, []
+    """Start a program as typed, up to the point where its options are read; returns the command and the values."""
+    parse_args, read, seen = argparse.ArgumentParser.parse_args, Command.read, []
 
     def stop(self, args=None, namespace=None):
-        found.append(parse_args(self, args, namespace))
+        seen.append((None, parse_args(self, args, namespace)))
+        raise _Parsed
+
+    def stop_command(self, words, others):
+        seen.append((self, read(self, words, others)))
         raise _Parsed
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(Command, "read", stop_command)
     as_module = words[0] == "-m"
     monkeypatch.setattr(sys, "path", [str(ROOT), *([] if as_module else [str((ROOT / words[0]).parent)]), *sys.path])
     monkeypatch.setattr(sys, "argv", words[1:] if as_module else words)
     start, program = (runpy.run_module, words[1]) if as_module else (runpy.run_path, str(ROOT / words[0]))
     with pytest.raises(_Parsed):
         start(program, run_name="__main__")
-    for name in ("quiet", "verbose", "debug"):  # which `run` takes out
-        vars(found[0]).pop(name, None)
-    return found[0]
+    return seen[0]
 
 
 def test_commands_are_found():
@@ -125,13 +128,11 @@ def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
         assert (ROOT / words[0]).is_file()
     if len(words) <= 1 + (words[0] == "-m") or "--help" in words:
         return  # a program is named without its options
-    args = parse(words, monkeypatch)
-    if words[0] == "main.py":
-        program.check_options(args)
-
-
-def options_of(parser):
-    return {name for action in parser._actions for name in action.option_strings}
+    command, given = parse(words, monkeypatch)
+    if command is not None and "--dry-run" not in words:
+        missing = {"arch": "x", "data_name": "mnist", "network": "x", "images": "x", "imgnet": "x", "dataset": "x"}
+        needed = {n for n, s in option_fields(command.options).items() if s.default is MISSING}
+        command.prepare({n: v for n, v in missing.items() if n in needed} | given)  # parts of commands are examples
 
 
 def messages(path):
@@ -144,21 +145,23 @@ def messages(path):
 
 def test_options_that_messages_name_are_ones_of_a_program():
     texts = {path: messages(path) for path in SOURCES}
-    modules = (program, process_dataset, build_database, train_supernet, evaluation)
-    known = set().union(*(options_of(module.build_parser()) for module in modules))
+    known = {flag(name) for one in COMMANDS.values() for name in option_fields(one.options)}
+    known |= {
+        name for one in COMMANDS.values() for s in option_fields(one.options).values() for name in s.metadata["names"]
+    }
     known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
-    known |= {"--head", "--nproc-per-node", "--no-deps"}  # of Ray, torchrun and pip
+    known |= {"--help", "--version", "--quiet", "--debug", "--test", "--head", "--no-deps"}  # also of Ray and pip
     for path, part in texts.items():
         named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
         assert named <= known, path
-    for module in (program, process_dataset, evaluation):  # those that fetch files, whose errors name it
-        assert "--mirror" in options_of(module.build_parser())
+    fetching = ("search", "meta-test", "train", "compare", "process-dataset", "finetune", "get-files")
+    assert all("mirror" in option_fields(COMMANDS[name].options) for name in fetching)  # errors of fetching name it
 
 
 def test_searches_of_the_readme_run(capsys):
     """In their order, with nothing but what is shipped and a folder of images."""
     write_images(Path("path/to/images"), n=6)
-    searches = [c for c in unique(of_readme()) if re.match(r"main.py .*(--model search|--test)", c)]
+    searches = [c for c in unique(of_readme()) if re.match(r"main.py (.*--model search|.*--test|search|meta-test)", c)]
     searches = [c for c in searches if "--budget" not in c]  # half an hour; tests/test_budget.py spends seconds
     searches = [shlex.split(c) for c in searches if "ofa_mbv3" not in c and "--num-runs" not in c]
     assert len(searches) >= 4

@@ -14,11 +14,11 @@ from PIL import Image
 from test_train_arch import write_images
 
 from metad2a import rivals
+from metad2a.core.budget import Budget
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
 from metad2a.data.pixels import ImageData, LabelledImages, load_image_data
 from metad2a.rivals import fisher, supernet_search
-from metad2a.rivals.cost import Budget
 from metad2a.rivals.real import ImageProblem, Sizes, read_record
 from metad2a.training import classifier
 from metad2a.training.classifier import Protocol, protocol_for

@@ -13,9 +13,9 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
+from metad2a import __main__ as program
 from metad2a import spaces
-from metad2a.commands import build_database, build_mobilenetv3
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 from metad2a.data.features import Features
 from metad2a.database.build import split_by_task
 from metad2a.database.items import draw_item
@@ -48,11 +48,14 @@ def world(tmp_path):
     return tmp_path
 
 
+SPACE = ["--search-space", "ofa_mbv3"]
+
+
 @pytest.fixture
 def build(capsys):
     def call(line):
         try:
-            code = run(build_database.build_parser(), build_database.dispatch, line.split())
+            code = main(["build-database", *SPACE, *line.split()])
         except SystemExit as stop:
             code = stop.code
         captured = capsys.readouterr()
@@ -173,13 +176,13 @@ def test_the_whole_way_to_a_search(world, build, command):
 
 @pytest.fixture
 def whole_way(capsys, monkeypatch):
-    """`metad2a/commands/build_mobilenetv3.py`, whose generator makes valid graphs after this little training."""
-    give = build_mobilenetv3.give
+    """The command `mobilenetv3`, whose generator makes valid graphs after this little training."""
+    give = program.main
 
     def give_and_mend(command):
         code = give(command)
         path = Path("results/ofa_mbv3/generator/model/ckpt_last.pt")
-        if command[:3] == ["main.py", "--model", "generator"] and "--test" not in command:
+        if command[:3] == ["meta-train", "--model", "generator"]:
             checkpoint = torch.load(path, weights_only=True)
             checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5
             checkpoint["state"]["decoder.add_vertex.2.bias"][:] = -20
@@ -187,10 +190,10 @@ def whole_way(capsys, monkeypatch):
             torch.save(checkpoint, path)
         return code
 
-    monkeypatch.setattr(build_mobilenetv3, "give", give_and_mend)
+    monkeypatch.setattr(program, "main", give_and_mend)
 
     def call(line):
-        code = run(build_mobilenetv3.build_parser(), build_mobilenetv3.dispatch, line.split())
+        code = give(["mobilenetv3", *line.split()])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -215,7 +218,7 @@ def test_all_of_it_in_one_command(world, whole_way):
     assert "batch norm calibrated on 8 training images; nothing was trained" in out
     assert len(list(Path("results/ofa_mbv3/evaluation/toy").glob("*/result.json"))) == 1
     again = whole_way(f"{WHOLE} --epochs 0 --dry-run")[1]
-    assert "build_database.py" not in again
+    assert "build-database" not in again
     assert again.count("--resume") == 3
 
 
@@ -251,16 +254,15 @@ def test_an_interrupted_shard_is_continued(world, build):
 KILLED = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from metad2a.commands import build_database
+from metad2a.__main__ import main
 from metad2a.database.shards import ShardWriter
-from metad2a.core.cli import run
 append = ShardWriter.append
 def killed(writer, record):
     if len(writer.done) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     append(writer, record)
 ShardWriter.append = killed
-run(build_database.build_parser(), build_database.dispatch, sys.argv[1:])
+main(["build-database", "--search-space", "ofa_mbv3", *sys.argv[1:]])
 """
 
 

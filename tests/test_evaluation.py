@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from metad2a import spaces
-from metad2a.commands import evaluate as evaluation
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 from metad2a.core.errors import UserError
 from metad2a.core.training_run import TrainingRun
 
@@ -63,7 +62,7 @@ def write_ranking(folder):
 @pytest.fixture
 def call(capsys):
     def work(line):
-        code = run(evaluation.build_parser(), evaluation.dispatch, line.split())
+        code = main(["finetune", *line.split()])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -6,8 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as TF
 
-import process_dataset
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 from metad2a.data.extractors import Extractor
 from metad2a.data.features import load_features
 from metad2a.data.reading import to_rgb
@@ -23,10 +22,7 @@ def write_images(folder, classes=("cat", "dog"), n=3, seed=0):
 
 
 def process(line):
-    def command(args):
-        process_dataset.dispatch(args)
-
-    return run(process_dataset.build_parser(), command, line.split())
+    return main(["process-dataset", *line.split()])
 
 
 def test_a_folder_becomes_features(tmp_path):

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from metad2a import spaces
-from metad2a.commands import train_supernet
-from metad2a.core.cli import run
+from metad2a.__main__ import main
 from metad2a.core.errors import UserError
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.imagenet import open_imagenet
@@ -85,7 +84,7 @@ def images(tmp_path):
 @pytest.fixture
 def command(capsys):
     def call(line):
-        code = run(train_supernet.build_parser(), train_supernet.dispatch, line.split())
+        code = main(["train-supernet", *line.split()])
         captured = capsys.readouterr()
         return code, captured.err
 
@@ -251,10 +250,10 @@ def test_files_that_cannot_be_resumed(images, command):
 
 
 def test_resuming_on_other_images(images, command, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["metad2a/commands/train_supernet.py", "first"])
+    monkeypatch.setattr(sys, "argv", ["main.py", "train-supernet", "first"])
     assert command(f"{TRAIN} --epochs 1 --save-path out")[0] == 0
     value = read_supernet("out/supernet.pt")
-    assert value["history"]["command"].endswith("metad2a/commands/train_supernet.py first")
+    assert value["history"]["command"].endswith("main.py train-supernet first")
     for path in (images / "a").iterdir():
         Image.new("RGB", (30, 20)).save(path)
     code, err = command(f"{TRAIN} --epochs 1 --save-path out --resume")

@@ -1,27 +1,20 @@
-"""Turn images into the features that MetaD2A reads.
+"""`process-dataset`: turn images into the features that the models read."""
 
-python process_dataset.py --dataset cifar10                        fetched, then processed
-python process_dataset.py --dataset mine --image-folder DIR        a folder with one sub-folder of images a class
-python process_dataset.py --dataset imagenet32 --image-folder DIR  the ten batches of downsampled ImageNet
-"""
-
-import argparse
-import sys
-
-from metad2a.core.cli import run
-from metad2a.core.options import fill, options_parser
+from metad2a.commands.base import Command
 from metad2a.data.options import ProcessOptions
 
 
-def build_parser() -> argparse.ArgumentParser:
-    return options_parser(__doc__, ProcessOptions)
-
-
-def dispatch(args: argparse.Namespace) -> None:
+def run(options: ProcessOptions) -> None:
+    """Write a features file."""
     from metad2a.data.process import process
 
-    process(fill(ProcessOptions, args, gpu=args.gpu))
+    process(options)
 
 
-if __name__ == "__main__":
-    sys.exit(run(build_parser(), dispatch))
+COMMAND = Command(
+    "process-dataset",
+    "Turn images into the features that the models read.",
+    "process-dataset --dataset mine --image-folder path/to/images",
+    ProcessOptions,
+    run,
+)

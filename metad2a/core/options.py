@@ -1,14 +1,29 @@
-"""A command's options as a dataclass: from its fields argparse takes names, help and defaults.
+"""Options of a command: a dataclass whose fields made by `option` can be given, on the command line or from Python.
 
-A field made by `option` is an option of the command line; any other field is filled by the program.
+`read_arguments` turns words into values, and `prepare` checks values and fills the dataclass. Both ways go through
+`prepare`.
 """
 
 import argparse
-from collections.abc import Callable, Collection
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from metad2a.core.cli import MIRROR_VARIABLE, gpu_option, width
+from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.values import path, width
+
+if TYPE_CHECKING:
+    import torch
+
+MIRROR_VARIABLE = "METAD2A_MIRROR"
+HELP_WIDTH = 110
+OPTIONS = "options"  # the title of the last group in a help
+# Options that memory grows with, those that it grows most with first.
+SIZES = ("batch_size", "latency_batch", "image_size", "num_sample", "num_draws", "num_gen_arch", "hs", "nz",
+         "num_tasks", "num_sampled", "num_calibration", "num_workers")  # fmt: skip
 
 
 def option(
@@ -18,20 +33,41 @@ def option(
     type: Callable[[str], Any] | None = None,
     choices: Collection[Any] | None = None,
     default_text: str | None = None,
+    group: str = OPTIONS,
+    positional: bool = False,
 ) -> Any:
-    """A field that is an option, `--field-name` on the command line.
+    """Make a field that is an option, `--field-name` on the command line. A default of False makes a switch.
 
     Args:
-        default: of the field; `MISSING` where it must be given. A default of False makes it a switch.
-        text: the help, to which the default is added.
+        default: of the field; `MISSING` if the user must give a value.
+        text: a sentence for the help. The default is added, unless it is None.
         names: further names, for example "--bound".
-        type: of argparse, from text to the value.
-        default_text: how the help shows the default, where that is not its text.
+        type: reads the value from a text and raises `argparse.ArgumentTypeError`.
+        default_text: how the help shows the default; "" hides it.
+        group: title in the help. A dataclass may list the titles that come first as `groups`.
+        positional: whether the value needs no `--field-name` before it.
     """
-    if default_text is None and default is not MISSING and default not in (None, False, ""):
-        default_text = str(default)
-    metadata = {"help": f"{text} (default {default_text})" if default_text else text, "names": names, "type": type}
-    return field(default=default, metadata=metadata | {"choices": choices})
+    if default_text is None:
+        default_text = "" if default is MISSING or default in (None, False, "") else str(default)
+    if default_text:
+        text = f"{text.removesuffix('.')} (default {default_text})."
+    about = {"help": text, "names": names, "type": type, "choices": choices, "group": group, "positional": positional}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When some options may be given.
+
+    Attributes:
+        names: fields of the dataclass.
+        holds: tells from all options whether these may be given.
+        text: goes on after the option's name if not, for example "needs --budget, for example --budget 30m".
+    """
+
+    names: Collection[str]
+    holds: Callable[[Any], bool]
+    text: str
 
 
 def flag(name: str) -> str:
@@ -39,43 +75,147 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def shown(spec: Field) -> str:
+    """The name of an option in messages."""
+    return spec.name.upper() if spec.metadata["positional"] else flag(spec.name)
+
+
 def option_fields(*classes: type) -> dict[str, Field]:
     """The fields of dataclasses that are options, by name."""
     return {f.name: f for cls in classes for f in fields(cls) if "help" in f.metadata}
 
 
-def add_options(parser: argparse._ActionsContainer, *classes: type, leave_out: set[str] | None = None) -> set[str]:
-    """Add the options of dataclasses to a parser or group, each once; returns the names of all that it has now.
+def prepare(cls: type, given: Mapping[str, Any], **filled: Any) -> Any:
+    """Check values and make the options of a command.
 
-    What is not given on the command line is not in the parsed arguments, so that `fill` can tell.
+    Args:
+        cls: a dataclass of options. Its `rules` say when which of them may be given.
+        given: values by field name, as texts or already as what they mean. None means "not given".
+        filled: values of fields that are no options.
+
+    Raises:
+        UserError: an option does not exist, a value is wrong, or an option is missing or in the wrong place.
     """
-    have = set(leave_out or ())
-    for name, spec in option_fields(*classes).items():
-        if name in have:
-            continue
-        have.add(name)
-        details: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": spec.metadata["help"]}
-        if spec.default is False and spec.metadata["type"] is None:
-            details["action"] = "store_true"
-        else:
-            details |= {"type": spec.metadata["type"], "choices": spec.metadata["choices"]}
-            details["required"] = spec.default is MISSING
-        parser.add_argument(flag(name), *spec.metadata["names"], **details)
-    return have
+    known = option_fields(cls)
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise UserError(f"There is no option {flag(name)}. {did_you_mean(name, known)}".strip())
+        if value is not None:
+            values[name] = _read(known[name], value)
+    for name, spec in known.items():
+        if spec.default is MISSING and name not in values:
+            raise UserError(f"{shown(spec)} is missing: give {_what(spec)}")
+    own = {f.name for f in fields(cls)}
+    if "device" in own and "device" not in filled:
+        from metad2a.core.environment import choose_device  # imports PyTorch
+
+        filled["device"] = choose_device(values.get("gpu"))
+    if "given" in own:
+        filled["given"] = frozenset(values)
+    options = cls(**values | filled)
+    for name in values:
+        if rule := broken_rule(options, name):
+            raise UserError(f"{flag(name)} {rule.text}.")
+    return options
 
 
-def options_parser(description: str, cls: type) -> argparse.ArgumentParser:
-    """Make a parser of the options of the dataclass `cls` and of `--gpu`; its help begins with `description`."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser, cls)
-    gpu_option(parser)
-    return parser
+def _what(spec: Field) -> str:
+    if spec.metadata["choices"]:
+        return f"one of {', '.join(spec.metadata['choices'])}."
+    text = spec.metadata["help"]
+    return text[0].lower() + text[1:]
 
 
-def fill(cls: type, args: argparse.Namespace, **values: Any) -> Any:
-    """An instance of the dataclass `cls`: the options given in `args`, `values`, and the defaults for the rest."""
-    given = {name: getattr(args, name) for name in option_fields(cls) if hasattr(args, name)}
-    return cls(**given | values)
+def _read(spec: Field, value: Any) -> Any:
+    """The value of an option from a text or from Python."""
+    details, name = spec.metadata, shown(spec)
+    if isinstance(value, Path):
+        value = str(value)
+    if spec.default is False and details["type"] is None:  # a switch
+        if not isinstance(value, bool):
+            raise UserError(f"{name} takes True or False, not {value!r}.")
+        return value
+    if isinstance(value, (str, int, float)) and details["type"] is not None:
+        try:
+            value = details["type"](str(value))
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            message = str(error) if str(error).startswith(name) else f"{name} {error}"
+            raise UserError(message.rstrip(".") + ".") from None
+    if details["choices"] is not None and value not in details["choices"]:
+        guess = did_you_mean(str(value), [str(choice) for choice in details["choices"]])
+        raise UserError(f"{name} takes {', '.join(map(str, details['choices']))}, not {value!r}. {guess}".strip())
+    return value
+
+
+def broken_rule(options: Any, name: str) -> Rule | None:
+    """The rule that forbids to give the option `name` with these options, if there is one."""
+    rules: Iterable[Rule] = getattr(options, "rules", ())
+    return next((rule for rule in rules if name in rule.names and not rule.holds(options)), None)
+
+
+def smaller_options(options: Any, given: Collection[str]) -> list[str]:
+    """The options that memory grows with and that this command takes: those that the user gave, else all."""
+    sizes = [name for name in SIZES if name in option_fields(type(options)) and not broken_rule(options, name)]
+    return [flag(name) for name in [name for name in sizes if name in given] or sizes]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a `UserError` where argparse would end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. {self.prog} --help lists the options.")
+
+
+def make_parser(program: str, description: str, cls: type) -> tuple[Parser, "argparse._ArgumentGroup"]:
+    """Make the parser of a command, which leaves all values as texts for `prepare`; returns it and its last group."""
+    options = option_fields(cls)
+    words = [f"[{name.upper()}] " for name, spec in options.items() if spec.metadata["positional"]]
+    parser = Parser(
+        prog=program,
+        description=description,
+        usage=f"{program} {''.join(words)}[options]",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    titles = dict.fromkeys([*getattr(cls, "groups", ()), *(spec.metadata["group"] for spec in options.values())])
+    for title in [*(title for title in titles if title != OPTIONS), OPTIONS]:
+        group = parser.add_argument_group(title)
+        for name, spec in options.items():
+            if spec.metadata["group"] == title:
+                _add(group, name, spec)
+    group.add_argument("-h", "--help", action="help", help="Show this help.")
+    return parser, group
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    columns = os.get_terminal_size().columns if sys.stdout.isatty() else HELP_WIDTH
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=min(columns, HELP_WIDTH))
+
+
+def _add(group: Any, name: str, spec: Field) -> None:
+    details = spec.metadata
+    common = {"default": argparse.SUPPRESS, "help": details["help"].replace("%", "%%")}
+    if details["positional"]:
+        group.add_argument(name, nargs="?", **common)
+    elif spec.default is False and details["type"] is None:
+        group.add_argument(flag(name), dest=name, action="store_true", **common)
+    else:
+        metavar = "PATH" if details["type"] is path else name.rpartition("_")[2].upper()
+        group.add_argument(flag(name), dest=name, metavar=metavar, **common)
+
+
+def first_names(cls: type, words: Iterable[str]) -> list[str]:
+    """Write synonyms by their first names, and `--batch_size=8`, as in some published commands, with hyphens."""
+    names = {synonym: flag(name) for name, spec in option_fields(cls).items() for synonym in spec.metadata["names"]}
+    return [_first_name(word, names) if word.startswith("--") else word for word in words]
+
+
+def _first_name(word: str, names: Mapping[str, str]) -> str:
+    name, equals, value = word.partition("=")
+    name = name.replace("_", "-")
+    return names.get(name, name) + equals + value
 
 
 # Name -> module:class of a search space; `spaces.get` imports it when it is asked for.
@@ -86,24 +226,42 @@ SEARCH_SPACES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonOptions:
-    """What every mode of `main.py` takes."""
+class DeviceOption:
+    """Where a command computes. `device` follows from `gpu`."""
 
-    search_space: str = option("nasbench201", "search space", "--graph-data-name", choices=SEARCH_SPACES)
-    data_path: str = option("data", "folder of features and databases")
-    save_path: str = option("results", "folder of logs, checkpoints and results")
+    device: "torch.device"
+    gpu: str | None = option(None, "CUDA device number, or cpu (default: GPU 0 if there is one).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(DeviceOption):
+    """What most commands take."""
+
+    search_space: str = option(
+        "nasbench201", "Search space, nasbench201 or ofa_mbv3.", "--graph-data-name", choices=SEARCH_SPACES
+    )
+    data_path: str = option("data", "Folder of features, databases and official files.", type=path)
+    save_path: str = option("results", "Folder of logs, checkpoints and results.", type=path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorOption:
-    """Where official files are fetched from instead; None for what the environment names."""
+    """A copy of the official files; None stands for what the environment names."""
 
-    mirror: str | None = option(None, "address or folder of the official files", default_text=MIRROR_VARIABLE)
+    mirror: str | None = option(
+        None,
+        f"Address or folder of the official files (default: {MIRROR_VARIABLE}).",
+        type=path,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSizes:
-    """Sizes of a model; None for the published ones, or those of its checkpoint."""
+    """Sizes of a model; None stands for the published ones, or those of its checkpoint."""
 
-    hs: int | None = option(None, "width of vertex states (default: generator 56, predictor 512)", type=width)
-    nz: int | None = option(None, "width of dataset and graph vectors (default 56)", type=width)
+    hs: int | None = option(
+        None,
+        "Width of vertex states (default: the checkpoint's, or as published).",
+        type=width,
+    )
+    nz: int | None = option(None, "Width of dataset and graph vectors (default as above).", type=width)

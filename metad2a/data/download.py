@@ -1,6 +1,5 @@
 """One download: to a temporary file, resumed, verified, then renamed."""
 
-import argparse
 import gzip
 import hashlib
 import json
@@ -14,7 +13,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,11 +22,10 @@ import requests
 import torch
 from filelock import FileLock
 
-from metad2a.core.cli import MIRROR_VARIABLE, default_mirror, run
 from metad2a.core.errors import UserError
 from metad2a.core.files import write_json, write_text
 from metad2a.core.messages import log
-from metad2a.core.options import MirrorOption, add_options, fill
+from metad2a.core.options import MIRROR_VARIABLE
 from metad2a.core.progress import progress
 from metad2a.data.manifest import PublishedFile
 
@@ -370,35 +368,3 @@ def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str
     if failed:
         names = ", ".join(file.name for file, _ in failed)
         raise UserError(f"{len(failed)} files could not be fetched: {names}. The first: {failed[0][1]}")
-
-
-def main(description: str, files: Callable[[str], Iterable[PublishedFile]], spaces: tuple[str, ...] = ()) -> int:
-    """Command line of a thin script: fetch the files that `files(search space)` lists.
-
-    Args:
-        spaces: choices of `--search-space`, the first the default; none when the script serves all.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    if spaces:
-        parser.add_argument("--search-space", "--graph-data-name", choices=spaces, default=spaces[0])
-    add_options(parser, MirrorOption)
-    parser.add_argument("--data-path", default="data", help="folder for data (default data)")
-    parser.add_argument("--only", help="names of files, separated by commas")
-    parser.add_argument("--list", action="store_true", help="show the files and their addresses, fetch nothing")
-
-    def command(args: argparse.Namespace) -> None:
-        chosen = list(files(getattr(args, "search_space", "")))
-        if args.only:
-            names = args.only.split(",")
-            unknown = set(names) - {file.name for file in chosen}
-            if unknown:
-                known = ", ".join(file.name for file in chosen)
-                raise UserError(f"--only {sorted(unknown)[0]}: there is no such file; there are {known}.")
-            chosen = [file for file in chosen if file.name in names]
-        if args.list:
-            for file in chosen:
-                print(f"{file.name}\n  {file.address}\n  -> {file.target}  {file.note}\n  for {file.needed_by}")
-        else:
-            fetch_all(chosen, fill(MirrorOption, args).mirror or default_mirror(), args.data_path)
-
-    return run(parser, command)

@@ -136,3 +136,21 @@ NASBENCH201_BENCHMARK = PublishedFile(
     md5_suffix="096897",
     note="4.7 GB",
 )
+FETCHED = {
+    "mnist": MNIST_RAW,
+    "aircraft": [AIRCRAFT_RAW],
+    "pets": PETS_RAW,
+    "generator-database": [GENERATOR_DATABASE],
+    "nasbench201": [NASBENCH201_BENCHMARK],
+    "ofa-supernet": [OFA_SUPERNET],
+}
+OF_SPACE = {
+    "preprocessed-data": PREPROCESSED,
+    "generator-checkpoint": {space: [file] for space, file in GENERATOR_CHECKPOINT.items()},
+    "predictor-checkpoint": {space: [file] for space, file in PREDICTOR_CHECKPOINT.items()},
+}
+
+
+def files_of(name: str, space: str) -> list[PublishedFile]:
+    """The files that `get-files NAME` fetches; some names mean other files for another search space."""
+    return OF_SPACE[name][space] if name in OF_SPACE else FETCHED[name]

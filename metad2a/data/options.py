@@ -1,15 +1,14 @@
 """Options of turning images into features.
 
-`imagenet32` is a dataset, ImageNet at 32 x 32 pixels, as `--dataset` names it; `imgnet32` is the name that the authors
+`imagenet32` is a dataset, ImageNet at 32 x 32 pixels, as `--dataset` names it. `imgnet32` is the name that the authors
 gave its features file and that their databases refer to: `imgnet32bylabel.pt`.
 """
 
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from metad2a.core.cli import image_side, not_negative_int, positive_int, seed_number
-from metad2a.core.names import name_type
 from metad2a.core.options import MirrorOption, option
+from metad2a.core.values import image_side, not_negative_int, path, positive_int, safe_name, seed_number
 
 DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")  # official files are fetched
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
@@ -18,27 +17,38 @@ FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 
 @dataclass(frozen=True)
 class ProcessOptions(MirrorOption):
-    """What to process, and how."""
+    """`process-dataset`: which images to turn into features, and how."""
 
     dataset: str = option(
-        MISSING, f"{', '.join(DATASETS)}, imagenet32 or a name of your own, later --data-name", type=name_type
+        MISSING, f"One of {', '.join(DATASETS)}, imagenet32, or a name for your images.", type=safe_name
     )
-    image_folder: str | None = option(None, "one sub-folder of images a class; for imagenet32 its batches")
-    class_order: str | None = option(None, "file whose lines start with a sub-folder, in the order of the classes")
+    image_folder: str | None = option(
+        None, "Folder of images, a sub-folder for each class; for imagenet32 the folder of its batches.", type=path
+    )
+    class_order: str | None = option(
+        None, "File whose lines start with a sub-folder, in the order of the classes.", type=path
+    )
     split: str = option(
-        "train",
-        "images to take; of a folder without a part for testing, train leaves out those that networks are tested on",
+        "train", "Which images. In a folder without a test part, train leaves out those that networks are tested on.",
         choices=("train", "test", "all"),
+    )  # fmt: skip
+    data_path: str = option(
+        "data", "Folder for <dataset>bylabel.pt, and raw-data below it for official files.", type=path
     )
-    data_path: str = option("data", "folder for <dataset>bylabel.pt, official files in its raw-data")
-    extractor: str = option("efficientnet_lite0", "network whose features they are", choices=EXTRACTORS)
-    gpu: str | None = None
-    batch_size: int = option(64, "images at a time", type=positive_int)
-    num_workers: int = option(0, "processes that read images", type=not_negative_int, default_text="0: none")
-    first_size: int | None = option(None, "side in pixels to come at first (ImageNet16-120: 16)", type=image_side)
-    max_per_class: int | None = option(None, "at most so many images of a class, at random", type=positive_int)
-    seed: int = option(333, "of --max-per-class", type=seed_number)
-    overwrite: bool = option(False, "replace an existing features file")
+    extractor: str = option("efficientnet_lite0", "Network that makes the features.", choices=EXTRACTORS)
+    gpu: str | None = option(
+        None, "Compute on this CUDA device, a number, or on the cpu. Default: GPU 0 if there is one, else the CPU."
+    )
+    batch_size: int = option(64, "Images at once.", type=positive_int)
+    num_workers: int = option(
+        0, "Processes that read images; 0 reads in this process.", type=not_negative_int, default_text="0"
+    )
+    first_size: int | None = option(
+        None, "Bring images to this side in pixels first (ImageNet16-120: 16).", type=image_side
+    )
+    max_per_class: int | None = option(None, "Draw at most N images of each class.", type=positive_int)
+    seed: int = option(333, "Seed of --max-per-class.", type=seed_number)
+    overwrite: bool = option(False, "Replace an existing features file.")
 
     @property
     def name(self) -> str:

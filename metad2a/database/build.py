@@ -17,7 +17,7 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.features import find_features, load_features
 from metad2a.database.items import Item, draw_item, name_classes
-from metad2a.database.options import ShardOptions
+from metad2a.database.options import DatabaseOptions
 from metad2a.database.shards import ShardWriter, read_shard, shard_file, shard_files
 from metad2a.database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from metad2a.metatrain.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
@@ -28,7 +28,7 @@ def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
     return data_folder(space, data_path) / "predictor_shards"
 
 
-def build_shards(options: ShardOptions) -> None:
+def build_shards(options: DatabaseOptions) -> None:
     """Measure what the shards still lack; every task is on disk as soon as it is measured.
 
     Raises:
@@ -57,7 +57,7 @@ def build_shards(options: ShardOptions) -> None:
     log.info(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
 
 
-def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
+def _measured(options: DatabaseOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
     imgnet, supernet = (str(Path(path).resolve()) for path in (options.imgnet, options.supernet))
     how = (options.num_calibration, options.epochs, str(options.device))
     evaluator = EvaluatorOptions(options.search_space, imgnet, tuple(names), supernet, *how)
@@ -68,7 +68,7 @@ def _measured(options: ShardOptions, names: list[str], items: list[Item]) -> Ite
     return measure_here(evaluator, items)
 
 
-def _header(options: ShardOptions, names: list[str]) -> dict[str, Any]:
+def _header(options: DatabaseOptions, names: list[str]) -> dict[str, Any]:
     """Values that all shards of a command have in common."""
     same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}

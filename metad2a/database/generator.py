@@ -12,8 +12,8 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, check_extractor, draw_images, find_features, load_features
 from metad2a.database import subnets
+from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here
-from metad2a.metatrain.options import BuildOptions
 from metad2a.metatrain.predictor_objective import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
@@ -24,7 +24,7 @@ MAX_POOL = 20_000  # architectures that tasks sample from, where the space is to
 
 
 @torch.inference_mode()
-def build(options: BuildOptions) -> None:
+def build(options: DatabaseOptions) -> None:
     """Write `meta_train_tasks_generator.pt` and its split to the data folder.
 
     Where more tasks are wanted than the task list has, further ones are drawn like those.
@@ -71,14 +71,14 @@ def build(options: BuildOptions) -> None:
     )
 
 
-def own_predictor(options: BuildOptions, space: SearchSpace) -> bool:
+def own_predictor(options: DatabaseOptions, space: SearchSpace) -> bool:
     """Whether the user named a predictor, or trained one."""
     named = options.predictor_checkpoint or options.load_epoch
     return bool(named) or trained_here("predictor", space, options.save_path)
 
 
 def _encode_task(
-    predictor: Predictor, features: Features, classes: torch.Tensor, options: BuildOptions, rng: torch.Generator
+    predictor: Predictor, features: Features, classes: torch.Tensor, options: DatabaseOptions, rng: torch.Generator
 ) -> torch.Tensor:
     classes = classes.to(features.counts.device).expand(options.num_draws, -1)
     return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])

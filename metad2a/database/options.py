@@ -2,49 +2,90 @@
 
 import argparse
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import MISSING, dataclass
+from typing import ClassVar
 
-from metad2a.core.cli import not_negative_int, positive_int, seed_number
-from metad2a.core.options import option
+from metad2a.core.options import CommonOptions, ModelSizes, Rule, option
+from metad2a.core.values import not_negative_int, path, positive_int, seed_number
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
-if TYPE_CHECKING:
-    import torch
-
 MAX_SHARDS = 500  # of one command, which holds a lock on each
+KINDS = ("generator", "predictor")
+GENERATOR, PREDICTOR = "the generator's database", "the predictor's database"
 
 
 def shard_numbers(text: str) -> tuple[int, ...]:
     """The argparse type of `--index`: "3", "0,3" or "0-9"."""
-    found = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
-    parts = [part for part in found if part is not None]
-    if len(parts) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shard or a range of them: give for example 3, 0,3 or 0-9")
+    matches = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip()) for part in text.split(",")]
+    parts = [part for part in matches if part is not None]
+    if len(parts) < len(matches):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard or range of shards: give for example 3, 0,3 or 0-9")
     ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts]
     if min(map(len, ranges)) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} has a range that ends before it begins")
     if sum(map(len, ranges)) > MAX_SHARDS:
-        raise argparse.ArgumentTypeError(f"{text!r} are more than {MAX_SHARDS} shards, the most of one command")
+        raise argparse.ArgumentTypeError(f"{text!r} names more than {MAX_SHARDS} shards, the most for one command")
     return tuple(sorted({number for part in ranges for number in part}))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardOptions:
-    """Shards of the predictor's database to build."""
+class DatabaseOptions(CommonOptions, ModelSizes):
+    """`build-database`: tasks with measured architectures (predictor), or with the predictor's best (generator)."""
 
-    search_space: str
-    data_path: str
-    device: "torch.device"
-    use_gpus: bool = True  # of a Ray cluster
-    seed: int = option(333, "each shard and task has its own, which follow from this one", type=seed_number)
-    index: tuple[int, ...] = option((0,), "shards to build: 3, 0,3 or 0-9", type=shard_numbers, default_text="0")
-    imgnet: str = option("", "ImageNet: a folder with a sub-folder of images a class, or such folders train and val")
-    class_order: str | None = option(None, "file: lines start with a sub-folder", default_text="as in the features")
-    supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
-    num_tasks: int = option(100, "tasks of a shard, or of the generator's database (1710)", type=positive_int)
-    num_arch: int = option(1, "architectures measured on each task", type=positive_int)
-    num_calibration: int = option(2000, "images that calibrate batch norm", type=positive_int)
-    epochs: int = option(12, "for networks trained from scratch, nasbench201", type=positive_int)
-    num_workers: int = option(0, "Ray processes", type=not_negative_int, default_text="0: this process alone")
-    ray_address: str | None = option(None, "a running Ray cluster that has these folders", default_text="a local one")
+    model: str = option(MISSING, "Whose database: generator or predictor.", "--model-name", choices=KINDS)
+    num_tasks: int = option(
+        0, "Tasks of a shard (default 100), or of the generator's database (default 1710).", type=positive_int
+    )
+    seed: int = option(333, "Seed of everything random; each shard and task derives its own.", type=seed_number)
+    overwrite: bool = option(False, "Replace an earlier database.")
+    collect: bool = option(False, "Merge the shards into the predictor's database.", group=PREDICTOR)
+    index: tuple[int, ...] = option(
+        (0,), "Shards to build: 3, 0,3 or 0-9.", type=shard_numbers, default_text="0", group=PREDICTOR
+    )
+    imgnet: str = option(
+        "", "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
+        type=path, group=PREDICTOR,
+    )  # fmt: skip
+    class_order: str | None = option(
+        None, "File whose lines start with a sub-folder (default: the order of the features).", type=path,
+        group=PREDICTOR,
+    )  # fmt: skip
+    supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path, group=PREDICTOR)
+    num_arch: int = option(1, "Architectures to measure on each task.", type=positive_int, group=PREDICTOR)
+    num_calibration: int = option(2000, "Images that calibrate batch norm.", type=positive_int, group=PREDICTOR)
+    epochs: int = option(12, "NAS-Bench-201: epochs of each network.", type=positive_int, group=PREDICTOR)
+    num_workers: int = option(
+        0, "Ray processes; 0 measures in this process.", type=not_negative_int, default_text="0", group=PREDICTOR
+    )
+    ray_address: str | None = option(
+        None, "Use this running Ray cluster, which has these folders (default: start a local one).", group=PREDICTOR
+    )
+    num_sampled: int = option(100, "Architectures to score for each task.", type=positive_int, group=GENERATOR)
+    num_draws: int = option(10, "Average scores over N draws of a task.", type=positive_int, group=GENERATOR)
+    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int, group=GENERATOR)
+    load_epoch: int | None = option(
+        None, "Load the predictor's ckpt_<epoch>.pt (default: the best).", type=positive_int, group=GENERATOR
+    )
+    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path, group=GENERATOR)
+
+    rules: ClassVar = (
+        Rule(
+            ("num_sampled", "num_draws", "num_sample", "load_epoch", "predictor_checkpoint", "hs", "nz"),
+            lambda o: o.model == "generator", "belongs to --model generator: leave it out",
+        ),
+        Rule(
+            ("index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs", "num_workers",
+             "ray_address"),
+            lambda o: o.model == "predictor", "belongs to --model predictor: leave it out",
+        ),
+        Rule(
+            ("num_tasks", "index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs",
+             "num_workers", "ray_address", "seed"),
+            lambda o: not o.collect or o.model == "generator", "does nothing with --collect: leave it out",
+        ),
+    )  # fmt: skip
+
+    @property
+    def use_gpus(self) -> bool:
+        """Whether workers of a Ray cluster take its GPUs."""
+        return self.gpu != "cpu"

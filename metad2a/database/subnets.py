@@ -15,7 +15,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.data.features import find_features, load_features
 from metad2a.database.build import split_by_task
-from metad2a.metatrain.options import BuildOptions
+from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.tuples import FEATURES_NAME, save_tuples
 from metad2a.rankings import subnets as ranking
 from metad2a.spaces.base import SearchSpace
@@ -44,7 +44,7 @@ def choose(flops: torch.Tensor, accuracy: torch.Tensor, num_sampled: int, rng: t
     return int(sampled[accuracy[sampled].argmax()])
 
 
-def build(options: BuildOptions, space: SearchSpace, folder: Path) -> None:
+def build(options: DatabaseOptions, space: SearchSpace, folder: Path) -> None:
     """Write `meta_train_tasks_generator.pt` and its split to `folder`.
 
     Raises:

@@ -15,7 +15,7 @@ from metad2a.finetuning.architectures import Chosen, first_within, read_model_co
 from metad2a.finetuning.data import FineTuningData, load_fine_tuning_data
 from metad2a.finetuning.finetune import FineTuning, fine_tune, fine_tuned_network
 from metad2a.finetuning.inherited import evaluate_inherited
-from metad2a.finetuning.options import EvaluationOptions
+from metad2a.finetuning.options import FinetuneOptions
 from metad2a.spaces.ofa_mbv3.evaluator import output_numbers
 from metad2a.spaces.ofa_mbv3.supernet import load_supernet, subnet
 from metad2a.training.classifier import Run
@@ -24,7 +24,7 @@ space = spaces.get("ofa_mbv3")
 PRODUCTS = ("*.pt", "result.json")  # of a run in its folder
 
 
-def evaluate(options: EvaluationOptions) -> str:
+def evaluate(options: FinetuneOptions) -> str:
     """Fine-tune a subnet with the supernet's weights and return a report.
 
     Files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
@@ -87,7 +87,7 @@ def accuracy_text(figures: dict[str, float]) -> str:
     )
 
 
-def choose(options: EvaluationOptions, width_mult: float) -> list[Chosen]:
+def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
     """The architecture that the options name, or all of a search, best first."""
     if options.arch:
         return [Chosen(space.from_text(options.arch), "--arch")]
@@ -103,7 +103,7 @@ def choose(options: EvaluationOptions, width_mult: float) -> list[Chosen]:
 
 
 def identify(
-    options: EvaluationOptions, chosen: Chosen, data: FineTuningData, image_size: int, protocol: FineTuning
+    options: FinetuneOptions, chosen: Chosen, data: FineTuningData, image_size: int, protocol: FineTuning
 ) -> dict[str, Any]:
     """Collect all that a result depends on."""
     return {

@@ -1,42 +1,50 @@
-"""Options of evaluating a MobileNetV3 architecture."""
+"""Options of fine-tuning a MobileNetV3 architecture."""
 
 from dataclasses import MISSING, dataclass
-from typing import TYPE_CHECKING
 
-from metad2a.core.cli import fraction, image_side, not_negative_float, not_negative_int, positive_int, seed_number
-from metad2a.core.names import name_type
-from metad2a.core.options import MirrorOption, option
+from metad2a.core.options import DeviceOption, MirrorOption, option
+from metad2a.core.values import (
+    fraction,
+    image_side,
+    not_negative_float,
+    not_negative_int,
+    path,
+    positive_int,
+    safe_name,
+    seed_number,
+)
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(MirrorOption):
-    """Which architecture to fine-tune on what."""
+class FinetuneOptions(DeviceOption, MirrorOption):
+    """`finetune`: which MobileNetV3 architecture to fine-tune on which images."""
 
-    device: "torch.device"
-    data_name: str = option(MISSING, "cifar10, cifar100, aircraft100, pets, ..., any with a folder", type=name_type)
-    image_folder: str | None = option(None, "its images, one sub-folder a class, or such folders train and test")
-    num_gen_arch: int = option(200, "of the meta-test that chose", type=positive_int)
-    bound: float | None = option(None, "the first choice of at most so many MFLOPs", type=not_negative_float)
-    model_config: str | None = option(None, "a network of NSGANetV2 instead: its net.subnet or net.config")
-    arch: str | None = option(None, "an architecture's text instead")
-    supernet: str = option(PUBLISHED_SUPERNET, "weights of the supernet")
-    data_path: str = option("data", "folder of official files")
-    save_path: str = option("results", "folder of meta-tests and results")
-    image_size: int | None = option(None, "side of the input", type=image_side, default_text="the supernet's")
-    epochs: int = option(
-        150,
-        "passes over the training images; 0, of the supernet's own classes: calibrate batch norm alone",
-        type=not_negative_int,
+    data_name: str = option(MISSING, "Dataset, or a name for your images.", type=safe_name)
+    image_folder: str | None = option(
+        None, "Folder of images, a sub-folder for each class, or such folders train and test.", type=path
     )
-    num_calibration: int = option(2000, "training images that --epochs 0 calibrates on", type=positive_int)
-    batch_size: int = option(96, "images of a step", type=positive_int)
-    lr: float = option(0.01, "the first learning rate", type=not_negative_float)
-    valid_share: float = option(0.1, "of the training images, to choose the epoch", type=fraction)
-    num_workers: int = option(0, "processes that read images", type=not_negative_int, default_text="0: none")
-    seed: int = option(333, "of everything random", type=seed_number)
-    resume: bool = option(False, "continue an interrupted run")
-    overwrite: bool = option(False, "replace an earlier run")
+    num_gen_arch: int = option(200, "Take the first choice of the meta-test with N candidates.", type=positive_int)
+    bound: float | None = option(None, "Take its first choice of at most N million FLOPs.", type=not_negative_float)
+    model_config: str | None = option(
+        None, "Take a network of NSGANetV2 instead: its net.subnet or net.config.", type=path
+    )
+    arch: str | None = option(None, "Take this architecture instead, in quotes.")
+    supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path)
+    data_path: str = option("data", "Folder of official files.", type=path)
+    save_path: str = option("results", "Folder of meta-tests and results.", type=path)
+    image_size: int | None = option(None, "Side of images in pixels (default: the supernet's).", type=image_side)
+    epochs: int = option(
+        150, "Passes over the training images. 0 keeps the supernet's classifier and calibrates batch norm.",
+        type=not_negative_int,
+    )  # fmt: skip
+    num_calibration: int = option(2000, "Training images that --epochs 0 calibrates on.", type=positive_int)
+    batch_size: int = option(96, "Images of a batch.", type=positive_int)
+    lr: float = option(0.01, "Initial learning rate.", type=not_negative_float)
+    valid_share: float = option(0.1, "Share of the training images that chooses the epoch.", type=fraction)
+    num_workers: int = option(
+        0, "Processes that read images; 0 reads in this process.", type=not_negative_int, default_text="0"
+    )
+    seed: int = option(333, "Seed of everything random.", type=seed_number)
+    resume: bool = option(False, "Continue an interrupted run.")
+    overwrite: bool = option(False, "Replace an earlier run.")

@@ -20,7 +20,7 @@ from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.fit import FREE, PRODUCTS, Objective, fit
 from metad2a.metatrain.generator_objective import GeneratorObjective
 from metad2a.metatrain.models import CLASSES, results_folder
-from metad2a.metatrain.options import TrainOptions
+from metad2a.metatrain.options import MetaTrainOptions
 from metad2a.metatrain.predictor_objective import BenchmarkTask, PredictorObjective, target_statistics
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples, tuples_digest
 from predictor.model import PredictorModel
@@ -29,7 +29,7 @@ HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
 
 
-def train_model(options: TrainOptions) -> None:
+def train_model(options: MetaTrainOptions) -> None:
     """Meta-train the model `options.kind`.
 
     Raises:
@@ -56,7 +56,7 @@ def train_model(options: TrainOptions) -> None:
     log.info(f"peak memory {peak_memory()}")
 
 
-def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
+def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
     kind, space = options.kind, spaces.get(options.search_space)
     fit_options = replace(options.fit, regression=options.fit.regression or ("yes" if space.adds_up else "no"))
     config_class, model_class = CLASSES[kind]

@@ -1,9 +1,9 @@
 """Export a trained network to run without this program: python -m metad2a.networks.export network.pt --export onnx,pt2
 
 onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
-Both keep the class names, the preprocessing, the licence of the weights and the rest of `metad2a.networks.card.facts`: as
-the model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S) of the network's `image_size` with
-values 0..1, of any B, and return logits (B, K).
+Both keep the class names, the preprocessing, the licence of the weights and the rest of
+`metad2a.networks.card.facts`: as the model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S)
+of the network's `image_size` with values 0..1, of any B, and return logits (B, K).
 """
 
 import argparse

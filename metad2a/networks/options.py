@@ -1,60 +1,80 @@
-"""Options of training a chosen architecture."""
+"""Options of training an architecture and of classifying images."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import MISSING, dataclass
+from typing import ClassVar
 
-from metad2a.core.cli import image_side, positive_float, positive_int, seed_number
-from metad2a.core.names import name_type
-from metad2a.core.options import CommonOptions, MirrorOption, option
-
-if TYPE_CHECKING:
-    import torch
+from metad2a.core.options import CommonOptions, DeviceOption, MirrorOption, Rule, option
+from metad2a.core.values import image_side, path, positive_float, positive_int, safe_name, seed_number, seeds
 
 PUBLISHED_SEEDS = (777, 888, 999)
+TRAINING = "training"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainArchOptions(CommonOptions, MirrorOption):
-    """What to train on what. None stands for the published value. The seeds of the runs are 777, 888, 999, ..."""
+class TrainingOptions(CommonOptions, MirrorOption):
+    """How to train. None stands for the published value."""
 
-    device: "torch.device"
-    arch: str = option(None, "architecture to train, in quotes, or a search's folder: its first choice")
-    data_name: str = option(None, "the dataset", type=name_type)
-    image_folder: str | None = option(None, "its images, one sub-folder a class")
-    seed: int = option(333, "of the halves of the test set", type=seed_number)
-    epochs: int | None = option(None, "epochs of the chosen architecture (default 200, mnist 50)", type=positive_int)
-    num_runs: int | None = option(None, "number of seeds (default 3)", type=positive_int)
+    epochs: int | None = option(
+        None, "Passes over the training images (default 200; mnist 50).", type=positive_int, group=TRAINING
+    )
+    seeds: tuple[int, ...] | None = option(
+        None, "Seeds of the runs, by commas (default 777,888,999).", type=seeds, group=TRAINING
+    )
+    num_runs: int | None = option(None, "Number of seeds (default 3).", type=positive_int, group=TRAINING)
+    split_seed: int = option(333, "Seed of the halves of the test set.", type=seed_number, group=TRAINING)
     batch_size: int | None = option(
-        None, "images of a batch (default 256; fewer for few images of your own)", type=positive_int
+        None, "Images of a batch (default 256; smaller for few images of your own).", type=positive_int, group=TRAINING
     )
     learning_rate: float | None = option(
-        None, "the first one (default 0.1; for your own images less with smaller batches)", type=positive_float
+        None, "Initial learning rate (default 0.1; lower for small batches).", type=positive_float, group=TRAINING
     )
     augment: str | None = option(
         None,
-        "crop: shift images at random; crop+mirror: for photographs, not for signs or letters (default: crop for "
-        "--image-folder, crop+mirror for cifar10 and cifar100, else none)",
-        choices=("none", "crop", "crop+mirror"),
+        "Shift images: none, crop (default for your images), crop+mirror (cifar10).",
+        choices=("none", "crop", "crop+mirror"), group=TRAINING,
+    )  # fmt: skip
+    precision: str = option(
+        "float32", "Precision of activations. bfloat16 is for GPUs.", choices=("float32", "bfloat16"), group=TRAINING
     )
-    licence: str | None = option(None, "of the trained weights, for the model card and exported files")
-    image_size: int | None = option(None, "side of MobileNetV3's images in pixels (default 224)", type=image_side)
-    precision: str = option("float32", "of activations; bfloat16 is for GPUs", choices=("float32", "bfloat16"))
-    export: str | None = option(None, "also write the trained networks in these formats: onnx, pt2 or onnx,pt2")
-    resume: bool = option(False, "continue an interrupted run; what is finished is kept")
-    overwrite: bool = option(False, "replace what an earlier run left")
+    licence: str | None = option(None, "Licence of the trained weights, for model card and exports.", group=TRAINING)
+    export: str | None = option(None, "Also write the trained networks as onnx, pt2 or onnx,pt2.", group=TRAINING)
+    resume: bool = option(False, "Continue an interrupted training.", group=TRAINING)
+    overwrite: bool = option(False, "Replace what an earlier training left.", group=TRAINING)
 
     @property
     def run_seeds(self) -> list[int]:
+        """The given seeds, or the published ones and their continuation 1110, 1221, ..."""
+        if self.seeds:
+            return list(self.seeds)
         first, second = PUBLISHED_SEEDS[:2]
         return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """Which network looks at which images."""
+class TrainOptions(TrainingOptions):
+    """`train`: which architecture to train on which images, and how."""
 
-    device: "torch.device"
-    network: str | None = option(None, "a network.pt, or the folder of a run")
-    images: str | None = option(None, "an image, or a folder whose images are classified, those of sub-folders too")
-    output: str | None = option(None, "write a CSV file: image, class, confidence, and the share of each class")
-    batch_size: int = option(64, "images at once", type=positive_int)
+    arch: str = option(
+        MISSING, "Architecture, in quotes, or the folder of a search: its first choice.", group="dataset"
+    )
+    data_name: str = option(MISSING, "Dataset, or a name for your images.", type=safe_name, group="dataset")
+    image_folder: str | None = option(
+        None, "Folder of images, a sub-folder for each class.", type=path, group="dataset"
+    )
+    image_size: int | None = option(
+        None, "MobileNetV3: side of images in pixels (default 224).", type=image_side, group="dataset"
+    )
+
+    rules: ClassVar = (Rule(("num_runs",), lambda o: not o.seeds, "does nothing with --seeds: leave it out"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(DeviceOption):
+    """`predict`: which network looks at which images."""
+
+    network: str = option(MISSING, "File network.pt, or the folder of a training or a search.", type=path)
+    images: str = option(MISSING, "An image, or a folder; its sub-folders are included.", type=path)
+    output: str | None = option(
+        None, "Write a CSV file: image, class, confidence, and the probability of each class.", type=path
+    )
+    batch_size: int = option(64, "Images at once.", type=positive_int)

@@ -24,7 +24,7 @@ from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.networks.card import UNSTATED, write_card
 from metad2a.networks.export import check_formats, export
 from metad2a.networks.judge import advice, judge, linear_baseline
-from metad2a.networks.options import TrainArchOptions
+from metad2a.networks.options import TrainOptions
 from metad2a.networks.page import test_sections
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.reports.dataset import dataset_section
@@ -38,7 +38,7 @@ NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
 PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
-def protocol_of(options: TrainArchOptions, processes: Processes, data: ImageData) -> Protocol:
+def protocol_of(options: TrainOptions, processes: Processes, data: ImageData) -> Protocol:
     """The published protocol with what the options change.
 
     Where images of the user's own are few, by default: smaller batches with the learning rate that belongs to these, so
@@ -66,7 +66,7 @@ class Outcome:
     networks: list[Path] = field(default_factory=list)
 
 
-def train_arch(options: TrainArchOptions) -> Outcome:
+def train_arch(options: TrainOptions) -> Outcome:
     """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
 
     Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `log.txt`, `run.json` and
@@ -88,10 +88,10 @@ def train_arch(options: TrainArchOptions) -> Outcome:
         if not processes.is_first:
             processes.wait()  # until the first has decoded the images and prepared the folder
         images = (options.data_name, options.image_folder, options.data_path)
-        data = load_image_data(*images, options.seed, space.image_size, options.mirror)
+        data = load_image_data(*images, options.split_seed, space.image_size, options.mirror)
         job = Job(options, space, data, processes)
         with job.training:
-            job.training.begin(job.identity, provenance(options.seed, images=data.origin, device=options.device))
+            job.training.begin(job.identity, provenance(options.split_seed, images=data.origin, device=options.device))
             if processes.is_first:
                 processes.wait()
             networks = [job.run(seed) for seed in options.run_seeds]
@@ -131,7 +131,7 @@ def first_choice(arch: str) -> str:
 class Job:
     """One architecture, dataset and protocol, trained with several seeds."""
 
-    def __init__(self, options: TrainArchOptions, space: SearchSpace, data: ImageData, processes: Processes):
+    def __init__(self, options: TrainOptions, space: SearchSpace, data: ImageData, processes: Processes):
         self.options, self.space, self.data, self.processes = options, space, data, processes
         self.arch = self.space.from_text(options.arch)
         self.protocol = protocol_of(options, processes, data)
@@ -219,7 +219,7 @@ class Job:
         """Write `report.html` on the network of the first seed; returns what else the user is to be told."""
         judged = judge(trained.network().to(self.options.device), self.data)
         folder = self.options.image_folder
-        linear = linear_baseline(self.data, self.options.device, self.options.seed) if folder else None
+        linear = linear_baseline(self.data, self.options.device, self.options.split_seed) if folder else None
         write_json(self.folder / "judged.json", {"x-test": judged, "linear": linear})
         lead = f"{trained.architecture}\n{self.protocol.epochs} epochs of {len(self.data.train)} images."
         sections = [

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from metad2a.core.budget import Budget, Cost
 from metad2a.core.errors import UserError
-from metad2a.rivals.cost import REAL, TABLE, Budget, Cost
+from metad2a.rivals.cost import REAL, TABLE
 from metad2a.spaces.base import SearchSpace
 
 IDLE = 10_000  # after so many calls in a row without a new architecture, a search ends
@@ -96,7 +97,7 @@ class Problem(ABC):
         self.search_options: dict[str, Any] = {}
         self.begin()
         if not budget.allows(Cost(1, float(self.fidelities[0]))):
-            limits = ", ".join(f"{value:g} {name}" for name, value in asdict(budget).items() if value is not None)
+            limits = ", ".join(f"{value:g} {name}" for name, value in budget.limits.items())
             raise UserError(
                 f"The budget of {limits} is too small: one evaluation on {dataset} takes {self.fidelities[0]} epochs. "
                 "Give a larger --budget."

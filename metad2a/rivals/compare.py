@@ -181,7 +181,7 @@ def compare(options: CompareOptions) -> list[Row]:
     """
     problem = problem_of(options)
     rows = rows_of(problem, run_all(problem, usable(problem, options), options))
-    print(f"{options.num_seeds} searches of each method on {options.data_name}. {problem.protocol}")
+    print(f"{len(options.seeds)} searches of each method on {options.data_name}. {problem.protocol}")
     print(table(rows, problem.best))
     folder = next_folder(Path(options.save_path) / problem.space.results_folder / "compare" / options.data_name)
     write_csv(folder / "comparison.csv", csv_rows(rows))

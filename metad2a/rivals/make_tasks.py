@@ -6,7 +6,6 @@ python -m metad2a.rivals.make_tasks --data-name gtsrb --image-folder DIR --cells
 Its best cells come from the benchmark's table, or from the folder of a comparison on its images.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 import torch
 
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run_options
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.core.names import name_type
-from metad2a.core.options import fill, option, options_parser
+from metad2a.core.options import option
+from metad2a.core.values import path, positive_int, safe_name
 from metad2a.data.pixels import load_image_data
 from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, shuffled
 from metad2a.rivals.real import SEARCH, read_record
@@ -32,11 +31,13 @@ LENT = 10
 class TaskOptions:
     """A task to add."""
 
-    data_name: str = option("cifar10", "the dataset", type=name_type)
-    image_folder: str | None = option(None, "folder of images, one sub-folder for each class")
-    data_path: str = option("data", "folder of features and databases")
-    cells: str | None = option(None, "folder `evaluations` of a comparison on images (default: the benchmark's table)")
-    most_images: int = option(5000, "learn from at most this many random images", type=positive_int)
+    data_name: str = option("cifar10", "Dataset.", type=safe_name)
+    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
+    data_path: str = option("data", "Folder of features and databases.", type=path)
+    cells: str | None = option(
+        None, "Folder of measured networks, `evaluations` (default: the table's best cells).", type=path
+    )
+    most_images: int = option(5000, "Draw at most N images to learn from.", type=positive_int)
 
 
 def best_cells(options: TaskOptions) -> list[str]:
@@ -60,9 +61,8 @@ def best_cells(options: TaskOptions) -> list[str]:
     return list(dict.fromkeys(texts))[:LENT]
 
 
-def add_task(args: argparse.Namespace) -> None:
+def add_task(options: TaskOptions) -> None:
     """Train the small network on a dataset; add it and the best cells to the library."""
-    options = fill(TaskOptions, args)
     cells = best_cells(options)
     data = load_image_data(options.data_name, options.image_folder, options.data_path, 333)
     images, labels = shuffled(data.train, data, options.most_images, torch.device("cpu"))
@@ -74,7 +74,7 @@ def add_task(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run(options_parser(__doc__ or "", TaskOptions), add_task, argv)
+    return run_options(__doc__ or "", TaskOptions, add_task, argv)
 
 
 if __name__ == "__main__":

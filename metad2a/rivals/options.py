@@ -1,65 +1,64 @@
 """Options of a comparison of search methods."""
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import MISSING, dataclass
+from typing import ClassVar
 
-from metad2a.core.cli import positive_int, seed_number
+from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.names import name_type
-from metad2a.core.options import CommonOptions, option
+from metad2a.core.options import CommonOptions, MirrorOption, Rule, option
+from metad2a.core.values import not_negative_int, path, positive_int, rising, safe_name, seed_number
 from metad2a.rivals import METHODS
-from metad2a.rivals.cost import REAL, TABLE, Budget
-
-if TYPE_CHECKING:
-    import torch
+from metad2a.rivals.cost import REAL, TABLE
 
 ALL = "all"
-BUDGET = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(evaluations?|epochs?|minutes?|hours?)?")
-UNITS = {"evaluation": ("evaluations", 1), "epoch": ("epochs", 1), "minute": ("seconds", 60), "hour": ("seconds", 3600)}
-
-
-def budget(text: str) -> Budget:
-    """Read what a search may cost: 6000, 6000epochs, 500evaluations, 90minutes, 2hours; a bare number is epochs.
-
-    Raises:
-        UserError: it is something else.
-    """
-    match = BUDGET.fullmatch(text.strip().lower())
-    number = float(match[1]) if match else 0.0
-    if match is None or number == 0:
-        raise UserError(f"--budget takes epochs, evaluations, minutes or hours, such as 6000epochs, not {text!r}.")
-    name, scale = UNITS[(match[2] or "epochs").rstrip("s")]
-    if name == "evaluations":
-        return Budget(evaluations=int(number))
-    return Budget(epochs=number) if name == "epochs" else Budget(seconds=number * scale)
+FORM = "with --form real"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(CommonOptions):
-    """Which methods to run on what, how often and for how long."""
+class CompareOptions(CommonOptions, MirrorOption):
+    """`compare`: which methods to run on what, how often and for how long."""
 
-    device: "torch.device"
-    data_name: str = option(None, "the dataset", type=name_type)
-    seed: int = option(333, "of the first search; the others' follow", type=seed_number)
-    methods: str = option(ALL, f"of --model compare: all, or some of {','.join(METHODS)}")
-    num_seeds: int = option(10, "of --model compare: searches of each method", type=positive_int)
-    budget: Budget | None = option(  # noqa: RUF009
+    data_name: str = option(MISSING, "Dataset.", type=safe_name)
+    methods: str = option(ALL, f"Use all methods, or some of {','.join(METHODS)}.")
+    budget: Budget | None = option(
         None,
-        "of --model compare: what a search may cost, for example 6000epochs, 500evaluations, 90minutes or 2hours",
-        default_text="500 evaluations of the fewest epochs; of --form real 60minutes",
+        "What a search may spend: 6000epochs, 500evaluations, 10networks (of 200 epochs), 90m or 2h. "
+        "Default: 500 evaluations of the fewest epochs; with --form real 60m.",
+        type=parse_budget,
     )
+    num_seeds: int | None = option(None, "Searches of each method (default 10; with --form real 1).", type=positive_int)
+    seed: int = option(333, "Seed of the first search; the others follow.", type=seed_number)
     form: str = option(
-        TABLE,
-        "of --model compare: table, accuracies are looked up in a benchmark; real, networks are trained on images",
-        choices=(TABLE, REAL),
+        TABLE, "Look accuracies up in a benchmark's table, or train networks on images.", choices=(TABLE, REAL)
     )
     num_workers: int | None = option(
-        None,
-        "of --model compare: searches at a time; of --form real Ray processes that train networks",
-        type=positive_int,
-        default_text="one for each core; of --form real this process alone",
+        None, "Searches at a time (default: a core each); with --form real Ray processes (default 0: this process).",
+        type=not_negative_int,
+    )  # fmt: skip
+    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path, group=FORM)
+    search_epochs: tuple[int, ...] = option(
+        (4, 12), "Epochs of a network during a search, fewest first.", type=rising, default_text="4,12", group=FORM
     )
+    epochs: int = option(200, "Epochs of the chosen networks.", type=positive_int, group=FORM)
+    channels: int = option(16, "Channels of the first stage (C).", type=positive_int, group=FORM)
+    cells: int = option(5, "Cells of each stage (N).", type=positive_int, group=FORM)
+    max_per_class: int | None = option(
+        None, "Take at most N training images of each class.", type=positive_int, group=FORM
+    )
+    batch_size: int = option(256, "Images of a batch.", type=positive_int, group=FORM)
+    ray_address: str | None = option(
+        None, "Use this running Ray cluster, which has this folder (default: start a local one).", group=FORM
+    )
+    resume: bool = option(False, "Continue an interrupted comparison.", group=FORM)
+    overwrite: bool = option(False, "Replace what an earlier comparison left.", group=FORM)
+
+    rules: ClassVar = (
+        Rule(
+            ("image_folder", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
+             "ray_address", "resume", "overwrite", "mirror"),
+            lambda o: o.form == REAL, f"does nothing with --form {TABLE}: leave it out, or add --form {REAL}",
+        ),
+    )  # fmt: skip
 
     @property
     def names(self) -> list[str]:
@@ -79,4 +78,4 @@ class CompareOptions(CommonOptions):
 
     @property
     def seeds(self) -> list[int]:
-        return [self.seed + number for number in range(self.num_seeds)]
+        return [self.seed + number for number in range(self.num_seeds or (1 if self.form == REAL else 10))]

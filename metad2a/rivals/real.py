@@ -18,6 +18,7 @@ import torch
 from typing_extensions import TypedDict
 
 from metad2a import spaces
+from metad2a.core.budget import Budget, Cost
 from metad2a.core.environment import TextLog, keep_freed_memory, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key, write_json
@@ -26,7 +27,7 @@ from metad2a.data.augmentation import normalize
 from metad2a.data.pixels import ImageData, LabelledImages, stratified_split
 from metad2a.database.workers import measure_with_ray
 from metad2a.rivals.base import BudgetSpent, Problem
-from metad2a.rivals.cost import REAL, Budget, Cost
+from metad2a.rivals.cost import REAL
 from metad2a.rivals.naswot import BATCH, NO_SCORE, score
 from metad2a.searches.budget.training import SEED, resumed_run
 from metad2a.spaces.base import SearchSpace

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from metad2a import rivals, spaces
+from metad2a.core.budget import Budget
 from metad2a.core.environment import keep_freed_memory, provenance
 from metad2a.core.files import content_digest, identity_key, write_csv, write_json
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.rivals.base import Result
 from metad2a.rivals.compare import Row, csv_rows, method_record, rows_of, table, usable
-from metad2a.rivals.cost import Budget
+from metad2a.rivals.options import CompareOptions
 from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes
-from metad2a.rivals.real_options import RealOptions
 
 HOUR = Budget(seconds=3600.0)
 RESULTS, TABLE_FILE, LOG = "comparison.json", "comparison.csv", "log.txt"
@@ -31,7 +31,12 @@ def few_of_each(data: ImageData, most: int | None) -> ImageData:
     return replace(data, train=train, fingerprint=content_digest(data.fingerprint, train.pixels))
 
 
-def real_problem(options: RealOptions) -> tuple[ImageProblem, dict[str, Any]]:
+def limits_of(budget: Budget) -> dict[str, float | None]:
+    """All limits of a budget as files keep them, None if the budget does not have one."""
+    return {name: value for name, value in asdict(budget).items() if name != "text"}
+
+
+def real_problem(options: CompareOptions) -> tuple[ImageProblem, dict[str, Any]]:
     """The problem of a dataset's images in the folder of its results, and what these depend on besides the methods.
 
     Raises:
@@ -44,13 +49,13 @@ def real_problem(options: RealOptions) -> tuple[ImageProblem, dict[str, Any]]:
     budget, workers = options.budget or HOUR, (options.num_workers or 0, options.ray_address)
     problem = ImageProblem(space, data, sizes, budget, Path("."), options.device, *workers)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
-    identity = problem.identity | {"budget": asdict(problem.budget), "search_epochs": list(sizes.fidelities)}
+    identity = problem.identity | {"budget": limits_of(problem.budget), "search_epochs": list(sizes.fidelities)}
     identity |= {"epochs": options.epochs, "seed": options.seed}
     problem.folder = Path(options.save_path) / space.results_folder / "compare" / data.name / identity_key(identity)
     return problem, identity
 
 
-def compare_real(options: RealOptions) -> Path:
+def compare_real(options: CompareOptions) -> Path:
     """Run every method, train what each chose, and print a table; returns the file of the results.
 
     The folder `<save_path>/compare/<dataset>/<key>/` gets `comparison.json`, `comparison.csv`, `log.txt`, `run.json`,
@@ -90,5 +95,5 @@ def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
     methods = {row.method.name: method_record(row, lambda result: {"chosen": result.chosen[0]}) for row in rows}
-    facts = {"dataset": data.name, "form": problem.form, "images": images, "budget": asdict(problem.budget)}
+    facts = {"dataset": data.name, "form": problem.form, "images": images, "budget": limits_of(problem.budget)}
     return facts | {"sizes": asdict(problem.sizes), "methods": methods}

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from metad2a import spaces
+from metad2a.core.budget import Budget
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.rivals.base import Problem
-from metad2a.rivals.cost import TABLE, Budget
+from metad2a.rivals.cost import TABLE
 from metad2a.rivals.encoding import gene_rows
 from metad2a.spaces.base import SearchSpace
 

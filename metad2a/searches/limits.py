@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from metad2a.core.errors import UserError
-from metad2a.searches.options import SearchOptions
+from metad2a.searches.options import SessionOptions
 from metad2a.spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
 from metad2a.spaces.nasbench201.classes import cheapest_members
 
@@ -15,7 +15,7 @@ FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATE
 class Limits:
     """What candidates for a dataset of `num_classes` cost, and the most they may; false without a limit."""
 
-    def __init__(self, options: SearchOptions, space: SearchSpace, num_classes: int):
+    def __init__(self, options: SessionOptions, space: SearchSpace, num_classes: int):
         """Check that some architecture is within the limits.
 
         Raises:

@@ -1,76 +1,99 @@
-"""Options of a search and of the published two steps."""
+"""Options of `search` and of the published two steps, `meta-test`."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
-from metad2a.core.cli import count_or_all, image_side, not_negative_float, positive_int, seed_number
+from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError
-from metad2a.core.names import name_type
-from metad2a.core.options import CommonOptions, MirrorOption, ModelSizes, flag, option
-
-if TYPE_CHECKING:
-    import torch
+from metad2a.core.options import CommonOptions, MirrorOption, ModelSizes, Rule, flag, option
+from metad2a.core.values import (
+    count_or_all,
+    image_side,
+    not_negative_float,
+    not_negative_int,
+    path,
+    positive_int,
+    safe_name,
+    seed_number,
+    true_or_false,
+)
+from metad2a.networks.options import TrainingOptions
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
 PARETO = ("flops", "params", "latency")
 UNIVERSAL, PREDICTOR = "universal", "predictor"
-# What only a ranking by the predictor uses, so that `--model search` with one of these is by the predictor
+# Options that only a ranking by the predictor reads: with any of them, `search` ranks by the predictor.
 OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
                 "predictor_checkpoint", "hs", "nz")  # fmt: skip
-# The same where the universal ranking is of generated candidates
+# The same for a space whose universal ranking ranks generated candidates
 OF_SCORING = ("num_draws", "predictor_checkpoint")
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
+KINDS = ("generator", "predictor")
+RANKED = "Rank N generated candidates, or `all` of the space."
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
-    """A meta-test. `num_gen_arch` None ranks the whole space, `num_runs` None takes the published number."""
+class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
+    """What both ways to search read. `num_gen_arch` None ranks the whole space, `num_runs` None stands for 1."""
 
-    device: "torch.device"
-    seed: int = option(333, "of everything random", type=seed_number)
+    given: frozenset[str] = frozenset()
     data_name: str = option(
-        ALL,
-        "dataset: its <name>bylabel.pt, or shipped cifar10, mnist, imagenet16-120; all: the paper's",
-        type=name_type,
+        ALL, "Dataset, or a name for your images (default: the paper's six).", default_text="", type=safe_name,
+        group="dataset",
+    )  # fmt: skip
+    image_folder: str | None = option(
+        None, "Folder of images, a sub-folder for each class.", type=path, group="dataset"
     )
-    image_folder: str | None = option(None, "its images, one sub-folder a class, processed first if not done")
+    seed: int = option(333, "Seed of everything random.", type=seed_number)
+    num_runs: int | None = option(None, "Number of searches (default 1).", type=positive_int)
     ranking: str | None = option(
-        None,
-        "of --model search: universal, the same for every dataset: all cells of NAS-Bench-201, generated MobileNetV3 "
-        "subnets; predictor, generated candidates by a model that looks at the dataset (default: universal, predictor "
-        "with an option of its own, for MobileNetV3 where one was trained)",
-        choices=(UNIVERSAL, PREDICTOR),
+        None, "Rank by universal (same for all photographs) or predictor (sees images).",
+        choices=(UNIVERSAL, PREDICTOR), group="ranking by the predictor",
+    )  # fmt: skip
+    num_gen_arch: int | None = option(500, RANKED, type=count_or_all, group="ranking by the predictor")
+    num_draws: int = option(
+        10, "Average scores over N draws of the dataset.", type=positive_int, group="ranking by the predictor"
     )
-    num_gen_arch: int | None = option(500, "candidates, or all to rank the space", type=count_or_all)
-    num_runs: int | None = option(
-        None, "searches (default 1; --test of cifar10, cifar100: 10), or seeds of train_arch (3)", type=positive_int
+    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int, group="ranking by the predictor")
+    num_class: int | None = option(
+        None, "Draw N classes at random (default: all classes).", type=positive_int, group="ranking by the predictor"
     )
-    num_draws: int = option(10, "draws of a dataset that scores are averaged over", type=positive_int)
-    num_sample: int = option(20, "images of each class in a draw", type=positive_int)
-    num_class: int | None = option(None, "draw so many classes at random (default all)", type=positive_int)
-    load_epoch: int | None = option(None, "load ckpt_<epoch>.pt", type=positive_int, default_text="last or best")
-    generator_checkpoint: str | None = option(None, "load this file")
-    predictor_checkpoint: str | None = option(None, "load this file")
-    max_flops: float | None = option(None, "candidates of at most so many MFLOPs", "--bound", type=not_negative_float)
-    max_params: float | None = option(None, "candidates of at most so many M parameters", type=not_negative_float)
+    load_epoch: int | None = option(
+        None, "Load ckpt_<epoch>.pt (default: the last or the best).", type=positive_int,
+        group="ranking by the predictor",
+    )  # fmt: skip
+    generator_checkpoint: str | None = option(
+        None, "Load the generator from this file.", type=path, group="ranking by the predictor"
+    )
+    predictor_checkpoint: str | None = option(
+        None, "Load the predictor from this file.", type=path, group="ranking by the predictor"
+    )
+    max_flops: float | None = option(
+        None, "Leave out candidates above N million FLOPs.", "--bound", type=not_negative_float, group="costs"
+    )
+    max_params: float | None = option(
+        None, "Leave out candidates above N million parameters.", type=not_negative_float, group="costs"
+    )
     device_latency: str | None = option(
-        None, "show the milliseconds measured on a device, for example pixel3 (NAS-Bench-201; see the README)"
+        None,
+        "Show the milliseconds measured on a device, such as pixel3 (docs/search.md).",
+        group="costs",
     )
     max_latency: float | None = option(
-        None, "candidates of at most so many ms on --device-latency", type=not_negative_float
+        None, "Leave out candidates above N ms on --device-latency.", type=not_negative_float, group="costs"
     )
     image_size: int | None = option(
-        None,
-        "MobileNetV3: side of images for costs, latency, training (default: the supernet's or 224)",
-        type=image_side,
+        None, "MobileNetV3: side of images in pixels (default: the supernet's or 224).", type=image_side, group="costs"
     )
-    report: bool = option(False, "of --model search: also write report.html, a page to look at")
-    pareto: str | None = option(None, "of --model search: the front of accuracy against this (NSGA-II)", choices=PARETO)
-    latency: int | None = option(0, "measure the best so many, or all", type=count_or_all, default_text="none")
-    latency_batch: int = option(1, "images of a batch that is measured", type=positive_int)
+    latency: int | None = option(
+        0, "Measure the latency of the first N candidates, or of `all` (default 0).", type=count_or_all,
+        default_text="", group="costs",
+    )  # fmt: skip
+    latency_batch: int = option(1, "Batch size of that measurement.", type=positive_int, group="costs")
 
     @property
     def limits(self) -> dict[str, float]:
@@ -80,7 +103,7 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
 
     @property
     def runs(self) -> range:
-        return range(1, (self.num_runs or PUBLISHED_RUNS.get(self.data_name, 1)) + 1)
+        return range(1, (self.num_runs or 1) + 1)
 
     @property
     def folder(self) -> Path:
@@ -92,23 +115,120 @@ class SearchOptions(CommonOptions, ModelSizes, MirrorOption):
         return folder / str(self.num_gen_arch or ALL) if space.ranks_when_generating else folder
 
 
-def choose_ranking(options: SearchOptions, given: Collection[str]) -> str:
-    """The ranking of a search: the one asked for, else the one that its other options are of.
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(SessionOptions):
+    """`search`: what to search for, and what the search may spend."""
 
-    Args:
-        given: names of the options that the user gave.
+    groups: ClassVar = ("dataset", "search that trains", "costs", "ranking by the predictor")
+    images: str | None = option(
+        None, "Folder of images, a sub-folder for each class, or a dataset's name.", positional=True,
+        group="dataset",
+    )  # fmt: skip
+    report: bool = option(False, "Also write report.html. A search with --budget always does.")
+    pareto: str | None = option(
+        None, "Also find the front of accuracy against flops, params or latency.", choices=PARETO, group="costs"
+    )
+    budget: Budget = option(
+        Budget(text="0"),
+        "Train on your images for 30m, 1h30m, '600 epochs', '10 networks' (200 epochs each) or "
+        "'500 evaluations' (12 epochs each). 0 ranks at once.",
+        type=parse_budget, default_text="0", group="search that trains",
+    )  # fmt: skip
+    num_workers: int = option(
+        0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int,
+        default_text="0", group="search that trains",
+    )  # fmt: skip
+    ray_address: str | None = option(
+        None, "Use this running Ray cluster, for example auto or host:6379.", group="search that trains"
+    )
+    export: str | None = option(
+        None, "Also write the trained network as onnx, pt2 or onnx,pt2.", group="search that trains"
+    )
+    resume: bool = option(False, "Continue an interrupted search.", group="search that trains")
+    overwrite: bool = option(False, "Replace what an earlier search left.", group="search that trains")
+
+    rules: ClassVar = (
+        Rule(
+            ("num_workers", "ray_address", "export", "resume", "overwrite"), lambda o: o.budget,
+            "needs --budget, for example --budget 30m",
+        ),
+        Rule(
+            (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto"),
+            lambda o: not o.budget,
+            "does nothing with --budget, which starts from the universal ranking: leave it out",
+        ),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaTestOptions(SessionOptions, TrainingOptions):
+    """`meta-test`: the published two steps. The generator's writes candidates, the predictor's ranks them."""
+
+    groups: ClassVar = ("dataset", "costs", "ranking by the predictor")
+    model: str = option(MISSING, "Whose step: generator or predictor.", "--model-name", choices=KINDS, group="what")
+    num_runs: int | None = option(
+        None, "Number of searches (default 1; cifar10, cifar100: 10), or of seeds.", type=positive_int
+    )
+    nvt: int | None = option(None, "Number of vertex types, as a check of the search space.", type=positive_int)
+    train_arch: bool = option(
+        False, "Then train the first choice: true or false (default false).", type=true_or_false,
+        group="training",
+    )  # fmt: skip
+
+    rules: ClassVar = (
+        Rule(("generator_checkpoint",), lambda o: o.model == "generator", "belongs to --model generator: leave it out"),
+        Rule(
+            ("predictor_checkpoint", "latency", "latency_batch", "num_draws"),
+            lambda o: o.model == "predictor" or o.search_space != "nasbench201",
+            "belongs to --model predictor: leave it out",
+        ),
+        Rule(("train_arch",), lambda o: o.model == "predictor" or not o.train_arch, "needs --model predictor"),
+        Rule(
+            ("epochs", "seeds", "split_seed", "batch_size", "learning_rate", "augment", "licence", "precision",
+             "export", "resume", "overwrite"),
+            lambda o: o.train_arch, "needs --train-arch true",
+        ),
+    )  # fmt: skip
+
+    @property
+    def runs(self) -> range:
+        return range(1, (self.num_runs or PUBLISHED_RUNS.get(self.data_name, 1)) + 1)
+
+
+def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `images`, a folder or a name, into `data_name` and `image_folder`.
+
+    A folder gives its name to the dataset, without letters that no file name may have.
 
     Raises:
-        UserError: they are of the other, or the space has no universal ranking.
+        UserError: there is no such folder.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    if (images := values.pop("images", None)) is None:
+        return values
+    folder = Path(images).expanduser()
+    if not folder.is_dir() and not isinstance(images, Path) and len(folder.parts) == 1:
+        return values | {"data_name": str(images)}
+    if "image_folder" in values:
+        raise UserError(f"{images} and --image-folder {values['image_folder']} both name a folder: leave one out.")
+    name = re.sub(r"[^\w.+-]+", "-", folder.resolve().name).strip("-. ") or "images"
+    return {"data_name": name, "image_folder": str(folder)} | values
+
+
+def choose_ranking(options: SessionOptions) -> str:
+    """Return the ranking of a search: the given one, or the predictor if an option of the predictor is given.
+
+    Raises:
+        UserError: the options contradict each other, or the space has no universal ranking.
     """
     from metad2a import spaces  # and with it PyTorch, which takes seconds
     from metad2a.metatrain.models import trained_here
 
     space = spaces.get(options.search_space)
     shipped = space.ranking_shipped
-    others = [name for name in (OF_PREDICTOR if space.can_be_listed else OF_SCORING) if name in given]
+    others = [name for name in (OF_PREDICTOR if space.can_be_listed else OF_SCORING) if name in options.given]
     if options.ranking == UNIVERSAL and not shipped:
-        raise UserError(f"--ranking {UNIVERSAL}: there is none of {options.search_space}; use --ranking {PREDICTOR}.")
+        raise UserError(f"--ranking {UNIVERSAL}: {options.search_space} has none; use --ranking {PREDICTOR}.")
     if options.ranking == UNIVERSAL and others:
         raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
     own = not space.can_be_listed and trained_here("predictor", space, options.save_path)

@@ -11,7 +11,7 @@ from metad2a.reports.charts import Series, chart, front
 from metad2a.reports.dataset import counts_section, dataset_section
 from metad2a.reports.drawing import architecture_svg
 from metad2a.reports.page import Cell, Figure, Section, Table, write_page
-from metad2a.searches.options import SearchOptions
+from metad2a.searches.options import SessionOptions
 from metad2a.searches.report import COSTS, Ranking, summary_text
 from metad2a.searches.session import Session
 from metad2a.spaces.base import SearchSpace
@@ -85,7 +85,7 @@ def facts_section(history: dict[str, Any]) -> Section:
     return Section("What was run", facts={"MetaD2A": metad2a.__version__} | history)
 
 
-def images_section(options: SearchOptions, session: Session) -> Section:
+def images_section(options: SessionOptions, session: Session) -> Section:
     """The dataset: its images where they are in a folder, else how many there are of each class."""
     if options.image_folder:
         return dataset_section(options.image_folder)

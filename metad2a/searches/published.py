@@ -14,13 +14,13 @@ from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.searches import report
 from metad2a.searches.candidates import generate_candidates
-from metad2a.searches.options import UNIVERSAL, SearchOptions
+from metad2a.searches.options import UNIVERSAL, SessionOptions
 from metad2a.searches.ranking import explanation, measure_latency, rank
 from metad2a.searches.session import Session
 from metad2a.spaces.base import SearchSpace
 
 
-def test_generator(options: SearchOptions) -> None:
+def test_generator(options: SessionOptions) -> None:
     """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line.
 
     Where the space ranks when generating, the second step follows.
@@ -47,7 +47,7 @@ def test_generator(options: SearchOptions) -> None:
         _rank_generated(ranking)
 
 
-def test_predictor(options: SearchOptions) -> str:
+def test_predictor(options: SessionOptions) -> str:
     """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
     return _rank_generated(Session(options, () if options.ranking == UNIVERSAL else ("predictor",)))
 
@@ -86,7 +86,7 @@ def _rank_generated(session: Session) -> str:
     return rankings[0].texts[0]
 
 
-def add_training(options: SearchOptions, text: str) -> None:
+def add_training(options: SessionOptions, text: str) -> None:
     """Add the accuracy of the trained first choice to the results of `test_predictor`."""
     path = options.folder / "best_arch" / "accuracy.txt"
     write_text(path, f"{path.read_text(encoding='utf-8')}first choice of run 1, trained here: {text}\n")
@@ -97,7 +97,7 @@ def _keep_earlier(folder: Path) -> None:
         log.info(f"Earlier results were kept as {aside}.")
 
 
-def _read_generated(path: Path, space: SearchSpace, options: SearchOptions) -> tuple[list[Any], float]:
+def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> tuple[list[Any], float]:
     hint = (
         f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {options.num_runs} "

@@ -22,13 +22,13 @@ from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes
 from metad2a.metatrain.options import Kind
 from metad2a.rankings import subnets, universal
 from metad2a.searches.limits import Limits
-from metad2a.searches.options import PREDICTOR, UNIVERSAL, SearchOptions
+from metad2a.searches.options import PREDICTOR, UNIVERSAL, SessionOptions
 from metad2a.spaces.base import SearchSpace
 
 IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
 
 
-def features_file(options: SearchOptions, extractor: str | None) -> Path:
+def features_file(options: SessionOptions, extractor: str | None) -> Path:
     """The features of the dataset: the user's file, made here from images where there are some, or the shipped ones.
 
     Args:
@@ -76,7 +76,7 @@ def _official_files(name: str, data_path: str) -> bool:
 class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
-    def __init__(self, options: SearchOptions, kinds: Sequence[Kind]):
+    def __init__(self, options: SessionOptions, kinds: Sequence[Kind]):
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = spaces.get(options.search_space)

@@ -8,8 +8,7 @@ accuracy that a network reaches in the given time. With a budget in epochs, all 
 import math
 from dataclasses import dataclass
 
-from metad2a.searches.budget.options import Budget
-from metad2a.training.classifier import DEFAULT_EPOCHS
+from metad2a.core.budget import NETWORK_EPOCHS, Budget
 
 SHORT, LONG, FULL = range(3)  # fidelities of the surrogate
 RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
@@ -48,7 +47,7 @@ class Rung:
 
     def epochs(self, epoch_cost: float) -> int:
         """Passes over the images that a training makes if an epoch at full size costs `epoch_cost`."""
-        return max(1, min(DEFAULT_EPOCHS, math.floor(self.cost / (epoch_cost * self.pass_share) + 1e-9)))
+        return max(1, min(NETWORK_EPOCHS, math.floor(self.cost / (epoch_cost * self.pass_share) + 1e-9)))
 
 
 def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers: int) -> dict[int, Rung]:
@@ -60,7 +59,7 @@ def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers
         workers: trainings at the same time; they multiply a time budget.
     """
     total = budget.amount * (workers if budget.timed else 1)
-    protocol = DEFAULT_EPOCHS * epoch_cost
+    protocol = NETWORK_EPOCHS * epoch_cost
     share = MOST_SHARE - (MOST_SHARE - FULL_SHARE) * min(1.0, FULL_SHARE * budget.amount / protocol)
     each = min(share * budget.amount, protocol)
     rungs = {FULL: Rung(FULL, each, max(1, math.floor(share * total / each + 1e-9)), side, images, 1.0)}

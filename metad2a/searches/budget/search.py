@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +15,17 @@ from metad2a.searches.budget import report, training, words
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.session import BudgetSearch
 from metad2a.searches.budget.trials import FAILED, RUNNING, Trial
+from metad2a.searches.options import SearchOptions
 
 
-def search(options: Any) -> dict[str, Any]:
-    """Spend a budget on one dataset's images; returns the content of `result.json`.
-
-    Args:
-        options: `metad2a.searches.options.SearchOptions` with a budget.
+def search(options: SearchOptions) -> tuple[dict[str, Any], Path]:
+    """Spend a budget on one dataset's images; returns the content of `result.json`, and its folder.
 
     Raises:
         UserError: as `BudgetSearch` and `spend`.
     """
-    return spend(BudgetSearch(options))
+    search = BudgetSearch(options)
+    return spend(search), search.folder
 
 
 def spend(search: BudgetSearch) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A running search on a budget: its trials, its clock and its surrogate, and the next step."""
 
 from dataclasses import replace
-from typing import Any
 
 from metad2a.core.environment import keep_freed_memory, provenance, random_generator
 from metad2a.core.errors import UserError
@@ -16,6 +15,7 @@ from metad2a.searches.budget.setup import prepare
 from metad2a.searches.budget.surrogate import Observation, Surrogate
 from metad2a.searches.budget.training import Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, RUNNING, STATE, Best, State, Trial
+from metad2a.searches.options import SearchOptions
 from metad2a.spaces.nasbench201.cell_features import published_features
 from metad2a.training.classifier import batch_of
 
@@ -27,14 +27,11 @@ MARGIN = 0.9  # the last training is planned to take this share of the time that
 class BudgetSearch:
     """A search of NAS-Bench-201 that spends a budget on one dataset's images.
 
-    Args:
-        options: `metad2a.searches.options.SearchOptions` with a budget.
-
     Raises:
         UserError: as `setup.prepare`.
     """
 
-    def __init__(self, options: Any):
+    def __init__(self, options: SearchOptions):
         keep_freed_memory()
         self.options, self.setup = options, prepare(options)
         self.folder = self.setup.folder
@@ -116,7 +113,7 @@ class BudgetSearch:
         if trial.status == FAILED:
             log.info(f"{trial} failed: {trial.message}")
             return
-        left = words.amount_text(max(0.0, self.clock.left()), self.options.budget)
+        left = self.options.budget.describe(max(0.0, self.clock.left()))
         log.info(words.progress_line(trial, self.best(), left))
 
     def observations(self) -> list[Observation]:

@@ -13,6 +13,7 @@ from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.database.workers import load_ray
 from metad2a.networks.export import check_formats
 from metad2a.searches.limits import Limits
+from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.classes import cheapest_members, equivalence_classes
 
@@ -30,7 +31,7 @@ class Setup:
         identity: what the search depends on.
     """
 
-    options: Any
+    options: SearchOptions
     space: SearchSpace
     data: ImageData
     cells: list[str]
@@ -40,7 +41,7 @@ class Setup:
     folder: Path
 
 
-def prepare(options: Any) -> Setup:
+def prepare(options: SearchOptions) -> Setup:
     """Read the images and choose the candidates.
 
     Raises:

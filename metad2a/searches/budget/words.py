@@ -3,29 +3,21 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from metad2a.core.budget import NETWORK_EPOCHS, Budget
 from metad2a.networks.judge import advice
-from metad2a.searches.budget.options import Budget
 from metad2a.searches.budget.page import NO_NETWORK
 from metad2a.searches.budget.plan import RUNG_NAMES, Rung
 from metad2a.searches.budget.trials import DONE, Best, Trial
-from metad2a.training.classifier import DEFAULT_EPOCHS
 
 SHOWN = 5  # cells of the ranking
-
-
-def amount_text(amount: float, budget: Budget) -> str:
-    """An amount in the budget's unit."""
-    if not budget.timed:
-        return f"{amount:.1f} epochs"
-    return f"{amount / 60:.1f} min" if amount >= 60 else f"{amount:.0f} s"
 
 
 def plan_lines(plan: Mapping[int, Rung], budget: Budget, epoch_cost: float) -> Iterator[str]:
     """The plan, with epochs of the ranking's first choice, an epoch of which costs `epoch_cost`."""
     worth = budget.amount / epoch_cost
-    if worth < DEFAULT_EPOCHS:
+    if worth < NETWORK_EPOCHS:
         yield (
-            f"The budget is worth {worth:.0f} epochs of the first choice, and the protocol has {DEFAULT_EPOCHS}: most "
+            f"The budget is worth {worth:.0f} epochs of the first choice, and the protocol has {NETWORK_EPOCHS}: most "
             "of it goes into one training, because its length matters more than a choice among good networks."
         )
     for rung in plan.values():

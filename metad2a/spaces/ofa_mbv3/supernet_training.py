@@ -39,7 +39,7 @@ from metad2a.training.accuracy import accuracy
 
 FILE = "supernet.pt"
 # What may differ when a run is resumed; the images' digest has the classes
-FREE = ("imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
+FREE = ("gpu", "imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0

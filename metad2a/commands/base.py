@@ -1,0 +1,78 @@
+"""What a command is, and how its words become options."""
+
+import argparse
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from metad2a.core.cli import add_message_options, program, set_messages
+from metad2a.core.errors import UserError
+from metad2a.core.options import first_names, flag, make_parser, option_fields, prepare
+
+CUTOFF = 0.65  # of the likeness of names that a message suggests
+
+
+@dataclass(frozen=True)
+class Command:
+    """A job of the program.
+
+    Attributes:
+        name: the first word on the command line.
+        summary: what the command does, a sentence.
+        example: words to type after the program's name.
+        options: a dataclass of options, see `metad2a.core.options`.
+        run: does the job; what it returns is for use from Python.
+        rename: turns given values into others before they are checked.
+    """
+
+    name: str
+    summary: str
+    example: str
+    options: type
+    run: Callable[[Any], Any]
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+
+    def prepare(self, given: Mapping[str, Any]) -> Any:
+        """Check given values and make the command's options.
+
+        Raises:
+            UserError: an option does not exist, or its value or place is wrong.
+        """
+        return prepare(self.options, self.rename(given))
+
+    def read(self, words: Sequence[str], others: Collection["Command"]) -> dict[str, Any]:
+        """Turn the words after the command's name into values by option.
+
+        Args:
+            others: all commands, to tell which of them an unknown option belongs to.
+
+        Raises:
+            UserError: a word is not understood.
+        """
+        args, extra = self.parser().parse_known_args(first_names(self.options, words))
+        if extra:
+            self._refuse(extra, others)
+        set_messages(args)
+        return vars(args)
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The parser of this command only."""
+        start = "" if program() == "metad2a" else "python "
+        description = f"{self.summary}\nExample: {start}{program()} {self.example}"
+        parser, group = make_parser(f"{start}{program()} {self.name}", description, self.options)
+        add_message_options(group)
+        return parser
+
+    def _refuse(self, extra: Sequence[str], others: Collection["Command"]) -> None:
+        word = next((word for word in extra if word.startswith("-")), extra[0])
+        if not word.startswith("-"):
+            raise UserError(f"{self.name} does not know what to do with {word!r}: leave it out, or name its option.")
+        name = word.lstrip("-").partition("=")[0].replace("-", "_")
+        own = option_fields(self.options)
+        guess = get_close_matches(name, own, 1, CUTOFF)
+        instead = f" Did you mean {flag(guess[0])}?" if guess else ""
+        owners = [command.name for command in others if name in option_fields(command.options)]
+        if owners:
+            raise UserError(f"{flag(name)} belongs to {', '.join(owners)}, not to {self.name}: leave it out.{instead}")
+        raise UserError(f"{self.name} has no option {word.partition('=')[0]}.{instead or ' --help lists the options.'}")

@@ -1,0 +1,125 @@
+"""Values of options: argparse types, whose errors go on after the option's name."""
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable
+
+from metad2a.core.errors import UserError
+
+LARGEST = 10**7  # of any count: more is a slip of the keyboard
+NUMBER = re.compile(r"[+-]?\d{1,25}")
+NAME = re.compile(r"\w[\w .+-]*")  # letters of any alphabet, digits, _ . + - and spaces inside
+NAME_LENGTH = 100
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not NUMBER.fullmatch(text.strip()):
+            raise argparse.ArgumentTypeError(f"takes a whole number, not {text[:40]!r}")
+        if not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be at least {low} and at most {high}, not {int(text)}")
+        return int(text)
+
+    return parse
+
+
+positive_int = whole_number(1, LARGEST)  # counts and sizes
+not_negative_int = whole_number(0, LARGEST)  # counts that may be 0
+seed_number = whole_number(0, 2**32 - 1)  # small enough that the numbers derived from a seed are seeds too
+width = whole_number(1, 8192)  # of a model's vectors
+image_side = whole_number(1, 4096)  # pixels
+
+
+def number(text: str) -> float:
+    """Read a finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text[:40]}")
+    return value
+
+
+def not_negative_float(text: str) -> float:
+    """Read a number of at least 0."""
+    if (value := number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be a finite number that is not negative, not {text[:40]}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Read a number above 0."""
+    if (value := number(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text[:40]}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Read a number from 0 to below 1."""
+    if not 0 <= (value := number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text[:40]}")
+    return value
+
+
+def true_or_false(text: str) -> bool:
+    """Read a word, as in the published `--train-arch true`."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"takes true or false, not {text[:40]!r}")
+    return words[text.lower()]
+
+
+def count_or_all(text: str) -> int | None:
+    """Read a count, or None for `all`."""
+    return None if text == "all" else positive_int(text)
+
+
+def rising(text: str) -> tuple[int, ...]:
+    """Read counts separated by commas, each greater than the one before it."""
+    values = tuple(positive_int(part) for part in text.split(","))
+    if list(values) != sorted(set(values)):
+        raise argparse.ArgumentTypeError(f"takes numbers that rise, for example 1,3,9, not {text[:40]!r}")
+    return values
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """Read different seeds separated by commas."""
+    values = tuple(seed_number(part) for part in text.split(","))
+    if len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"takes different seeds, for example 777,888,999, not {text[:40]!r}")
+    return values
+
+
+def path(text: str) -> str:
+    """Read a path; `~` is the user's home."""
+    return os.path.expanduser(text)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a name that is safe as a file's or folder's name.
+
+    Args:
+        what: the option or thing that the name belongs to, for the message.
+
+    Raises:
+        UserError: the name is empty, too long or has other characters than letters, digits and `_ . + -`.
+    """
+    if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > NAME_LENGTH:
+        raise UserError(
+            f"{what} {name!r} cannot be a name, because it becomes part of file names. Use letters, digits, '_', '-' "
+            f"and '.', begin with a letter or digit, and use at most {NAME_LENGTH} characters.".strip()
+        )
+    return name
+
+
+def safe_name(text: str) -> str:
+    """Read a name that becomes part of file names."""
+    try:
+        return check_name(text, "")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).strip()) from error
