@@ -25,9 +25,8 @@ class GetFilesOptions(MirrorOption):
 
     files: str = option(MISSING, f"What to fetch: {', '.join(FETCHED)}.", choices=FETCHED, positional=True)
     search_space: str = option(
-        "nasbench201", "Space of preprocessed-data and of the checkpoints.", "--graph-data-name",
-        choices=SEARCH_SPACES,
-    )  # fmt: skip
+        "nasbench201", "Space of preprocessed-data and of the checkpoints.", "--graph-data-name", choices=SEARCH_SPACES
+    )
     data_path: str = option("data", "Folder for data.", type=path)
     only: str | None = option(None, "Names of files, by commas.")
     list: bool = option(False, "Show the files and their addresses, and fetch nothing.")

@@ -25,9 +25,10 @@ class WholeWay:
 
     gpu: str | None = option(None, "Compute on this CUDA device, a number, or on the cpu.")
     imgnet: str = option(
-        MISSING, "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
+        MISSING,
+        "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
         type=path,
-    )  # fmt: skip
+    )
     class_order: str | None = option(
         None, "File whose lines start with a sub-folder (default: the order of the features).", type=path
     )

@@ -1,7 +1,7 @@
 """Options of a command: a dataclass whose fields made by `option` can be given, on the command line or from Python.
 
-`read_arguments` turns words into values, and `prepare` checks values and fills the dataclass. Both ways go through
-`prepare`.
+A dataclass may declare `groups`, titles of its help with names of fields, and `rules`, when which fields may be given.
+The command line and Python both go through `prepare`.
 """
 
 import argparse
@@ -33,7 +33,6 @@ def option(
     type: Callable[[str], Any] | None = None,
     choices: Collection[Any] | None = None,
     default_text: str | None = None,
-    group: str = OPTIONS,
     positional: bool = False,
 ) -> Any:
     """Make a field that is an option, `--field-name` on the command line. A default of False makes a switch.
@@ -44,14 +43,13 @@ def option(
         names: further names, for example "--bound".
         type: reads the value from a text and raises `argparse.ArgumentTypeError`.
         default_text: how the help shows the default; "" hides it.
-        group: title in the help. A dataclass may list the titles that come first as `groups`.
         positional: whether the value needs no `--field-name` before it.
     """
     if default_text is None:
         default_text = "" if default is MISSING or default in (None, False, "") else str(default)
     if default_text:
         text = f"{text.removesuffix('.')} (default {default_text})."
-    about = {"help": text, "names": names, "type": type, "choices": choices, "group": group, "positional": positional}
+    about = {"help": text, "names": names, "type": type, "choices": choices, "positional": positional}
     return field(default=default, metadata=about)
 
 
@@ -179,12 +177,12 @@ def make_parser(program: str, description: str, cls: type) -> tuple[Parser, "arg
         allow_abbrev=False,
         add_help=False,
     )
-    titles = dict.fromkeys([*getattr(cls, "groups", ()), *(spec.metadata["group"] for spec in options.values())])
-    for title in [*(title for title in titles if title != OPTIONS), OPTIONS]:
+    groups: dict[str, Collection[str]] = getattr(cls, "groups", {})
+    rest = set(options) - {name for names in groups.values() for name in names}
+    for title, names in {**groups, OPTIONS: [name for name in options if name in rest]}.items():
         group = parser.add_argument_group(title)
-        for name, spec in options.items():
-            if spec.metadata["group"] == title:
-                _add(group, name, spec)
+        for name in names:
+            _add(group, name, options[name])
     group.add_argument("-h", "--help", action="help", help="Show this help.")
     return parser, group
 
@@ -249,9 +247,7 @@ class MirrorOption:
     """A copy of the official files; None stands for what the environment names."""
 
     mirror: str | None = option(
-        None,
-        f"Address or folder of the official files (default: {MIRROR_VARIABLE}).",
-        type=path,
+        None, f"Address or folder of the official files (default: {MIRROR_VARIABLE}).", type=path
     )
 
 
@@ -259,9 +255,5 @@ class MirrorOption:
 class ModelSizes:
     """Sizes of a model; None stands for the published ones, or those of its checkpoint."""
 
-    hs: int | None = option(
-        None,
-        "Width of vertex states (default: the checkpoint's, or as published).",
-        type=width,
-    )
+    hs: int | None = option(None, "Width of vertex states (default: the checkpoint's, or as published).", type=width)
     nz: int | None = option(None, "Width of dataset and graph vectors (default as above).", type=width)

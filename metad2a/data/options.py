@@ -29,9 +29,10 @@ class ProcessOptions(MirrorOption):
         None, "File whose lines start with a sub-folder, in the order of the classes.", type=path
     )
     split: str = option(
-        "train", "Which images. In a folder without a test part, train leaves out those that networks are tested on.",
+        "train",
+        "Which images. In a folder without a test part, train leaves out those that networks are tested on.",
         choices=("train", "test", "all"),
-    )  # fmt: skip
+    )
     data_path: str = option(
         "data", "Folder for <dataset>bylabel.pt, and raw-data below it for official files.", type=path
     )

@@ -11,7 +11,9 @@ from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 MAX_SHARDS = 500  # of one command, which holds a lock on each
 KINDS = ("generator", "predictor")
-GENERATOR, PREDICTOR = "the generator's database", "the predictor's database"
+OF_GENERATOR = ("num_sampled", "num_draws", "num_sample", "load_epoch", "predictor_checkpoint", "hs", "nz")
+OF_PREDICTOR = ("index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs", "num_workers",
+                "ray_address")  # fmt: skip
 
 
 def shard_numbers(text: str) -> tuple[int, ...]:
@@ -38,52 +40,45 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     )
     seed: int = option(333, "Seed of everything random; each shard and task derives its own.", type=seed_number)
     overwrite: bool = option(False, "Replace an earlier database.")
-    collect: bool = option(False, "Merge the shards into the predictor's database.", group=PREDICTOR)
-    index: tuple[int, ...] = option(
-        (0,), "Shards to build: 3, 0,3 or 0-9.", type=shard_numbers, default_text="0", group=PREDICTOR
-    )
+    collect: bool = option(False, "Merge the shards into the predictor's database.")
+    index: tuple[int, ...] = option((0,), "Shards to build: 3, 0,3 or 0-9.", type=shard_numbers, default_text="0")
     imgnet: str = option(
-        "", "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
-        type=path, group=PREDICTOR,
-    )  # fmt: skip
+        "",
+        "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
+        type=path,
+    )
     class_order: str | None = option(
-        None, "File whose lines start with a sub-folder (default: the order of the features).", type=path,
-        group=PREDICTOR,
-    )  # fmt: skip
-    supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path, group=PREDICTOR)
-    num_arch: int = option(1, "Architectures to measure on each task.", type=positive_int, group=PREDICTOR)
-    num_calibration: int = option(2000, "Images that calibrate batch norm.", type=positive_int, group=PREDICTOR)
-    epochs: int = option(12, "NAS-Bench-201: epochs of each network.", type=positive_int, group=PREDICTOR)
-    num_workers: int = option(
-        0, "Ray processes; 0 measures in this process.", type=not_negative_int, default_text="0", group=PREDICTOR
+        None, "File whose lines start with a sub-folder (default: the order of the features).", type=path
     )
+    supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path)
+    num_arch: int = option(1, "Architectures to measure on each task.", type=positive_int)
+    num_calibration: int = option(2000, "Images that calibrate batch norm.", type=positive_int)
+    epochs: int = option(12, "NAS-Bench-201: epochs of each network.", type=positive_int)
+    num_workers: int = option(0, "Ray processes; 0 measures in this process.", type=not_negative_int, default_text="0")
     ray_address: str | None = option(
-        None, "Use this running Ray cluster, which has these folders (default: start a local one).", group=PREDICTOR
+        None, "Use this running Ray cluster, which has these folders (default: start a local one)."
     )
-    num_sampled: int = option(100, "Architectures to score for each task.", type=positive_int, group=GENERATOR)
-    num_draws: int = option(10, "Average scores over N draws of a task.", type=positive_int, group=GENERATOR)
-    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int, group=GENERATOR)
+    num_sampled: int = option(100, "Architectures to score for each task.", type=positive_int)
+    num_draws: int = option(10, "Average scores over N draws of a task.", type=positive_int)
+    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int)
     load_epoch: int | None = option(
-        None, "Load the predictor's ckpt_<epoch>.pt (default: the best).", type=positive_int, group=GENERATOR
+        None, "Load the predictor's ckpt_<epoch>.pt (default: the best).", type=positive_int
     )
-    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path, group=GENERATOR)
+    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
 
+    groups: ClassVar = {
+        "predictor": ("collect", *OF_PREDICTOR),
+        "generator": OF_GENERATOR,
+    }
     rules: ClassVar = (
+        Rule(OF_GENERATOR, lambda o: o.model == "generator", "belongs to --model generator: leave it out"),
+        Rule(OF_PREDICTOR, lambda o: o.model == "predictor", "belongs to --model predictor: leave it out"),
         Rule(
-            ("num_sampled", "num_draws", "num_sample", "load_epoch", "predictor_checkpoint", "hs", "nz"),
-            lambda o: o.model == "generator", "belongs to --model generator: leave it out",
+            ("num_tasks", "seed", *OF_PREDICTOR),
+            lambda o: not o.collect or o.model == "generator",
+            "does nothing with --collect: leave it out",
         ),
-        Rule(
-            ("index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs", "num_workers",
-             "ray_address"),
-            lambda o: o.model == "predictor", "belongs to --model predictor: leave it out",
-        ),
-        Rule(
-            ("num_tasks", "index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs",
-             "num_workers", "ray_address", "seed"),
-            lambda o: not o.collect or o.model == "generator", "does nothing with --collect: leave it out",
-        ),
-    )  # fmt: skip
+    )
 
     @property
     def use_gpus(self) -> bool:

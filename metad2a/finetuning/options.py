@@ -35,9 +35,10 @@ class FinetuneOptions(DeviceOption, MirrorOption):
     save_path: str = option("results", "Folder of meta-tests and results.", type=path)
     image_size: int | None = option(None, "Side of images in pixels (default: the supernet's).", type=image_side)
     epochs: int = option(
-        150, "Passes over the training images. 0 keeps the supernet's classifier and calibrates batch norm.",
+        150,
+        "Passes over the training images. 0 keeps the supernet's classifier and calibrates batch norm.",
         type=not_negative_int,
-    )  # fmt: skip
+    )
     num_calibration: int = option(2000, "Training images that --epochs 0 calibrates on.", type=positive_int)
     batch_size: int = option(96, "Images of a batch.", type=positive_int)
     lr: float = option(0.01, "Initial learning rate.", type=not_negative_float)

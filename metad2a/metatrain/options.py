@@ -8,7 +8,7 @@ from metad2a.core.options import CommonOptions, ModelSizes, Rule, option
 from metad2a.core.values import fraction, not_negative_float, positive_int, seed_number, whole_number
 
 ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"
-PREDICTOR = "the predictor's training"
+OF_PREDICTOR = ("benchmark_task", "benchmark_fold", "regression", "rank_loss", "within_task_loss")
 Kind = Literal["generator", "predictor"]
 
 
@@ -16,37 +16,38 @@ Kind = Literal["generator", "predictor"]
 class FitOptions:
     """The training loop: the published protocol by default. A resumed run may change `max_epoch` and `save_epoch`."""
 
-    max_epoch: int = option(400, "Epochs.", type=positive_int, group="training")
-    batch_size: int = option(32, "Tuples of a batch.", type=positive_int, group="training")
-    lr: float = option(1e-4, "Adam's learning rate.", type=not_negative_float, group="training")
-    weight_decay: float = option(
-        0.0, "Adam's weight decay.", type=not_negative_float, default_text="0", group="training"
-    )
-    save_epoch: int = option(20, "Keep ckpt_<epoch>.pt every N epochs.", type=positive_int, group="training")
-    seed: int = option(333, "Seed of everything random.", type=seed_number, group="training")
-    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int, group="training")
+    max_epoch: int = option(400, "Epochs.", type=positive_int)
+    batch_size: int = option(32, "Tuples of a batch.", type=positive_int)
+    lr: float = option(1e-4, "Adam's learning rate.", type=not_negative_float)
+    weight_decay: float = option(0.0, "Adam's weight decay.", type=not_negative_float, default_text="0")
+    save_epoch: int = option(20, "Keep ckpt_<epoch>.pt every N epochs.", type=positive_int)
+    seed: int = option(333, "Seed of everything random.", type=seed_number)
+    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int)
     ema: float = option(
-        0.0, "Validate and keep a moving average of the weights with this decay; 0 keeps the weights.", type=fraction,
-        default_text="0", group="training",
-    )  # fmt: skip
+        0.0,
+        "Validate and keep a moving average of the weights with this decay; 0 keeps the weights.",
+        type=fraction,
+        default_text="0",
+    )
     benchmark_task: str = option(
-        "", "Learn a benchmark's accuracies as more tasks, for example imagenet16-120 or imagenet16-120@12 (epochs).",
-        group=PREDICTOR,
-    )  # fmt: skip
+        "", "Learn a benchmark's accuracies as more tasks, for example imagenet16-120 or imagenet16-120@12 (epochs)."
+    )
     benchmark_fold: int | None = option(
-        None, "Leave a fifth of the cells (0 to 4) out of --benchmark-task.", type=whole_number(0, 4), group=PREDICTOR
+        None, "Leave a fifth of the cells (0 to 4) out of --benchmark-task.", type=whole_number(0, 4)
     )
     regression: Literal["yes", "no"] | None = option(
-        None, "Add a ridge regression on the vertices; the validation tuples choose its share. "
-        "Default: yes for ofa_mbv3; no, as published, for nasbench201.", choices=("yes", "no"), group=PREDICTOR,
-    )  # fmt: skip
-    rank_loss: float = option(
-        0.0, "Weight of a pairwise ranking loss.", type=not_negative_float, default_text="0", group=PREDICTOR
+        None,
+        "Add a ridge regression on the vertices; the validation tuples choose its share. "
+        "Default: yes for ofa_mbv3; no, as published, for nasbench201.",
+        choices=("yes", "no"),
     )
+    rank_loss: float = option(0.0, "Weight of a pairwise ranking loss.", type=not_negative_float, default_text="0")
     within_task_loss: float = option(
-        0.0, "Weight of the error of differences within a task, divided by their variance.", type=not_negative_float,
-        default_text="0", group=PREDICTOR,
-    )  # fmt: skip
+        0.0,
+        "Weight of the error of differences within a task, divided by their variance.",
+        type=not_negative_float,
+        default_text="0",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +60,23 @@ class MetaTrainOptions(FitOptions, CommonOptions, ModelSizes):
     nvt: int | None = option(
         None, "Number of vertex types, which is checked against the search space.", type=positive_int
     )
-    compile: bool = option(
-        False, "Compile the step, on a GPU to CUDA graphs: minutes at first, then faster.", group="training"
-    )
-    resume: bool = option(False, "Continue an interrupted run.", group="training")
-    overwrite: bool = option(False, "Replace what an earlier run left.", group="training")
+    compile: bool = option(False, "Compile the step, on a GPU to CUDA graphs: minutes at first, then faster.")
+    resume: bool = option(False, "Continue an interrupted run.")
+    overwrite: bool = option(False, "Replace what an earlier run left.")
     allow_pickle: bool = option(
-        False, "Read the authors' pickles: igraph graphs and NumPy values, nothing else. "
+        False,
+        "Read the authors' pickles: igraph graphs and NumPy values, nothing else. "
         f"{ALLOW_PICKLE_VARIABLE}=1 does the same.",
-    )  # fmt: skip
+    )
 
+    groups: ClassVar = {
+        "training": ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample", "ema",
+                     "compile", "resume", "overwrite"),
+        "the predictor's training": OF_PREDICTOR,
+    }  # fmt: skip
     rules: ClassVar = (
         Rule(
-            ("benchmark_task", "benchmark_fold", "regression", "rank_loss", "within_task_loss"),
+            OF_PREDICTOR,
             lambda o: o.model == "predictor",
             "belongs to --model predictor: leave it out",
         ),

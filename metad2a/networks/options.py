@@ -7,39 +7,36 @@ from metad2a.core.options import CommonOptions, DeviceOption, MirrorOption, Rule
 from metad2a.core.values import image_side, path, positive_float, positive_int, safe_name, seed_number, seeds
 
 PUBLISHED_SEEDS = (777, 888, 999)
-TRAINING = "training"
+TRAINING = ("epochs", "seeds", "split_seed", "batch_size", "learning_rate", "augment", "precision", "licence", "export",
+            "resume", "overwrite")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(CommonOptions, MirrorOption):
     """How to train. None stands for the published value."""
 
-    epochs: int | None = option(
-        None, "Passes over the training images (default 200; mnist 50).", type=positive_int, group=TRAINING
-    )
-    seeds: tuple[int, ...] | None = option(
-        None, "Seeds of the runs, by commas (default 777,888,999).", type=seeds, group=TRAINING
-    )
-    num_runs: int | None = option(None, "Number of seeds (default 3).", type=positive_int, group=TRAINING)
-    split_seed: int = option(333, "Seed of the halves of the test set.", type=seed_number, group=TRAINING)
+    epochs: int | None = option(None, "Passes over the training images (default 200; mnist 50).", type=positive_int)
+    seeds: tuple[int, ...] | None = option(None, "Seeds of the runs, by commas (default 777,888,999).", type=seeds)
+    num_runs: int | None = option(None, "Number of seeds (default 3).", type=positive_int)
+    split_seed: int = option(333, "Seed of the halves of the test set.", type=seed_number)
     batch_size: int | None = option(
-        None, "Images of a batch (default 256; smaller for few images of your own).", type=positive_int, group=TRAINING
+        None, "Images of a batch (default 256; smaller for few images of your own).", type=positive_int
     )
     learning_rate: float | None = option(
-        None, "Initial learning rate (default 0.1; lower for small batches).", type=positive_float, group=TRAINING
+        None, "Initial learning rate (default 0.1; lower for small batches).", type=positive_float
     )
     augment: str | None = option(
         None,
         "Shift images: none, crop (default for your images), crop+mirror (cifar10).",
-        choices=("none", "crop", "crop+mirror"), group=TRAINING,
-    )  # fmt: skip
-    precision: str = option(
-        "float32", "Precision of activations. bfloat16 is for GPUs.", choices=("float32", "bfloat16"), group=TRAINING
+        choices=("none", "crop", "crop+mirror"),
     )
-    licence: str | None = option(None, "Licence of the trained weights, for model card and exports.", group=TRAINING)
-    export: str | None = option(None, "Also write the trained networks as onnx, pt2 or onnx,pt2.", group=TRAINING)
-    resume: bool = option(False, "Continue an interrupted training.", group=TRAINING)
-    overwrite: bool = option(False, "Replace what an earlier training left.", group=TRAINING)
+    precision: str = option(
+        "float32", "Precision of activations. bfloat16 is for GPUs.", choices=("float32", "bfloat16")
+    )
+    licence: str | None = option(None, "Licence of the trained weights, for model card and exports.")
+    export: str | None = option(None, "Also write the trained networks as onnx, pt2 or onnx,pt2.")
+    resume: bool = option(False, "Continue an interrupted training.")
+    overwrite: bool = option(False, "Replace what an earlier training left.")
 
     @property
     def run_seeds(self) -> list[int]:
@@ -54,17 +51,15 @@ class TrainingOptions(CommonOptions, MirrorOption):
 class TrainOptions(TrainingOptions):
     """`train`: which architecture to train on which images, and how."""
 
-    arch: str = option(
-        MISSING, "Architecture, in quotes, or the folder of a search: its first choice.", group="dataset"
-    )
-    data_name: str = option(MISSING, "Dataset, or a name for your images.", type=safe_name, group="dataset")
-    image_folder: str | None = option(
-        None, "Folder of images, a sub-folder for each class.", type=path, group="dataset"
-    )
-    image_size: int | None = option(
-        None, "MobileNetV3: side of images in pixels (default 224).", type=image_side, group="dataset"
-    )
+    arch: str = option(MISSING, "Architecture, in quotes, or the folder of a search: its first choice.")
+    data_name: str = option(MISSING, "Dataset, or a name for your images.", type=safe_name)
+    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
+    image_size: int | None = option(None, "MobileNetV3: side of images in pixels (default 224).", type=image_side)
 
+    groups: ClassVar = {
+        "dataset": ("arch", "data_name", "image_folder", "image_size"),
+        "training": ("num_runs", *TRAINING),
+    }
     rules: ClassVar = (Rule(("num_runs",), lambda o: not o.seeds, "does nothing with --seeds: leave it out"),)
 
 

@@ -11,7 +11,8 @@ from metad2a.rivals import METHODS
 from metad2a.rivals.cost import REAL, TABLE
 
 ALL = "all"
-FORM = "with --form real"
+OF_IMAGES = ("image_folder", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
+             "ray_address", "resume", "overwrite", "mirror")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,33 +33,27 @@ class CompareOptions(CommonOptions, MirrorOption):
         TABLE, "Look accuracies up in a benchmark's table, or train networks on images.", choices=(TABLE, REAL)
     )
     num_workers: int | None = option(
-        None, "Searches at a time (default: a core each); with --form real Ray processes (default 0: this process).",
+        None,
+        "Searches at a time (default: a core each); with --form real Ray processes (default 0: this process).",
         type=not_negative_int,
-    )  # fmt: skip
-    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path, group=FORM)
+    )
+    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
     search_epochs: tuple[int, ...] = option(
-        (4, 12), "Epochs of a network during a search, fewest first.", type=rising, default_text="4,12", group=FORM
+        (4, 12), "Epochs of a network during a search, fewest first.", type=rising, default_text="4,12"
     )
-    epochs: int = option(200, "Epochs of the chosen networks.", type=positive_int, group=FORM)
-    channels: int = option(16, "Channels of the first stage (C).", type=positive_int, group=FORM)
-    cells: int = option(5, "Cells of each stage (N).", type=positive_int, group=FORM)
-    max_per_class: int | None = option(
-        None, "Take at most N training images of each class.", type=positive_int, group=FORM
-    )
-    batch_size: int = option(256, "Images of a batch.", type=positive_int, group=FORM)
+    epochs: int = option(200, "Epochs of the chosen networks.", type=positive_int)
+    channels: int = option(16, "Channels of the first stage (C).", type=positive_int)
+    cells: int = option(5, "Cells of each stage (N).", type=positive_int)
+    max_per_class: int | None = option(None, "Take at most N training images of each class.", type=positive_int)
+    batch_size: int = option(256, "Images of a batch.", type=positive_int)
     ray_address: str | None = option(
-        None, "Use this running Ray cluster, which has this folder (default: start a local one).", group=FORM
+        None, "Use this running Ray cluster, which has this folder (default: start a local one)."
     )
-    resume: bool = option(False, "Continue an interrupted comparison.", group=FORM)
-    overwrite: bool = option(False, "Replace what an earlier comparison left.", group=FORM)
+    resume: bool = option(False, "Continue an interrupted comparison.")
+    overwrite: bool = option(False, "Replace what an earlier comparison left.")
 
-    rules: ClassVar = (
-        Rule(
-            ("image_folder", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
-             "ray_address", "resume", "overwrite", "mirror"),
-            lambda o: o.form == REAL, f"does nothing with --form {TABLE}: leave it out, or add --form {REAL}",
-        ),
-    )  # fmt: skip
+    groups: ClassVar = {"with --form real": OF_IMAGES}
+    rules: ClassVar = (Rule(OF_IMAGES, lambda o: o.form == REAL, f"needs --form {REAL}"),)
 
     @property
     def names(self) -> list[str]:

@@ -20,7 +20,7 @@ from metad2a.core.values import (
     seed_number,
     true_or_false,
 )
-from metad2a.networks.options import TrainingOptions
+from metad2a.networks.options import TRAINING, TrainingOptions
 
 ALL = "all"
 PUBLISHED_DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "pets")
@@ -33,6 +33,10 @@ OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_ep
 OF_SCORING = ("num_draws", "predictor_checkpoint")
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 KINDS = ("generator", "predictor")
+# Titles of the help and their options
+RANKING = ("ranking", "num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
+           "predictor_checkpoint")  # fmt: skip
+COSTS = ("max_flops", "max_params", "device_latency", "max_latency", "image_size", "latency", "latency_batch")
 RANKED = "Rank N generated candidates, or `all` of the space."
 
 
@@ -42,58 +46,38 @@ class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
 
     given: frozenset[str] = frozenset()
     data_name: str = option(
-        ALL, "Dataset, or a name for your images (default: the paper's six).", default_text="", type=safe_name,
-        group="dataset",
-    )  # fmt: skip
-    image_folder: str | None = option(
-        None, "Folder of images, a sub-folder for each class.", type=path, group="dataset"
+        ALL, "Dataset, or a name for your images (default: the paper's six).", default_text="", type=safe_name
     )
+    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
     seed: int = option(333, "Seed of everything random.", type=seed_number)
     num_runs: int | None = option(None, "Number of searches (default 1).", type=positive_int)
     ranking: str | None = option(
-        None, "Rank by universal (same for all photographs) or predictor (sees images).",
-        choices=(UNIVERSAL, PREDICTOR), group="ranking by the predictor",
-    )  # fmt: skip
-    num_gen_arch: int | None = option(500, RANKED, type=count_or_all, group="ranking by the predictor")
-    num_draws: int = option(
-        10, "Average scores over N draws of the dataset.", type=positive_int, group="ranking by the predictor"
+        None, "Rank by universal (same for all photographs) or predictor (sees images).", choices=(UNIVERSAL, PREDICTOR)
     )
-    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int, group="ranking by the predictor")
-    num_class: int | None = option(
-        None, "Draw N classes at random (default: all classes).", type=positive_int, group="ranking by the predictor"
-    )
-    load_epoch: int | None = option(
-        None, "Load ckpt_<epoch>.pt (default: the last or the best).", type=positive_int,
-        group="ranking by the predictor",
-    )  # fmt: skip
-    generator_checkpoint: str | None = option(
-        None, "Load the generator from this file.", type=path, group="ranking by the predictor"
-    )
-    predictor_checkpoint: str | None = option(
-        None, "Load the predictor from this file.", type=path, group="ranking by the predictor"
-    )
+    num_gen_arch: int | None = option(500, RANKED, type=count_or_all)
+    num_draws: int = option(10, "Average scores over N draws of the dataset.", type=positive_int)
+    num_sample: int = option(20, "Images of each class in a draw.", type=positive_int)
+    num_class: int | None = option(None, "Draw N classes at random (default: all classes).", type=positive_int)
+    load_epoch: int | None = option(None, "Load ckpt_<epoch>.pt (default: the last or the best).", type=positive_int)
+    generator_checkpoint: str | None = option(None, "Load the generator from this file.", type=path)
+    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
     max_flops: float | None = option(
-        None, "Leave out candidates above N million FLOPs.", "--bound", type=not_negative_float, group="costs"
+        None, "Leave out candidates above N million FLOPs.", "--bound", type=not_negative_float
     )
-    max_params: float | None = option(
-        None, "Leave out candidates above N million parameters.", type=not_negative_float, group="costs"
-    )
+    max_params: float | None = option(None, "Leave out candidates above N million parameters.", type=not_negative_float)
     device_latency: str | None = option(
-        None,
-        "Show the milliseconds measured on a device, such as pixel3 (docs/search.md).",
-        group="costs",
+        None, "Show the milliseconds measured on a device, such as pixel3 (docs/search.md)."
     )
     max_latency: float | None = option(
-        None, "Leave out candidates above N ms on --device-latency.", type=not_negative_float, group="costs"
+        None, "Leave out candidates above N ms on --device-latency.", type=not_negative_float
     )
     image_size: int | None = option(
-        None, "MobileNetV3: side of images in pixels (default: the supernet's or 224).", type=image_side, group="costs"
+        None, "MobileNetV3: side of images in pixels (default: the supernet's or 224).", type=image_side
     )
     latency: int | None = option(
-        0, "Measure the latency of the first N candidates, or of `all` (default 0).", type=count_or_all,
-        default_text="", group="costs",
-    )  # fmt: skip
-    latency_batch: int = option(1, "Batch size of that measurement.", type=positive_int, group="costs")
+        0, "Measure the latency of the first N candidates, or of `all` (default 0).", type=count_or_all, default_text=""
+    )
+    latency_batch: int = option(1, "Batch size of that measurement.", type=positive_int)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -119,33 +103,33 @@ class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
 class SearchOptions(SessionOptions):
     """`search`: what to search for, and what the search may spend."""
 
-    groups: ClassVar = ("dataset", "search that trains", "costs", "ranking by the predictor")
+    groups: ClassVar = {
+        "dataset": ("images", "data_name", "image_folder"),
+        "search that trains": ("budget", "num_workers", "ray_address", "export", "resume", "overwrite"),
+        "costs": (*COSTS, "pareto"),
+        "ranking by the predictor": RANKING,
+    }
     images: str | None = option(
-        None, "Folder of images, a sub-folder for each class, or a dataset's name.", positional=True,
-        group="dataset",
-    )  # fmt: skip
+        None, "Folder of images, a sub-folder for each class, or a dataset's name.", positional=True
+    )
     report: bool = option(False, "Also write report.html. A search with --budget always does.")
     pareto: str | None = option(
-        None, "Also find the front of accuracy against flops, params or latency.", choices=PARETO, group="costs"
+        None, "Also find the front of accuracy against flops, params or latency.", choices=PARETO
     )
     budget: Budget = option(
         Budget(text="0"),
         "Train on your images for 30m, 1h30m, '600 epochs', '10 networks' (200 epochs each) or "
         "'500 evaluations' (12 epochs each). 0 ranks at once.",
-        type=parse_budget, default_text="0", group="search that trains",
-    )  # fmt: skip
+        type=parse_budget,
+        default_text="0",
+    )
     num_workers: int = option(
-        0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int,
-        default_text="0", group="search that trains",
-    )  # fmt: skip
-    ray_address: str | None = option(
-        None, "Use this running Ray cluster, for example auto or host:6379.", group="search that trains"
+        0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int, default_text="0"
     )
-    export: str | None = option(
-        None, "Also write the trained network as onnx, pt2 or onnx,pt2.", group="search that trains"
-    )
-    resume: bool = option(False, "Continue an interrupted search.", group="search that trains")
-    overwrite: bool = option(False, "Replace what an earlier search left.", group="search that trains")
+    ray_address: str | None = option(None, "Use this running Ray cluster, for example auto or host:6379.")
+    export: str | None = option(None, "Also write the trained network as onnx, pt2 or onnx,pt2.")
+    resume: bool = option(False, "Continue an interrupted search.")
+    overwrite: bool = option(False, "Replace what an earlier search left.")
 
     rules: ClassVar = (
         Rule(
@@ -164,16 +148,18 @@ class SearchOptions(SessionOptions):
 class MetaTestOptions(SessionOptions, TrainingOptions):
     """`meta-test`: the published two steps. The generator's writes candidates, the predictor's ranks them."""
 
-    groups: ClassVar = ("dataset", "costs", "ranking by the predictor")
-    model: str = option(MISSING, "Whose step: generator or predictor.", "--model-name", choices=KINDS, group="what")
+    groups: ClassVar = {
+        "dataset": ("model", "data_name", "image_folder"),
+        "costs": COSTS,
+        "ranking by the predictor": RANKING,
+        "training": ("train_arch", *TRAINING),
+    }
+    model: str = option(MISSING, "Whose step: generator or predictor.", "--model-name", choices=KINDS)
     num_runs: int | None = option(
         None, "Number of searches (default 1; cifar10, cifar100: 10), or of seeds.", type=positive_int
     )
     nvt: int | None = option(None, "Number of vertex types, as a check of the search space.", type=positive_int)
-    train_arch: bool = option(
-        False, "Then train the first choice: true or false (default false).", type=true_or_false,
-        group="training",
-    )  # fmt: skip
+    train_arch: bool = option(False, "Then train the first choice: true or false (default false).", type=true_or_false)
 
     rules: ClassVar = (
         Rule(("generator_checkpoint",), lambda o: o.model == "generator", "belongs to --model generator: leave it out"),
@@ -184,8 +170,7 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
         ),
         Rule(("train_arch",), lambda o: o.model == "predictor" or not o.train_arch, "needs --model predictor"),
         Rule(
-            ("epochs", "seeds", "split_seed", "batch_size", "learning_rate", "augment", "licence", "precision",
-             "export", "resume", "overwrite"),
+            TRAINING,
             lambda o: o.train_arch, "needs --train-arch true",
         ),
     )  # fmt: skip

@@ -42,8 +42,10 @@ class SupernetOptions(DeviceOption):
     weight_decay: float = option(0.05, "AdamW's weight decay.", type=not_negative_float)
     seed: int = option(333, "Seed of everything random.", type=seed_number)
     num_workers: int = option(
-        0, "Processes that read images if their pixels take more than a GB; 0 reads in this process.",
-        type=not_negative_int, default_text="0",
-    )  # fmt: skip
+        0,
+        "Processes that read images if their pixels take more than a GB; 0 reads in this process.",
+        type=not_negative_int,
+        default_text="0",
+    )
     resume: bool = option(False, "Continue the run in --save-path.")
     overwrite: bool = option(False, "Replace the run in --save-path.")
