@@ -242,10 +242,10 @@ def test_an_interruption_may_come_while_gradients_are_off(command, images, monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--budget 3x", "takes a number"),
+        ("--budget 3x", "no unit that is known"),
         ("--budget 4e --ranking predictor", "--ranking does nothing with --budget"),
         ("--budget 4e --search-space ofa_mbv3", "not for ofa_mbv3"),
-        ("--num-workers 2", "belongs to a search with --budget"),
+        ("--num-workers 2", "--num-workers needs --budget"),
         ("--budget 4e --max-flops 1", "small"),
     ],
 )
