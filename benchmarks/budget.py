@@ -1,16 +1,15 @@
 """Accuracy against budget, looked up in tables: python benchmarks/budget.py
 
-Writes benchmarks/results/budget.json: for each table and each way of searching, the best accuracy among the networks
-trained so far, after 1 to 100 trainings of 200 epochs; and what is chosen after short trainings alone (12 epochs).
+Writes benchmarks/results/budget.json: for each table and search, the best accuracy among the networks trained so far,
+after 1 to 100 trainings of 200 epochs; and the accuracy of the choice after N short trainings (12 epochs).
 
-The tables know one accuracy after 200 epochs, the test accuracy. It stands in for the validation accuracy that a user
-would look at, alike for every way of searching. After 12 epochs they know the validation accuracy.
+After 200 epochs the tables know only the test accuracy. It stands in for the validation accuracy that a user would see,
+for all searches alike. After 12 epochs they know the validation accuracy.
 """
 
 import argparse
-import random
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,168 +18,104 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.lines import TRANSFERRED, summarize
-from benchmarks.quality import POPULATION, TOURNAMENT
-from metad2a import spaces
+from benchmarks.lines import summarize
+from metad2a.core.budget import Budget
 from metad2a.core.cli import positive_int, run, seed_number
-from metad2a.core.environment import provenance, random_generator
+from metad2a.core.environment import provenance
 from metad2a.core.files import ROOT, write_json
 from metad2a.core.messages import log
-from metad2a.rankings.universal import load as load_universal
-from metad2a.searches.budget.belief import Belief, Observation
-from metad2a.searches.budget.proposals import learn, propose
-from metad2a.spaces.nasbench201.cell_features import published_features
-from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
-from metad2a.spaces.nasbench201.classes import cheapest_members
-from metad2a.spaces.nasbench201.extra_tables import nasbench360
+from metad2a.rivals.base import Method, Result
+from metad2a.rivals.budget_search import BudgetSearch
+from metad2a.rivals.evolution import RegularizedEvolution
+from metad2a.rivals.halving import Hyperband
+from metad2a.rivals.random_search import RandomSearch
+from metad2a.rivals.table import LONG, SHORT, Table, TableProblem, table_of
 
 TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
-FULL_EPOCHS, SHORT_EPOCHS = 200, 12
-NETWORKS = 100  # trained at the full protocol
-SHORT = (10, 20, 30, 50)  # short trainings after which a cell is chosen
-EVOLUTION_SHORT = 500  # short trainings of evolution
-ETA = 16  # of Hyperband: 200 epochs over the 12 that the tables have
+NETWORKS = 100  # trained by the full protocol
+SHORT_COUNTS, EVOLUTION_COUNTS = (10, 20, 30, 50), (10, 20, 30, 50, 500)  # short trainings before a choice
+SEARCHES: dict[str, Method] = {
+    "prior": BudgetSearch(trainings=NETWORKS),
+    "no_prior": BudgetSearch(trainings=NETWORKS, ranked=False),
+    "evolution": RegularizedEvolution(),
+    "hyperband": Hyperband(reduction=LONG // SHORT),
+    "random": RandomSearch(batch=1),
+}
+SHORT_SEARCHES: dict[str, tuple[Method, tuple[int, ...]]] = {
+    "prior": (BudgetSearch(trainings=max(SHORT_COUNTS)), SHORT_COUNTS),
+    "evolution": (RegularizedEvolution(), EVOLUTION_COUNTS),
+}
 
 
-class Table:
-    """Accuracies of one dataset.
+class Trainings(TableProblem):
+    """A table that remembers when each full training was finished; a repeated training is charged again."""
 
-    Attributes:
-        full: (A,) after 200 epochs.
-        short: (A,) validation accuracies after 12, None where the table has none.
-        cells: the cheapest architecture of each class.
-        prior: (K,) what the universal ranking says without having learned this very table.
-    """
+    def __init__(self, table: Table, budget: Budget):
+        self.finished: list[tuple[float, float]] = []  # epochs spent by then, accuracy
+        super().__init__(table, budget, charge_repeats=True)
 
-    def __init__(self, name: str):
-        self.name, self.space = name, spaces.get("nasbench201")
-        self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
-        self.full = (self.space.table["test_200"] | nasbench360())[name].double()
-        short = self.space.table["valid_12"].get(name)
-        self.short: Any = None if short is None else short.double()
-        self.cells = torch.tensor(cheapest_members())
-        universal = load_universal()
-        self.prior = (universal.held_out() if name == TRANSFERRED else universal.of_classes()[0]).double()
+    def measure(self, archs: list[Any], epochs: int) -> list[float]:
+        values = super().measure(archs, epochs)
+        if epochs == LONG:
+            first = self.cost.epochs - epochs * (len(archs) - 1)
+            self.finished += [(first + epochs * i, value) for i, value in enumerate(values)]
+        return values
 
-    def neighbour(self, row: int, rng: random.Random) -> int:
-        """An architecture that differs in the operation of one edge."""
-        child = parse(self.space.architectures[row])
-        edge = rng.randrange(len(child))
-        child[edge] = rng.choice([op for op in range(len(OPERATIONS)) if op != child[edge]])
-        return self.rows[to_string(child)]
+    def best_so_far(self) -> list[float | None]:
+        """The best accuracy within the epochs of 1, 2, ... full trainings, None before the first is finished."""
+        curve = []
+        for number in range(1, NETWORKS + 1):
+            values = [value for epochs, value in self.finished if epochs <= number * LONG]
+            curve.append(round(max(values), 4) if values else None)
+        return curve
 
 
-def believing(table: Table, features: dict[str, torch.Tensor], seed: int, prior: bool) -> list[float]:
-    """Accuracies in the order in which the belief has networks trained."""
-    belief = Belief(features, table.prior if prior else None)
-    evidence: list[Observation] = []
-    every = torch.arange(len(table.cells))
-    for number in range(NETWORKS):
-        rng = random_generator(1000 * seed + number)
-        cell = propose(belief, evidence, {o.cell for o in evidence}, every, rng)
-        evidence.append(Observation(cell, 0, table.full[table.cells[cell]].item()))
-    return [o.value for o in evidence]
+def full_curve(table: Table, method: Method, seed: int) -> list[float | None]:
+    """`best_so_far` of one search; only Hyperband gets short trainings, and without them it is random search."""
+    if not method.needs_short:
+        table = replace(table, columns={LONG: table.columns[LONG]})
+    elif SHORT not in table.columns:
+        method = SEARCHES["random"]
+    problem = Trainings(table, Budget(epochs=float(NETWORKS * LONG)))
+    method.run(problem, seed)
+    return problem.best_so_far()
 
 
-def evolution(table: Table, values: torch.Tensor, seed: int, count: int) -> list[int]:
-    """Regularized evolution (Real et al., AAAI 2019) by `values` (A,): the architectures in their order."""
-    rng = random.Random(seed)
-    population = rng.sample(range(len(values)), POPULATION)
-    seen = list(population)
-    while len(seen) < count:
-        parent = max(rng.sample(population, TOURNAMENT), key=lambda row: values[row].item())
-        seen.append(table.neighbour(parent, rng))
-        population = [*population[1:], seen[-1]]
-    return seen[:count]
+def after_short(table: Table, method: Method, counts: tuple[int, ...], seed: int) -> dict[str, float]:
+    """Accuracy after 200 epochs of the choice after N trainings of 12 epochs."""
+    problem = TableProblem(table, Budget(evaluations=max(counts)), charge_repeats=True)
+    result = method.run(problem, seed)
+    return {str(count): problem.judge([choice_after(result, count)])[0] for count in counts}
 
 
-def hyperband(table: Table, seed: int) -> list[float]:
-    """Hyperband (Li et al., JMLR 2018): accuracies of what it trains to the end, NaN where it spends on others.
-
-    With the two lengths that the tables have: a bracket trains 16 cells for 12 epochs and the best one to the end, the
-    next one two cells to the end. One entry a training of 200 epochs, or as many epochs of short ones.
-    """
-    rng = random.Random(seed)
-    spent, found = 0, [float("nan")] * NETWORKS
-
-    def train(row: int, epochs: int) -> None:
-        nonlocal spent
-        spent += epochs
-        slot = -(-spent // FULL_EPOCHS) - 1  # of the network count within which it is finished
-        if epochs == FULL_EPOCHS and slot < NETWORKS:
-            found[slot] = max(table.full[row].item(), 0 if np.isnan(found[slot]) else found[slot])
-
-    while spent < NETWORKS * FULL_EPOCHS:
-        if table.short is not None:
-            rows = rng.sample(range(len(table.full)), ETA)
-            for row in rows:
-                train(row, SHORT_EPOCHS)
-            train(max(rows, key=lambda row: table.short[row].item()), FULL_EPOCHS)
-        for row in rng.sample(range(len(table.full)), 2):
-            train(row, FULL_EPOCHS)
-    return found
+def choice_after(result: Result, evaluations: int) -> str:
+    """The choice of a search after N evaluations."""
+    return [step.arch for step in result.trajectory if step.cost.evaluations <= evaluations][-1]
 
 
-def best_so_far(values: list[float]) -> list[float | None]:
-    """The best of the first 1, 2, ... of them, None before there is any."""
-    best = np.fmax.accumulate(np.array(values))
-    return [None if np.isnan(value) else round(float(value), 4) for value in best]
-
-
-def after_short(table: Table, features: dict[str, torch.Tensor], seed: int) -> dict[str, float]:
-    """Test accuracy of the cell that the belief puts first after so many short trainings."""
-    belief = Belief(features, table.prior, fidelities=2)
-    evidence: list[Observation] = []
-    every, chosen = torch.arange(len(table.cells)), {}
-    for number in range(max(SHORT)):
-        rng = random_generator(1000 * seed + number)
-        cell = propose(belief, evidence, {o.cell for o in evidence}, every, rng)
-        evidence.append(Observation(cell, 0, table.short[table.cells[cell]].item()))
-        if number + 1 in SHORT:
-            learn(belief, evidence)
-            chosen[str(number + 1)] = table.full[table.cells[belief.quality().argmax()]].item()
-    return chosen
-
-
-def evolution_short(table: Table, seed: int) -> dict[str, float]:
-    """The same of regularized evolution by the accuracies after 12 epochs, which chooses the best of them."""
-    seen = evolution(table, table.short, seed, EVOLUTION_SHORT)
-    counts = (*SHORT, EVOLUTION_SHORT)
-    return {str(n): table.full[max(seen[:n], key=lambda row: table.short[row].item())].item() for n in counts}
-
-
-def judge(table: Table, features: dict[str, torch.Tensor], seeds: range) -> dict[str, Any]:
-    """All ways of searching on one table, once a seed."""
-    everything = range(len(table.full))
-    ways: dict[str, Callable[[int], list[float]]] = {
-        "prior": lambda seed: believing(table, features, seed, True),
-        "no_prior": lambda seed: believing(table, features, seed, False),
-        "evolution": lambda seed: table.full[evolution(table, table.full, seed, NETWORKS)].tolist(),
-        "hyperband": lambda seed: hyperband(table, seed),
-        "random": lambda seed: table.full[random.Random(seed).sample(everything, NETWORKS)].tolist(),
-    }
-    result: dict[str, Any] = {"maximum": float(table.full.max()), "curves": {}}
-    for name, way in ways.items():
-        result["curves"][name] = [best_so_far(way(seed)) for seed in seeds]
-        ends = [f"{n}: {np.mean([c[n - 1] or np.nan for c in result['curves'][name]]):.2f}" for n in (1, 10, 30, 100)]
-        log.info(f"{table.name:<15} {name:<10} " + "  ".join(ends))
-    if table.short is not None:
-        short = {
-            "prior": [after_short(table, features, seed) for seed in seeds],
-            "evolution": [evolution_short(table, seed) for seed in seeds],
-        }
-        result["short"] = {name: summarize(runs) for name, runs in short.items()}
-        for name, figures in result["short"].items():
-            log.info(f"{table.name:<15} {name:<10} " + "  ".join(f"{n}: {f['mean']:.2f}" for n, f in figures.items()))
+def judge(table: Table, seeds: range) -> dict[str, Any]:
+    """All searches on one table, one for each seed."""
+    result: dict[str, Any] = {"maximum": max(table.columns[LONG].values()), "curves": {}}
+    for name, method in SEARCHES.items():
+        curves = result["curves"][name] = [full_curve(table, method, seed) for seed in seeds]
+        ends = [f"{n}: {np.mean([curve[n - 1] or np.nan for curve in curves]):.2f}" for n in (1, 10, 30, 100)]
+        log.info(f"{table.dataset:<15} {name:<10} " + "  ".join(ends))
+    if SHORT in table.columns:
+        result["short"] = {}
+        for name, (method, counts) in SHORT_SEARCHES.items():
+            figures = summarize([after_short(table, method, counts, seed) for seed in seeds])
+            result["short"][name] = figures
+            log.info(
+                f"{table.dataset:<15} {name:<10} " + "  ".join(f"{n}: {f['mean']:.2f}" for n, f in figures.items())
+            )
     return result
 
 
 def measure(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
-    features = published_features()
     seeds = range(args.seed, args.seed + args.num_runs)
     names = args.tables.split(",") if args.tables else list(TABLES)
-    result = {name: judge(Table(name), features, seeds) for name in names}
+    result = {name: judge(table_of(name), seeds) for name in names}
     history = provenance(args.seed, device="cpu", threads=args.threads, runs=args.num_runs, networks=NETWORKS)
     write_json(Path(args.output), {"history": history, "result": result}, indent=None)
     log.info(f"{args.output} is made")

@@ -22,8 +22,8 @@ from metad2a.core.environment import choose_device, provenance, random_generator
 from metad2a.core.files import ROOT, display_path, write_json
 from metad2a.core.statistics import share_interval
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
-from metad2a.searches.budget.rounds import BudgetSearch
 from metad2a.searches.budget.search import spend
+from metad2a.searches.budget.session import BudgetSearch
 from metad2a.searches.options import SearchOptions
 
 OUTPUT = ROOT / "benchmarks" / "results" / "own_images.json"
@@ -38,7 +38,7 @@ class OneTraining(BudgetSearch):
         """One rung, whose training has everything."""
         rung = super().planned()[FULL]
         none = {fidelity: replace(rung, fidelity=fidelity, count=0) for fidelity in (SHORT, LONG)}
-        return none | {FULL: replace(rung, cost=self.budget.amount, count=1)}
+        return none | {FULL: replace(rung, cost=self.options.budget.amount, count=1)}
 
     def goes_on(self, rung: Rung) -> bool:
         return rung.fidelity == FULL and not self.state.of_rung(FULL)
@@ -60,9 +60,9 @@ def measure(args: argparse.Namespace) -> None:
     )
     search = BudgetSearch(options) if args.way == "search" else OneTraining(options)
     if isinstance(search, OneTraining):
-        allowed = search.allowed
+        allowed = search.setup.allowed
         drawn = int(allowed[torch.randint(len(allowed), (1,), generator=random_generator(args.seed))])
-        search.chosen = drawn if args.way == "random" else int(allowed[search.belief.prior[allowed].argmax()])
+        search.chosen = drawn if args.way == "random" else int(allowed[search.surrogate.prior[allowed].argmax()])
     value = spend(search)
     found: dict[str, Any] = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() else {"result": {}}
     entry = {name: value[name] for name in ("budget", "spent", "choice", "network", "images")}

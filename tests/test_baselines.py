@@ -29,6 +29,7 @@ CHEAP = [
 SMALL = {
     "nsganetv2": {"first": 20, "rounds": 2, "population": 12, "generations": 4},
     "bayesian": {"evaluations": 30, "pool": 200},
+    "budget": {"trainings": 12},
 }
 
 
@@ -36,6 +37,7 @@ class Made(Problem):
     """Cells whose accuracy is a function of their operations and of the epochs."""
 
     form = TABLE
+    scores_networks = True
 
     def __init__(self, space, accuracy, fidelities=(1,), budget=None, oracle=()):
         self.accuracy, self.asked = accuracy, []
@@ -132,7 +134,9 @@ def test_every_method_says_what_it_is(name):
     assert set(method.forms) <= {TABLE, REAL}
 
 
-@pytest.mark.parametrize("name", ["random", "evolution", "assisted-evolution", "bayesian", "mdenas", "nsganetv2"])
+@pytest.mark.parametrize(
+    "name", ["random", "evolution", "assisted-evolution", "bayesian", "budget", "mdenas", "nsganetv2"]
+)
 def test_a_seed_decides_all(space, name):
     problems = [Made(space, threes, budget=Budget(evaluations=30)) for _ in range(3)]
     results = [small(name).run(problem, seed) for problem, seed in zip(problems, (1, 1, 2), strict=True)]
@@ -219,6 +223,19 @@ def test_bayesian_optimisation_finds_a_sum_of_its_operations(space):
     method = BayesianOptimisation(evaluations=60, pool=300)
     assert method.run(problem, 0).chosen[0] == to_string(best)
     assert rivals.get("random").run(problem, 0).chosen[0] != to_string(best)
+
+
+def test_the_budget_loop_trains_no_function_twice_and_follows_the_surrogate(space):
+    from metad2a.spaces.nasbench201.classes import cheapest_members
+
+    problem = Made(space, threes)
+    result = small("budget").run(problem, 0)
+    cheapest = {space.architectures[number] for number in cheapest_members()}
+    asked = [arch for arch, _ in problem.asked]
+    assert len(set(asked)) == len(asked) == result.cost.evaluations == 12
+    assert set(asked) <= cheapest
+    assert result.trajectory[0].cost.evaluations == 1
+    assert threes(parse(result.chosen[0])) >= 40  # chance has 12
 
 
 def promoted(space, method, values):

@@ -112,7 +112,7 @@ class FakeRay:
     def put(self, value):
         return value
 
-    def wait(self, running):
+    def wait(self, running, timeout=None):
         return running[:1], running[1:]
 
     def get(self, reference):
@@ -132,7 +132,7 @@ class FakeRay:
 def test_ray_workers_share_the_clusters_gpus(monkeypatch, resources, use_gpus, num_workers, share, device, here):
     """Whatever the machine has that starts them."""
     ray = FakeRay(**resources)
-    monkeypatch.setattr(workers, "_ray", lambda: ray)
+    monkeypatch.setattr(workers, "load_ray", lambda: ray)
     items = [Item(0, number, [0], ["x"], 0) for number in range(3)]
     results = list(measure_with_ray(replace(OPTIONS, device=here), items, num_workers, None, use_gpus))
     assert [(item.number, result["number"]) for item, result in results] == [(n, n) for n in range(3)]

@@ -21,7 +21,7 @@ def test_unknown_space():
 
 def test_the_whole_space_survives_graphs_and_back(space):
     assert len(set(space.architectures)) == space.size == 15625
-    graphs = space.encode_all()
+    graphs = space.encode(space.architectures)
     assert space.encode(space.architectures).equal(graphs)
     assert space.decode(graphs) == space.architectures
 

@@ -221,7 +221,7 @@ def test_the_database_holds_the_best_of_what_was_sampled(command, space):
     tuples = load_tuples("generator", space, "data", 12)
     model, checkpoint = load_model("predictor", space, "results/predictor/model/ckpt_max_corr.pt", torch.device("cpu"))
     features = load_features("data/imgnet32bylabel.pt", "imgnet32")
-    graph_vec = model.encode_graph(space.encode_all())
+    graph_vec = model.encode_graph(space.encode(space.architectures))
     for arch, task, accuracy in zip(tuples.archs, tuples.task, tuples.accuracy, strict=True):
         images = features.images.view(12, 7, -1)[tuples.task_classes[task]][None]
         scores = model.predict(model.encode_set(images).expand(space.size, -1), graph_vec)

@@ -82,24 +82,28 @@ def _explain(error: Exception) -> None:
 
 def measure_with_ray(
     options: Any,
-    items: list[Any],
+    items: Iterable[Any],
     num_workers: int,
     address: str | None,
     use_gpus: bool = True,
-    measure_item: Callable[[Any, Any], dict[str, Any]] | None = None,
-) -> Iterator[tuple[Any, dict[str, Any]]]:
+    measure_item: Callable[[Any, Any], Any] | None = None,
+    watch: Callable[[], None] | None = None,
+    failed: Callable[[Any, UserError], Any] | None = None,
+) -> Iterator[tuple[Any, Any]]:
     """Measure items on the workers of a Ray cluster, in the order they finish.
 
     An item whose worker dies is measured again by another, up to 3 times.
 
     Args:
         options: an `EvaluatorOptions`, or another dataclass with a `device`, that `measure_item` takes.
-        items: to be measured; their text names them in messages.
+        items: to be measured; their text names them in messages. With `watch` an item is only taken for a free worker.
         num_workers: items measured at once; with an `address` 0 stands for all of the cluster's processors.
         address: of a running cluster whose machines have this folder and the images under the same paths; a cluster of
             `num_workers` processes is started on this machine when None.
         use_gpus: share the cluster's GPUs among the workers, where it has some, instead of measuring on `device`.
         measure_item: from options and item to the result; None for `measure`.
+        watch: called about once a second, for example to read what the workers write.
+        failed: makes the result of an item from the error if its worker died too often; without it the error is raised.
 
     Raises:
         UserError: Ray is missing or cannot be reached, or an item cannot be measured.
@@ -108,7 +112,8 @@ def measure_with_ray(
         share = gpu_share(num_workers, int(ray.cluster_resources().get("GPU", 0))) if use_gpus else 0.0
         options = replace(options, device="cuda" if share else "cpu")  # a worker sees its own GPU alone
         task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
-        yield from _stream(ray, task, ray.put(options), items, num_workers)
+        at_once = num_workers if watch else 2 * num_workers  # each has one to work on and one to go on with
+        yield from _stream(ray, task, ray.put(options), iter(items), at_once, watch, failed)
 
 
 @contextmanager
@@ -118,7 +123,7 @@ def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]
     Raises:
         UserError: Ray is missing or cannot be reached.
     """
-    ray = _ray()
+    ray = load_ray()
     if address:
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
@@ -160,20 +165,36 @@ def _reach(address: str | None) -> None:
         ) from error
 
 
-def _stream(ray: Any, task: Any, options: Any, items: list[Any], num_workers: int) -> Iterator[tuple[Any, Any]]:
-    waiting = list(reversed(items))
+def _stream(
+    ray: Any,
+    task: Any,
+    options: Any,
+    items: Iterator[Any],
+    at_once: int,
+    watch: Callable[[], None] | None,
+    failed: Callable[[Any, UserError], Any] | None,
+) -> Iterator[tuple[Any, Any]]:
     running: dict[Any, Any] = {}
-    while waiting or running:
-        while waiting and len(running) < 2 * num_workers:  # one to work on and one to go on with
-            item = waiting.pop()
+    while True:
+        while len(running) < at_once and (item := next(items, None)) is not None:
             running[task.remote(options, item)] = item
-        ready, _ = ray.wait(list(running))
+        if not running:
+            return
+        ready, _ = ray.wait(list(running), timeout=1 if watch else None)
         for reference in ready:
             item = running.pop(reference)
-            yield item, _result(ray, reference, item)
+            try:
+                result = _result(ray, reference, item)
+            except UserError as error:
+                if failed is None:
+                    raise
+                result = failed(item, error)
+            yield item, result
+        if watch is not None:
+            watch()
 
 
-def _result(ray: Any, reference: Any, item: Any) -> dict[str, Any]:
+def _result(ray: Any, reference: Any, item: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the worker's own exception
@@ -186,13 +207,18 @@ def _result(ray: Any, reference: Any, item: Any) -> dict[str, Any]:
         ) from error
 
 
-def _ray() -> Any:
+def load_ray() -> Any:
+    """Ray, which only commands with workers need.
+
+    Raises:
+        UserError: it is not installed.
+    """
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # Ray's default is to try again for ever
     try:
         import ray
     except ImportError as error:
         raise UserError(
             "--num-workers needs Ray, which is not installed: pip install ray. Without it leave the option out, and "
-            "tasks are measured one after the other."
+            "everything runs one after the other."
         ) from error
     return ray

@@ -26,6 +26,7 @@ METHODS = {
     "lpt": "metad2a.rivals.lpt:Lpt",
     "task-similarity": "metad2a.rivals.fisher:TaskSimilarity",
     "transfer": "metad2a.rivals.transfer:Transfer",
+    "budget": "metad2a.rivals.budget_search:BudgetSearch",
     "metad2a": "metad2a.rivals.metad2a:MetaD2A",
     "metad2a-short": "metad2a.rivals.metad2a:MetaD2AShort",
     "metad2a-trained": "metad2a.rivals.metad2a:MetaD2ATrained",

@@ -11,7 +11,7 @@ from metad2a.rivals.evolution import RegularizedEvolution
 
 @dataclass(frozen=True)
 class AssistedEvolution(RegularizedEvolution):
-    """The best `population` of `drawn` networks by their score begin (Mellor et al., section 4.1, Algorithm 2)."""
+    """Starts from the best `population` of `drawn` networks by score (Mellor et al., section 4.1, Algorithm 2)."""
 
     name: ClassVar[str] = "assisted-evolution"
     title: ClassVar[str] = "assisted evolution (AREA)"

@@ -1,15 +1,14 @@
-"""What a search method is, what it searches on, and what it hands back.
+"""What a search method is, what it searches, and what it returns.
 
-A method asks a `Problem` for accuracies. Where they come from is the problem's business: a benchmark's table, or
-networks trained on images. So one method has both forms, and all of them one clock.
+A method asks a `Problem` for accuracies. The problem knows where they come from: a benchmark's table, or networks
+trained on images. So a method is written once for both forms, and all methods share one clock.
 """
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,16 +18,16 @@ from metad2a.core.errors import UserError
 from metad2a.rivals.cost import REAL, TABLE
 from metad2a.spaces.base import SearchSpace
 
-IDLE = 10_000  # evaluations in a row that measure nothing new: then a method has run dry
+IDLE = 10_000  # after so many calls in a row without a new architecture, a search ends
 
 
 class BudgetSpent(Exception):
-    """Raised by a problem when the next evaluation is beyond the budget; `Method.run` catches it."""
+    """The next evaluation is beyond the budget. Problems raise it, and `Method.run` catches it."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The choice that a method would make after a cost; it holds until the next step."""
+    """The method's choice from this cost to the next step."""
 
     cost: Cost
     arch: str
@@ -36,16 +35,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method found.
+    """What one search chose and what it cost.
 
     Attributes:
-        method, dataset, form, seed: of what; the form is "table" or "real".
-        chosen: texts of architectures, the choice first; what follows are the next best, where the method ranks them.
-        trajectory: its choice against cost; the last one is `chosen[0]`.
-        cost: of the whole search.
-        oracle: whether anything that it looked at was a test accuracy.
+        form: "table" or "real".
+        chosen: texts of architectures, the choice first, then the next best if the method ranks them.
+        trajectory: the choice against cost; the last step is `chosen[0]`.
+        oracle: whether the method saw a test accuracy.
         parameters: hyper-parameters.
-        notes: figures of its own, for example a surrogate's correlation.
+        notes: further figures, for example a surrogate's correlation.
     """
 
     method: str
@@ -61,24 +59,27 @@ class Result:
 
 
 class Problem(ABC):
-    """Architectures of a space on one dataset, and what they cost to measure.
+    """Architectures of a space on one dataset, and what it costs to evaluate them.
+
+    Args:
+        num_classes: K.
+        fidelities: numbers of epochs after which the problem knows accuracies, in rising order.
+        budget: of one search.
+        oracle_fidelities: the fidelities with test accuracies.
+        charge_repeats: charge for an architecture each time; otherwise the second evaluation is free.
 
     Attributes:
-        dataset: its name.
-        space: the search space.
         form: "table" or "real".
-        num_classes: K.
-        fidelities: epochs after which an accuracy can be asked for, fewest first.
-        oracle_fidelities: those whose accuracies are test accuracies.
-        budget: of one search.
-        follow_best: whether the best accuracy measured is the choice, so that `choose` need not be called.
-        used_oracle: whether a test accuracy was looked at.
-        search_options: fields of `metad2a.searches.options.SearchOptions` that lead to the dataset's features, where
-            they are not the defaults.
+        follow_best: the choice is the best measured accuracy; otherwise the method calls `choose`.
+        used_oracle: whether the method saw a test accuracy.
+        search_options: fields of `metad2a.searches.options.SearchOptions` that lead to the dataset's features.
+
+    Raises:
+        UserError: the budget is too small for one evaluation.
     """
 
     form: ClassVar[str]
-    search_options: Mapping[str, Any] = MappingProxyType({})
+    scores_networks = False  # whether `training_free` has a score of each network
 
     def __init__(
         self,
@@ -88,10 +89,12 @@ class Problem(ABC):
         fidelities: Sequence[int],
         budget: Budget,
         oracle_fidelities: Sequence[int] = (),
+        charge_repeats: bool = False,
     ):
         self.dataset, self.space, self.num_classes = dataset, space, num_classes
         self.fidelities, self.oracle_fidelities = tuple(fidelities), frozenset(oracle_fidelities)
-        self.budget = budget
+        self.budget, self.charge_repeats = budget, charge_repeats
+        self.search_options: dict[str, Any] = {}
         self.begin()
         if not budget.allows(Cost(1, float(self.fidelities[0]))):
             limits = ", ".join(f"{value:g} {name}" for name, value in budget.limits.items())
@@ -112,44 +115,40 @@ class Problem(ABC):
 
     @property
     def cost(self) -> Cost:
-        """Of the search so far."""
+        """The cost of the search so far."""
         return Cost(self._evaluations, self._epochs, self.seconds())
 
     def seconds(self) -> float:
-        """Of the search so far; a resumed one adds those before it was killed."""
+        """Seconds of the search so far; a resumed search includes those before it was killed."""
         return time.perf_counter() - self._started
 
     @abstractmethod
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
-        """Accuracies (%) of architectures that `evaluate` asks for, each once; a score where there is no accuracy.
+        """Accuracies (%) of architectures, or scores if the dataset has no accuracy; `evaluate_all` calls this.
 
         Raises:
-            UserError: one cannot be measured.
+            UserError: an architecture cannot be measured.
         """
 
     @abstractmethod
     def judge(self, texts: list[str]) -> list[float]:
-        """Test accuracies (%) of chosen architectures after their final training: for reports, not for methods."""
-
-    def price(self, text: str, epochs: int) -> float:
-        """Epochs to be paid for an accuracy after `epochs`; fewer where a training goes on from an earlier one."""
-        return float(epochs)
+        """Test accuracies (%) of chosen architectures after their final training: for reports, never for methods."""
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Any]:
-        """`n` architectures drawn independently and evenly from those that can be measured."""
+        """`n` independent uniform draws from the architectures that the problem can measure."""
         import torch
 
         return self.space.sample(n, torch.Generator().manual_seed(int(rng.integers(2**31))))
 
     def candidates(self) -> list[Any] | None:
-        """All architectures that can be measured, where they can be listed."""
+        """All architectures that the problem can measure, None if there are too many."""
         return self.space.all_architectures() if self.space.can_be_listed else None
 
     def nearest(self, genes: Sequence[int], fresh: bool = False) -> Any:
-        """The architecture of a space's genes; where not every one can be measured, the nearest that can.
+        """The architecture with these genes, or the nearest that the problem can measure.
 
         Args:
-            fresh: of these the nearest that was not measured yet.
+            fresh: if there is a choice, take one that was not measured yet.
         """
         return self.space.from_genes(genes)
 
@@ -157,16 +156,11 @@ class Problem(ABC):
         """`flops` and `params` in millions."""
         return self.space.cost(arch, self.num_classes)
 
-    @property
-    def scores_networks(self) -> bool:
-        """Whether `training_free` knows a score of each network."""
-        return type(self).training_free is not Problem.training_free
-
     def training_free(self, archs: list[Any]) -> list[float]:
-        """NASWOT's score of each network as initialised, minus infinity where it has none; at no epochs.
+        """NASWOT's score of each network at initialisation, minus infinity if it has none; costs no epochs.
 
         Raises:
-            UserError: there is none of this dataset or space.
+            UserError: the problem has no scores.
         """
         raise UserError(f"There are no training-free scores of {self.space.name} on {self.dataset} here.")
 
@@ -175,28 +169,30 @@ class Problem(ABC):
         """The `metad2a.data.pixels.ImageData` of a real problem.
 
         Raises:
-            UserError: a table has none.
+            UserError: the problem is a table.
         """
-        raise UserError(f"{self.dataset} is looked up in a table here, which has no images: use --form real.")
+        raise UserError(f"{self.dataset} is looked up in a table, which has no images: use --form real.")
 
     def evaluate(self, arch: Any, epochs: int | None = None) -> float:
-        """`evaluate_all` of one architecture."""
+        """`evaluate_all` for one architecture."""
         return self.evaluate_all([arch], epochs)[0]
 
     def evaluate_all(self, archs: list[Any], epochs: int | None = None) -> list[float]:
-        """Accuracies (%) by which a method may choose, after the fewest epochs where it does not say.
+        """Accuracies (%) that a method may use, by default after the fewest epochs.
 
-        The budget is charged for each architecture that was not measured before. Of a batch that it cannot pay for,
-        those that it can are measured (and may become the choice) before the exception.
+        The budget is charged for each new architecture. If it cannot pay for a whole batch, the architectures that it
+        can pay for are measured (and may become the choice) before the exception.
 
         Raises:
-            BudgetSpent: it pays for no more, or nothing new was asked for in a long time.
+            BudgetSpent: the budget is spent, or the method has asked for nothing new for a long time.
         """
         epochs = self.fidelities[0] if epochs is None else epochs
         texts = [self.space.to_text(arch) for arch in archs]
-        new = {text: arch for text, arch in zip(texts, archs, strict=True) if (text, epochs) not in self.measured}
+        new = dict(zip(texts, archs, strict=True))
+        if not self.charge_repeats:
+            new = {text: arch for text, arch in new.items() if (text, epochs) not in self.measured}
         self._idle = 0 if new else self._idle + 1
-        paid = [text for text in new if self._pay(self.price(text, epochs))]
+        paid = [text for text in new if self._pay(epochs)]
         values = self.measure([new[text] for text in paid], epochs) if paid else []
         self.used_oracle |= bool(paid) and epochs in self.oracle_fidelities
         for text, value in zip(paid, values, strict=True):
@@ -209,10 +205,10 @@ class Problem(ABC):
         return [self.measured[text, epochs] for text in texts]
 
     def spend(self, epochs: float, evaluations: int = 0) -> None:
-        """Charge for what is not an evaluation, for example an epoch of a supernet.
+        """Charge for something else than an evaluation, for example an epoch of a supernet.
 
         Raises:
-            BudgetSpent: the budget does not pay for it.
+            BudgetSpent: the budget cannot pay for it.
         """
         if not self._pay(epochs, evaluations):
             raise BudgetSpent
@@ -225,14 +221,14 @@ class Problem(ABC):
         return True
 
     def choose(self, *archs: Any) -> None:
-        """Make this the choice from here on; further architectures are the next best."""
+        """Make the first architecture the choice; the others are the next best."""
         texts = [self.space.to_text(arch) for arch in archs]
         if texts[:1] != self.chosen[:1]:
             self.trajectory.append(Step(self.cost, texts[0]))
         self.chosen = texts
 
     def ranked(self) -> list[str]:
-        """Texts of what was measured, best first; longer trained ones before others."""
+        """Texts of the measured architectures, best first; those with longer training come before others."""
         best: dict[str, tuple[int, float]] = {}
         for (text, epochs), value in self.measured.items():
             best[text] = max(best.get(text, (0, -np.inf)), (epochs, value))
@@ -244,16 +240,16 @@ class Method(ABC):
     """A way to search. Its fields are its hyper-parameters, by default as published.
 
     Attributes:
-        name: as given to `--methods`.
-        title: as tables show it.
+        name: for `--methods`.
+        title: for tables.
         source: the paper.
-        spaces: names of the search spaces that it knows; None for any that has genes.
-        forms: of "table" and "real", those that it has.
-        follow_best: whether its choice is the best accuracy that it measured; else it calls `Problem.choose`.
-        needs_scores: whether it asks for `Problem.training_free`.
-        needs_short: whether it asks for accuracies after fewer epochs than the most.
-        learned_from: datasets whose accuracies it learned beforehand, on which it is judged in sample.
-        changes: what differs from the published protocol, in words.
+        spaces: names of the search spaces that it supports; None for all spaces with genes.
+        forms: the forms that it supports, of "table" and "real".
+        follow_best: its choice is the best accuracy that it measured; otherwise it calls `Problem.choose`.
+        needs_scores: it uses `Problem.training_free`.
+        needs_short: it uses accuracies after fewer epochs than the most.
+        learned_from: datasets whose accuracies it has seen before, so that a comparison on them is in sample.
+        changes: what differs from the published protocol.
     """
 
     name: ClassVar[str]
@@ -269,25 +265,23 @@ class Method(ABC):
 
     @abstractmethod
     def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any] | None:
-        """Search until done, or until the problem raises `BudgetSpent`, which need not be caught.
+        """Search until done, or until the problem raises `BudgetSpent`, which the method need not catch.
 
-        Given the same accuracies it must ask for the same architectures again, so that a search which was killed is
-        resumed by replaying what was measured.
+        Given the same accuracies it must ask for the same architectures: a killed search is resumed by a replay.
 
         Returns:
             Notes for the result, or None.
         """
 
     def check(self, problem: Problem) -> None:
-        """Refuse what the method cannot search.
+        """Refuse a problem that the method cannot search.
 
         Raises:
-            UserError: it does not know the space, does not have the form, or needs what the problem lacks.
+            UserError: the method does not support the space or the form, or the problem lacks what it needs.
         """
         space = problem.space
-        known = bool(space.gene_choices) if self.spaces is None else space.name in self.spaces
-        if not known:
-            spaces = "spaces that have genes (search_spaces/base.py)" if self.spaces is None else ", ".join(self.spaces)
+        if not (space.gene_choices if self.spaces is None else space.name in self.spaces):
+            spaces = "spaces that have genes" if self.spaces is None else ", ".join(self.spaces)
             raise UserError(f"{self.name} does not know the search space {space.name}: it searches {spaces}.")
         if problem.form not in self.forms:
             raise UserError(f"{self.name} has no {problem.form} form: use --form {self.forms[0]}.")
@@ -310,16 +304,6 @@ class Method(ABC):
             notes = self.search(problem, np.random.default_rng(seed))
         if not problem.chosen:
             raise UserError(f"{self.name} chose nothing on {problem.dataset}: its budget is too small. Raise --budget.")
-        chosen = [*problem.chosen, *(problem.ranked() if self.follow_best else [])]
-        return Result(
-            self.name,
-            problem.dataset,
-            problem.form,
-            seed,
-            list(dict.fromkeys(chosen)),
-            problem.trajectory,
-            problem.cost,
-            problem.used_oracle,
-            asdict(self),
-            notes or {},
-        )
+        chosen = list(dict.fromkeys([*problem.chosen, *(problem.ranked() if self.follow_best else [])]))
+        about = (self.name, problem.dataset, problem.form, seed)
+        return Result(*about, chosen, problem.trajectory, problem.cost, problem.used_oracle, asdict(self), notes or {})

@@ -1,4 +1,4 @@
-"""Bayesian optimisation: a Gaussian process over architectures says which to train next."""
+"""Bayesian optimisation: a Gaussian process over architectures proposes what to train next."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from metad2a.rivals.surrogates import fit_process
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
-    """What each of (n,) is expected to gain over `best` (Jones et al. 1998)."""
+    """The expected gain over `best` (n,) (Jones et al. 1998)."""
     from scipy.special import ndtr
 
     deviation = np.maximum(deviation, 1e-12)
@@ -24,8 +24,8 @@ def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -
 class BayesianOptimisation(Method):
     """Expected improvement under a process with a Matern 5/2 kernel on one-hot genes.
 
-    `first` random architectures, then `batch` at a time until `evaluations`. Each time it looks at `pool`
-    architectures, half of them mutants of the ten best, half drawn evenly.
+    `first` random architectures, then `batch` at a time until `evaluations`. Each time it compares `pool` candidates:
+    half are mutants of the ten best, half are random.
     """
 
     name: ClassVar[str] = "bayesian"
@@ -44,26 +44,28 @@ class BayesianOptimisation(Method):
         values = problem.evaluate_all(archs)
         while len(archs) < self.evaluations:
             seen = {space.to_text(arch) for arch in archs}
-            looked_at = {space.to_text(arch): arch for arch in self.look_at(problem, archs, values, rng)}
-            pool = [arch for text, arch in looked_at.items() if text not in seen]
+            candidates = {space.to_text(arch): arch for arch in self.candidates(problem, archs, values, rng)}
+            pool = [arch for text, arch in candidates.items() if text not in seen]
             if not pool:
                 return
-            known, features = (one_hot(space, gene_rows(space, rows)) for rows in (archs, pool))
-            gain = self.gain(known, features, np.array(values))
+            measured, features = (one_hot(space, gene_rows(space, rows)) for rows in (archs, pool))
+            gain = self.gain(measured, features, np.array(values))
             best = np.argsort(-gain, kind="stable")[: min(self.batch, self.evaluations - len(archs))]
             new = [pool[i] for i in best]
             values += problem.evaluate_all(new)
             archs += new
 
-    def gain(self, known: np.ndarray, features: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Expected improvement (n,) of architectures with `features` (n, F), from `known` (m, F)."""
+    def gain(self, measured: np.ndarray, features: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Expected improvement (n,) of architectures with `features` (n, F), from `measured` (m, F)."""
         middle = np.median(values)
-        target = np.maximum(values, middle - 3 * (np.quantile(values, 0.9) - middle))  # failures say no more than that
-        process = fit_process(known, target)
+        target = np.maximum(values, middle - 3 * (np.quantile(values, 0.9) - middle))  # clips failures
+        process = fit_process(measured, target)
         mean, deviation = process.predict(features, return_std=True)
         return expected_improvement(mean, deviation, float(target.max()))
 
-    def look_at(self, problem: Problem, archs: list[Any], values: list[float], rng: np.random.Generator) -> list[Any]:
+    def candidates(
+        self, problem: Problem, archs: list[Any], values: list[float], rng: np.random.Generator
+    ) -> list[Any]:
         """Candidates for the next batch."""
         space = problem.space
         parents = [archs[i] for i in np.argsort(values)[::-1][:10]]

@@ -1,4 +1,4 @@
-"""Run search methods on one problem, each with several seeds, and report what they chose and what it cost."""
+"""Run search methods on one problem with several seeds, and report what they chose and what it cost."""
 
 import os
 from collections import Counter
@@ -23,13 +23,11 @@ from metad2a.rivals.table import TableProblem, table_problem
 
 @dataclass(frozen=True)
 class Row:
-    """One method, all seeds.
+    """One method with all seeds.
 
     Attributes:
-        method: what was run.
-        results: of each seed.
-        accuracy: of each choice after its final training, %.
-        in_sample: whether the method learned this dataset's accuracies beforehand.
+        accuracy: of each choice after its final training (%).
+        in_sample: the method has seen this dataset's accuracies before.
     """
 
     method: Method
@@ -39,24 +37,20 @@ class Row:
 
     @property
     def mark(self) -> str:
-        """What stands against calling it a fair search, if anything."""
+        """Why this is no fair search, empty if it is one."""
         marks = ["oracle"] if any(result.oracle for result in self.results) else []
         return ", ".join(marks + (["in sample"] if self.in_sample else []))
 
     def mean_cost(self, name: str) -> float:
-        """Mean over the seeds of a field of `Cost`."""
+        """Mean of a field of `Cost` over the seeds."""
         return sum(getattr(result.cost, name) for result in self.results) / len(self.results)
-
-    def favourite(self) -> tuple[str, int]:
-        """The architecture that most seeds chose, and how many."""
-        return Counter(result.chosen[0] for result in self.results).most_common(1)[0]
 
 
 def usable(problem: Problem, options: CompareOptions) -> list[str]:
-    """The methods that can search the problem; of all methods those that cannot are named and left out.
+    """The methods that can search the problem; if all are asked for, a line names each one that is left out.
 
     Raises:
-        UserError: one that was asked for by name cannot, or none can.
+        UserError: a method that was asked for by name cannot search it, or none can.
     """
     names = []
     for name in options.names:
@@ -72,20 +66,25 @@ def usable(problem: Problem, options: CompareOptions) -> list[str]:
     return names
 
 
-def search(problem: TableProblem, name: str, seed: int) -> Result:
-    """One search; at module level, so that another process can be told to make it."""
-    return rivals.get(name).run(problem, seed)
+def problem_of(options: CompareOptions) -> TableProblem:
+    """The table that the options describe.
+
+    Raises:
+        UserError: there is no such table, or the budget is too small for one evaluation.
+    """
+    problem = table_problem(options.data_name, options.search_space, options.budget)
+    problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
+    return problem
 
 
 def run_all(problem: TableProblem, names: list[str], options: CompareOptions) -> list[Result]:
-    """Each method with each seed, several at a time."""
+    """Each method with each seed, several at the same time."""
     tasks = [(name, seed) for name in names for seed in options.seeds]
     workers = min(options.num_workers or os.cpu_count() or 1, len(tasks))
     if workers == 1:
-        return list(_bar((search(problem, *task) for task in tasks), len(tasks)))
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
-        futures = [pool.submit(_search_anew, problem.dataset, options, *task) for task in tasks]
+        return list(_bar((rivals.get(name).run(problem, seed) for name, seed in tasks), len(tasks)))
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(_search, options, *task) for task in tasks]
         return list(_bar((future.result() for future in futures), len(tasks)))
 
 
@@ -97,63 +96,43 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-    log.setLevel("WARNING")  # the first process says it all
+    log.setLevel("WARNING")  # the first process has given all messages
 
 
-def _search_anew(dataset: str, options: CompareOptions, name: str, seed: int) -> Result:
-    problem = _problems.get(dataset) or _problems.setdefault(dataset, problem_of(options))
-    return search(problem, name, seed)
+def _search(options: CompareOptions, name: str, seed: int) -> Result:
+    """One search in a worker process."""
+    problem = _problems.get(options.data_name) or _problems.setdefault(options.data_name, problem_of(options))
+    return rivals.get(name).run(problem, seed)
 
 
-_problems: dict[str, TableProblem] = {}  # of a worker process, which searches one dataset after another
-
-
-def problem_of(options: CompareOptions) -> TableProblem:
-    """The problem that the options describe.
-
-    Raises:
-        UserError: there is no table of the dataset, or the budget is too small for an evaluation.
-    """
-    problem = table_problem(options.data_name, options.search_space, options.budget)
-    problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
-    return problem
+_problems: dict[str, TableProblem] = {}  # of a worker process
 
 
 def rows_of(problem: Problem, results: list[Result]) -> list[Row]:
-    """The results by method, their choices judged."""
+    """The results by method, with the accuracies of their choices."""
     rows = []
     for name in dict.fromkeys(result.method for result in results):
-        found, method = [result for result in results if result.method == name], rivals.get(name)
-        accuracy = problem.judge([result.chosen[0] for result in found])
-        rows.append(Row(method, found, accuracy, problem.dataset in method.learned_from))
+        own, method = [result for result in results if result.method == name], rivals.get(name)
+        accuracy = problem.judge([result.chosen[0] for result in own])
+        rows.append(Row(method, own, accuracy, problem.dataset in method.learned_from))
     return rows
 
 
 def table(rows: list[Row], best: float | None) -> str:
     """The comparison as text."""
-    head = ("method", "test accuracy %", "evaluations", "epochs", "seconds", "", "most chosen")
-    lines: list[tuple[str, ...]] = [head]
+    lines = [("method", "test accuracy %", "evaluations", "epochs", "seconds", "", "most chosen")]
     for row in rows:
         mean, half = interval(row.accuracy)
-        arch, count = row.favourite()
-        cost = [f"{row.mean_cost(name):.0f}" for name in ("evaluations", "epochs")]
-        cost.append(f"{row.mean_cost('seconds'):.1f}")
-        lines.append(
-            (
-                row.method.name,
-                f"{mean:.2f} +- {half:.2f}" if len(row.accuracy) > 1 else f"{mean:.2f}",
-                *cost,
-                row.mark,
-                f"{count}x {arch}",
-            )
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+        accuracy = f"{mean:.2f} +- {half:.2f}" if len(row.accuracy) > 1 else f"{mean:.2f}"
+        evaluations, epochs = (f"{row.mean_cost(name):.0f}" for name in ("evaluations", "epochs"))
+        arch, count = Counter(result.chosen[0] for result in row.results).most_common(1)[0]
+        cost = (evaluations, epochs, f"{row.mean_cost('seconds'):.1f}")
+        lines.append((row.method.name, accuracy, *cost, row.mark, f"{count}x {arch}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
     text = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
     ]
-    if best is not None:
-        text.append(f"the best of the table: {best:.2f}")
-    return "\n".join(text)
+    return "\n".join([*text, *([] if best is None else [f"the best of the table: {best:.2f}"])])
 
 
 def csv_rows(rows: list[Row]) -> Iterator[list[Any]]:
@@ -167,7 +146,7 @@ def csv_rows(rows: list[Row]) -> Iterator[list[Any]]:
 
 
 def method_record(row: Row, more: Callable[[Result], dict[str, Any]]) -> dict[str, Any]:
-    """What `comparison.json` holds of a method: what it is, and each search with what is `more` to tell of it."""
+    """A method and its searches for `comparison.json`; `more` adds fields to a search."""
     method = row.method
     runs = [
         {"seed": result.seed, "accuracy": accuracy, "cost": asdict(result.cost), "notes": result.notes} | more(result)
@@ -177,14 +156,14 @@ def method_record(row: Row, more: Callable[[Result], dict[str, Any]]) -> dict[st
     return about | {"parameters": asdict(method), "runs": runs}
 
 
-def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[str, Any]:
-    """What `comparison.json` holds: for each method what it is, and each search with its choice against cost."""
+def record(problem: TableProblem, rows: list[Row], history: dict[str, Any]) -> dict[str, Any]:
+    """The content of `comparison.json`: methods, and each search with its choice against cost."""
 
     def more(result: Result) -> dict[str, Any]:
-        real = problem.judge([step.arch for step in result.trajectory])
+        accuracies = problem.judge([step.arch for step in result.trajectory])
         steps = [
-            [step.cost.evaluations, step.cost.epochs, step.cost.seconds, step.arch, accuracy]
-            for step, accuracy in zip(result.trajectory, real, strict=True)
+            [*asdict(step.cost).values(), step.arch, accuracy]
+            for step, accuracy in zip(result.trajectory, accuracies, strict=True)
         ]
         return {"oracle": result.oracle, "chosen": result.chosen[:30], "trajectory": steps}
 
@@ -195,16 +174,13 @@ def record(problem: Problem, rows: list[Row], history: dict[str, Any]) -> dict[s
 
 
 def compare(options: CompareOptions) -> list[Row]:
-    """Compare methods; prints a table, writes `comparison.csv` and `comparison.json` to a new numbered folder.
+    """Compare methods on a table; prints the result, and writes it to a new numbered folder as CSV and JSON.
 
     Raises:
-        UserError: there is no such method or no table of the dataset, a method cannot search it, or the budget is too
-            small.
+        UserError: there is no such method or table, a method cannot search it, or the budget is too small.
     """
-    names = options.names
     problem = problem_of(options)
-    names = usable(problem, options)
-    rows = rows_of(problem, run_all(problem, names, options))
+    rows = rows_of(problem, run_all(problem, usable(problem, options), options))
     print(f"{len(options.seeds)} searches of each method on {options.data_name}. {problem.protocol}")
     print(table(rows, problem.best))
     folder = next_folder(Path(options.save_path) / problem.space.results_folder / "compare" / options.data_name)

@@ -1,8 +1,8 @@
 """Differentiable search with a supernet: DARTS, GDAS and PC-DARTS.
 
-The weights learn from one half of the images, the architecture's parameters from the other, in turns (Liu et al.,
-"DARTS", ICLR 2019, algorithm 1, first order). In NAS-Bench-201 each edge gets its operation of the largest parameter,
-`none` among them (Dong and Yang, 2020).
+The weights learn from one half of the images and the architecture's parameters from the other, in turns (Liu et al.,
+"DARTS", ICLR 2019, algorithm 1, first order). In NAS-Bench-201 each edge gets the operation with the largest parameter,
+which may be `none` (Dong and Yang, 2020).
 
 Dimensions: E = 6 edges, O = 5 operations.
 """
@@ -18,7 +18,7 @@ from metad2a.rivals.supernet import NUM_EDGES, NUM_OPERATIONS, Mixture
 from metad2a.rivals.supernet_search import Batch, SupernetMethod, SupernetRun
 from metad2a.spaces.nasbench201.cells import CELL_EDGES
 
-FIRST_VALUE = 1e-3  # standard deviation of first parameters
+FIRST_VALUE = 1e-3  # standard deviation of the initial parameters
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Darts(SupernetMethod):
         run.extra |= {"parameters": run.parameters, "arch_optimizer": run.arch_optimizer}
 
     def mixture(self, run: SupernetRun) -> Mixture:
-        """The supernet's mixture at the present parameters, which receive gradients."""
+        """The supernet's mixture at the current parameters, with gradients."""
         return Mixture(run.parameters["alpha"].softmax(dim=1))
 
     def epoch(self, run: SupernetRun) -> torch.Tensor:
         losses = []
         halves = (run.batches(part, self.batch) for part in (run.train, run.valid))
-        for train, valid in zip(*halves, strict=False):  # of an odd number of images one half has one more
+        for train, valid in zip(*halves, strict=False):  # one half of an odd number has one image more
             self.architecture_step(run, train, valid)
             with torch.no_grad():
                 mixture = self.mixture(run)
@@ -61,12 +61,12 @@ class Darts(SupernetMethod):
         return torch.stack(losses).mean()
 
     def architecture_step(self, run: SupernetRun, train: Batch, valid: Batch) -> None:
-        """One step of the architecture's parameters by the loss of the other half, at the present weights."""
+        """One step of the architecture's parameters by the loss on the other half, at the current weights."""
         loss = F.cross_entropy(run.net(valid[0], self.mixture(run)), valid[1])
         self.step(run, loss)
 
     def step(self, run: SupernetRun, loss: torch.Tensor) -> None:
-        """One step of Adam by the gradient of a loss."""
+        """One step of Adam on a loss."""
         values = list(run.parameters.values())
         for value, gradient in zip(values, torch.autograd.grad(loss, values), strict=True):
             value.grad = gradient
@@ -78,7 +78,7 @@ class Darts(SupernetMethod):
 
 @dataclass(frozen=True)
 class Gdas(Darts):
-    """One operation an edge is drawn, by Gumbel noise, and computed; the temperature falls."""
+    """Gumbel noise draws one operation for each edge; the temperature falls."""
 
     name: ClassVar[str] = "gdas"
     title: ClassVar[str] = "GDAS"
@@ -96,7 +96,7 @@ class Gdas(Darts):
 
 
 def sampled(alpha: torch.Tensor, gumbel: torch.Tensor, temperature: float) -> Mixture:
-    """One operation an edge, with weight 1 and the gradient of the soft choice (GDAS, equations 3 to 5).
+    """One operation for each edge, with weight 1 and the gradient of the soft choice (GDAS, equations 3 to 5).
 
     Args:
         alpha: (E, O).
@@ -110,7 +110,7 @@ def sampled(alpha: torch.Tensor, gumbel: torch.Tensor, temperature: float) -> Mi
 
 @dataclass(frozen=True)
 class PCDarts(Darts):
-    """Operations see a quarter of the channels; edges that meet at a node have weights of their own."""
+    """Operations see a quarter of the channels; edges have weights too."""
 
     name: ClassVar[str] = "pc-darts"
     title: ClassVar[str] = "PC-DARTS"
@@ -118,7 +118,7 @@ class PCDarts(Darts):
     share: ClassVar[int] = 4
     parameter_shapes: ClassVar[dict[str, tuple[int, ...]]] = Darts.parameter_shapes | {"beta": (NUM_EDGES,)}
 
-    warm_up: float = 0.3  # the share of the epochs in which the weights alone learn, 15 of 50
+    warm_up: float = 0.3  # in this share of the epochs only the weights learn, 15 of 50
 
     def mixture(self, run: SupernetRun) -> Mixture:
         edges = edge_weights(run.parameters["beta"])
@@ -130,6 +130,6 @@ class PCDarts(Darts):
 
 
 def edge_weights(beta: torch.Tensor) -> torch.Tensor:
-    """Edges' weights (E,): a softmax of `beta` (E,) over those that lead to a node (PC-DARTS, equation 2)."""
+    """Edges' weights (E,): a softmax of `beta` (E,) over the edges to each node (PC-DARTS, equation 2)."""
     targets = torch.tensor([target for target, _ in CELL_EDGES], device=beta.device)
     return torch.cat([beta[targets == node].softmax(dim=0) for node in (1, 2, 3)])  # edges are in the order of nodes

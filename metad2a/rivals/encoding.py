@@ -1,4 +1,4 @@
-"""Architectures as vectors, for surrogates that are fitted to accuracies."""
+"""Architectures as vectors, for surrogates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def gene_rows(space: SearchSpace, archs: Sequence[Any]) -> np.ndarray:
 
 
 def one_hot(space: SearchSpace, genes: np.ndarray) -> np.ndarray:
-    """Genes (n, G) as indicators (n, sum of the choices)."""
+    """Genes (n, G) as indicators (n, sum of choices)."""
     return np.concatenate(
         [genes[:, i, None] == np.arange(choices) for i, choices in enumerate(space.gene_choices)], axis=1
     ).astype(float)

@@ -1,4 +1,4 @@
-"""Regularized evolution: the oldest of a population dies, the best of a few of it has a child."""
+"""Regularized evolution: the best of a few members has a child, and the oldest member dies."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ class RegularizedEvolution(Method):
         return problem.sample(self.population, rng)
 
     def evolve(self, problem: Problem, first: list[Any], rng: np.random.Generator) -> None:
-        """Go on from a first population until the budget is spent."""
+        """Evolve a first population until the budget is spent."""
         space = problem.space
         living = deque(zip(first, problem.evaluate_all(first), strict=True))
         while True:
-            drawn = rng.choice(len(living), min(self.tournament, len(living)), replace=False)
-            parent, _ = max((living[i] for i in drawn), key=lambda member: member[1])
+            members = rng.choice(len(living), min(self.tournament, len(living)), replace=False)
+            parent, _ = max((living[i] for i in members), key=lambda member: member[1])
             child = problem.nearest(mutate(space.genes(parent), space.gene_choices, rng), fresh=True)
             living.append((child, problem.evaluate(child)))
             living.popleft()

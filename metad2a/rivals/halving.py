@@ -1,7 +1,7 @@
-"""Successive halving and Hyperband: train many architectures briefly, the better ones longer.
+"""Successive halving and Hyperband: train many architectures briefly, and the better ones longer.
 
-Optuna's pruners decide who goes on. They are asynchronous: an architecture is judged against those that were there
-before it, so the first ones always go on.
+Optuna's pruners decide which training goes on. They are asynchronous: they compare an architecture with earlier ones,
+so the first always goes on.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from metad2a.rivals.base import Method, Problem
 
 @dataclass(frozen=True)
 class SuccessiveHalving(Method):
-    """One of `reduction` goes on to the next number of epochs that the problem knows."""
+    """The best 1 / `reduction` goes on to the next of the problem's fidelities."""
 
     name: ClassVar[str] = "halving"
     title: ClassVar[str] = "successive halving"
@@ -47,7 +47,7 @@ class SuccessiveHalving(Method):
 
 @dataclass(frozen=True)
 class Hyperband(SuccessiveHalving):
-    """Brackets that begin to judge later, beside each other: what is slow at first has its chance, too."""
+    """Several brackets, of which some start to prune later, so slow starters have a chance too."""
 
     name: ClassVar[str] = "hyperband"
     title: ClassVar[str] = "Hyperband"

@@ -1,13 +1,13 @@
-"""LPT, learning by passing tests: a tester creates tests that are hard for the learner and mean something to itself.
+"""LPT, learning by passing tests: a tester creates tests that are hard for the learner and still meaningful.
 
-Three levels (Du et al., 2020, equations 1 to 8), each lower one unrolled by one step:
+It has three levels, and each unrolls one step of the level below (Du et al., 2020, equations 1 to 8):
 
-1. the learner, a supernet of weights W and architecture A, lowers its training loss: W'(A) = W - lr dL(W, A);
-2. the tester, a network of encoder E and classifier X, learns from the training images and from the test that its
-   creator C made: (E', X')(C) = (E, X) - lr d[L(E, X) + gamma mean_b f(b) l(E, X; b)];
-3. A lowers, and C raises, mean_b f(b) l(W'(A), A; b) - lambda L_valid((E', X')(C)), the second term C's alone.
+1. The learner, a supernet with weights W and architecture A, lowers its training loss: W'(A) = W - lr dL(W, A).
+2. The tester, a network with encoder E and classifier X, learns from the training images and from the test that its
+   creator C made: (E', X')(C) = (E, X) - lr d[L(E, X) + gamma mean_b f(b) l(E, X; b)].
+3. A lowers, and C raises, mean_b f(b) l(W'(A), A; b) - lambda L_valid((E', X')(C)). Only C affects the second term.
 
-f(b) in 0..1 is how much of the image b of the test bank is in the test: C's softmax on E's features.
+f(b) in 0..1 says how much of image b of the test bank is in the test: C's softmax on E's features.
 
 Dimensions: B images of a batch, K classes, D features.
 """
@@ -30,10 +30,7 @@ WIDTH = 16  # of the tester's first layer
 
 
 class Tester(nn.Module):
-    """A small residual-free network of four convolutions, and the creator's linear layer on its features.
-
-    Batch norm has the statistics of the batch.
-    """
+    """A small network of four convolutions; batch norm uses the statistics of the batch."""
 
     def __init__(self, num_classes: int, width: int = WIDTH):
         super().__init__()
@@ -53,7 +50,7 @@ class Tester(nn.Module):
 
 
 def unrolled(loss: torch.Tensor, parameters: Parameters, lr: float) -> Parameters:
-    """Parameters after one step of gradient descent, as a function of all that the loss depends on."""
+    """Parameters after one step of gradient descent, as a function of everything that the loss depends on."""
     gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
     return {
         name: value if gradient is None else value - lr * gradient
@@ -67,7 +64,7 @@ def in_test(creator: nn.Linear, features: torch.Tensor) -> torch.Tensor:
 
 
 def weighted(share: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """mean_b f(b) l(b) of shares (B,), logits (B, K) and labels (B,)."""
+    """mean_b f(b) l(b) for shares (B,), logits (B, K) and labels (B,)."""
     return (share * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
@@ -79,10 +76,10 @@ def test_loss(
     share: torch.Tensor,
     lr: float,
 ) -> torch.Tensor:
-    """The learner's loss on the test after one step on training images, a function of A and of `share` (B,).
+    """The learner's loss on the test after one step on training images, as a function of A and of `share` (B,).
 
     Args:
-        learner: from weights and images to logits, a function of the architecture.
+        learner: maps weights and images to logits, and depends on the architecture.
     """
     after = unrolled(F.cross_entropy(learner(weights, train[0]), train[1]), weights, lr)
     return weighted(share, learner(after, bank[0]), bank[1])
@@ -90,7 +87,7 @@ def test_loss(
 
 @dataclass(frozen=True)
 class Lpt(Darts):
-    """The supernet of DARTS as the learner; the other half of the images is test bank and tester's validation."""
+    """DARTS' supernet is the learner; the other half of the images is the test bank and validates the tester."""
 
     name: ClassVar[str] = "lpt"
     title: ClassVar[str] = "LPT"
@@ -139,7 +136,7 @@ class Lpt(Darts):
         self.tester_step(run, train, bank)
 
     def tester_loss(self, run: SupernetRun, train: Batch, bank: Batch) -> torch.Tensor:
-        """L(E, X) + gamma mean_b f(b) l(E, X; b), a function of the tester and the creator."""
+        """L(E, X) + gamma mean_b f(b) l(E, X; b), as a function of the tester and the creator."""
         tester, creator = run.extra["tester"], run.extra["creator"]
         features, logits = tester(bank[0])
         return F.cross_entropy(tester(train[0])[1], train[1]) + self.gamma * weighted(

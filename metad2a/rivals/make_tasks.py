@@ -1,9 +1,9 @@
-"""Add a task to the library that `metad2a.rivals.fisher` compares a dataset with.
+"""Add a task to the library of `metad2a.rivals.fisher`.
 
 python -m metad2a.rivals.make_tasks --data-name cifar10 --image-folder DIR
 python -m metad2a.rivals.make_tasks --data-name gtsrb --image-folder DIR --cells FOLDER
 
-The best cells are those of the benchmark's table, or those that a comparison on the images measured best.
+Its best cells come from the benchmark's table, or from the folder of a comparison on its images.
 """
 
 import sys
@@ -21,7 +21,7 @@ from metad2a.core.messages import log
 from metad2a.core.options import option
 from metad2a.core.values import path, positive_int, safe_name
 from metad2a.data.pixels import load_image_data
-from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, whole
+from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, shuffled
 from metad2a.rivals.real import SEARCH, read_record
 
 LENT = 10
@@ -41,7 +41,7 @@ class TaskOptions:
 
 
 def best_cells(options: TaskOptions) -> list[str]:
-    """The best cells that are known of a dataset, the best first.
+    """The best known cells of a dataset, best first.
 
     Raises:
         UserError: none are known.
@@ -55,17 +55,17 @@ def best_cells(options: TaskOptions) -> list[str]:
         texts = sorted(known, key=lambda text: known[text], reverse=True)
     if not texts:
         raise UserError(
-            f"No cell of {options.data_name} is measured: there is no table of it, and no result in --cells "
-            f"(a folder {SEARCH} that --model compare --form real left)."
+            f"No cell of {options.data_name} is measured: there is no table of it. Run --model compare --form real on "
+            f"its images, and give the folder {SEARCH} of the results as --cells."
         )
     return list(dict.fromkeys(texts))[:LENT]
 
 
 def add_task(options: TaskOptions) -> None:
-    """Train the small network on a dataset and write it and its cells into the library."""
+    """Train the small network on a dataset; add it and the best cells to the library."""
     cells = best_cells(options)
     data = load_image_data(options.data_name, options.image_folder, options.data_path, 333)
-    images, labels = whole(data.train, data, options.most_images, torch.device("cpu"))
+    images, labels = shuffled(data.train, data, options.most_images, torch.device("cpu"))
     state = learn(images, labels, len(data.class_names), TaskSimilarity.epochs).state_dict()
     tasks = read_library() if LIBRARY.is_file() else {}
     tasks[options.data_name] = {"state": dict(state), "cells": cells}

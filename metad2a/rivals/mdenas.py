@@ -1,4 +1,4 @@
-"""MDENAS: a probability for each operation of each edge, moved from what trained more and is still worse."""
+"""MDENAS: each operation of each edge loses probability to those that trained less and are better."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,12 +9,12 @@ from metad2a.rivals.base import Method, Problem
 
 
 class Multinomials:
-    """A distribution over the values of each gene, and what is known of them.
+    """A distribution over the values of each gene.
 
     Attributes:
         theta: for each gene, probabilities (choices,).
-        trained: how often each value was in a network that was measured, H_e.
-        accuracy: of the latest of these, H_a; 0 where there was none.
+        trained: H_e, how often a measured network had the value.
+        accuracy: H_a, the accuracy of the last such network; 0 without one.
     """
 
     def __init__(self, choices: tuple[int, ...]):
@@ -36,16 +36,12 @@ class Multinomials:
         return all(theta.max() >= 0.99 for theta in self.theta)
 
     def learn(self, genes: list[int], accuracy: float, alpha: float) -> None:
-        """Update by one network: of two values that one loses which trained as often and is worse (Algorithm 1).
-
-        Args:
-            alpha: what it loses, or all that it has.
-        """
+        """Update by one network: a value loses `alpha` to each better one that trained no more often (Algorithm 1)."""
         for gene, value in enumerate(genes):
             self.trained[gene][value] += 1
             self.accuracy[gene][value] = accuracy
-        for theta, trained, found in zip(self.theta, self.trained, self.accuracy, strict=True):
-            loses = (trained[:, None] >= trained) & (found[:, None] < found)  # the row's to the column's
+        for theta, trained, accuracies in zip(self.theta, self.trained, self.accuracy, strict=True):
+            loses = (trained[:, None] >= trained) & (accuracies[:, None] < accuracies)  # row to column
             for i, j in np.argwhere(loses):
                 moved = min(alpha, theta[i])
                 theta[i] -= moved
@@ -55,7 +51,7 @@ class Multinomials:
 
 @dataclass(frozen=True)
 class Mdenas(Method):
-    """In a table a network that is measured alone stands for the epoch of shared weights that the paper trains."""
+    """Measures a network by itself in place of the paper's epoch of shared weights."""
 
     name: ClassVar[str] = "mdenas"
     title: ClassVar[str] = "MDENAS"
@@ -66,9 +62,9 @@ class Mdenas(Method):
     alpha: float = 0.01
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        known = Multinomials(problem.space.gene_choices)
-        while not known.decided:
-            arch = problem.nearest(known.sample(rng))
+        multinomials = Multinomials(problem.space.gene_choices)
+        while not multinomials.decided:
+            arch = problem.nearest(multinomials.sample(rng))
             accuracy = problem.evaluate(arch)
-            known.learn(problem.space.genes(arch), accuracy, self.alpha)
-            problem.choose(problem.nearest(known.best()))
+            multinomials.learn(problem.space.genes(arch), accuracy, self.alpha)
+            problem.choose(problem.nearest(multinomials.best()))

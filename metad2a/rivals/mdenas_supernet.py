@@ -1,4 +1,4 @@
-"""MDENAS on a supernet: shared weights learn one drawn path an epoch."""
+"""MDENAS on a supernet: shared weights learn one random path in each epoch."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ from metad2a.rivals.supernet_search import SupernetMethod, SupernetRun
 
 
 class _Kept(Multinomials):
-    """Multinomials as a checkpoint keeps them."""
+    """Multinomials that a checkpoint can keep."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         parts = {"theta": self.theta, "trained": self.trained, "accuracy": self.accuracy}
@@ -28,7 +28,7 @@ class _Kept(Multinomials):
 
 @dataclass(frozen=True)
 class MdenasSupernet(SupernetMethod):
-    """A path is drawn, its shared weights learn for an epoch, and its accuracy on the other half moves probability."""
+    """The weights of a random path learn for an epoch; its accuracy on the other half moves probability."""
 
     name: ClassVar[str] = "mdenas-supernet"
     title: ClassVar[str] = "MDENAS, supernet"
@@ -42,12 +42,12 @@ class MdenasSupernet(SupernetMethod):
         run.extra["multinomials"] = _Kept((NUM_OPERATIONS,) * NUM_EDGES)
 
     def epoch(self, run: SupernetRun) -> torch.Tensor:
-        known = run.extra["multinomials"]
+        multinomials = run.extra["multinomials"]
         seed = int(torch.randint(2**31, (), generator=run.rng))
-        genes = known.sample(np.random.default_rng(seed))
+        genes = multinomials.sample(np.random.default_rng(seed))
         mixture = path(genes, run.device)
         losses = [run.weight_step(batch, mixture) for batch in run.batches(run.train, self.batch)]
-        known.learn(genes, run.accuracy(mixture), self.alpha)
+        multinomials.learn(genes, run.accuracy(mixture), self.alpha)
         return torch.stack(losses).mean()
 
     def derive(self, run: SupernetRun) -> list[int]:

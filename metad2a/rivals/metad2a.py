@@ -1,4 +1,4 @@
-"""MetaD2A itself, as `--model search` runs it, beside the others."""
+"""MetaD2A itself, as `search` runs it, beside the other methods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 from metad2a.data.features import find_features
 from metad2a.rivals.base import Method, Problem
 
-SHOWN = 30  # choices that are handed back
+SHOWN = 30  # choices in a result
 
 
 @dataclass(frozen=True)
 class MetaD2A(Method):
-    """The first choice of the universal ranking: nothing is trained, and the dataset changes nothing."""
+    """The first choice of the universal ranking: it trains nothing, and the dataset makes no difference."""
 
     name: ClassVar[str] = "metad2a"
     title: ClassVar[str] = "MetaD2A, `--ranking universal`"
@@ -29,7 +29,7 @@ class MetaD2A(Method):
         problem.choose(*self.ranking(problem)[:SHOWN])
 
     def ranking(self, problem: Problem) -> list[Any]:
-        """One cell of each class of equal ones, the cheapest, best first."""
+        """The cheapest cell of each class of equal cells, best first."""
         from metad2a.rankings.universal import load
         from metad2a.spaces.nasbench201.classes import cheapest_members
 
@@ -40,12 +40,12 @@ class MetaD2A(Method):
 
 @dataclass(frozen=True)
 class MetaD2ATrained(MetaD2A):
-    """The best of the first `first` choices, trained in full: the paper's protocol, which looks at test accuracies."""
+    """The best of the first `first` choices after full training: the paper's protocol, which sees test accuracies."""
 
     name: ClassVar[str] = "metad2a-trained"
     title: ClassVar[str] = "MetaD2A, its first 30 trained"
     follow_best: ClassVar[bool] = True
-    length: ClassVar[int] = -1  # which of the problem's fidelities
+    length: ClassVar[int] = -1  # index into the problem's fidelities
 
     first: int = 30
 
@@ -56,7 +56,7 @@ class MetaD2ATrained(MetaD2A):
 
 @dataclass(frozen=True)
 class MetaD2AShort(MetaD2ATrained):
-    """The best of the first `first` choices after the fewest epochs that the problem knows."""
+    """The best of the first `first` choices after the fewest epochs."""
 
     name: ClassVar[str] = "metad2a-short"
     title: ClassVar[str] = "MetaD2A, its first 30 trained briefly"
@@ -66,9 +66,9 @@ class MetaD2AShort(MetaD2ATrained):
 
 @dataclass(frozen=True)
 class MetaD2APredictor(Method):
-    """The first choice of the paper's method: candidates of the generator, ranked by the predictor.
+    """The first choice of the paper's method: the generator's candidates, ranked by the predictor.
 
-    Both look at the dataset's features, which must be there.
+    Both see the dataset's features, which must exist already.
     """
 
     name: ClassVar[str] = "metad2a-predictor"
@@ -81,16 +81,11 @@ class MetaD2APredictor(Method):
 
     def check(self, problem: Problem) -> None:
         super().check(problem)
-        if not problem.search_options.get("image_folder"):
-            find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # nothing is fetched for it
-        self.session(problem)
+        find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # downloads nothing
+        self.session(problem)  # raises what is missing
 
     def session(self, problem: Problem) -> Any:
-        """Models and features of the dataset.
-
-        Raises:
-            UserError: something of it is missing.
-        """
+        """The models and features for the dataset."""
         return _session(problem.dataset, problem.space.name, self.candidates, tuple(problem.search_options.items()))
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """NASWOT: the score of an untrained network (Mellor et al., "Neural Architecture Search without Training", ICML 2021).
 
-Every image of a batch has a binary code, which ReLUs pass it on. Images that a network tells apart have codes that
-differ, and the kernel of equal places (equation 2) a large determinant: log|det K| ranks architectures untrained.
+Every image of a batch has a binary code: which ReLUs let it pass. If a network distinguishes the images, their codes
+differ and the kernel of equal places (equation 2) has a large determinant. log|det K| ranks untrained networks.
 
 Dimensions: B images of a batch, U units of a layer.
 """
@@ -18,7 +18,7 @@ import torch.nn as nn
 from metad2a.rivals.base import Method, Problem
 
 BATCH = 128  # images, not augmented
-NO_SCORE = -math.inf  # of a network whose kernel is singular: it cannot tell two of the images apart
+NO_SCORE = -math.inf  # for a singular kernel: the network cannot distinguish two of the images
 
 
 def code_kernel(codes: torch.Tensor) -> torch.Tensor:
@@ -28,16 +28,16 @@ def code_kernel(codes: torch.Tensor) -> torch.Tensor:
 
 
 def log_determinant(kernel: torch.Tensor) -> float:
-    """log|det K| of a kernel (B, B); minus infinity where it is singular."""
+    """log|det K| of a kernel (B, B); minus infinity if it is singular."""
     value = torch.linalg.slogdet(kernel.double()).logabsdet.item()
     return value if math.isfinite(value) else NO_SCORE
 
 
 def rectified(network: nn.Module) -> Iterator[nn.Module]:
-    """The layers of a NAS-Bench-201 network that a ReLU comes before: all convolutions but the first.
+    """The layers of a NAS-Bench-201 network that follow a ReLU: all convolutions but the first.
 
-    The network computes a node's ReLU once for all convolutions that it leads to; in the authors' every convolution
-    has its own, and each of them counts.
+    The network computes a node's ReLU once for all its convolutions. In the authors' code every convolution has its own
+    ReLU, and each counts.
     """
     for block in network.blocks:
         yield from (m for m in block.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d))
@@ -47,8 +47,8 @@ def rectified(network: nn.Module) -> Iterator[nn.Module]:
 def score(network: nn.Module, images: torch.Tensor) -> float:
     """log|det K| of an untrained network for normalised images (B, 3, H, W).
 
-    K sums over the ReLUs that would receive a gradient; edges that lead nowhere are not computed, so that none of
-    theirs is among them. Batch norm has the statistics of the batch.
+    K sums over the ReLUs that would receive a gradient; the network does not compute edges that lead nowhere. Batch
+    norm uses the statistics of the batch.
     """
     kernels: list[torch.Tensor] = []
 
@@ -70,10 +70,9 @@ def score(network: nn.Module, images: torch.Tensor) -> float:
 
 @dataclass(frozen=True)
 class Naswot(Method):
-    """Score log|det K|, where K counts the rectified units that two images switch alike (Mellor et al., section 3).
+    """The best of `samples` random networks by their score (Mellor et al., section 3); the paper has 10, 100 and 1,000.
 
-    `samples` is N; the paper reports 10, 100 and 1,000. In a table the scores are published ones, the mean of a class
-    of equal cells.
+    In a table the scores are published ones, averaged over each class of equal cells.
     """
 
     name: ClassVar[str] = "naswot"

@@ -1,6 +1,6 @@
-"""NSGANetV2: a surrogate that is fitted anew each round, and NSGA-II over its accuracies and exact FLOPs."""
+"""NSGANetV2: a surrogate that is fitted in each round, and NSGA-II over its accuracies and exact FLOPs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,21 +8,19 @@ import numpy as np
 
 from metad2a.rivals.base import BudgetSpent, Method, Problem
 from metad2a.rivals.encoding import gene_rows
-from metad2a.rivals.surrogates import Surrogates
+from metad2a.rivals.surrogates import Predict, Surrogates
 from metad2a.searches.pareto import evolve, front, hypervolume
 
-Predict = Callable[[np.ndarray], np.ndarray]
 
+def evenly(measured: np.ndarray, offered: np.ndarray, number: int) -> list[int]:
+    """Choose costs of `offered` (n,) that leave the most even gaps between them and the `measured` costs (m,).
 
-def evenly(known: np.ndarray, offered: np.ndarray, number: int) -> list[int]:
-    """Of `offered` costs (n,) those that leave the most even gaps between them and the `known` ones (m,).
-
-    They are taken one after another, each time the one with the smallest standard deviation of gaps.
+    Each step takes the cost with the smallest standard deviation of the gaps.
     """
     taken: list[int] = []
     for _ in range(min(number, len(offered))):
         rest = [i for i in range(len(offered)) if i not in taken]
-        unevenness = [np.diff(np.sort([*known, *offered[taken], offered[i]])).std() for i in rest]
+        unevenness = [np.diff(np.sort([*measured, *offered[taken], offered[i]])).std() for i in rest]
         taken.append(rest[int(np.argmin(unevenness))])
     return taken
 
@@ -31,7 +29,7 @@ def evenly(known: np.ndarray, offered: np.ndarray, number: int) -> list[int]:
 class NsgaNet(Method):
     """`first` architectures with the smallest and largest among them, then `rounds` of `batch`.
 
-    Its front of accuracy against FLOPs is in the notes; its choice, like any method's here, is the most accurate.
+    The notes hold its front of accuracy against FLOPs. Its choice is the most accurate architecture.
     """
 
     name: ClassVar[str] = "nsganetv2"
@@ -66,30 +64,28 @@ class NsgaNet(Method):
         else:
             flops = [problem.cost_of(arch)["flops"] for arch in everything]
             ends = [everything[int(np.argmin(flops))], everything[int(np.argmax(flops))]]
-        found = {space.to_text(arch): arch for arch in ends}
+        archs = {space.to_text(arch): arch for arch in ends}
         for arch in problem.sample(4 * self.first, rng):
-            if len(found) < self.first:
-                found.setdefault(space.to_text(arch), arch)
-        return list(found.values())
+            if len(archs) < self.first:
+                archs.setdefault(space.to_text(arch), arch)
+        return list(archs.values())
 
     def propose(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
-        """The architectures of a round: of NSGA-II's last population the evenly spaced, none that is known."""
+        """The architectures of a round: new ones of NSGA-II's last population, evenly spaced in FLOPs."""
         space = problem.space
-        found = self.evolve(problem, archive, predict, seed)
-        new = {text: arch for arch in found if (text := space.to_text(arch)) not in archive.texts}
-        archs = list(new.values())
+        population = {space.to_text(arch): arch for arch in self.evolve(problem, archive, predict, seed)}
+        archs = [arch for text, arch in population.items() if text not in archive.texts]
         if not archs:
             return []
         flops = np.array([problem.cost_of(arch)["flops"] for arch in archs])
-        error = 100 - predict(gene_rows(space, archs))
-        best = front(np.stack([error, flops], axis=1))
-        order = np.concatenate([best, np.setdiff1d(np.arange(len(archs)), best)])  # others where the front is short
+        best = front(np.stack([100 - predict(gene_rows(space, archs)), flops], axis=1))
+        order = np.concatenate([best, np.setdiff1d(np.arange(len(archs)), best)])  # others if the front is short
         offered = order[: max(len(best), self.batch)]
-        known = archive.flops[archive.front()]
-        return [archs[offered[i]] for i in evenly(known, flops[offered], self.batch)]
+        measured = archive.flops[archive.front()]
+        return [archs[offered[i]] for i in evenly(measured, flops[offered], self.batch)]
 
     def evolve(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
-        """NSGA-II's last population; its first one has the archive's front in it."""
+        """NSGA-II's last population; the first one includes the archive's front."""
         space, choices = problem.space, np.array(problem.space.gene_choices)
 
         def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,12 +95,12 @@ class NsgaNet(Method):
 
         seeded = gene_rows(space, archive.archs)[archive.front()][: self.population]
         others = np.random.default_rng(seed).integers(0, choices, (self.population - len(seeded), len(choices)))
-        found = evolve(choices, np.concatenate([seeded, others]), evaluate, self.generations, seed)
-        return [problem.nearest(row.tolist()) for row in found]
+        rows = evolve(choices, np.concatenate([seeded, others]), evaluate, self.generations, seed)
+        return [problem.nearest(row.tolist()) for row in rows]
 
 
 class Archive:
-    """What was measured: architectures, their accuracies (n,) and FLOPs (n,)."""
+    """The measured architectures, their accuracies (n,) and FLOPs (n,)."""
 
     def __init__(self, problem: Problem):
         self.problem = problem
@@ -113,19 +109,18 @@ class Archive:
         self.accuracy, self.flops = np.empty(0), np.empty(0)
 
     def add(self, archs: Sequence[Any]) -> None:
-        """Measure architectures that are not in it, and keep them.
+        """Measure new architectures and keep them.
 
         Raises:
-            BudgetSpent: the budget does not pay for all.
+            BudgetSpent: the budget cannot pay for all.
         """
         if archs:
             self._keep(archs, self.problem.evaluate_all(list(archs)))
 
     def take_measured(self) -> None:
         """Keep what the problem measured before its budget was spent."""
-        space = self.problem.space
         left = [(text, value) for (text, _), value in self.problem.measured.items() if text not in self.texts]
-        self._keep([space.from_text(text) for text, _ in left], [value for _, value in left])
+        self._keep([self.problem.space.from_text(text) for text, _ in left], [value for _, value in left])
 
     def _keep(self, archs: Sequence[Any], values: list[float]) -> None:
         self.archs += archs
@@ -139,17 +134,17 @@ class Archive:
         return np.stack([100 - self.accuracy, self.flops], axis=1)
 
     def front(self) -> np.ndarray:
-        """Rows that no other dominates."""
+        """Rows that no other row dominates."""
         return front(self.objectives)
 
     def notes(self) -> dict[str, Any]:
-        """The front, and its hypervolume."""
+        """The front and its hypervolume."""
         if len(self.archs) < 2:
             return {}
-        space, rows = self.problem.space, self.front()
-        lowest, highest = self.objectives.min(0), self.objectives.max(0)
-        found = sorted((float(self.flops[i]), float(self.accuracy[i]), space.to_text(self.archs[i])) for i in rows)
+        rows, to_text = self.front(), self.problem.space.to_text
+        points = sorted((float(self.flops[i]), float(self.accuracy[i]), to_text(self.archs[i])) for i in rows)
+        volume = hypervolume(self.objectives[rows], self.objectives.min(0), self.objectives.max(0))
         return {
-            "front": [{"mflops": flops, "accuracy": accuracy, "arch": text} for flops, accuracy, text in found],
-            "hypervolume": hypervolume(self.objectives[rows], lowest, highest),
+            "front": [{"mflops": flops, "accuracy": accuracy, "arch": text} for flops, accuracy, text in points],
+            "hypervolume": volume,
         }

@@ -1,4 +1,4 @@
-"""Random search: the best of random architectures, each trained for a few epochs."""
+"""Random search: the best of random architectures after a few epochs each."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,7 @@
-"""Problems whose accuracies come from networks trained on images, all kept on disk by what they depend on.
+"""Problems with accuracies of networks trained on images; every result is kept in a file.
 
-A search sees the training images alone, halved: networks and supernets learn from one half and are judged by the other
-(NAS-Bench-201, section 2.2). The test set is for `judge`, which trains what was chosen on all training images.
+A search sees only the training images: networks and supernets learn from one half, and the other half judges them
+(NAS-Bench-201, section 2.2). The test set serves `judge`, which trains the chosen networks on all training images.
 
 Dimensions: M images, K classes.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from metad2a.core.budget import Budget, Cost
 from metad2a.core.environment import TextLog, keep_freed_memory, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key, write_json
-from metad2a.core.progress import progress
 from metad2a.core.schema import Integer, Number, Text, read_json
 from metad2a.data.augmentation import normalize
 from metad2a.data.pixels import ImageData, LabelledImages, stratified_split
@@ -30,25 +29,24 @@ from metad2a.database.workers import measure_with_ray
 from metad2a.rivals.base import BudgetSpent, Problem
 from metad2a.rivals.cost import REAL
 from metad2a.rivals.naswot import BATCH, NO_SCORE, score
+from metad2a.searches.budget.training import SEED, resumed_run
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS
-from metad2a.training.classifier import Protocol, Run, protocol_for, train
+from metad2a.training.classifier import protocol_for, train
 
 HINT = "Start anew with --overwrite."
 SEARCH, FINAL, UNTRAINED = "evaluations", "final", "scores"  # folders
-SEED = 777  # of networks' weights and batches
-TEST = "x-test"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What networks and supernets are, and how networks are trained.
+    """Sizes of networks and supernets, and lengths of trainings.
 
     Attributes:
-        channels, cells: C of the first stage and N, of nasbench201's networks; 16 and 5 as published.
-        fidelities: epochs of a network in a search, fewest first; each is a training of its own.
-        final_epochs: of what was chosen.
-        batch_size: images of a batch of networks.
+        channels, cells: C of the first stage and N of nasbench201's networks.
+        fidelities: epochs of a network in a search, in rising order; each length is a training of its own.
+        final_epochs: of the chosen networks.
+        batch_size: smaller for few images.
     """
 
     channels: int = FIRST_CHANNELS
@@ -57,30 +55,25 @@ class Sizes:
     final_epochs: int = 200
     batch_size: int = 256
 
-    @property
-    def published(self) -> bool:
-        """Whether networks have the search space's own size."""
-        return (self.channels, self.cells) == (FIRST_CHANNELS, CELLS_PER_STAGE)
+    def network(self, space: SearchSpace, text: str, num_classes: int) -> torch.nn.Module:
+        """The network of an architecture with initial weights.
 
+        Raises:
+            UserError: the space's networks do not come in these sizes.
+        """
+        arch = space.from_text(text)
+        if (self.channels, self.cells) == (FIRST_CHANNELS, CELLS_PER_STAGE):
+            return space.network(arch, num_classes)
+        if space.name != "nasbench201":
+            raise UserError(f"--channels and --cells only work for nasbench201, not for {space.name}.")
+        from metad2a.spaces.nasbench201.network import NASBench201Network
 
-@dataclass(frozen=True)
-class Workers:
-    """Where networks are trained: on `device` one after the other, or by `count` Ray processes."""
-
-    device: str = "cpu"
-    count: int = 0
-    address: str | None = None
+        return NASBench201Network(arch, num_classes, self.channels, self.cells)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How networks are trained, as a worker gets it.
-
-    Attributes:
-        search_space: its name.
-        sizes: see `Sizes`; `data` has the images to train on, and those to judge by.
-        folder: of the checkpoints.
-    """
+    """How a worker trains networks: on `data.train`, judged by `data.test`, with checkpoints in `folder`."""
 
     search_space: str
     sizes: Sizes
@@ -89,10 +82,14 @@ class Training:
     folder: Path
     device: str
 
+    def file(self, network: "Network", ending: str) -> Path:
+        """The file of a network's result or checkpoint."""
+        return self.folder / f"{identity_key(self.identity | vars(network))}{ending}"
+
 
 @dataclass(frozen=True)
 class Network:
-    """One network to be trained."""
+    """A network to train."""
 
     architecture: str
     epochs: int
@@ -101,8 +98,8 @@ class Network:
         return f"the network {self.architecture}"
 
 
-class _Record(TypedDict):
-    """A file of one result; no value where there is no finite score."""
+class Record(TypedDict):
+    """The file of one result; the value is None if there is no finite score."""
 
     architecture: Text
     epochs: Integer
@@ -111,84 +108,71 @@ class _Record(TypedDict):
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One result: `architecture`, `epochs`, `value` and `seconds`.
+    """One result.
 
     Raises:
         UserError: the file is damaged.
     """
-    return dict(read_json(path, _Record, "a result of this program", HINT))
-
-
-def build_network(space: SearchSpace, sizes: Sizes, text: str, num_classes: int) -> torch.nn.Module:
-    """The network of an architecture with initial weights.
-
-    Raises:
-        UserError: the space's networks have no other sizes.
-    """
-    arch = space.from_text(text)
-    if sizes.published:
-        return space.network(arch, num_classes)
-    if space.name != "nasbench201":
-        raise UserError(f"--channels and --cells are of nasbench201: networks of {space.name} have no such sizes.")
-    from metad2a.spaces.nasbench201.network import NASBench201Network
-
-    return NASBench201Network(arch, num_classes, sizes.channels, sizes.cells)
-
-
-def protocol(training: Training, epochs: int) -> Protocol:
-    """The dataset's protocol for so many epochs, with smaller batches where there are few images."""
-    size = min(training.sizes.batch_size, max(2, len(training.data.train) // 4))
-    return protocol_for(training.data, epochs=epochs, batch_size=size)
+    return dict(read_json(path, Record, "a result of this program", HINT))
 
 
 def train_network(training: Training, network: Network) -> dict[str, float]:
-    """Train one network, or go on where a killed process was; returns `value`, its accuracy (%), and `seconds`.
+    """Train a network, or continue a killed training; returns its accuracy (%) as `value`, and `seconds`.
 
     Raises:
         UserError: the loss is not finite, or a checkpoint cannot be written or is damaged.
     """
     keep_freed_memory()
-    space, data = spaces.get(training.search_space), training.data
+    data, sizes = training.data, training.sizes
+    build = partial(sizes.network, spaces.get(training.search_space), network.architecture, len(data.class_names))
+    size = min(sizes.batch_size, max(2, len(data.train) // 4))
+    protocol = protocol_for(data, epochs=network.epochs, batch_size=size)
     identity = training.identity | vars(network)
-    checkpoint = training.folder / f"{identity_key(identity)}.pt"
-    torch.manual_seed(SEED)
-    model = build_network(space, training.sizes, network.architecture, len(data.class_names)).to(training.device)
-    run = Run(model, protocol(training, network.epochs), identity, SEED, checkpoint)
-    run.restore()
+    run = resumed_run(build, training.device, protocol, identity, training.file(network, ".pt"))
     left = max(1, network.epochs - run.epoch)
     start = time.perf_counter()
-    value = train(run, data, lambda line: None)[TEST]
-    seconds = (time.perf_counter() - start) * network.epochs / left
-    return {"value": value, "seconds": seconds}
+    value = train(run, data, lambda line: None)["x-test"]
+    return {"value": value, "seconds": (time.perf_counter() - start) * network.epochs / left}
 
 
 class ImageProblem(Problem):
     """Architectures trained on a dataset's images.
 
-    Everything measured is a file of the folder, with the seconds that it took: a search that was killed replays what
-    is there, and methods that ask for the same network share it, each paying for it.
+    Every result is a file in the folder, with its seconds. So a killed search replays the files, and methods that ask
+    for the same network share it; each method pays for it.
 
     Args:
         data: a dataset with its test set.
-        folder: of results.
-        budget: in evaluations, epochs or seconds of training and scoring, of all workers together. Seconds are
-            compared before each evaluation, so that the last one may go beyond.
+        folder: for results.
+        budget: in evaluations, epochs, or seconds of training and scoring, summed over all workers. Seconds are
+            compared before each evaluation, so the last evaluation may exceed them.
+        device: trains networks one after the other, unless there are `workers`, Ray processes.
+        address: of a running Ray cluster.
 
     Raises:
-        UserError: a class has one image to train on, or the budget is too small for an evaluation.
+        UserError: a class has only one training image, or the budget is too small for one evaluation.
     """
 
     form = REAL
 
     def __init__(
-        self, space: SearchSpace, data: ImageData, sizes: Sizes, budget: Budget, folder: Path, workers: Workers
+        self,
+        space: SearchSpace,
+        data: ImageData,
+        sizes: Sizes,
+        budget: Budget,
+        folder: Path,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        address: str | None = None,
     ):
-        self.data, self.sizes, self.folder, self.workers = data, sizes, folder, workers
-        self.device = torch.device(workers.device)
+        self.data, self.sizes, self.folder, self.workers, self.address = data, sizes, folder, workers, address
+        self.device = torch.device(device)
+        self.scores_networks = space.name == "nasbench201"  # `metad2a.rivals.naswot` knows the ReLUs of its networks
         self._parts = stratified_split(data.train.labels, data.class_names, SEED, 0.5)
         self.identity: dict[str, Any] = {"search_space": space.name, "dataset": data.name, "images": data.fingerprint}
         self.identity |= {"channels": sizes.channels, "cells": sizes.cells, "batch_size": sizes.batch_size}
-        self.log: Callable[[str], None] = lambda line: None
+        self.record: Callable[[str], None] = lambda line: None  # says what was done, see `recording`
         super().__init__(data.name, space, len(data.class_names), sizes.fidelities, budget)
 
     def begin(self, follow_best: bool = True) -> None:
@@ -196,7 +180,7 @@ class ImageProblem(Problem):
         super().begin(follow_best)
 
     def seconds(self) -> float:
-        """Of training and scoring, as recorded when it was done."""
+        """Recorded seconds of training and scoring."""
         return self._seconds
 
     def charge(self, seconds: float) -> None:
@@ -205,7 +189,7 @@ class ImageProblem(Problem):
 
     @property
     def protocol(self) -> str:
-        """What searches look at and what is reported, in words."""
+        """What searches see and what is reported, in words."""
         sizes, (learned, judged) = self.sizes, self.halves()
         return (
             f"Networks of C = {sizes.channels}, N = {sizes.cells}. Searches learn from {len(learned)} training images "
@@ -218,13 +202,13 @@ class ImageProblem(Problem):
         return self.data
 
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
-        """The training images that a search learns from, and those that it judges by."""
+        """The training images that a search learns from, and those that judge."""
         first, second = self._parts
         return self.data.train[first], self.data.train[second]
 
     @cached_property
     def search_training(self) -> Training:
-        """How networks are trained in a search."""
+        """How a search trains networks."""
         first, second = self.halves()
         return self._training(replace(self.data, train=first, valid=second[torch.arange(1)], test=second), SEARCH)
 
@@ -233,15 +217,13 @@ class ImageProblem(Problem):
         """How chosen networks are trained and tested."""
         return self._training(self.data, FINAL)
 
-    def _training(self, data: ImageData, folder: str) -> Training:
-        identity = self.identity | {"images_of": folder}
-        return Training(
-            self.space.name, self.sizes, data, identity, (self.folder / folder).resolve(), self.workers.device
-        )
+    def _training(self, data: ImageData, name: str) -> Training:
+        identity, folder = self.identity | {"images_of": name}, (self.folder / name).resolve()
+        return Training(self.space.name, self.sizes, data, identity, folder, str(self.device))
 
     def evaluate_all(self, archs: list[Any], epochs: int | None = None) -> list[float]:
-        """As the base class says, as many at once as there are workers, so that a budget of seconds is kept."""
-        at_once = max(1, self.workers.count)
+        """As in the base class, in batches of one network for each worker, which keeps a time budget."""
+        at_once = max(1, self.workers)
         values: list[float] = []
         for i in range(0, len(archs), at_once):
             values += super().evaluate_all(archs[i : i + at_once], epochs)
@@ -249,50 +231,36 @@ class ImageProblem(Problem):
 
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
         networks = [Network(self.space.to_text(arch), epochs) for arch in archs]
-        records = [record for _, record in self._trained(self.search_training, networks)]
-        for network, record in zip(networks, records, strict=True):
+        records = self._trained(self.search_training, networks)
+        for record in records:
             self.charge(record["seconds"])
-            self.record(f"{record['value']:.2f} % after {epochs} epochs {network.architecture}")
+            self.record(f"{record['value']:.2f} % after {epochs} epochs {record['architecture']}")
         return [record["value"] for record in records]
 
     def judge(self, texts: list[str]) -> list[float]:
         """Test accuracies (%) after the final training on all training images."""
         networks = [Network(text, self.sizes.final_epochs) for text in dict.fromkeys(texts)]
-        found = {
-            network.architecture: record["value"] for network, record in self._trained(self.final_training, networks)
-        }
-        return [found[text] for text in texts]
+        records = self._trained(self.final_training, networks)
+        accuracy = {record["architecture"]: record["value"] for record in records}
+        return [accuracy[text] for text in texts]
 
-    def _trained(self, training: Training, networks: list[Network]) -> list[tuple[Network, dict[str, Any]]]:
-        """The records of networks in their order, those that are missing trained first."""
-        todo = [network for network in networks if not self._path(training.folder, network).is_file()]
-        for network, result in self._train(training, todo):
-            path = self._path(training.folder, network)
-            write_json(path, vars(network) | result)
-            path.with_suffix(".pt").unlink(missing_ok=True)
-        return [(network, read_record(self._path(training.folder, network))) for network in networks]
-
-    def _train(self, training: Training, networks: list[Network]) -> Iterator[tuple[Network, dict[str, float]]]:
-        if networks and self.workers.count:
-            gpus = self.device.type == "cuda"
-            yield from measure_with_ray(
-                training, networks, self.workers.count, self.workers.address, gpus, train_network
-            )
-        else:
-            yield from ((network, train_network(training, network)) for network in networks)
-
-    def _path(self, folder: Path, network: Network) -> Path:
-        return folder / f"{identity_key(self.identity | {'images_of': folder.name} | vars(network))}.json"
-
-    @property
-    def scores_networks(self) -> bool:
-        return self.space.name == "nasbench201"  # `metad2a.rivals.naswot` knows the ReLUs of its networks
+    def _trained(self, training: Training, networks: list[Network]) -> list[dict[str, Any]]:
+        """The records of networks in their order; missing ones are trained first."""
+        missing = [network for network in networks if not training.file(network, ".json").is_file()]
+        results: Iterator[tuple[Network, Any]] = ((network, train_network(training, network)) for network in missing)
+        if missing and self.workers:
+            where = (self.workers, self.address, self.device.type == "cuda")
+            results = measure_with_ray(training, missing, *where, train_network)
+        for network, result in results:
+            write_json(training.file(network, ".json"), vars(network) | result)
+            training.file(network, ".pt").unlink(missing_ok=True)
+        return [read_record(training.file(network, ".json")) for network in networks]
 
     def training_free(self, archs: list[Any]) -> list[float]:
         """NASWOT's scores for `BATCH` training images, not augmented.
 
         Raises:
-            BudgetSpent: of seconds.
+            BudgetSpent: the seconds are spent.
         """
         return [self._score(self.space.to_text(arch)) for arch in archs]
 
@@ -300,11 +268,11 @@ class ImageProblem(Problem):
         if not self.budget.allows(Cost(seconds=self.seconds())):
             raise BudgetSpent
         network = Network(text, 0)
-        path = self._path(self.folder / UNTRAINED, network)
+        path = self._training(self.data, UNTRAINED).file(network, ".json")
         if not path.is_file():
             start = time.perf_counter()
             torch.manual_seed(SEED)
-            model = build_network(self.space, self.sizes, text, self.num_classes).to(self.device)
+            model = self.sizes.network(self.space, text, self.num_classes).to(self.device)
             value = score(model, self._batch)
             write_json(path, vars(network) | {"value": value, "seconds": time.perf_counter() - start})
         record = read_record(path)
@@ -321,38 +289,20 @@ class ImageProblem(Problem):
 
     @contextmanager
     def recording(self, name: str, log_file: Path) -> Iterator[None]:
-        """Within the block a bar of the budget, and lines of what is done, with the time that is left."""
+        """Within the block, log what is done, with the share of the budget that is spent and the time left."""
         text = TextLog(log_file)
-        limit = self.budget.seconds or self.budget.epochs or self.budget.evaluations or 0
-        with progress(desc=name, total=round(limit), unit=self._unit) as bar:
+        limits = {"seconds": "s", "epochs": "epochs", "evaluations": "evaluations"}
+        kind = next((kind for kind in limits if getattr(self.budget, kind) is not None), "seconds")
+        limit = getattr(self.budget, kind) or 0
 
-            def record(line: str) -> None:
-                bar.n = min(round(self._spent), round(limit))
-                bar.refresh()
-                text(f"{name}: {self._spent:.0f} of {limit:g} {self._unit}, {self._remaining(limit)}; {line}")
+        def record(line: str) -> None:
+            spent = getattr(self.cost, kind)
+            left = self.seconds() * (limit - spent) / spent if spent else 0  # at the pace so far
+            state = f"{spent:.0f} of {limit:g} {limits[kind]}, about {max(0, left) / 60:.1f} min left"
+            text(f"{name}: {state}; {line}")
 
-            self.log = record
-            try:
-                yield
-            finally:
-                self.log = lambda line: None
-
-    def record(self, line: str) -> None:
-        """Say what was done, in a line."""
-        self.log(line)
-
-    @property
-    def _unit(self) -> str:
-        limits = {"s": self.budget.seconds, "epochs": self.budget.epochs, "evaluations": self.budget.evaluations}
-        return next((name for name, limit in limits.items() if limit is not None), "s")
-
-    @property
-    def _spent(self) -> float:
-        cost = self.cost
-        return {"s": cost.seconds, "epochs": cost.epochs, "evaluations": cost.evaluations}[self._unit]
-
-    def _remaining(self, limit: float) -> str:
-        """The time that is left, at the pace so far."""
-        spent = self._spent
-        seconds = self.seconds() * (limit - spent) / spent if spent else 0
-        return f"about {max(0, seconds) / 60:.1f} min left"
+        self.record = record
+        try:
+            yield
+        finally:
+            self.record = lambda line: None

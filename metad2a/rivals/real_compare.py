@@ -1,4 +1,4 @@
-"""Every method on the same images, with the same budget, and what they chose trained alike."""
+"""Compare methods on the same images, with the same budget and the same final training."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,15 +15,15 @@ from metad2a.data.pixels import ImageData, load_image_data
 from metad2a.rivals.base import Result
 from metad2a.rivals.compare import Row, csv_rows, method_record, rows_of, table, usable
 from metad2a.rivals.options import CompareOptions
-from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes, Workers
+from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes
 
 HOUR = Budget(seconds=3600.0)
 RESULTS, TABLE_FILE, LOG = "comparison.json", "comparison.csv", "log.txt"
-PRODUCTS = (SEARCH, FINAL, UNTRAINED, "supernets", "distances.json", RESULTS, TABLE_FILE)
+PRODUCTS = (SEARCH, FINAL, UNTRAINED, "supernets", RESULTS, TABLE_FILE)
 
 
 def few_of_each(data: ImageData, most: int | None) -> ImageData:
-    """A dataset with at most so many training images of a class, the first ones."""
+    """A dataset with at most N training images of each class, the first ones."""
     if most is None:
         return data
     rows = [(data.train.labels == label).nonzero()[:most, 0] for label in range(len(data.class_names))]
@@ -31,53 +31,45 @@ def few_of_each(data: ImageData, most: int | None) -> ImageData:
     return replace(data, train=train, fingerprint=content_digest(data.fingerprint, train.pixels))
 
 
-def real_problem(options: CompareOptions) -> ImageProblem:
-    """The problem of a dataset's images, in the folder of its results.
+def limits_of(budget: Budget) -> dict[str, float | None]:
+    """All limits of a budget as files keep them, None if the budget does not have one."""
+    return {name: value for name, value in asdict(budget).items() if name != "text"}
+
+
+def real_problem(options: CompareOptions) -> tuple[ImageProblem, dict[str, Any]]:
+    """The problem of a dataset's images in the folder of its results, and what these depend on besides the methods.
 
     Raises:
-        UserError: there are no such images, a class has one to train on, or the budget is too small.
+        UserError: there are no such images, a class has only one training image, or the budget is too small.
     """
     space = spaces.get(options.search_space)
     where = (options.data_name, options.image_folder, options.data_path)
     data = few_of_each(load_image_data(*where, options.seed, space.image_size, options.mirror), options.max_per_class)
     sizes = Sizes(options.channels, options.cells, options.search_epochs, options.epochs, options.batch_size)
-    workers = Workers(str(options.device), options.num_workers or 0, options.ray_address)
-    problem = ImageProblem(space, data, sizes, options.budget or HOUR, Path("."), workers)
+    budget, workers = options.budget or HOUR, (options.num_workers or 0, options.ray_address)
+    problem = ImageProblem(space, data, sizes, budget, Path("."), options.device, *workers)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
-    parent = Path(options.save_path) / space.results_folder / "compare" / data.name
-    problem.folder = parent / identity_key(identity_of(problem, options))
-    return problem
-
-
-def limits_of(budget: Budget) -> dict[str, float | None]:
-    """All limits of a budget, also those that it does not have, as files keep them."""
-    return {name: value for name, value in asdict(budget).items() if name != "text"}
-
-
-def identity_of(problem: ImageProblem, options: CompareOptions) -> dict[str, Any]:
-    """What a comparison depends on, but for the methods."""
-    budget = {
-        "budget": limits_of(problem.budget),
-        "search_epochs": list(problem.sizes.fidelities),
-    }
-    return problem.identity | budget | {"epochs": options.epochs, "seed": options.seed}
+    identity = problem.identity | {"budget": limits_of(problem.budget), "search_epochs": list(sizes.fidelities)}
+    identity |= {"epochs": options.epochs, "seed": options.seed}
+    problem.folder = Path(options.save_path) / space.results_folder / "compare" / data.name / identity_key(identity)
+    return problem, identity
 
 
 def compare_real(options: CompareOptions) -> Path:
-    """Run every method, train what each chose, print a table and return the file of the results.
+    """Run every method, train what each chose, and print a table; returns the file of the results.
 
-    Files: `<save_path>/compare/<dataset>/<key>/` with `comparison.json`, `comparison.csv`, `log.txt`, `run.json`, and
-    every network's result in `evaluations/`, `final/` and `scores/`, every supernet in `supernets/`.
+    The folder `<save_path>/compare/<dataset>/<key>/` gets `comparison.json`, `comparison.csv`, `log.txt`, `run.json`,
+    the result of every network in `evaluations/`, `final/` and `scores/`, and every supernet in `supernets/`.
 
     Raises:
-        UserError: bad options or images, an earlier run is in the way, or a method found nothing within the budget.
+        UserError: bad options or images, an earlier run is in the way, or a method chose nothing within the budget.
     """
     keep_freed_memory()
-    problem = real_problem(options)
+    problem, identity = real_problem(options)
     names = usable(problem, options)
     with TrainingRun(problem.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as run:
         where = {"images": problem.images.origin, "device": options.device, "threads": torch.get_num_threads()}
-        run.begin(identity_of(problem, options), provenance(options.seed, **where))
+        run.begin(identity, provenance(options.seed, **where))
         results = [search_one(name, problem, seed) for name in names for seed in options.seeds]
         with problem.recording(FINAL, problem.folder / LOG):
             rows = rows_of(problem, results)
@@ -91,7 +83,7 @@ def compare_real(options: CompareOptions) -> Path:
 
 
 def search_one(name: str, problem: ImageProblem, seed: int) -> Result:
-    """Run one method with one seed, saying how far it is."""
+    """Run one method with one seed, with lines in the log."""
     with problem.recording(name, problem.folder / LOG):
         result = rivals.get(name).run(problem, seed)
         problem.record(f"chose {result.chosen[0]}")
@@ -99,14 +91,9 @@ def search_one(name: str, problem: ImageProblem, seed: int) -> Result:
 
 
 def record(problem: ImageProblem, rows: list[Row]) -> dict[str, Any]:
-    """What `comparison.json` holds."""
+    """The content of `comparison.json`."""
     data = problem.images
     images = {"train": len(data.train), "test": len(data.test), "classes": len(data.class_names)}
     methods = {row.method.name: method_record(row, lambda result: {"chosen": result.chosen[0]}) for row in rows}
-    whole = {
-        "dataset": data.name,
-        "form": problem.form,
-        "images": images,
-        "budget": limits_of(problem.budget),
-    }
-    return whole | {"sizes": asdict(problem.sizes), "methods": methods}
+    facts = {"dataset": data.name, "form": problem.form, "images": images, "budget": limits_of(problem.budget)}
+    return facts | {"sizes": asdict(problem.sizes), "methods": methods}

@@ -1,4 +1,4 @@
-"""A weight-sharing supernet of NAS-Bench-201: every edge of every cell holds all operations (Dong and Yang, 2020).
+"""A weight-sharing supernet of NAS-Bench-201: every edge of every cell has all operations (Dong and Yang, 2020).
 
 Dimensions: B images, K classes, C channels, H x W pixels, E = 6 edges, O = 5 operations.
 """
@@ -17,12 +17,12 @@ NUM_EDGES, NUM_OPERATIONS = len(CELL_EDGES), len(OPERATIONS)
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the operations of an edge make its output, the same in all cells.
+    """Weights of operations and edges, the same in all cells.
 
     Attributes:
-        operations: (E, O) weights of an edge's operations.
-        edges: (E,) weights of the edges that lead to a node; None for 1 each.
-        paths: the one operation of each edge that is computed, E numbers; None for all of them.
+        operations: (E, O).
+        edges: (E,), None for 1 each.
+        paths: the only operation of each edge to compute (E,); None for all operations.
     """
 
     operations: torch.Tensor
@@ -31,13 +31,13 @@ class Mixture:
 
 
 def path(operations: list[int], device: torch.device | str = "cpu") -> Mixture:
-    """One operation on each edge and nothing else."""
+    """The mixture with a single operation on each edge."""
     weights = F.one_hot(torch.tensor(operations, device=device), NUM_OPERATIONS).float()
     return Mixture(weights, paths=tuple(operations))
 
 
 def shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
-    """Channels (B, C, H, W) of `groups` equal groups in turns: the first of each, then the second of each."""
+    """Channels (B, C, H, W) reordered: the first channel of each of `groups` equal groups, then the second ones."""
     B, C, H, W = x.shape
     return x.view(B, groups, C // groups, H, W).transpose(1, 2).reshape(B, C, H, W)
 
@@ -47,7 +47,7 @@ class MixedEdge(nn.Module):
 
     Args:
         channels: C.
-        share: one of how many channels the operations see; the others pass by (PC-DARTS, section 3.1).
+        share: the operations see 1 / share of the channels; the others bypass them (PC-DARTS, section 3.1).
     """
 
     def __init__(self, channels: int, share: int = 1):
@@ -57,13 +57,13 @@ class MixedEdge(nn.Module):
             nn.Identity() if name == "none" else operation(name, self.seen) for name in OPERATIONS
         )
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):  # a scale of its own would hide an operation's weight
+            if isinstance(module, nn.BatchNorm2d):  # an affine scale would hide an operation's weight
                 module.affine = False
                 module.register_parameter("weight", None)
                 module.register_parameter("bias", None)
 
     def forward(self, x: torch.Tensor, rectified: torch.Tensor, mixture: Mixture, edge: int) -> torch.Tensor:
-        """A node (B, C, H, W), and the same after a ReLU for convolutions -> the edge's output (B, C, H, W)."""
+        """A node (B, C, H, W) and, for convolutions, its ReLU (B, C, H, W) -> the edge's output (B, C, H, W)."""
         weights, chosen = mixture.operations[edge], mixture.paths
         seen, seen_rectified = x[:, : self.seen], rectified[:, : self.seen]
         total = torch.zeros_like(seen)
@@ -73,7 +73,7 @@ class MixedEdge(nn.Module):
             if name != "none":
                 value = self.layers[number](seen_rectified if name in KERNEL_SIZES else seen)
                 total = total + weights[number] * value
-        if chosen is not None:  # the sum of the others' weights is 0, their gradient is not (GDAS, equation 6)
+        if chosen is not None:  # the other weights sum to 0, but have a gradient (GDAS, equation 6)
             total = total + (weights.sum() - weights[chosen[edge]])
         if self.share > 1:
             total = shuffle(torch.cat((total, x[:, self.seen :]), dim=1), self.share)
@@ -81,7 +81,7 @@ class MixedEdge(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """The cell with all operations on its edges."""
+    """A cell with all operations on its edges."""
 
     def __init__(self, channels: int, share: int = 1):
         super().__init__()
@@ -101,10 +101,9 @@ class MixedCell(nn.Module):
 
 
 class Supernet(Skeleton):
-    """The network of all architectures; batch norm has the statistics of the batch, in training as in evaluation.
+    """The network of all architectures; batch norm uses the statistics of the batch, also in evaluation.
 
     Args:
-        num_classes: K.
         channels, cells_per_stage: C of the first stage and N, 16 and 5 as published.
         share: see `MixedEdge`.
     """

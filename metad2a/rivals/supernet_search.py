@@ -1,4 +1,4 @@
-"""Searching with a supernet: its training, the budget, and going on after a kill, whatever the method.
+"""Search with a supernet: its training, the budget, and checkpoints, for all methods.
 
 Dimensions: B images of a batch, K classes, E = 6 edges, O = 5 operations.
 """
@@ -28,7 +28,6 @@ from metad2a.core.schema import (
     check,
     check_optimizer,
     check_rng,
-    check_state,
 )
 from metad2a.data.augmentation import draw_augmentation, normalize
 from metad2a.data.pixels import LabelledImages
@@ -46,7 +45,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # normalised images (B, 3, H, W), lab
 
 @dataclass(frozen=True)
 class _Past:
-    """One epoch that is done."""
+    """One finished epoch."""
 
     seconds: Number
     choice: Text
@@ -54,7 +53,7 @@ class _Past:
 
 @dataclass(frozen=True)
 class _File:
-    """Fields of a checkpoint that `SupernetRun.save` writes, beside its format."""
+    """Fields of a checkpoint, besides its format."""
 
     __pydantic_config__ = OPEN
 
@@ -68,18 +67,17 @@ class _File:
 
 
 class SupernetRun:
-    """The search of one method with one seed, and how far it is.
+    """The search of one method with one seed.
 
     Attributes:
         net: the supernet.
-        parameters: of the architecture, by name; the method makes them and says how they learn.
+        parameters, arch_optimizer: of the architecture, for methods that have them.
         optimizer: of the supernet's weights.
-        train, valid: two halves of the images that a search sees.
-        total: epochs in all; 0 as long as a budget in seconds has not been compared with the first of them.
-        past: the epochs that are done.
-        deadline: of `time.perf_counter`, when a budget in seconds is over: an epoch that reaches it ends early.
-        extra: objects with `state_dict` that the method adds, by name.
-        arch_optimizer: of `parameters`, where a method has them.
+        train, valid: the halves of the images that a search sees.
+        total: the number of epochs; 0 until a budget in seconds has been compared with the first epoch.
+        past: the finished epochs.
+        deadline: end of a budget in seconds, by `time.perf_counter`; an epoch that reaches it ends early.
+        extra: objects of the method with a `state_dict`, by name.
     """
 
     parameters: nn.ParameterDict
@@ -89,7 +87,7 @@ class SupernetRun:
         self.method, self.problem = method, problem
         self.device = problem.device
         self.rng = random_generator(seed)
-        torch.manual_seed(seed)  # of the initial weights; all else is drawn from `rng`
+        torch.manual_seed(seed)  # for the initial weights; everything else uses `rng`
         sizes = (problem.num_classes, problem.sizes.channels, problem.sizes.cells)
         self.net = Supernet(*sizes, method.share).to(self.device, memory_format=torch.channels_last)
         weights = self.net.parameters()
@@ -104,12 +102,12 @@ class SupernetRun:
 
     @property
     def done(self) -> float:
-        """The share of the epochs that are done."""
+        """The share of finished epochs."""
         return len(self.past) / (self.total or self.method.epochs)
 
     @property
     def rate(self) -> float:
-        """The learning rate of this epoch, which falls along a cosine."""
+        """The learning rate of this epoch; it falls along a cosine."""
         method = self.method
         return method.min_lr + (method.lr - method.min_lr) * cosine(self.done)
 
@@ -128,35 +126,33 @@ class SupernetRun:
         save_torch(self.path, value)
 
     def restore(self) -> None:
-        """Go on from the checkpoint, where there is one.
+        """Continue from the checkpoint if there is one.
 
         Raises:
-            UserError: it is damaged or of another search.
+            UserError: it is damaged, or belongs to another search.
         """
         if not self.path.is_file():
             return
         value = check(self.path, load_torch(self.path, HINT), _File, "a checkpoint of this program", HINT, FORMAT)
         if value.identity != self.identity:
-            raise UserError(f"{self.path} is of other images, sizes or hyper-parameters. {HINT}")
-        check_state(self.path, value.network, self.net, "its supernet", HINT)
+            raise UserError(f"{self.path} belongs to other images, sizes or hyper-parameters. {HINT}")
         check_optimizer(self.path, value.optimizer, self.optimizer, HINT)
         check_rng(self.path, value.rng, self.rng, HINT)
+        parts = {"network": value.network, "optimizer": value.optimizer} | value.extra
         try:
-            for name, part in self.extra.items():
-                part.load_state_dict(value.extra[name])
+            for name, part in {"network": self.net, "optimizer": self.optimizer, **self.extra}.items():
+                part.load_state_dict(parts[name])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise UserError(f"{self.path} is damaged ({str(error).splitlines()[0]}). {HINT}") from error
-        self.net.load_state_dict(value.network)
-        self.optimizer.load_state_dict(value.optimizer)
         self.rng.set_state(value.rng)
         self.total, self.past = value.total, value.past
 
     def plan(self) -> None:
-        """Set `total` from the budget: of seconds, by the first epoch; the learning rate falls over all of them."""
+        """Set `total` from the budget; seconds are divided by those of the first epoch."""
         budget, limits = self.problem.budget, [self.method.epochs]
         if budget.epochs is not None:
             limits.append(math.floor(budget.epochs))
-        if budget.evaluations is not None:  # one is a training of the fewest epochs
+        if budget.evaluations is not None:  # an evaluation is a training of the fewest epochs
             limits.append(math.floor(budget.evaluations * self.problem.fidelities[0]))
         if budget.seconds is not None and not self.past:
             return
@@ -165,7 +161,7 @@ class SupernetRun:
         self.total = max(1, min(limits))
 
     def batches(self, images: LabelledImages, size: int) -> Iterator[Batch]:
-        """One pass over images in random order; a last part of a batch is left out, unless there is no other."""
+        """One pass over images in random order, without an incomplete last batch unless it is the only one."""
         order = torch.randperm(len(images), generator=self.rng)
         corners, mirrored = (part.to(self.device) for part in draw_augmentation(len(images), self.rng, images.side))
         data = self.problem.images
@@ -179,7 +175,7 @@ class SupernetRun:
             yield normalize(pixels, mean, std), images.labels[rows]
 
     def weight_step(self, batch: Batch, mixture: Mixture) -> torch.Tensor:
-        """One step of the supernet's weights; returns the loss."""
+        """One step of the optimizer of the weights; returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         loss = F.cross_entropy(self.net(batch[0], mixture), batch[1])
@@ -200,7 +196,7 @@ class SupernetRun:
 
 @dataclass(frozen=True)
 class SupernetMethod(Method):
-    """A method that trains a supernet; hyper-parameters of Dong and Yang's runs on NAS-Bench-201."""
+    """A method that trains a supernet, with the hyper-parameters of Dong and Yang's runs on NAS-Bench-201."""
 
     spaces: ClassVar[tuple[str, ...]] = ("nasbench201",)
     forms: ClassVar[tuple[str, ...]] = (REAL,)
@@ -216,22 +212,22 @@ class SupernetMethod(Method):
     max_norm: float = 5.0
 
     def prepare(self, run: SupernetRun) -> None:
-        """Add to a new run what the method needs; all that a checkpoint must keep goes into `run.extra`."""
+        """Add what the method needs; what a checkpoint must keep goes into `run.extra`."""
 
     @abstractmethod
     def epoch(self, run: SupernetRun) -> torch.Tensor:
-        """One epoch of search; returns the mean training loss, which must be finite."""
+        """One epoch; returns the mean training loss, which must be finite."""
 
     @abstractmethod
     def derive(self, run: SupernetRun) -> list[int]:
-        """The operations (E,) that the method would choose now."""
+        """The operations (E,) of the method's current choice."""
 
     def described(self) -> dict[str, Any]:
-        """Hyper-parameters as a checkpoint's identity has them."""
+        """Hyper-parameters for the identity of a checkpoint."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     def search(self, problem: Any, rng: np.random.Generator) -> dict[str, Any]:
-        """Train until the epochs or the budget are over; every epoch is kept."""
+        """Train until the epochs or the budget are over, with a checkpoint after each epoch."""
         run = SupernetRun(self, problem, int(rng.integers(2**31)))
         run.restore()
         for past in run.past:

@@ -1,4 +1,4 @@
-"""Surrogates of accuracy, the best of which is chosen by cross-validation (NSGANetV2's adaptive switching)."""
+"""Surrogates of accuracy; cross-validation chooses the best (NSGANetV2's adaptive switching)."""
 
 import warnings
 from collections.abc import Callable
@@ -14,31 +14,31 @@ from metad2a.spaces.base import SearchSpace
 Predict = Callable[[np.ndarray], np.ndarray]
 Fit = Callable[[np.ndarray, np.ndarray], Predict]
 FOLDS = 5
-UNDETERMINED = (np.linalg.LinAlgError, ValueError)  # of what too few architectures do not determine
+UNDETERMINED = (np.linalg.LinAlgError, ValueError)  # raised for too few architectures
 
 
 def process_kernel() -> Any:
-    """The kernel of a Gaussian process on one-hot genes: Matern 5/2, and noise."""
+    """The kernel of a Gaussian process on one-hot genes: Matern 5/2 and noise."""
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     return ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 30.0), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
 
 
 def fit_process(features: np.ndarray, values: np.ndarray, kernel: Any = None) -> Any:
-    """A `GaussianProcessRegressor` fitted to values (n,); its hyper-parameters too, unless a fitted kernel is given."""
+    """A `GaussianProcessRegressor` for values (n,); a given `kernel` keeps its hyper-parameters."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound, which is meant
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound, as intended
         chosen = {"kernel": process_kernel()} if kernel is None else {"kernel": kernel, "optimizer": None}
         return GaussianProcessRegressor(normalize_y=True, **chosen).fit(features, values)
 
 
 class Surrogates:
-    """A cubic radial basis function of the genes, and a Gaussian process and a regression tree of one-hot ones.
+    """A cubic radial basis function of the genes; a Gaussian process and a regression tree of one-hot genes.
 
-    The process's hyper-parameters are those of the first fit.
+    The first fit sets the hyper-parameters of the process.
     """
 
     def __init__(self, space: SearchSpace):
@@ -46,7 +46,7 @@ class Surrogates:
         self.chosen = ""
 
     def fit(self, genes: np.ndarray, accuracy: np.ndarray, rng: np.random.Generator) -> Predict:
-        """Fit the one whose cross-validated rank correlation (Kendall's) is highest: genes (n, G) -> accuracies."""
+        """Fit the surrogate with the highest cross-validated rank correlation (Kendall's) to genes (n, G)."""
         if self.kernel is None:
             self.kernel = fit_process(one_hot(self.space, genes), accuracy).kernel_
         parts = np.array_split(rng.permutation(len(genes)), FOLDS)
@@ -60,7 +60,7 @@ class Surrogates:
 
     @staticmethod
     def validate(make: Fit, genes: np.ndarray, accuracy: np.ndarray, parts: list[np.ndarray]) -> float:
-        """Kendall's correlation of accuracies with what is predicted without them, a part at a time."""
+        """Kendall's correlation of accuracies with cross-validated predictions."""
         from scipy.stats import kendalltau
 
         predicted = np.zeros(len(genes))
@@ -73,7 +73,7 @@ class Surrogates:
         return float(np.nan_to_num(float(kendalltau(predicted, accuracy).statistic), nan=-1.0))
 
     def kinds(self) -> dict[str, Fit]:
-        """Name -> what fits it."""
+        """Name -> function that fits the surrogate."""
         return {"rbf": self.rbf, "process": self.process, "tree": self.tree}
 
     def rbf(self, genes: np.ndarray, accuracy: np.ndarray) -> Predict:

@@ -1,4 +1,4 @@
-"""Problems whose accuracies are looked up in a table that is shipped."""
+"""Problems with accuracies from a shipped table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from metad2a.rivals.cost import TABLE
 from metad2a.rivals.encoding import gene_rows
 from metad2a.spaces.base import SearchSpace
 
-SHORT, LONG = 12, 200  # epochs of the two accuracies that NAS-Bench-201 has
-EVALUATIONS = 500  # of the fewest epochs, that the budget of a search over cells pays for: NAS-Bench-201's
-SUBNETS = 340  # that the budget of a search over subnets pays for: NSGANetV2's
+SHORT, LONG = 12, 200  # epochs of the two accuracies in NAS-Bench-201
+EVALUATIONS = 500  # of the fewest epochs, for the default budget of a search over cells: NAS-Bench-201's
+SUBNETS = 340  # evaluations of a search over subnets by default: NSGANetV2's
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120, "ninapro": 18, "darcy": 1}  # of the tables of cells
 SIZES = {f"imagenet-{size}": size for size in (128, 160, 192, 224)}  # side in pixels, of the tables of subnets
 
@@ -27,11 +27,10 @@ class Table:
     """Accuracies of architectures of a space on a dataset.
 
     Attributes:
-        dataset, space, num_classes: of what.
-        columns: epochs -> text of an architecture -> accuracy (%), the same ones for each; the fewest epochs first.
-        oracle: the epochs whose accuracies are test accuracies.
-        budget: of a search, where none is given.
-        protocol: what searches look at and what is reported, in words.
+        columns: epochs -> text of an architecture -> accuracy (%), the fewest epochs first; all have the same texts.
+        oracle: the epochs with test accuracies.
+        budget: of a search by default.
+        protocol: what searches see and what is reported, in words.
     """
 
     dataset: str
@@ -44,23 +43,24 @@ class Table:
 
 
 class TableProblem(Problem):
-    """A table to search: the accuracy after the most epochs is what is reported.
+    """A table to search; reports show the accuracy after the most epochs.
 
     Raises:
-        UserError: the budget is too small for an evaluation.
+        UserError: the budget is too small for one evaluation.
     """
 
     form = TABLE
 
-    def __init__(self, table: Table, budget: Budget | None = None):
+    def __init__(self, table: Table, budget: Budget | None = None, charge_repeats: bool = False):
         self.columns, self.protocol = table.columns, table.protocol
         self.final = table.columns[max(table.columns)]
-        budget = budget or table.budget
-        super().__init__(table.dataset, table.space, table.num_classes, tuple(table.columns), budget, table.oracle)
+        self.scores_networks = table.space.can_be_listed
+        about = (table.dataset, table.space, table.num_classes, tuple(table.columns))
+        super().__init__(*about, budget or table.budget, table.oracle, charge_repeats)
 
     @property
     def best(self) -> float:
-        """The highest of all figures that can be reported."""
+        """The highest accuracy that a report can show."""
         return max(self.final.values())
 
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
@@ -86,38 +86,36 @@ class TableProblem(Problem):
             return arch
         differences = np.abs(self._genes - np.array(self.space.genes(arch))).sum(1)
         if fresh:
-            known = {text for text, _ in self.measured}
-            differences = np.where([text in known for text in self.final], differences.max() + 1, differences)
+            measured = {text for text, _ in self.measured}
+            differences = np.where([text in measured for text in self.final], differences.max() + 1, differences)
         return self.archs[int(differences.argmin())]
 
     @cached_property
     def _genes(self) -> np.ndarray:
         return gene_rows(self.space, self.archs)
 
-    @property
-    def scores_networks(self) -> bool:
-        return self.space.can_be_listed
-
     def training_free(self, archs: list[Any]) -> list[float]:
-        return [self.scores[self.space.to_text(arch)] for arch in archs]
+        return [self._scores[self.space.to_text(arch)] for arch in archs]
 
     @cached_property
-    def scores(self) -> dict[str, float]:
-        """Published scores, by text; of a dataset that has none CIFAR-10's: they hardly depend on the images."""
+    def _scores(self) -> dict[str, float]:
+        """Published scores by text; they hardly depend on the images, so CIFAR-10's serve datasets without any."""
         return self.space.training_free_scores(self.dataset)
 
 
 def table_of_cells(dataset: str, space: SearchSpace) -> Table:
-    """NAS-Bench-201's: validation accuracy after 12 epochs to search by, test accuracy after 200 to report.
+    """NAS-Bench-201: searches see validation accuracies after 12 epochs; reports show test accuracies after 200.
 
-    Of 200 epochs there are test accuracies alone, so that whoever looks at these is an oracle. Of NinaPro and Darcy
-    there is one figure a cell, which is both.
+    After 200 epochs the table knows only test accuracies, so a search that looks at them is an oracle. NinaPro and
+    Darcy have one figure for each cell, which serves as both.
     """
     final = space.known_accuracy(dataset) or {}
     early = space.known_accuracy(dataset, SHORT)
     if early is None:
         columns = {LONG: final}
-        protocol = "The table has one figure of each cell, so that whoever trains one sees what is reported: an oracle."
+        protocol = (
+            "The table has one figure for each cell: a search that trains sees the reported figure, as an oracle."
+        )
     else:
         columns = {SHORT: early, LONG: final}
         protocol = (
@@ -129,15 +127,15 @@ def table_of_cells(dataset: str, space: SearchSpace) -> Table:
 
 
 def table_of_subnets(dataset: str, space: SearchSpace) -> Table:
-    """Subnets of the published MobileNetV3 supernet on ImageNet: nothing is trained, so that they cost no epochs."""
+    """Subnets of the published MobileNetV3 supernet on ImageNet; nothing is trained, so they cost no epochs."""
     from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, measured
 
-    known = measured()
-    rows = known.rows(SIZES[dataset]).tolist()
-    column = {space.to_text(known.archs[row]): float(known.accuracy[row]) for row in rows}
+    subnets = measured()
+    rows = subnets.rows(SIZES[dataset]).tolist()
+    column = {space.to_text(subnets.archs[row]): float(subnets.accuracy[row]) for row in rows}
     protocol = (
-        f"They choose among {len(column)} subnets whose ImageNet top-1 with the supernet's weights is known; what they "
-        "see is what is reported, so that all are oracles."
+        f"They choose among {len(column)} subnets with known ImageNet top-1 (supernet weights). Searches see the "
+        "reported figure, so all are oracles."
     )
     budget = Budget(evaluations=SUBNETS)
     return Table(dataset, space.sized(SIZES[dataset]), NUM_CLASSES, {0: column}, (0,), budget, protocol)
@@ -149,17 +147,26 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[str, SearchSpace], Table]]] =
 }
 
 
-def table_problem(dataset: str, search_space: str = "nasbench201", budget: Budget | None = None) -> TableProblem:
-    """The problem of a dataset that a table of the space knows.
+def table_of(dataset: str, search_space: str = "nasbench201") -> Table:
+    """The table of a space on a dataset.
 
     Raises:
-        UserError: there is no table of it, or the budget is too small for an evaluation.
+        UserError: there is none.
     """
     datasets, make = TABLES.get(search_space, ((), table_of_cells))
     if dataset not in datasets:
-        known = "; ".join(f"{', '.join(names)} ({space})" for space, (names, _) in TABLES.items())
+        tables = "; ".join(f"{', '.join(names)} ({space})" for space, (names, _) in TABLES.items())
         raise UserError(
-            f"There is no table of {search_space} on {dataset!r}. {did_you_mean(dataset, datasets)}There are some of: "
-            f"{known}."
+            f"There is no table of {search_space} on {dataset!r}. {did_you_mean(dataset, datasets)}There are tables "
+            f"of: {tables}."
         )
-    return TableProblem(make(dataset, spaces.get(search_space)), budget)
+    return make(dataset, spaces.get(search_space))
+
+
+def table_problem(dataset: str, search_space: str = "nasbench201", budget: Budget | None = None) -> TableProblem:
+    """The problem of a table.
+
+    Raises:
+        UserError: there is no such table, or the budget is too small for one evaluation.
+    """
+    return TableProblem(table_of(dataset, search_space), budget)

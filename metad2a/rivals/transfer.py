@@ -1,4 +1,4 @@
-"""Transfer without a look at the dataset: what is best on another one."""
+"""Transfer: the best architectures of another dataset, without a look at the images."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,6 +28,6 @@ class Transfer(Method):
             raise UserError(f"{self.name} lends the best of {self.source_dataset}: it says nothing on itself.")
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        known = problem.space.known_accuracy(self.source_dataset) or {}
-        best = sorted(known, key=lambda text: -known[text])[: self.lent]
+        accuracy = problem.space.known_accuracy(self.source_dataset) or {}
+        best = sorted(accuracy, key=lambda text: -accuracy[text])[: self.lent]
         problem.choose(*map(problem.space.from_text, best))

@@ -1,4 +1,4 @@
-"""What a search on a budget tells its user: text, JSON, a ranking as CSV, the network and its exports."""
+"""The files of a search on a budget: result.json, the ranking as CSV, the network with its exports, and the page."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,103 +10,74 @@ from metad2a.core.environment import random_generator
 from metad2a.core.files import display_path, set_aside, write_csv, write_json
 from metad2a.networks.card import write_card
 from metad2a.networks.export import export
-from metad2a.networks.judge import advice, judge, linear_baseline
+from metad2a.networks.judge import judge, linear_baseline
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.reports.drawing import draw_architecture
-from metad2a.searches.budget.page import NO_NETWORK, write_budget_page
+from metad2a.searches.budget.loop import learn
+from metad2a.searches.budget.page import write_budget_page
 from metad2a.searches.budget.plan import RUNG_NAMES
-from metad2a.searches.budget.proposals import learn
-from metad2a.searches.budget.rounds import Best, BudgetSearch
-from metad2a.searches.budget.trials import DONE, FORMAT, Trial
+from metad2a.searches.budget.session import BudgetSearch
+from metad2a.searches.budget.trials import DONE, FORMAT, Best, Trial
 
 LISTED = 100  # cells of the ranking in result.json
-SHOWN = 5  # in the text
-
-
-def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
-    """The cells within the limits, best first: what is believed of each at a fidelity, its costs and its trainings."""
-    learn(search.belief, search.evidence())
-    allowed, quality = search.allowed, search.belief.quality()
-    mean, low, high = (x.clamp(0, 100) for x in search.belief.accuracy(fidelity))
-    best = search.belief.best_probability(allowed, random_generator(search.options.seed))
-    rows: list[dict[str, Any]] = []
-    for number, cell in enumerate(allowed[quality[allowed].argsort(descending=True, stable=True)].tolist(), 1):
-        trainings = [t for t in search.state.trials if t.cell == cell and t.status == DONE]
-        rows.append(
-            {
-                "rank": number,
-                "architecture": search.cells[cell],
-                "accuracy": mean[cell].item(),
-                "low": low[cell].item(),
-                "high": high[cell].item(),
-                "probability_best": best[cell].item(),
-                **search.space.cost(search.cells[cell], len(search.data.class_names)),
-                "trainings": [trial.number for trial in trainings],
-            }
-        )
-    return rows
 
 
 def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any]:
-    """Write `result.json`, `ranking_run_1.csv`, the picture and `network.pt`; returns the content of the first."""
-    rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
+    """Write every file of the result; returns the content of `result.json`.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    rows, data, state = ranking(search, best.trial.fidelity), search.setup.data, search.state
     value = {
         "format": FORMAT,
         "dataset": data.name,
         "class_names": data.class_names,
         "images": {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)},
-        "budget": search.budget.text,
+        "budget": search.options.budget.text,
         "spent": {"seconds": state.spent, "epochs": sum(trial.cost for trial in state.trials)},
         "interrupted": interrupted,
-        "choice": chosen(search, best),
+        "choice": choice(search, best),
         "rung": RUNG_NAMES[best.trial.fidelity],
-        "network": delivered(search, best.trial),
+        "network": network(search, best.trial),
         "ranking": rows[:LISTED],
         "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "hyperparameters": search.belief.hyperparameters,
+        "hyperparameters": search.surrogate.hyperparameters,
         "plan": state.facts.get("plan", {}),
         "ranking_first": state.facts.get("first_choice"),
-        "history": search.training.history,
+        "history": search.run.history,
     }
     write_json(search.folder / "result.json", value)
     write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
-    draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
+    draw_architecture(search.folder / "best_architecture.png", search.setup.space, best.trial.arch)
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
-    write_budget_page(search.folder / "report.html", search.space, value, search.options.image_folder, counts)
+    write_budget_page(search.folder / "report.html", search.setup.space, value, search.options.image_folder, counts)
     return value
 
 
-def chosen(search: BudgetSearch, best: Best) -> dict[str, Any]:
-    """What is known of the first choice."""
-    trial = best.trial
-    return {
-        "architecture": trial.arch,
-        "trial": trial.number,
-        "epochs": trial.epochs,
-        "x-valid": trial.accuracy,
-        "mean": best.mean,
-        "low": best.low,
-        "high": best.high,
-        **search.space.cost(trial.arch, len(search.data.class_names)),
-    }
-
-
-def delivered(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
-    """Write `network.pt` and its exports, with the accuracy on the test part; None where it saw small images only."""
-    source, target = search.lesson.network(trial), search.folder / "network.pt"
-    if not source.is_file():
-        return None
-    found = TrainedNetwork.read(source)
-    judged = judge(found.network().to(search.options.device), search.data)
-    found.accuracy["x-test"] = judged["accuracy"]
-    set_aside(target)
-    found.save(target)
-    write_card(target)
-    files = [target, *(export(target, search.formats) if search.formats else [])]
-    own = search.options.image_folder is not None
-    linear = linear_baseline(search.data, search.options.device, search.options.seed) if own else None
-    figures = {f"x-test{end}": judged[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
-    return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}
+def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
+    """The cells within the limits, best first: estimated accuracy at a fidelity, costs and trainings."""
+    setup, surrogate = search.setup, search.surrogate
+    learn(surrogate, search.observations())
+    quality = surrogate.quality()[setup.allowed]
+    mean, low, high = (x.clamp(0, 100) for x in surrogate.accuracy(fidelity))
+    best = surrogate.best_probability(setup.allowed, random_generator(search.options.seed))
+    rows: list[dict[str, Any]] = []
+    for number, cell in enumerate(setup.allowed[quality.argsort(descending=True, stable=True)].tolist(), 1):
+        trainings = [t.number for t in search.state.trials if t.cell == cell and t.status == DONE]
+        rows.append(
+            {
+                "rank": number,
+                "architecture": setup.cells[cell],
+                "accuracy": mean[cell].item(),
+                "low": low[cell].item(),
+                "high": high[cell].item(),
+                "probability_best": best[cell].item(),
+                **setup.space.cost(setup.cells[cell], len(setup.data.class_names)),
+                "trainings": trainings,
+            }
+        )
+    return rows
 
 
 def csv_rows(rows: list[dict[str, Any]]) -> Iterator[list[Any]]:
@@ -118,30 +89,25 @@ def csv_rows(rows: list[dict[str, Any]]) -> Iterator[list[Any]]:
         yield [row["rank"], *figures, len(row["trainings"]), *costs, row["architecture"]]
 
 
-def text(value: dict[str, Any]) -> str:
-    """The result for people."""
-    choice, network, spent = value["choice"], value["network"], value["spent"]
-    done = [trial for trial in value["trials"] if trial["status"] == DONE]
-    lines = [
-        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, "
-        f"{spent['epochs']:.1f} epochs of {value['images']['train']} images "
-        f"(budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
-        f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
-        f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % "
-        f"[{choice['low']:.2f}, {choice['high']:.2f}]",
-    ]
-    if network:
-        low, high = network["x-test_low"], network["x-test_high"]
-        lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
-        if network["linear"]:
-            lines.append(f"  {advice(network['x-test'], network['linear'])}")
-    else:
-        lines.append(f"  {NO_NETWORK}")
-    lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
-    for row in value["ranking"][:SHOWN]:
-        interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
-        lines.append(
-            f"{row['rank']:>4}  {row['accuracy']:>8.2f}  {interval:>16}  {100 * row['probability_best']:>4.0f} %  "
-            f"{len(row['trainings']):>7}  {row['architecture']}"
-        )
-    return "\n".join(lines)
+def choice(search: BudgetSearch, best: Best) -> dict[str, Any]:
+    """The first choice: its training, its estimated accuracy and its costs."""
+    trial, interval = best.trial, {"mean": best.mean, "low": best.low, "high": best.high}
+    about = {"architecture": trial.arch, "trial": trial.number, "epochs": trial.epochs, "x-valid": trial.accuracy}
+    return about | interval | search.setup.space.cost(trial.arch, len(search.setup.data.class_names))
+
+
+def network(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
+    """Write `network.pt` and its exports, with the accuracy on the test part; None if it used smaller images."""
+    source, target = search.trainer.network(trial), search.folder / "network.pt"
+    if not source.is_file():
+        return None
+    options, data, trained = search.options, search.setup.data, TrainedNetwork.read(source)
+    judged = judge(trained.network().to(options.device), data)
+    trained.accuracy["x-test"] = judged["accuracy"]
+    set_aside(target)
+    trained.save(target)
+    write_card(target)
+    files = [target, *(export(target, search.setup.formats) if search.setup.formats else [])]
+    linear = linear_baseline(data, options.device, options.seed) if options.image_folder is not None else None
+    figures = {f"x-test{end}": judged[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
+    return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}

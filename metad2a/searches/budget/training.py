@@ -1,33 +1,36 @@
-"""One training of a search: on a part of the training images, judged by the validation part alone."""
+"""One training of a search: on all training images or a part of them, and judged by the validation part."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from metad2a.core.environment import random_generator
+from metad2a.core.environment import keep_freed_memory, random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.files import write_json
+from metad2a.core.schema import read_json
 from metad2a.data.pixels import ImageData, LabelledImages
 from metad2a.networks.trained import TrainedNetwork
-from metad2a.searches.budget.trials import Trial
+from metad2a.searches.budget.trials import DONE, FAILED, HINT, Trial
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.accuracy import accuracy
 from metad2a.training.classifier import Protocol, Run, normalized, protocol_for, rate_of, train_epochs
 
-SEED = 777  # of weights and of the order of the images; the first of the published ones
-Report = Callable[[int, float, float | None], None]  # epoch, its loss, accuracy where it was asked for
+SEED = 777  # of weights and of the order of the images; the first published seed
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Trainer:
     """What every training of a search needs.
 
     Attributes:
-        space, data: the search space and the images.
         identity, history: of the search, for checkpoints and networks.
-        folder: of checkpoints and networks; on a cluster all machines have it.
+        folder: of checkpoints and networks; all machines of a cluster share it.
         device: of the process that trains.
     """
 
@@ -36,39 +39,119 @@ class Lesson:
     identity: dict[str, Any]
     history: dict[str, Any]
     folder: Path
-    device: torch.device
+    device: torch.device | str
 
     def checkpoint(self, trial: Trial) -> Path:
-        """The file of a training's last epoch, while it is going on."""
+        """The file of the last epoch of a running trial."""
         return self.folder / f"{trial.number}.ckpt.pt"
+
+    def progress(self, trial: Trial) -> Path:
+        """The file that says how far a running trial is."""
+        return self.folder / f"{trial.number}.json"
 
     def network(self, trial: Trial) -> Path:
         """The file of a trained network."""
         return self.folder / f"{trial.number}.pt"
 
+    def as_left(self, trial: Trial) -> Trial:
+        """A running trial with the progress that its file tells.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.progress(trial)
+        return read_json(path, Trial, "the progress of a training", HINT) if path.is_file() else trial
+
+
+def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Trial], None] | None = None) -> Trial:
+    """Train in this process, from the checkpoint of an earlier attempt if there is one.
+
+    Args:
+        watch: called after every epoch.
+
+    Returns:
+        The trial, done or failed.
+    """
+    keep_freed_memory()
+    trial = trainer.as_left(trial)
+    start, losses = time.monotonic() - trial.seconds, list(trial.losses)
+
+    def now(**changes: Any) -> Trial:
+        return replace(trial, losses=list(losses), seconds=time.monotonic() - start, **changes)
+
+    def finished(epoch: int, loss: float) -> None:
+        losses[epoch - 1 :] = [loss]
+        write_json(trainer.progress(trial), asdict(now()))
+        if watch is not None:
+            watch(now())
+
+    try:
+        return now(accuracy=train_trial(trainer, trial, finished), status=DONE)
+    except UserError as error:
+        return now(message=str(error), status=FAILED)
+
+
+def train_trial(trainer: Trainer, trial: Trial, finished: Callable[[int, float], None]) -> float:
+    """Train, and write the network if its images have full size; returns its accuracy on the validation part (%).
+
+    Args:
+        finished: called after every epoch with its number and mean loss.
+
+    Raises:
+        UserError: the loss is not finite, or a file cannot be written or is damaged.
+    """
+    data, space = reduced(trainer.data, trial.side, trial.images), trainer.space
+    identity = trainer.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
+    build = partial(space.network, space.from_text(trial.arch), len(data.class_names))
+    run = resumed_run(build, trainer.device, protocol_of(trial, data), identity, trainer.checkpoint(trial))
+    train_epochs(run, data, lambda loss: finished(run.epoch, loss))
+    percent = accuracy(run.network, normalized(data.valid, data, run.device))
+    if trial.side == space.image_size:
+        trained(trainer, trial, run.network, percent).save(trainer.network(trial))
+    return percent
+
+
+def resumed_run(
+    build: Callable[[], torch.nn.Module],
+    device: torch.device | str,
+    protocol: Protocol,
+    identity: dict[str, Any],
+    checkpoint: Path,
+) -> Run:
+    """A training of the network that `build` makes, from its checkpoint if there is one.
+
+    Raises:
+        UserError: the checkpoint is damaged, or belongs to another training.
+    """
+    torch.manual_seed(SEED)
+    run = Run(build().to(device), protocol, identity, SEED, checkpoint)
+    run.restore()
+    return run
+
 
 def protocol_of(trial: Trial, data: ImageData) -> Protocol:
-    """The dataset's protocol, with the trial's epochs and batch; the learning rate falls with the batch's root."""
+    """The dataset's protocol with the trial's epochs and batch; the learning rate falls with the batch's root."""
     return protocol_for(data, epochs=trial.epochs, batch_size=trial.batch, lr=rate_of(trial.batch))
 
 
 def reduced(data: ImageData, side: int, images: int) -> ImageData:
-    """The dataset with smaller images (means over squares of pixels) and the first so many training images of a draw.
+    """The dataset with smaller images (means over squares of pixels) and a random choice of N training images.
 
     Every class keeps its share, and at least one image.
     """
     train = data.train
     if images < len(train):
-        drawn = torch.randperm(len(train), generator=random_generator(SEED))
+        order = torch.randperm(len(train), generator=random_generator(SEED))
         share, kept = images / len(train), []
         for label in range(len(data.class_names)):
-            rows = drawn[train.labels[drawn] == label]
+            rows = order[train.labels[order] == label]
             kept.append(rows[: max(1, round(share * len(rows)))])
         train = train[torch.cat(kept).sort().values]
-    return replace(data, train=_shrunk(train, side), valid=_shrunk(data.valid, side))
+    return replace(data, train=shrunk(train, side), valid=shrunk(data.valid, side))
 
 
-def _shrunk(images: LabelledImages, side: int) -> LabelledImages:
+def shrunk(images: LabelledImages, side: int) -> LabelledImages:
+    """The images with another side."""
     if side == images.side:
         return images
     pixels = images.pixels.permute(0, 3, 1, 2).float()
@@ -76,40 +159,10 @@ def _shrunk(images: LabelledImages, side: int) -> LabelledImages:
     return LabelledImages(small, images.labels)
 
 
-def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False) -> float:
-    """Train, from the checkpoint where a killed process left one; write the network if its images have full size.
-
-    Args:
-        report: called after every epoch.
-        each: have it told the accuracy after every epoch, for early stopping.
-
-    Returns:
-        The accuracy on the validation part (%).
-
-    Raises:
-        UserError: the loss is not finite, or a file cannot be written.
-    """
-    data = reduced(lesson.data, trial.side, trial.images)
-    torch.manual_seed(SEED)
-    network = lesson.space.network(lesson.space.from_text(trial.arch), len(data.class_names)).to(lesson.device)
-    identity = lesson.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
-    run = Run(network, protocol_of(trial, data), identity, SEED, lesson.checkpoint(trial))
-    run.restore()
-
-    def valid() -> float:
-        return accuracy(run.network, normalized(data.valid, data, run.device))
-
-    train_epochs(run, data, lambda loss: report(run.epoch, loss, valid() if each else None))
-    found = valid()
-    if trial.side == lesson.space.image_size:
-        trained(lesson, trial, run.network, found).save(lesson.network(trial))
-    return found
-
-
-def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float) -> TrainedNetwork:
+def trained(trainer: Trainer, trial: Trial, network: torch.nn.Module, percent: float) -> TrainedNetwork:
     """The network with all that belongs to it, and its validation accuracy (%)."""
-    data = lesson.data
+    data = trainer.data
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
-    about = (lesson.space.name, trial.arch, data.class_names, data.mean, data.std)
-    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": found}, lesson.history)
+    identity = trainer.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
+    about = (trainer.space.name, trial.arch, data.class_names, data.mean, data.std)
+    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": percent}, trainer.history)

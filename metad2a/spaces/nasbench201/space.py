@@ -76,10 +76,6 @@ class NASBench201(SearchSpace):
         """All 15,625 strings; number i has the operations of i's base-5 digits, first edge first."""
         return [to_string(row) for row in self._all_operations().tolist()]
 
-    def encode_all(self) -> GraphBatch:
-        """`encode(architectures)`."""
-        return self._graphs(self._all_operations())
-
     def all_architectures(self) -> list[str]:
         return self.architectures
 

@@ -1,16 +1,16 @@
-"""What is believed of the cells of NAS-Bench-201 on a user's dataset, from a ranking and from trainings of any length.
+"""A surrogate of the accuracy of NAS-Bench-201 cells on a user's dataset: a ranking, updated by trainings.
 
-One exact Gaussian process over the classes of equal cells. The quality of a cell is
+It is one exact Gaussian process over the classes of equal cells. The quality of a cell is
 
-    z = a m + b' s + g(paths) + h(operations) + own,      a ~ N(scale, scale^2 trust),
+    z = a m + b' s + g(paths) + h(operations) + own,      a ~ N(scale, scale^2 trust).
 
-m the accuracy that a ranking predicts, s training-free scores, g and h with Matern 3/2 kernels. How far the ranking is
-trusted is thereby learned: the weight `a` follows from the evidence, as do its variance, those of all other terms, and
-the noise. A fidelity (training-free, short, full ...) shows offset + relation (z + difference) + noise, each with an
-offset, a relation and a difference of its own, so that neither the level nor the scale of a user's accuracies matters.
-Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 alone.
+m is the accuracy that the ranking predicts, s are training-free scores, g and h have Matern 3/2 kernels. The weight `a`
+follows from the observations, so the surrogate learns how far to trust the ranking. It also learns the variance of
+each other term and the noise. A fidelity (short, long, full training) shows offset + relation (z + difference) + noise.
+Each fidelity has its own offset, relation and difference, so neither the level nor the scale of a user's accuracies
+matters. Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 only.
 
-Dimensions: K cells (4,930), n observations, F fidelities.
+Dimensions: K cells (4,930), n observations, F fidelities, P and Q some of the cells.
 """
 
 import math
@@ -24,7 +24,7 @@ from scipy.optimize import minimize
 from metad2a.rankings.gaussian_process import matern
 
 FLOAT = torch.float64
-# Of each hyperparameter's logarithm: mean and standard deviation of its prior
+# Mean and standard deviation of the prior of each hyperparameter's logarithm
 TERMS = {
     "trust": (math.log(0.5), 0.7),
     "scores": (math.log(0.05), 1.0),
@@ -34,22 +34,22 @@ TERMS = {
     "scale": (math.log(0.7), 1.0),
 }
 NOISE, DIFFERENCE, RELATION = (math.log(0.02), 1.0), (math.log(0.1), 1.0), (0.0, 0.5)
-OFFSET = 10.0  # variance of a fidelity's offset: unknown
+OFFSET = 10.0  # variance of a fidelity's offset, which may be anything
 OF_DIFFERENCE = {"paths": 0.5, "operations": 0.5, "own": 0.2}  # what the difference of two fidelities depends on
 JITTER, STEPS = 1e-6, 20
-COMPARED, DRAWS = 200, 2000  # cells that may be the best, and samples of them
-INTERVAL = 1.96  # standard deviations either side of 95 %
+COMPARED, DRAWS = 200, 2000  # cells that may be the best, and samples of their qualities
+INTERVAL = 1.96  # standard deviations on either side: 95 %
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a training, or a training-free score, says of a cell.
+    """What a training shows of a cell.
 
     Attributes:
         cell: number of its class of equal cells.
-        fidelity: 0 .. F - 1; the last is what is wanted.
-        value: accuracy (%) or score, higher is better.
-        variance: of its noise, as far as it is known beforehand: an accuracy is measured on so many images.
+        fidelity: 0 .. F - 1; the search wants cells that are good at the last fidelity.
+        value: accuracy (%), or anything else if higher is better.
+        variance: the known part of its noise: an accuracy is measured on a limited number of images.
     """
 
     cell: int
@@ -60,14 +60,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Scale:
-    """From values of a fidelity to what the process learns and back: shortfalls of bad cells are compressed."""
+    """Converts values of a fidelity to the process's scale and back; it compresses the shortfalls of bad cells."""
 
     top: float
     width: float
 
     @classmethod
     def of(cls, values: torch.Tensor, variance: torch.Tensor) -> "Scale":
-        """That of values (n,) with known noise (n,): half of them lie within a width of the best, or noise does."""
+        """The scale of values (n,) with known noise (n,): half the values, or the noise, lie within its width."""
         top = float(values.max())
         least = max(2 * float(variance.max()) ** 0.5, 1e-3 * max(1.0, abs(top)))
         return cls(top, max(top - float(values.median()), least))
@@ -76,11 +76,11 @@ class Scale:
         return -torch.log1p((self.top - values).clamp_min(0) / self.width)
 
     def slope(self, values: torch.Tensor) -> torch.Tensor:
-        """How much the process's values grow with these."""
+        """The derivative of the conversion."""
         return 1 / (self.width + (self.top - values).clamp_min(0))
 
     def back(self, warped: torch.Tensor) -> torch.Tensor:
-        """Values above the best so far go on along the slope that the scale has there."""
+        """Convert back; above the best value the scale is linear."""
         below = -self.width * torch.expm1(-warped.clamp_max(0))
         return self.top + below + self.width * warped.clamp_min(0)
 
@@ -91,12 +91,12 @@ def standardized(prior: torch.Tensor) -> torch.Tensor:
     return warped / warped.std()
 
 
-class Belief:
-    """The process, with what it has learned.
+class Surrogate:
+    """The process and what it has learned.
 
     Args:
-        features: `paths`, `operations` and `scores` (K, F) of `metad2a.spaces.nasbench201.cell_features`.
-        prior: (K,) accuracies that a ranking predicts, None for none.
+        features: `paths`, `operations` and `scores` of all cells, from `metad2a.spaces.nasbench201.cell_features`.
+        prior: (K,) accuracies that a ranking predicts, None without a ranking.
         fidelities: F.
     """
 
@@ -118,18 +118,18 @@ class Belief:
 
     @property
     def hyperparameters(self) -> dict[str, float]:
-        """What was learned, by name."""
+        """Their values by name."""
         return {name: float(value) for name, value in self._named(self.logarithms).items()}
 
     def _named(self, logarithms: torch.Tensor) -> dict[str, torch.Tensor]:
         return dict(zip(self.names, logarithms.exp(), strict=True))
 
     def _each(self, h: dict[str, torch.Tensor], name: str, last: float) -> torch.Tensor:
-        """A hyperparameter of the lower fidelities and its value at the last one, (F,)."""
+        """A hyperparameter of each fidelity (F,); `last` is its fixed value at the last one."""
         return torch.stack([*(h[f"{name}{f}"] for f in range(self.fidelities - 1)), torch.tensor(last, dtype=FLOAT)])
 
     def _kernels(self, here: torch.Tensor, there: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every term's kernel of cells (P,) with cells (Q,), each (P, Q) and without its variance."""
+        """The kernel of each term, without its variance: (P, Q) for cells `here` (P,) and `there` (Q,)."""
         a, b = ({name: x[cells] for name, x in self.features.items()} for cells in (here, there))
         return {
             "trust": torch.outer(self.prior[here], self.prior[there]),
@@ -142,31 +142,35 @@ class Belief:
     def _quality(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> torch.Tensor:
         return h["scale"].square() * torch.stack([h[name] * kernel for name, kernel in kernels.items()]).sum(0)
 
+    def _apart(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The kernel of the difference between a fidelity and the quality."""
+        return torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+
     def _factor(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Cholesky factor (n, n) of the observations' covariance, their residuals (n,) and relations (n,)."""
         relation, difference = self._each(h, "relation", 1.0), self._each(h, "difference", 0.0)
         noise = torch.stack([h[f"noise{f}"] for f in range(self.fidelities)])[self.fidelity]
         same = (self.fidelity[:, None] == self.fidelity).to(FLOAT)
-        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
         relations = relation[self.fidelity]
+        apart = self._apart(kernels)
         covariance = self._quality(kernels, h) + h["scale"].square() * same * difference[self.fidelity] * apart
         covariance = relations[:, None] * relations * covariance + OFFSET * same
         residual = self.warped - relations * h["scale"] * self.prior[self.observed]
-        diagonal = h["scale"].square() * noise + self.known + JITTER
+        diagonal = h["scale"].square() * noise + self.known_noise + JITTER
         return torch.linalg.cholesky(covariance + torch.diag(diagonal)), residual, relations
 
-    def learn(self, evidence: Sequence[Observation], refit: bool = True) -> None:
-        """Take over all evidence (at least one observation); `refit` learns the hyperparameters anew, too."""
-        self.observed = torch.tensor([o.cell for o in evidence])
-        self.fidelity = torch.tensor([o.fidelity for o in evidence])
-        values = torch.tensor([o.value for o in evidence], dtype=FLOAT)
-        variance = torch.tensor([o.variance for o in evidence], dtype=FLOAT)
+    def learn(self, observations: Sequence[Observation], refit: bool = True) -> None:
+        """Condition on all observations (at least one); `refit` also fits the hyperparameters."""
+        self.observed = torch.tensor([o.cell for o in observations])
+        self.fidelity = torch.tensor([o.fidelity for o in observations])
+        values = torch.tensor([o.value for o in observations], dtype=FLOAT)
+        variance = torch.tensor([o.variance for o in observations], dtype=FLOAT)
         of_rows = {f: self.fidelity == f for f in self.fidelity.unique().tolist()}
         self.scales = {f: Scale.of(values[rows], variance[rows]) for f, rows in of_rows.items()}
-        scaled = [self.scales[f](values[i]) for i, f in enumerate(self.fidelity.tolist())]
-        self.warped = torch.stack(scaled)
-        slopes = torch.stack([self.scales[f].slope(values[i]) for i, f in enumerate(self.fidelity.tolist())])
-        self.known = variance * slopes.square()
+        scales = [self.scales[f] for f in self.fidelity.tolist()]
+        self.warped = torch.stack([scale(value) for scale, value in zip(scales, values, strict=True)])
+        slopes = torch.stack([scale.slope(value) for scale, value in zip(scales, values, strict=True)])
+        self.known_noise = variance * slopes.square()
         kernels = self._kernels(self.observed, self.observed)
         if refit:
             self.logarithms = self._fitted(kernels)
@@ -175,7 +179,7 @@ class Belief:
         self.weights = torch.cholesky_solve(residual[:, None], self.factor)[:, 0]
 
     def _fitted(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The most probable hyperparameters' logarithms, sought from the last ones."""
+        """Logarithms of the most probable hyperparameters; the optimizer starts from the current ones."""
 
         def loss(start: np.ndarray) -> tuple[float, np.ndarray]:
             logarithms = torch.tensor(start, dtype=FLOAT, requires_grad=True)
@@ -186,11 +190,11 @@ class Belief:
             value.backward()
             return value.item(), logarithms.grad.numpy()
 
-        found = minimize(loss, self.logarithms.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
-        return torch.from_numpy(found.x)
+        result = minimize(loss, self.logarithms.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        return torch.from_numpy(result.x)
 
     def _explained(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior mean of the quality of cells (Q,), and the whitened covariance (n, Q) with the observations."""
+        """Posterior mean of the quality of cells (Q,), and their whitened covariance with the observations (n, Q)."""
         h = self._named(self.logarithms)
         cross = self.relations[:, None] * self._quality(self._kernels(self.observed, cells), h)
         mean = h["scale"] * self.prior[cells] + cross.T @ self.weights
@@ -203,15 +207,15 @@ class Belief:
         return h["scale"].square() * (terms + h["paths"] + h["operations"] + h["own"])
 
     def quality(self) -> torch.Tensor:
-        """Posterior mean (K,) of the quality: the order of the cells."""
+        """Posterior mean of the quality (K,), which ranks the cells."""
         if not len(self.observed):
             return self.prior.clone()
         return self._explained(self.cells)[0]
 
     def improvement(self) -> torch.Tensor:
-        """(K,) how much better than the best cell observed so far each is expected to be: max(0, z - z best).
+        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best).
 
-        The offsets of fidelities cancel in the difference. 0 for the best one itself.
+        The offsets of the fidelities cancel in the difference. The best cell itself has 0.
         """
         h = self._named(self.logarithms)
         mean, whitened = self._explained(self.cells)
@@ -224,13 +228,13 @@ class Belief:
         return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
 
     def accuracy(self, fidelity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Posterior mean (K,) of the values at an observed fidelity, less noise, and the ends of its 95 % interval."""
+        """Posterior mean (K,) of the noise-free values at an observed fidelity, and both ends of its 95 % interval."""
         h = self._named(self.logarithms)
         relation = self._each(h, "relation", 1.0)[fidelity]
         difference = self._each(h, "difference", 0.0)[fidelity] * h["scale"].square()
         kernels = self._kernels(self.observed, self.cells)
         here = (self.fidelity == fidelity).to(FLOAT)[:, None]
-        apart = torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
+        apart = self._apart(kernels)
         cross = self.relations[:, None] * (self._quality(kernels, h) + here * difference * apart) * relation
         cross = cross + here * OFFSET
         mean = relation * h["scale"] * self.prior + cross.T @ self.weights
@@ -242,9 +246,9 @@ class Belief:
         return scale.back(mean), low, high
 
     def best_probability(self, allowed: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """(K,) the probability of each cell that none of the `allowed` (P,) is better; 0 for the unlikely ones.
+        """The probability (K,) that a cell is the best of the `allowed` cells (P,).
 
-        Only the first cells by mean plus deviation are compared.
+        Only the first 200 by mean plus deviation are compared; all others have 0.
         """
         h = self._named(self.logarithms)
         mean, whitened = self._explained(allowed)
