@@ -41,7 +41,7 @@ class GraphBatch:
         return GraphBatch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
     def equal(self, other: "GraphBatch") -> bool:
-        """True when both batches hold the same graphs in the same order."""
+        """True if both batches hold the same graphs in the same order."""
         return all(map(torch.equal, vars(self).values(), vars(other).values()))
 
     @staticmethod
@@ -62,10 +62,10 @@ class GraphBatch:
 
 
 def is_single_source_single_sink(graphs: GraphBatch) -> torch.Tensor:
-    """(B,) bool, the DAG rules that both search spaces share (D-VAE's `is_valid_DAG`).
+    """Check the DAG rules of both search spaces (D-VAE's `is_valid_DAG`); returns (B,) bool.
 
-    A graph passes when vertex 0 is its only input, its last vertex its only output, and no other vertex
-    lacks an incoming or an outgoing edge.
+    A graph passes if vertex 0 is its only input, its last vertex is its only output, and every other vertex has an
+    incoming and an outgoing edge.
     """
     number = torch.arange(graphs.max_n, device=graphs.types.device)
     last = (graphs.num_vertices - 1)[:, None]  # (B, 1)
