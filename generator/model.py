@@ -33,11 +33,7 @@ PUBLISHED_UNUSED = ("enc_g_mu.", "enc_g_var.", "gate_", "grue_", "hg_unify.", "h
 
 @dataclass(frozen=True)
 class GeneratorConfig(ModelConfig):
-    """Sizes of a generator. The published model uses the set vector (Z) as a graph state (H), so H = Z.
-
-    Raises:
-        UserError: as `ModelConfig`, or hs differs from nz.
-    """
+    """Sizes of a generator. The published model uses the set vector (Z) as a graph state (H), so H = Z."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,14 +45,10 @@ class GeneratorConfig(ModelConfig):
 
 
 class GeneratorModel(PublishedModel):
-    """Amortised posterior of the latent given a dataset, and a graph decoder.
-
-    Attributes:
-        costly: the methods in which a training step spends its time.
-    """
+    """Amortised posterior of the latent given a dataset, and a graph decoder."""
 
     published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
-    costly = ("set_encode", "decoder.negative_log_likelihood")
+    costly = ("set_encode", "decoder.negative_log_likelihood")  # where a training step spends its time
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
@@ -76,12 +68,8 @@ class GeneratorModel(PublishedModel):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Negative evidence lower bound (MetaD2A eq. 5), summed over the batch.
 
-        Args:
-            mu, logvar: (B, Z), from `set_encode`.
-            rng: draws the noise in training mode; on the device of `mu`.
-
-        Returns:
-            loss = recon + 0.005 * kld, recon, kld: scalars.
+        Takes `mu` and `logvar` (B, Z) from `set_encode`; in training mode `rng`, on their device, draws the noise.
+        Returns the scalars loss = recon + 0.005 * kld, recon, kld.
         """
         z = mu
         if self.training:

@@ -8,12 +8,9 @@ import torch.nn as nn
 
 
 class AdditiveScore(nn.Module):
-    """score = constant + the sum over vertices of weight[vertex, type]. A regression sets it, not gradients.
+    """score = constant + the sum over vertices of weight[vertex, type] (N, T). A regression sets it, not gradients.
 
-    Attributes:
-        weight: (N, T).
-        constant: ().
-        share: (), weight of this score in the predictor's score; the network has the rest.
+    `share` is its weight in the predictor's score; the network has the rest.
     """
 
     def __init__(self, max_n: int, num_vertex_type: int):

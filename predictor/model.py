@@ -34,17 +34,11 @@ PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
 
 @dataclass(frozen=True)
 class PredictorConfig(ModelConfig):
-    """Sizes of a predictor (published: hs 512, nz 56) and its extensions.
+    """Sizes of a predictor (published: hs 512, nz 56) and its extensions."""
 
-    Attributes:
-        members: number of predictors in an ensemble.
-        class_count: the set vector encodes the number of classes, which attention pooling cannot see.
-        additive: the score is a blend with an `AdditiveScore`.
-    """
-
-    members: Size = 1
-    class_count: bool = False
-    additive: bool = False
+    members: Size = 1  # predictors in an ensemble
+    class_count: bool = False  # the set vector encodes the number of classes, which attention pooling cannot see
+    additive: bool = False  # the score is a blend with an `AdditiveScore`
 
 
 class PredictorModel(PublishedModel):
@@ -52,13 +46,10 @@ class PredictorModel(PublishedModel):
 
     With `config.additive`, a graph vector has Z + 1 numbers; the last number is the additive score, which evaluation
     mode blends into the score.
-
-    Attributes:
-        costly: the methods in which a training step spends its time.
     """
 
     published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
-    costly = ("encode_set", "encode_graph")
+    costly = ("encode_set", "encode_graph")  # where a training step spends its time
 
     def __init__(self, config: PredictorConfig):
         super().__init__()

@@ -9,11 +9,7 @@ from set_encoder.modules import NUM_HEADS
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a generator or predictor. Checkpoints keep them, so loading needs no sizes from the user.
-
-    Raises:
-        UserError: a size is not a positive integer, or `nz` is not a multiple of the attention heads.
-    """
+    """Sizes of a generator or predictor, kept in checkpoints. Impossible sizes raise a UserError."""
 
     __pydantic_config__ = CLOSED
 

@@ -13,29 +13,18 @@ from set_encoder.modules import SetPool
 
 
 class RaggedSets(NamedTuple):
-    """Draws of datasets with different numbers of classes.
+    """Draws of datasets with different numbers of classes; the largest has C."""
 
-    Attributes:
-        images: (K, S, D) features, the classes of all draws in a row; or only their rows (K, S) long in the features.
-        mask: (B, C) bool, which classes each draw has; C is the number of classes of the largest draw.
-        place: (K,) long, the positions of the true values in the flattened `mask`.
-    """
-
-    images: torch.Tensor
-    mask: torch.Tensor
-    place: torch.Tensor
+    images: torch.Tensor  # (K, S, D), the classes of all draws in a row; or (K, S) long, their rows in the features
+    mask: torch.Tensor  # (B, C) bool, which classes each draw has
+    place: torch.Tensor  # (K,) long, positions of the true values in the flattened mask
 
 
 class SharedImages(NamedTuple):
-    """Draws from one dataset: equal to `images[rows]`, but the encoder projects each image only once.
+    """Draws `images[rows]` from one dataset; the encoder projects each image only once."""
 
-    Attributes:
-        images: (M, D).
-        rows: (B, C, S) long, into `images`.
-    """
-
-    images: torch.Tensor
-    rows: torch.Tensor
+    images: torch.Tensor  # (M, D)
+    rows: torch.Tensor  # (B, C, S) long
 
 
 Sets = torch.Tensor | RaggedSets | SharedImages  # draws of datasets; a tensor is (B, C, S, D)

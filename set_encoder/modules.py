@@ -29,10 +29,7 @@ def mask_scores(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
 class MAB(nn.Module):
     """Multihead attention block: O = q + softmax(q k^T / sqrt(d)) v per head, then O + relu(fc_o(O)).
 
-    Args:
-        dim_q: width of the queries.
-        dim_k: width of the keys and values.
-        d: width of the output, a multiple of the number of heads.
+    The inputs have widths `dim_q` (queries) and `dim_k` (keys and values); d is a multiple of the number of heads.
     """
 
     def __init__(self, dim_q: int, dim_k: int, d: int, num_heads: int = NUM_HEADS):
@@ -55,11 +52,7 @@ class MAB(nn.Module):
         return joint_linear(x, self.fc_q, self.fc_k, self.fc_v)
 
     def self_attend(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Attend from a set to itself, given its projection (B, n, 3d); returns (B, n, d).
-
-        Args:
-            mask: (B, n) bool, which elements are present; None if all are.
-        """
+        """Attend from a set to itself, given its projection (B, n, 3d) and the `mask` (B, n) of present elements."""
         q, k, v = self._heads(qkv)
         return self._attend(q, k, v, mask)
 

@@ -51,8 +51,7 @@ def objective_of(kind, space, draws, tuples, **losses):
 @pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
 @pytest.mark.parametrize("kind", ["generator", "predictor"])
 def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
-    for module in ("metad2a.metatrain.generator_objective", "metad2a.metatrain.predictor_objective"):
-        monkeypatch.setattr(f"{module}.random_generator", lambda seed, device: None)  # meta has none
+    monkeypatch.setattr("metad2a.metatrain.fit.random_generator", lambda seed, device: None)  # meta has none
     space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)
     losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}

@@ -31,8 +31,7 @@ TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `a
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
 
-    Raises:
-        UserError: the folder cannot be made or written, or the disk is full. Other errors of `write` are passed on.
+    A folder that cannot be written or a full disk raise a UserError; other errors of `write` are passed on.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")

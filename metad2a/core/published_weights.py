@@ -15,16 +15,10 @@ def published_name(name: str, renames: dict[str, str]) -> str:
 
 
 class PublishedModel(nn.Module):
-    """A model that can load the parameters of an authors' checkpoint.
+    """A model that can load the parameters of an authors' checkpoint."""
 
-    Attributes:
-        published_names: our prefixes of parameter names -> the authors' prefixes.
-        published_unused: the authors' prefixes of parameters that never receive a gradient in the published model.
-            Only these parameters are skipped.
-    """
-
-    published_names: dict[str, str] = {}
-    published_unused: tuple[str, ...] = ()
+    published_names: dict[str, str] = {}  # our prefixes of parameter names -> the authors' prefixes
+    published_unused: tuple[str, ...] = ()  # the authors' prefixes of parameters that never receive a gradient
 
     def our_names(self, published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Rename the authors' parameters to ours and leave the unused parameters out."""
@@ -36,10 +30,9 @@ class PublishedModel(nn.Module):
         }
 
     def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
-        """Load the authors' parameters; return the names of the skipped parameters, sorted.
+        """Load the authors' parameters but the unused ones; return the sorted names of the latter.
 
-        Raises:
-            UserError: a parameter is missing or unknown, or has another shape or type.
+        A missing or unknown parameter, or a wrong shape or type, raises a UserError.
         """
         ours = self.our_names(state_dict)
         model = f"a published {type(self).__name__}"

@@ -53,17 +53,11 @@ def _wrong(text: str) -> PydanticCustomError:
 
 @dataclass(frozen=True)
 class TensorOf:
-    """Metadata of an `Annotated` tensor: dense, on the CPU, with finite values, as many as its shape says.
+    """Metadata of an `Annotated` tensor: dense, on the CPU, with finite values, as many as its shape says."""
 
-    Attributes:
-        dtypes: FLOATS, INTEGERS, BYTES, or a sum of these.
-        dims: the sizes; a letter stands for any size of at least 1. None allows any shape.
-        low, high: bounds of the values.
-    """
-
-    dtypes: tuple[torch.dtype, ...]
-    dims: tuple[int | str, ...] | None = None
-    low: float = -math.inf
+    dtypes: tuple[torch.dtype, ...]  # FLOATS, INTEGERS, BYTES, or a sum of these
+    dims: tuple[int | str, ...] | None = None  # sizes; a letter stands for any size of at least 1, None for any shape
+    low: float = -math.inf  # bounds of the values
     high: float = math.inf
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -75,9 +69,8 @@ class TensorOf:
 
     def validate(self, value: Any) -> torch.Tensor:
         """The tensor without a gradient; integers become 64-bit integers."""
-        if type(value) not in PLAIN_TENSORS or not _is_dense(value) or value.dtype not in self.dtypes:
-            raise _wrong(f"Input should be {self}")
-        if not self._has_dims(value.shape):
+        is_dense_tensor = type(value) in PLAIN_TENSORS and _is_dense(value)
+        if not is_dense_tensor or value.dtype not in self.dtypes or not self._has_dims(value.shape):
             raise _wrong(f"Input should be {self}")
         if value.numel() == 0:
             raise _wrong("Input should not be empty")
@@ -210,11 +203,7 @@ def describe(value: Any) -> str:
 
 
 def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[str, float], hint: str) -> None:
-    """Refuse sizes of a model that its parameters `state` cannot have, before anything builds such a model.
-
-    Raises:
-        UserError: a size exceeds every dimension and the number of parameters.
-    """
+    """Raise a UserError if a size exceeds all dimensions and the number of parameters, before a model is built."""
     largest = max(len(state), *(size for tensor in state.values() for size in tensor.shape))
     for name, size in sizes.items():
         if size > largest:
@@ -222,11 +211,7 @@ def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[st
 
 
 def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Module, whose: str, hint: str) -> None:
-    """Compare names, shapes and kinds of parameters with those of a model, which may be on the meta device.
-
-    Raises:
-        UserError: they differ. The message calls the model `whose`.
-    """
+    """Raise a UserError if parameters differ from a model's (`whose`) in names, shapes or kinds."""
     wanted = model.state_dict()
     problems = [f"it has an unknown {name}" for name in state if name not in wanted]
     problems += [f"it lacks {name}" for name in wanted if name not in state]
@@ -260,11 +245,7 @@ def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def check_form(path: str | Path, found: Any, wanted: Any, name: str, hint: str) -> None:
-    """Compare a saved state with a state that the program has made: keys, lengths, shapes and kinds of values.
-
-    Raises:
-        UserError: they differ. The message calls the state `name`.
-    """
+    """Raise a UserError if a saved state differs from a new one in keys, lengths, shapes or kinds of values."""
     if not _same_form(found, wanted):
         expected = describe(wanted)
         raise UserError(f"{path} is damaged: {name} is {describe(found)}, but should be like {expected}. {hint}")

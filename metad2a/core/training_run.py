@@ -17,8 +17,6 @@ HINT = "A run of an older version cannot be resumed: start anew with --overwrite
 
 
 class _Record(TypedDict):
-    """Fields of `run.json`."""
-
     identity: Facts
     history: Facts
     resumed: list[Facts]
@@ -29,35 +27,21 @@ class TrainingRun:
 
     The steps: enter (lock, remove half-written files, stop if an earlier run is there), read the data, `begin` (compare
     what the run depends on, or remove the earlier run), train. `run.json` records identity, history and later commands.
-
-    Args:
-        products: patterns of the files that show that an earlier run was here.
-        resume: continue the earlier run.
-        overwrite: replace the earlier run.
-        may_begin: if there is no earlier run, `resume` begins a run.
-        first: False in all but the first of several processes that train together; they never touch the folder.
-
-    Attributes:
-        identity: everything the result depends on; digests stand for contents.
-        history: `provenance` of the command that began the run; "resumed" lists command and date of later commands.
-
-    Raises:
-        UserError: another process trains in the folder, an earlier run is in the way, or there is no run to resume.
+    A locked folder, an earlier run in the way, or no run to resume raise a UserError.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        products: tuple[str, ...],
-        resume: bool,
-        overwrite: bool,
-        may_begin: bool = False,
-        first: bool = True,
-    ):
-        self.folder, self.products = folder, products
-        self.resume, self.overwrite, self.may_begin, self.first = resume, overwrite, may_begin, first
-        self.identity: dict[str, Any] = {}
-        self.history: dict[str, Any] = {}
+        self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool,
+        may_begin: bool = False, first: bool = True,
+    ):  # fmt: skip
+        self.folder = folder
+        self.products = products  # patterns of the files that show that an earlier run was here
+        self.resume = resume  # continue the earlier run
+        self.overwrite = overwrite  # replace the earlier run
+        self.may_begin = may_begin  # if there is no earlier run, `resume` begins a run
+        self.first = first  # False in further processes of one training, which never touch the folder
+        self.identity: dict[str, Any] = {}  # everything the result depends on; digests stand for contents
+        self.history: dict[str, Any] = {}  # `provenance` of the first command; "resumed" lists later commands
         self.lock = FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> "TrainingRun":
@@ -87,11 +71,7 @@ class TrainingRun:
             )
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
-        """Continue the earlier run with `resume`; otherwise remove it and begin a new run.
-
-        Raises:
-            UserError: the run to continue depends on something else.
-        """
+        """Continue the earlier run with `resume`, if its identity is the same; otherwise remove it and begin anew."""
         self.identity, self.history = identity, history
         if not self.first:
             return

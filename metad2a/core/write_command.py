@@ -11,19 +11,12 @@ from metad2a.core.files import display_path
 
 
 def write_command(
-    write: Callable[[argparse.Namespace], str],
-    description: str | None,
-    argv: Sequence[str] | None = None,
-    **arguments: dict[str, Any],
+    write: Callable[[argparse.Namespace], str], description: str | None, argv: Sequence[str] | None, **arguments: Any
 ) -> int:
-    """Run a program that writes `args.target` and replaces an existing file only with --overwrite.
+    """Run a program that writes `args.target`, but replaces an existing file only with --overwrite.
 
-    Args:
-        write: writes the file and returns a line about it, which is printed.
-        arguments: name and argparse details of each argument before the target.
-
-    Returns:
-        The exit code; 2 if the target exists or is also read.
+    `write` returns a line to print. `arguments` are names and argparse details of the arguments before the target.
+    Returns the exit code.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, details in arguments.items():
@@ -33,15 +26,12 @@ def write_command(
 
     def command(args: argparse.Namespace) -> None:
         target = Path(args.target)
-        read = [path for name in arguments for path in _as_list(getattr(args, name))]
-        if target.resolve() in (Path(path).resolve() for path in read):
+        values = [getattr(args, name) for name in arguments]
+        sources = [path for value in values for path in (value if isinstance(value, list) else [value])]
+        if target.resolve() in (Path(source).resolve() for source in sources):
             raise UserError(f"{target} is also read: give another file to write.")
         if target.exists() and not args.overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it.")
         print(f"{display_path(target)}: {write(args)}")
 
     return run(parser, command, argv)
-
-
-def _as_list(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]

@@ -29,12 +29,7 @@ def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
 
 
 def build_shards(options: ShardOptions) -> None:
-    """Measure the tasks that the shards still lack; each measured task is on disk at once.
-
-    Raises:
-        UserError: images, classes or weights are missing, a shard has other options, another process builds it, or a
-            worker fails repeatedly.
-    """
+    """Measure the tasks that the shards still lack; each measured task is on disk at once."""
     space = spaces.get(options.search_space)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     names, numbers = name_classes(features, options.class_order)
@@ -89,28 +84,20 @@ def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
 
 
 def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
-    """Merge all shards into the predictor's database, its split and its task list; returns the database's file.
-
-    Raises:
-        UserError: there are no shards, a shard is damaged or does not fit the others, or a database exists.
-    """
+    """Merge all shards into the predictor's database, its split and its task list; returns the database's file."""
     space = spaces.get(search_space)
     folder = data_folder(space, data_path)
     for target in (folder / "meta_train_tasks_predictor.pt", folder / TASK_LIST):
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks: list[list[int]] = []
-    texts: list[str] = []
-    accuracy: list[float] = []
-    task: list[int] = []
+    texts, accuracy, task = [], [], []
     shards = _read_all(space, shards_folder(space, data_path))
     for path, header, records in shards:
         missing = header["num_tasks"] - len(records)
         note = f"; measure the other {missing} with: --index {header['shard']}" if missing else ""
         log.info(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
-        for record in sorted(
-            records, key=lambda record: record["number"]
-        ):  # whatever the order in which they were finished
+        for record in sorted(records, key=lambda record: record["number"]):  # workers finish in any order
             texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
             accuracy += record["accuracy"]
             task += [len(tasks)] * len(record["archs"])
@@ -148,13 +135,9 @@ def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, An
 
 
 def split_by_task(task: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Split tuples so that no task is in both parts.
+    """Split tuples with tasks (n,) long so that no task is in both parts.
 
-    Args:
-        task: (n,) long, each tuple's task.
-
-    Returns:
-        A permutation (n,) long, validation first, and the number of validation tuples: at most 400 and a quarter.
+    Returns a permutation (n,) long, validation first, and the number of validation tuples: at most 400 and a quarter.
     """
     shuffled = torch.randperm(int(task.max()) + 1, generator=random_generator(0))
     counts = torch.bincount(task, minlength=len(shuffled))

@@ -24,11 +24,7 @@ MAX_POOL = 20_000  # architectures that tasks sample from, if the space is large
 
 @torch.inference_mode()
 def build(options: BuildOptions) -> None:
-    """Write `meta_train_tasks_generator.pt` and its split to the data folder.
-
-    Raises:
-        UserError: a database exists, or predictor and features do not fit.
-    """
+    """Write `meta_train_tasks_generator.pt` and its split to the data folder."""
     keep_freed_memory()
     space, device = spaces.get(options.search_space), options.device
     folder = data_folder(space, options.data_path)
@@ -78,13 +74,9 @@ def own_predictor(options: BuildOptions, space: SearchSpace) -> bool:
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:
     """Choose tasks of a list at random; if the list is too short, make new tasks.
 
-    A new task has as many classes as a random task of the list, drawn from all classes of the list.
-
-    Args:
-        task_classes: (tasks, C) long, the classes of each listed task; -1 pads smaller tasks.
-
-    Returns:
-        The classes (long) of each chosen task, by number in the list; new tasks have the next numbers.
+    A new task has as many classes as a random task of the list, drawn from all classes of the list `task_classes`
+    (tasks, C), in which -1 pads smaller tasks. Returns the classes (long) of each task by its number in the list; new
+    tasks have the next numbers.
     """
     listed = [row[row >= 0] for row in task_classes]
     chosen = {i: listed[i] for i in torch.randperm(len(listed), generator=rng)[:num_tasks].tolist()}

@@ -17,20 +17,13 @@ from metad2a.spaces.base import SearchSpace
 
 @dataclass(frozen=True)
 class Item:
-    """A task and the architectures to measure on it.
-
-    Attributes:
-        shard, number: name the item and the place of its results.
-        classes: positions in the list of classes.
-        archs: as text.
-        seed: for everything random in the measurement.
-    """
+    """A task and the architectures to measure on it."""
 
     shard: int
     number: int
-    classes: list[int]
-    archs: list[str]
-    seed: int
+    classes: list[int]  # positions in the list of classes
+    archs: list[str]  # as text
+    seed: int  # for everything random in the measurement
 
     def __str__(self) -> str:
         return f"task {self.number} of shard {self.shard}"
@@ -50,12 +43,7 @@ def draw_item(space: SearchSpace, num_classes: int, num_archs: int, seed: int, s
 def name_classes(features: Features, class_order: str | None) -> tuple[list[str], list[int]]:
     """Names of the classes for tasks, and their numbers (from 1) in the features of ImageNet.
 
-    Args:
-        class_order: a file of names; None for the names in the features. For the authors' features, which lack names,
-            it must list all classes in order.
-
-    Raises:
-        UserError: the file is missing or not readable, or the features lack one of its classes.
+    The file `class_order` lists some classes. For the authors' features, which lack names, it must list all in order.
     """
     names, every = features.class_names, list(range(1, len(features.class_names) + 1))
     nameless = all(name.isdigit() for name in names)

@@ -77,11 +77,7 @@ def _parse(line: str) -> Any:
 
 
 def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """Read the header of a shard, its records, and the number of intact bytes, without a half-written last line.
-
-    Raises:
-        UserError: another line is damaged, a task occurs twice, or the file is a copy of another shard.
-    """
+    """Read the header of a shard, its records, and the number of intact bytes, without a half-written last line."""
     lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
     values = [_parse(line) for line in lines]
     if values and values[-1] is None and not lines[-1].endswith("\n"):
@@ -111,11 +107,7 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
 
 
 class ShardWriter:
-    """Appends records to a shard. Each record is on disk when `append` returns; the first one creates the file.
-
-    Raises:
-        UserError: the shard exists and was made with other options, or is damaged.
-    """
+    """Appends records to a shard. Each record is on disk when `append` returns; the first one creates the file."""
 
     def __init__(self, path: Path, header: dict[str, Any]):
         self._path, self._header = path, {"format": FORMAT, **header}

@@ -45,11 +45,7 @@ def choose(flops: torch.Tensor, accuracy: torch.Tensor, num_sampled: int, rng: t
 
 
 def build(options: BuildOptions, space: SearchSpace, folder: Path) -> None:
-    """Write `meta_train_tasks_generator.pt` and its split to `folder`.
-
-    Raises:
-        UserError: `num_tasks` is too small for two tasks.
-    """
+    """Write `meta_train_tasks_generator.pt` and its split to `folder`."""
     if options.num_tasks < 2 * NUM_SUBNETS:
         raise UserError(f"--num-tasks {options.num_tasks}: {2 * NUM_SUBNETS} or more are needed, {NUM_SUBNETS} a task.")
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)

@@ -24,24 +24,14 @@ FEWER = "Use fewer --num-workers or a machine with more memory. Finished tasks a
 
 @dataclass(frozen=True)
 class EvaluatorOptions:
-    """What a worker process needs to measure architectures.
-
-    Attributes:
-        search_space: its `evaluator` takes these options.
-        imgnet: folder of images.
-        class_names: names of the classes that items number.
-        supernet: file of the supernet's weights; unused by spaces without a supernet.
-        num_calibration: number of training images that calibrate a subnet's batch norm.
-        epochs: training epochs of networks that are trained from scratch.
-        device: device of the worker.
-    """
+    """What a worker process needs to measure architectures."""
 
     search_space: str
-    imgnet: str
-    class_names: tuple[str, ...]
-    supernet: str
-    num_calibration: int
-    epochs: int
+    imgnet: str  # folder of images
+    class_names: tuple[str, ...]  # names of the classes that items number
+    supernet: str  # file of the supernet's weights; unused by spaces without a supernet
+    num_calibration: int  # training images that calibrate a subnet's batch norm
+    epochs: int  # for networks that are trained from scratch
     device: str
 
 
@@ -77,13 +67,9 @@ def _explain(error: Exception) -> None:
 
 
 def measure_with_ray(
-    options: Any,
-    items: list[Any],
-    num_workers: int,
-    address: str | None,
-    use_gpus: bool = True,
-    measure_item: Callable[[Any, Any], dict[str, Any]] | None = None,
-) -> Iterator[tuple[Any, dict[str, Any]]]:
+    options: Any, items: list[Any], num_workers: int, address: str | None,
+    use_gpus: bool = True, measure_item: Callable[[Any, Any], dict[str, Any]] | None = None,
+) -> Iterator[tuple[Any, dict[str, Any]]]:  # fmt: skip
     """Measure items on the workers of a Ray cluster, in the order in which they finish.
 
     If a worker dies, another worker measures its item again, up to 3 times.
@@ -96,9 +82,6 @@ def measure_with_ray(
             `num_workers` processes on this machine.
         use_gpus: share the cluster's GPUs, if any, among the workers; otherwise they use CPUs.
         measure_item: takes options and item, returns the result; None for `measure`.
-
-    Raises:
-        UserError: Ray is missing or cannot be reached, or an item cannot be measured.
     """
     with connected(num_workers, address) as (ray, num_workers):
         share = gpu_share(num_workers, int(ray.cluster_resources().get("GPU", 0))) if use_gpus else 0.0
@@ -109,11 +92,7 @@ def measure_with_ray(
 
 @contextmanager
 def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
-    """Connect to a running cluster, or start `num_workers` processes here; yields Ray and the number of workers.
-
-    Raises:
-        UserError: Ray is missing or cannot be reached.
-    """
+    """Connect to a running cluster, or start `num_workers` processes here; yields Ray and the number of workers."""
     ray = _ray()
     if address:
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}

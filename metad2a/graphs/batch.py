@@ -14,17 +14,11 @@ OUTPUT_TYPE = 1
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """B graphs of up to N vertices. Rows and columns beyond a graph's own vertices are zero.
+    """B graphs of up to N vertices; entries beyond a graph's own vertices are zero."""
 
-    Attributes:
-        types: (B, N) long, vertex types: 0 input, 1 output, the rest operations.
-        adj: (B, N, N) bool, `adj[b, u, v]` is the edge u > v; edges go from lower to higher numbers.
-        num_vertices: (B,) long.
-    """
-
-    types: torch.Tensor
-    adj: torch.Tensor
-    num_vertices: torch.Tensor
+    types: torch.Tensor  # (B, N) long: 0 input, 1 output, the rest operations
+    adj: torch.Tensor  # (B, N, N) bool, `adj[b, u, v]` is the edge u > v; edges go from lower to higher numbers
+    num_vertices: torch.Tensor  # (B,) long
 
     def __len__(self) -> int:
         return len(self.types)

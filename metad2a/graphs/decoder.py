@@ -69,12 +69,7 @@ class GraphDecoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, z: torch.Tensor, stochastic: bool, rng: torch.Generator | None = None) -> GraphBatch:
-        """Decode `z` (B, Z) to B graphs.
-
-        Args:
-            stochastic: sample every decision; otherwise take the most likely type and the edges above 0.5.
-            rng: draws the samples; on the device of `z`.
-        """
+        """Decode `z` (B, Z) to B graphs: sample every decision, or take the most likely type and edges above 0.5."""
         B, N, device = len(z), self.max_n, z.device
         types = torch.zeros(B, N, dtype=torch.long, device=device)
         adj = torch.zeros(B, N, N, dtype=torch.bool, device=device)

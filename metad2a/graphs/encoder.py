@@ -75,9 +75,8 @@ class GraphEncoder(nn.Module):
     def forward(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
         """Encode graphs to (B, H).
 
-        Args:
-            share_states: compute equal states only once, as `Direction.last_state_shared` does. It pays for many
-                graphs on a CPU; a GPU would wait for the host, which must know the number of states.
+        `share_states` computes equal states only once, without gradients. It pays for many graphs on a CPU; a GPU would
+        wait for the host, which must know the number of states.
         """
         if share_states and bool((graphs.num_vertices == self.max_n).all()):
             last, first = (d.last_state_shared(graphs) for d in (self.forward_pass, self.backward_pass))

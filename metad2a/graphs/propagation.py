@@ -45,13 +45,10 @@ def message(state: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> to
     return torch.sigmoid(gate) * mapped
 
 
-def propagate(
-    gates: torch.Tensor,
-    adj: torch.Tensor,
-    init: torch.Tensor | None,
-    hidden: tuple[torch.Tensor, torch.Tensor],
-    stacked: tuple[torch.Tensor, torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor]:
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def propagate(gates: torch.Tensor, adj: torch.Tensor, init: torch.Tensor | None, hidden: Pair, stacked: Pair) -> Pair:
     """Compute states and messages of all vertices of known graphs: h_v = GRU(type v, sum of its incoming messages).
 
     P passes, each with its own weights, share the batched products. Vertices are in the order of the visit.

@@ -14,17 +14,12 @@ PENALTIES = np.logspace(-3, 3, 13)  # candidates for ridge regression; leave-one
 
 @torch.no_grad()
 def fit_additive(
-    score: AdditiveScore,
-    types: torch.Tensor,
-    target: torch.Tensor,
-    features: torch.Tensor,
-    task: torch.Tensor | None = None,
+    score: AdditiveScore, types: torch.Tensor, target: torch.Tensor, features: torch.Tensor, task: torch.Tensor | None
 ) -> None:
-    """Set the weights of `score` by ridge regression on features of the vertices.
+    """Set the weights of `score` by ridge regression of the targets (n,) on features of the vertices.
 
     Args:
         types: (n, N) long, vertex types of the tuples' graphs.
-        target: (n,) float.
         features: (N, T, F) float64, see `SearchSpace.vertex_features`.
         task: (n,) long, each tuple's task, to subtract the tasks' means first; None if tasks have single tuples.
     """
@@ -42,11 +37,9 @@ def fit_additive(
 
 
 def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
-    """Subtract from each of `values` (B,) or (B, F) the mean of its task.
+    """Subtract from each of `values` (B,) or (B, F) the mean of its `task` (B,) long.
 
-    Args:
-        task: (B,) long, each value's task.
-        num_tasks: larger than every number in `task`; None to look it up, for which the host waits.
+    `num_tasks` exceeds every number in `task`; without it the host waits to look it up.
     """
     zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks, *values.shape[1:])
     mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)

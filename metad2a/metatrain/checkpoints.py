@@ -30,33 +30,20 @@ PUBLISHED = "published"  # the value of history["names"] if parameters have the 
 
 @dataclass
 class Checkpoint:
-    """A trained generator or predictor.
-
-    Attributes:
-        kind: "generator" or "predictor".
-        search_space: name of the search space; "" for the authors' checkpoints, which do not say.
-        config: fields of the model's configuration.
-        state: the model's parameters.
-        extractor: identity of the image features for training.
-        target: mean and standard deviation of the predictor's training accuracies (%).
-        epoch: finished epochs.
-        metrics: validation figures of that epoch.
-        history: command, seed, data and versions of the training.
-        training: state of optimizer, scheduler and random generator, for resuming; may be empty.
-    """
+    """A trained generator or predictor."""
 
     __pydantic_config__ = CLOSED
 
     kind: Kind
-    search_space: Text
-    config: Facts
+    search_space: Text  # "" in the authors' checkpoints, which do not say
+    config: Facts  # fields of the model's configuration
     state: State
-    extractor: Text
-    target: dict[Text, Number] = field(default_factory=dict)
-    epoch: Integer = 0
-    metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)
-    history: Facts = field(default_factory=dict)
-    training: dict[Text, Any] = field(default_factory=dict)
+    extractor: Text  # identity of the image features for training
+    target: dict[Text, Number] = field(default_factory=dict)  # a `Target`; empty for a generator
+    epoch: Integer = 0  # finished epochs
+    metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)  # validation figures of that epoch
+    history: Facts = field(default_factory=dict)  # command, seed, data and versions of the training
+    training: dict[Text, Any] = field(default_factory=dict)  # what resuming needs; may be empty
 
     @property
     def published(self) -> bool:
@@ -91,12 +78,7 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
 def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:
     """Read a checkpoint of this program or of the authors.
 
-    Args:
-        kind: the required model.
-        hint: what the user can do about a missing or damaged file, a sentence.
-
-    Raises:
-        UserError: the file is missing or damaged, holds the other model, or has an unknown format.
+    A missing or damaged file, the other model, or an unknown format raise a UserError that ends in the sentence `hint`.
     """
     value = load_torch(path, hint)
     if isinstance(value, dict) and "format" not in value:

@@ -15,17 +15,11 @@ MAX_TUPLES, MAX_IMAGES = 100, 40_000  # in a validation batch: 82 MB of features
 
 
 class Batch(NamedTuple):
-    """Tuples and the images for their tasks, on the device.
+    """Tuples and the images for their tasks, on the device."""
 
-    Attributes:
-        rows: (B,) long, numbers of the tuples.
-        position: (B,) long, each tuple's place among the T tasks.
-        drawn: the images, as `TaskDraws.index` returns them.
-    """
-
-    rows: torch.Tensor
-    position: torch.Tensor
-    drawn: torch.Tensor | RaggedSets
+    rows: torch.Tensor  # (B,) long, numbers of the tuples
+    position: torch.Tensor  # (B,) long, each tuple's place among the T tasks
+    drawn: torch.Tensor | RaggedSets  # the images, as `TaskDraws.index` returns them
 
 
 class TaskDraws:
@@ -33,17 +27,13 @@ class TaskDraws:
 
     Features and images are on the device. Tuples, tasks and their sizes stay on the host, so the host never waits for
     a GPU to learn the size of a tensor.
-
-    Attributes:
-        grouped: whether tasks have at least two tuples on average. A batch then keeps the tuples of a task together,
-            and they share one draw of images.
-        ragged: whether tasks have different numbers of classes.
     """
 
     def __init__(self, features: Features, tuples: Tuples, num_sample: int, device: torch.device):
         self.features = features.to(device)
         self.classes = tuples.task_classes  # (T, C)
         self.task = tuples.task  # (n,)
+        # With two or more tuples per task on average, batches keep a task's tuples together; they share one draw
         self.grouped = len(tuples.task) >= 2 * len(tuples.task.unique())
         self.ragged = bool((tuples.task_classes < 0).any())
         self.num_sample = num_sample
@@ -64,11 +54,7 @@ class TaskDraws:
         return rows[place[self.task[rows]].argsort(stable=True)]
 
     def distinct(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """List the tasks of the tuples `rows` (B,), each task once if tuples are grouped.
-
-        Returns:
-            Tasks (T,) long, and each tuple's place among them, (B,) long.
-        """
+        """Tasks (T,) of the tuples `rows` (B,), each task once if tuples are grouped, and each tuple's place (B,)."""
         if not self.grouped:
             return self.task[rows], torch.arange(len(rows))
         return torch.unique(self.task[rows], return_inverse=True)

@@ -1,14 +1,14 @@
 """The training loop: Adam on a summed loss, plateau scheduler, checkpoints, log and resume (MetaD2A section 4.1)."""
 
 import math
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
-import torch.nn as nn
 from annotated_types import MaxLen
 from pydantic import Strict
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -19,35 +19,35 @@ from metad2a.core.files import display_path
 from metad2a.core.progress import progress
 from metad2a.core.schema import OPEN, Integer, State, Text, check, check_progress, check_state
 from metad2a.core.training_run import TrainingRun
+from metad2a.graphs.batch import GraphBatch
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.options import FitOptions
+from metad2a.metatrain.tuples import Tuples
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
 PRODUCTS = ("model/ckpt_*.pt",)  # what a run leaves in its folder
 FREE = ("max_epoch", "save_epoch")  # options that may change when a run is resumed
 
 
-class Objective(Protocol):
-    """A model with its data, as `fit` trains and validates it.
+class Objective(ABC):
+    """A model with its data, as `fit` trains and validates it; `graphs` are the tuples' graphs."""
 
-    Attributes:
-        model: on its device.
-        draws: draws images for the tuples.
-        training: (n,) long, the training tuples.
-        best_metric: the validation figure whose maximum `ckpt_max_corr.pt` keeps, or None.
-    """
+    best_metric: str | None = None  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
 
-    model: nn.Module
-    draws: TaskDraws
-    training: torch.Tensor
-    best_metric: str | None
+    def __init__(self, model: Any, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
+        self.model, self.draws, self.graphs = model, draws, graphs
+        self.training, self.validation = tuples.training, tuples.validation  # long, numbers of tuples
+        # The same draws every epoch, so that the best epoch is not the luckiest draw
+        self.validation_batches = draws.batches(self.validation, random_generator(seed, draws.device))
 
+    @abstractmethod
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Loss of a batch of tuples `rows` (B,), summed."""
 
+    @abstractmethod
     def validate(self) -> dict[str, float]:
-        """Validation figures, from the same draws every time."""
+        """Validation figures."""
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,9 @@ class _State:
 def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: Checkpoint) -> None:
     """Train, validate after every epoch, and keep checkpoints in `model` below the run's folder.
 
-    Args:
-        run: has begun. If it resumes, training continues from `ckpt_last.pt` to the weights of an uninterrupted run.
-        template: every saved checkpoint takes its kind, configuration, extractor and target.
-
-    Raises:
-        UserError: the checkpoint to resume from is missing or another run's, or the loss is not finite.
-        KeyboardInterrupt: the user interrupts; the last finished epoch is saved.
+    A run that resumes continues from `ckpt_last.pt` to the weights of an uninterrupted run. Every checkpoint takes its
+    kind, configuration, extractor and target from `template`. A checkpoint that does not fit the run, or a loss that is
+    not finite, raises a UserError.
     """
     models = run.folder / "model"
     record = TextLog(run.folder / "log.txt")
@@ -160,21 +156,15 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     else:
         record(f"started: {command_line()}")
         save(LAST, {})
-    write_scalar, close_writer = _scalar_writer(run.folder / "tensorboard")
-    try:
-        for epoch in range(state.epoch + 1, options.max_epoch + 1):
-            loss = _train_epoch(objective, state, options, epoch)
-            state.scheduler.step(loss)
-            state.epoch = epoch
-            with state.averaged():
-                metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
-                for name in _checkpoints_to_write(objective, state, options, metrics):
-                    save(name, metrics)
-            record(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
-            for name, value in metrics.items():
-                write_scalar(name, value, epoch)
-    finally:
-        close_writer()
+    for epoch in range(state.epoch + 1, options.max_epoch + 1):
+        loss = _train_epoch(objective, state, options, epoch)
+        state.scheduler.step(loss)
+        state.epoch = epoch
+        with state.averaged():
+            metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
+            for name in _checkpoints_to_write(objective, state, options, metrics):
+                save(name, metrics)
+        record(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
     record(f"finished after epoch {state.epoch}; checkpoints are in {models}")
 
 
@@ -221,13 +211,3 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
             "--save-path."
         )
     return mean
-
-
-def _scalar_writer(folder: Path) -> tuple[Callable[[str, float, int], None], Callable[[], None]]:
-    """TensorBoard's `add_scalar` and `close`; without TensorBoard, functions that do nothing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return lambda name, value, epoch: None, lambda: None
-    writer = SummaryWriter(str(folder))
-    return writer.add_scalar, writer.close

@@ -17,19 +17,12 @@ from metad2a.spaces.base import SearchSpace
 class GeneratorObjective(Objective):
     """Negative evidence lower bound of the tuples' graphs. Validation also decodes one graph per tuple."""
 
-    best_metric = None
-
     def __init__(
         self, model: GeneratorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, space: SearchSpace, seed: int
     ):
-        self.model = model
-        self.draws = draws
-        self.graphs = graphs
-        self.space = space
-        self.seed = seed
-        self.training = tuples.training
+        super().__init__(model, draws, tuples, graphs, seed)
+        self.space, self.seed = space, seed
         self.training_archs = {space.to_text(tuples.archs[i]) for i in tuples.training.tolist()}
-        self.validation_batches = draws.batches(tuples.validation, random_generator(seed, draws.device))
 
     def _posterior(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance of the latent, (B, Z) each."""

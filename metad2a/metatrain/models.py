@@ -40,14 +40,9 @@ def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
 def find_checkpoint(
     kind: Kind, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
 ) -> Path:
-    """Find the checkpoint to use: the requested checkpoint, otherwise the user's own, otherwise the shipped one.
+    """Find the requested checkpoint (a file `given` or an epoch), otherwise the user's own, otherwise the shipped one.
 
-    Args:
-        given: a file that the user names.
-        load_epoch: the epoch that the user requests; None for the predictor's best epoch and the generator's last.
-
-    Raises:
-        UserError: the requested checkpoint is missing, or there is no checkpoint.
+    The user's own is the predictor's best epoch and the generator's last. No such checkpoint raises a UserError.
     """
     if given:
         return Path(given)
@@ -80,11 +75,7 @@ def find_checkpoint(
 
 
 def build_model(path: str | Path, checkpoint: Checkpoint, hint: str) -> Any:
-    """Build the generator or predictor of a checkpoint, with its parameters.
-
-    Raises:
-        UserError: the configuration of the file `path` is invalid, or its parameters do not fit.
-    """
+    """Build the model of a checkpoint from the file `path`. Parameters that do not fit raise a UserError."""
     config_class, model_class = CLASSES[checkpoint.kind]
     config = check(path, checkpoint.config, config_class, f"a {checkpoint.kind} with a good configuration", hint)
     check_sizes(path, checkpoint.state, asdict(config), hint)
@@ -99,16 +90,9 @@ def build_model(path: str | Path, checkpoint: Checkpoint, hint: str) -> Any:
 def load_model(
     kind: Kind, space: SearchSpace, path: str | Path, device: torch.device, *sizes: int | None
 ) -> tuple[Any, Checkpoint]:
-    """Read a checkpoint, ours or published, into its model on `device`, in evaluation mode.
+    """Read a checkpoint, ours or published, into a `GeneratorModel` or `Predictor` on `device`, in evaluation mode.
 
-    Args:
-        sizes: required hs and nz; None for any.
-
-    Returns:
-        A `GeneratorModel` or a `Predictor`, and the checkpoint.
-
-    Raises:
-        UserError: the file is missing or damaged, or its model, search space or sizes are not the required ones.
+    A missing or damaged file, another model, search space, or sizes (hs and nz, None for any) raise a UserError.
     """
     hint = f"Train one with: python main.py --model {kind} --search-space {space.name}"
     if others := [epoch for epoch, other in numbered_checkpoints(Path(path).parent).items() if other != Path(path)]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.data.features import draw_images
 from metad2a.graphs.batch import GraphBatch
@@ -33,13 +32,7 @@ class BenchmarkTask:
     architectures of validation tuples and of `fold`, and architectures worse than 99 % of the training tuples.
     A least-squares line, fitted to the training tuples, converts the accuracies to the scale of the database. The
     benchmark measured them on all its classes together, so the loss compares only differences within a step.
-
-    Args:
-        name: of the dataset; "@" and a number of epochs may follow if the benchmark did not train 200.
-        fold: a fifth of the space to leave out, or None.
-
-    Raises:
-        UserError: the benchmark lacks the dataset or the epochs, or the features lack its classes.
+    The `name` is a dataset, or for example imagenet16-120@12 for accuracies after 12 instead of 200 epochs.
     """
 
     def __init__(self, space: SearchSpace, name: str, draws: TaskDraws, tuples: Tuples, fold: int | None = None):
@@ -84,46 +77,26 @@ class PredictorObjective(Objective):
     """
 
     def __init__(
-        self,
-        model: PredictorModel,
-        draws: TaskDraws,
-        tuples: Tuples,
-        graphs: GraphBatch,
-        seed: int,
-        benchmarks: Sequence[BenchmarkTask] = (),
-        rank_loss: float = 0.0,
-        within_task_loss: float = 0.0,
-    ):
-        self.model = model
-        self.draws = draws
-        self.graphs = graphs
+        self, model: PredictorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int,
+        benchmarks: Sequence[BenchmarkTask] = (), rank_loss: float = 0.0, within_task_loss: float = 0.0
+    ):  # fmt: skip
+        super().__init__(model, draws, tuples, graphs, seed)
         self.target = target_statistics(tuples)
-        device = draws.device
-        self.scaled = self._scale(tuples.accuracy).to(device)  # (n,)
-        self.rank_loss = rank_loss
-        self.within_task_loss = within_task_loss
-        self.best_metric = CORRELATION
+        self.scaled = self._scale(tuples.accuracy).to(draws.device)  # (n,)
+        self.benchmarks = benchmarks
+        self.benchmark_scaled = [self._scale(benchmark.accuracy).to(draws.device) for benchmark in benchmarks]
+        self.rank_loss, self.within_task_loss = rank_loss, within_task_loss
+        self.best_metric = WITHIN_TASKS if within_task_loss else CORRELATION
         if within_task_loss:
             self.within_task_std = self._within_task_std(tuples)
-            self.best_metric = WITHIN_TASKS
-        self.benchmarks = benchmarks
-        self.benchmark_scaled = [self._scale(benchmark.accuracy).to(device) for benchmark in benchmarks]
-        self.training, self.validation = tuples.training, tuples.validation
-        # The same draws every epoch, so that the best epoch is not the luckiest draw
-        self.validation_batches = draws.batches(self.validation, random_generator(seed, device))
 
     def fit_additive(self, tuples: Tuples, features: torch.Tensor) -> None:
-        """Fit the model's additive score, if it has one, to the training tuples.
-
-        Args:
-            features: (N, T, F) float64, see `SearchSpace.vertex_features`.
-        """
+        """Fit the model's additive score, if it has one, to the training tuples by `SearchSpace.vertex_features`."""
         if self.model.additive is not None:
             rows = tuples.training
             types, target = self.graphs.types.cpu()[rows], self._scale(tuples.accuracy[rows])
-            fit_additive(
-                self.model.additive, types, target, features, tuples.task[rows] if self.draws.grouped else None
-            )
+            task = tuples.task[rows] if self.draws.grouped else None
+            fit_additive(self.model.additive, types, target, features, task)
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
@@ -159,11 +132,7 @@ class PredictorObjective(Objective):
         return (accuracy - self.target["mean"]) / self.target["std"] / TARGET_SCALE
 
     def _within_task_std(self, tuples: Tuples) -> float:
-        """Standard deviation of the scaled training targets within their tasks.
-
-        Raises:
-            UserError: most tasks have only one architecture.
-        """
+        """Standard deviation of the scaled training targets within their tasks."""
         if not self.draws.grouped:
             raise UserError(
                 f"--within-task-loss compares architectures of the same task, but most tasks of {tuples.source} have "
@@ -175,12 +144,7 @@ class PredictorObjective(Objective):
         return max((within.double().square().sum() / degrees_of_freedom).sqrt().item(), 1e-12)
 
     def scores(self, images: torch.Tensor | RaggedSets, rows: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Predict the scores (B,) of the tuples `rows` (B,).
-
-        Args:
-            images: features of T tasks, (T, C, S, D) or ragged.
-            position: (B,) long, each tuple's place among the tasks.
-        """
+        """Scores (B,) of tuples `rows` whose tasks are at `position` (B,) of `images`, (T, C, S, D) or ragged."""
         set_vec = self.model.encode_set(images)[position]  # (B, Z)
         return self.model.predict(set_vec, self.model.encode_graph(self.graphs[rows]))
 

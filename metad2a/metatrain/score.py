@@ -28,19 +28,12 @@ def encode_architectures(model: Predictor, space: SearchSpace, archs: list[Any])
 
 @torch.inference_mode()
 def score(
-    model: Predictor,
-    space: SearchSpace,
-    features: Features,
-    archs: list[Any],
-    num_draws: int,
-    num_sample: int,
-    rng: torch.Generator,
-    num_class: int | None = None,
-) -> torch.Tensor:
+    model: Predictor, space: SearchSpace, features: Features, archs: list[Any],
+    num_draws: int, num_sample: int, rng: torch.Generator, num_class: int | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Score each architecture by its mean over R draws of the dataset. Features and `rng` are on the model's device.
 
-    Returns:
-        (B,) on the CPU, in the predictor's units; `metad2a.metatrain.predictor_objective.to_percent` gives %.
+    Returns (B,) on the CPU; `metad2a.metatrain.predictor_objective.to_percent` converts the scores to %.
     """
     model.eval()
     index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)

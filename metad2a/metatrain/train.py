@@ -30,11 +30,7 @@ LATENT = 56
 
 
 def train_model(options: TrainOptions) -> None:
-    """Meta-train the model `options.kind`.
-
-    Raises:
-        UserError: data are missing or do not fit, or an earlier run is in the way.
-    """
+    """Meta-train the model `options.kind`. Unfit data, or an earlier run in the way, raise a UserError."""
     keep_freed_memory()
     kind, space, how = options.kind, spaces.get(options.search_space), options.fit
     if kind == "generator" and any((how.benchmark_task, how.rank_loss, how.within_task_loss, how.regression)):
@@ -98,11 +94,7 @@ def _train(options: TrainOptions, sizes: dict[str, int], run: TrainingRun) -> No
 
 
 def check_size(kind: str, tuples: Tuples) -> None:
-    """Check that there are enough tuples: one each for training and validation, two each for the predictor.
-
-    Raises:
-        UserError: there are fewer. The predictor needs the deviation of training accuracies and a correlation.
-    """
+    """Raise a UserError if there are too few tuples: the predictor needs two of each, for their standard deviation."""
     needed, training, validation = 2 if kind == "predictor" else 1, len(tuples.training), len(tuples.validation)
     if min(training, validation) < needed:
         raise UserError(
@@ -112,10 +104,9 @@ def check_size(kind: str, tuples: Tuples) -> None:
 
 
 def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) -> None:
-    """Let `torch.compile` compile the costly methods of a model at their first call.
+    """Let `torch.compile`, with the arguments `how`, compile the costly methods of a model at their first call.
 
-    Args:
-        how: further arguments of `torch.compile`; the mode "reduce-overhead" makes one CUDA graph per shape.
+    The mode "reduce-overhead" makes one CUDA graph per shape.
     """
     for name in model.costly:
         owner, _, method = name.rpartition(".")

@@ -26,28 +26,16 @@ TASK_LIST = "meta_train_task_lst.pt"
 
 @dataclass(frozen=True)
 class Tuples:
-    """Meta-training tuples of one model.
+    """Meta-training tuples of one model."""
 
-    Attributes:
-        archs: n architectures.
-        accuracy: (n,) float, %.
-        task: (n,) long, rows of `task_classes`.
-        task_classes: (number of tasks, C) long, rows of classes in the features (class number 1 is row 0); -1 pads
-            smaller tasks.
-        split: (n,) long, a permutation: first the validation tuples, then the training tuples.
-        source: the file that holds the tuples.
-        num_validation: number of validation tuples; None for 400, or a quarter of a smaller database.
-        sizes: known `image_size` and `width_mult` of the supernet that measured the accuracies.
-    """
-
-    archs: list[Any]
-    accuracy: torch.Tensor
-    task: torch.Tensor
-    task_classes: torch.Tensor
-    split: torch.Tensor
-    source: str
-    num_validation: int | None = None
-    sizes: Sizes = field(default_factory=Sizes)
+    archs: list[Any]  # n architectures
+    accuracy: torch.Tensor  # (n,) float, %
+    task: torch.Tensor  # (n,) long, rows of `task_classes`
+    task_classes: torch.Tensor  # (tasks, C) long, classes as numbers from 0 in the features; -1 pads smaller tasks
+    split: torch.Tensor  # (n,) long, a permutation: first the validation tuples, then the training tuples
+    source: str  # the file of the tuples
+    num_validation: int | None = None  # None: 400, or a quarter of a smaller database
+    sizes: Sizes = field(default_factory=Sizes)  # known sizes of the supernet that measured the accuracies
 
     @property
     def validation(self) -> torch.Tensor:
@@ -70,11 +58,7 @@ def data_folder(space: SearchSpace, data_path: str | Path) -> Path:
 
 
 def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
-    """The file of the "generator" or "predictor" tuples: the user's file, otherwise the shipped file.
-
-    Raises:
-        UserError: neither exists.
-    """
+    """The file of the "generator" or "predictor" tuples: the user's file, otherwise the shipped file."""
     name = f"meta_train_tasks_{kind}.pt"
     own, shipped = data_folder(space, data_path) / name, ASSETS / "meta_train" / name
     if own.is_file():
@@ -91,22 +75,14 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
 
 
 def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
-    """Read the task list in the folder of the tuples, otherwise the shipped list; returns as `pad_tasks`.
-
-    Raises:
-        UserError: the list is missing or damaged, or names a class beyond `num_classes`.
-    """
+    """Read the task list in the folder of the tuples, otherwise the shipped list, through `pad_tasks`."""
     path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
     hint = "Fetch it with: python get_files/get_preprocessed_data.py"
     return pad_tasks(check(path, load_torch(path, hint), Tasks, "a list of tasks", hint), num_classes, path)
 
 
 def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
-    """Convert tasks (class numbers from 1) to (tasks, C) long: rows of the features; -1 pads smaller tasks.
-
-    Raises:
-        UserError: a task of the file `path` names a class beyond `num_classes`.
-    """
+    """Convert tasks of the file `path` (class numbers from 1) to (tasks, C) long: numbers from 0, padded by -1."""
     numbers = pad_sequence(tasks, batch_first=True, padding_value=0)
     if int(numbers.max()) > num_classes:
         raise UserError(
@@ -119,14 +95,9 @@ def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.
 def load_tuples(
     kind: str, space: SearchSpace, data_path: str | Path, num_classes: int, allow_pickle: bool = False
 ) -> Tuples:
-    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours.
+    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours; `allow_pickle` permits igraph graphs.
 
-    Args:
-        num_classes: number of ImageNet classes in the features.
-        allow_pickle: read the authors' igraph graphs.
-
-    Raises:
-        UserError: a file is missing or damaged, or its parts do not fit together.
+    A missing or damaged file, parts that do not fit together, or a class beyond `num_classes` raise a UserError.
     """
     path = tuples_file(kind, space, data_path)
     hint = f"Fetch or build the {kind}'s database anew."
@@ -208,19 +179,12 @@ def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str) 
 
 
 def save_tuples(
-    kind: str,
-    folder: str | Path,
-    texts: list[str],
-    accuracy: torch.Tensor,
-    task: torch.Tensor,
-    split: torch.Tensor,
-    **more: Any,
-) -> Path:
+    kind: str, folder: str | Path, texts: list[str],
+    accuracy: torch.Tensor, task: torch.Tensor, split: torch.Tensor, **more: Any,
+) -> Path:  # fmt: skip
     """Write a database in our layout, which holds only tensors, numbers and text; returns its file.
 
-    Args:
-        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, if the task list in the
-            folder lacks them.
+    `more`: `num_validation` and `sizes` as in `Tuples`; `tasks` (class numbers from 1) if the folder lacks a task list.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})

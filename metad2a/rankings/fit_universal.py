@@ -61,17 +61,11 @@ class NormalScale:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """The values to learn, in normal quantiles.
+    """The values to learn, in normal quantiles."""
 
-    Attributes:
-        value: (K,) float64, the mean over the architectures of each cell.
-        variance: (K,) float64, the variance of its noise, estimated from equal cells.
-        scale: converts accuracies (%) to quantiles and back.
-    """
-
-    value: torch.Tensor
-    variance: torch.Tensor
-    scale: NormalScale
+    value: torch.Tensor  # (K,) float64, the mean over the architectures of each cell
+    variance: torch.Tensor  # (K,) float64, the variance of its noise, estimated from equal cells
+    scale: NormalScale  # converts accuracies (%) to quantiles and back
 
 
 @cache
@@ -86,9 +80,7 @@ def accuracies() -> Accuracies:
 class Process(nn.Module):
     """A Gaussian process; its parameters are logarithms of positive hyperparameters.
 
-    Args:
-        features: (K, F) float64 for each kind of feature.
-        form: the kernel, a sum of products of Matern 3/2 kernels on kinds of features.
+    The kernel `form` is a sum of products of Matern 3/2 kernels on kinds of features, each (K, F) float64.
     """
 
     def __init__(self, features: dict[str, torch.Tensor], form: Form):

@@ -26,13 +26,9 @@ def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def learn(
-    process: Process,
-    loss: Callable[[torch.Tensor], torch.Tensor],
-    rows: torch.Tensor,
-    seed: int,
-    steps: int,
+    process: Process, loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, seed: int, steps: int,
     step_rows: int,
-) -> Process:
+) -> Process:  # fmt: skip
     """Minimise `loss` with at most `step_rows` random `rows` (n,) per step; returns the process, frozen."""
     rng = random_generator(seed)
     optimizer = torch.optim.Adam(process.parameters(), lr=FIRST_RATE)
@@ -65,15 +61,10 @@ def calibration(error: torch.Tensor, deviation: torch.Tensor) -> dict[str, float
 
 @dataclass(frozen=True)
 class Anchored:
-    """The posterior at anchors (Titsias, AISTATS 2009), from cross covariances k (P, M) of P others with the anchors.
+    """The posterior at anchors (Titsias, AISTATS 2009), for cross covariances k (P, M) of P others with the anchors."""
 
-    Attributes:
-        weights: (M,); k @ weights is the posterior mean.
-        known: (M, M); k @ known @ k^T is the variance that the data remove.
-    """
-
-    weights: torch.Tensor
-    known: torch.Tensor
+    weights: torch.Tensor  # (M,); k @ weights is the posterior mean
+    known: torch.Tensor  # (M, M); k @ known @ k^T is the variance that the data remove
 
     def predict(self, cross: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (P,), from cross covariances (P, M) and prior variances (P,)."""
@@ -84,16 +75,14 @@ class Anchored:
 def anchor(among: torch.Tensor, cross: torch.Tensor, value: torch.Tensor, noise: torch.Tensor) -> Anchored:
     """Compute the posterior at anchors; it is exact if all learned architectures are anchors.
 
-    Args:
-        among: (M, M) covariance of the anchors.
-        cross: (M, n) covariance of the anchors with the learned architectures.
-        value: (n,) values to learn, with mean 0.
-        noise: (n,) variances of their noise.
+    Takes the covariances (M, M) among anchors and (M, n) of anchors with the learned architectures, values (n,) with
+    mean 0, and the variances (n,) of their noise.
     """
-    factor = torch.linalg.cholesky(among + JITTER * torch.eye(len(among), dtype=among.dtype))
+    identity = torch.eye(len(among), dtype=among.dtype)
+    factor = torch.linalg.cholesky(among + JITTER * identity)
     half = torch.linalg.solve_triangular(factor, cross, upper=False)  # (M, n)
-    inner = torch.linalg.cholesky(half / noise @ half.T + torch.eye(len(among), dtype=among.dtype))
-    back = torch.linalg.solve_triangular(factor.T, torch.eye(len(among), dtype=among.dtype), upper=True)  # (M, M)
+    inner = torch.linalg.cholesky(half / noise @ half.T + identity)
+    back = torch.linalg.solve_triangular(factor.T, identity, upper=True)  # (M, M)
     weights = back @ torch.cholesky_solve((half @ (value / noise))[:, None], inner)[:, 0]
-    rest = torch.eye(len(among), dtype=among.dtype) - torch.cholesky_inverse(inner)
+    rest = identity - torch.cholesky_inverse(inner)
     return Anchored(weights, back @ rest @ back.T)

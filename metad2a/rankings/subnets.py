@@ -43,13 +43,10 @@ def check_image_size(size: int) -> None:
 
 
 def subnet_features(archs: list[Arch], image_size: torch.Tensor) -> Features:
-    """The inputs of the kernel, each (P, F) float64.
+    """The inputs of the kernel, each (P, F) float64, for images of P sizes (pixels).
 
     `layers`: for each active layer its kernel and expansion as -1, 0 or 1, and a 1; zeros for an inactive layer.
     `cost`: logarithms of multiply-accumulates and parameters. `size`: the scaled image size.
-
-    Args:
-        image_size: (P,) long, side in pixels.
     """
     space = spaces.get("ofa_mbv3")
     operations = space.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (P, 20)
@@ -104,26 +101,17 @@ class SubnetProcess(nn.Module):
 
 @dataclass(frozen=True)
 class SubnetRanking:
-    """A process and its posterior.
-
-    Attributes:
-        anchors: features of the M anchors.
-        mean, std: mean and standard deviation of the learned accuracies (%).
-    """
+    """A process and its posterior."""
 
     process: SubnetProcess
-    anchors: Features
+    anchors: Features  # of the M anchors
     learned: Anchored
-    mean: float
+    mean: float  # of the learned accuracies, %
     std: float
 
     @torch.inference_mode()
     def predict(self, archs: list[Arch], image_size: int | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Accuracies (P,) in % and their standard deviations in points for images of this size, or of P sizes.
-
-        Raises:
-            UserError: a size is outside the range of `SIZES`.
-        """
+        """Accuracies (P,) in % and their standard deviations in points for images of this size, or of P sizes."""
         sizes = torch.as_tensor(image_size).expand(len(archs))
         for size in sizes.unique().tolist():
             check_image_size(size)
@@ -149,11 +137,7 @@ class _File:
 
 @cache
 def load(path: str | Path = SHIPPED) -> SubnetRanking:
-    """Read a file of `python -m metad2a.rankings.fit_subnets`.
-
-    Raises:
-        UserError: it is missing, damaged or another kind of file.
-    """
+    """Read a file of `python -m metad2a.rankings.fit_subnets`."""
     hint = "Make it with: python -m metad2a.rankings.fit_subnets TARGET"
     file: _File = check(path, load_torch(path, hint), _File, "a ranking of subnets", hint, FORMAT)
     process = SubnetProcess()

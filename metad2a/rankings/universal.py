@@ -25,18 +25,13 @@ Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]
 
 @dataclass(frozen=True)
 class Universal:
-    """The rankings of all meta-trainings.
-
-    Attributes:
-        mean, deviation: (R, K) accuracies on ImageNet16-120 without noise (%), and their uncertainty (points).
-        partial: (R, K) the means before the meta-training learned from the validation cells, too.
-    """
+    """The rankings of all meta-trainings, each (R, K)."""
 
     __pydantic_config__ = OPEN
 
-    mean: Rows
-    deviation: Rows
-    partial: Rows
+    mean: Rows  # accuracies on ImageNet16-120 without noise, %
+    deviation: Rows  # their uncertainty, points
+    partial: Rows  # the means before the meta-training learned from the validation cells, too
 
     def of_classes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (K,) of each class of equal cells, over all meta-trainings."""
@@ -58,10 +53,6 @@ class Universal:
 
 
 def load(path: str | Path = SHIPPED) -> Universal:
-    """Read a file of `python -m metad2a.rankings.fit_universal`.
-
-    Raises:
-        UserError: it is missing, damaged or another kind of file.
-    """
+    """Read a file of `python -m metad2a.rankings.fit_universal`."""
     hint = "Make it with: python -m metad2a.rankings.fit_universal TARGET"
     return check(path, load_torch(path, hint), Universal, "a universal ranking", hint, FORMAT)
