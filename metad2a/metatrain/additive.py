@@ -14,8 +14,9 @@ PENALTIES = np.logspace(-3, 3, 13)  # candidates for ridge regression; leave-one
 
 @torch.no_grad()
 def fit_additive(
-    score: AdditiveScore, types: torch.Tensor, target: torch.Tensor, features: torch.Tensor, task: torch.Tensor | None
-) -> None:
+    score: AdditiveScore, types: torch.Tensor, target: torch.Tensor, features: torch.Tensor,
+    task: torch.Tensor | None = None,
+) -> None:  # fmt: skip
     """Set the weights of `score` by ridge regression of the targets (n,) on features of the vertices.
 
     Args:
