@@ -81,8 +81,8 @@ def test_a_validation_batch_is_as_small_for_large_tasks():
         batches = draws.batches(rows, torch.Generator().manual_seed(0))
         assert torch.cat([batch.rows for batch in batches]).tolist() == rows.tolist()
         for batch in batches:
-            assert batch.drawn.images.numel() <= MAX_IMAGES
-            found = batch.drawn.mask.sum(dim=1)[batch.position]
+            assert batch.image_rows.images.numel() <= MAX_IMAGES
+            found = batch.image_rows.mask.sum(dim=1)[batch.position]
             assert found.tolist() == [sizes[tuples.task[row]] for row in batch.rows]
     draws.num_sample = 20  # one task of 990 classes has half of the images of a batch
     assert [len(b.rows) for b in draws.batches(rows, torch.Generator().manual_seed(0))] == [3, 5]

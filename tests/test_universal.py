@@ -112,12 +112,12 @@ def test_posterior_against_the_textbook(small):
     process = Process(features, FORM).requires_grad_(False)
     cells, wanted = torch.arange(80), torch.arange(70, 120)
     mean, deviation = posterior(process, data, cells, wanted)
-    noise = process.own.exp() + process.known.exp() * data.variance[cells]
+    noise = process.unexplained.exp() + process.noise_factor.exp() * data.variance[cells]
     inverse = torch.linalg.inv(process.covariance(cells, cells) + torch.diag(noise))
     cross = process.covariance(wanted, cells)
     assert torch.allclose(mean, cross @ inverse @ data.value[cells])
     variance = process.covariance(wanted, wanted) - cross @ inverse @ cross.T
-    assert torch.allclose(deviation.square(), variance.diagonal() + process.own.exp(), atol=1e-6)
+    assert torch.allclose(deviation.square(), variance.diagonal() + process.unexplained.exp(), atol=1e-6)
 
 
 def test_processes_are_averaged_as_a_mixture(small):

@@ -147,9 +147,9 @@ def check(path: str | Path, value: Any, schema: Any, what: str, hint: str, forma
         UserError: the content does not fit; the message names the first wrong field and what it should be.
     """
     if format is not None:
-        found = value.get("format") if isinstance(value, dict) else value
-        if not isinstance(found, str) or found != format:
-            raise UserError(f"{path} is not {what}: its format is {describe(found)}, but should be {format!r}. {hint}")
+        actual = value.get("format") if isinstance(value, dict) else value
+        if not isinstance(actual, str) or actual != format:
+            raise UserError(f"{path} is not {what}: its format is {describe(actual)}, but should be {format!r}. {hint}")
         value = {name: field for name, field in value.items() if name != "format"}
     try:
         return _adapter(schema).validate_python(value)
@@ -244,67 +244,68 @@ def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def check_form(path: str | Path, found: Any, wanted: Any, name: str, hint: str) -> None:
+def check_form(path: str | Path, saved: Any, expected: Any, name: str, hint: str) -> None:
     """Raise a UserError if a saved state differs from a new one in keys, lengths, shapes or kinds of values."""
-    if not _same_form(found, wanted):
-        expected = describe(wanted)
-        raise UserError(f"{path} is damaged: {name} is {describe(found)}, but should be like {expected}. {hint}")
-    parts = (
-        wanted.items() if isinstance(wanted, dict) else enumerate(wanted) if isinstance(wanted, list | tuple) else ()
-    )
-    for key, value in parts:
-        check_form(path, found[key], value, f"{name}[{key!r}]", hint)
+    if not _same_form(saved, expected):
+        raise UserError(
+            f"{path} is damaged: {name} is {describe(saved)}, but should be like {describe(expected)}. {hint}"
+        )
+    if isinstance(expected, list | tuple):
+        saved, expected = dict(enumerate(saved)), dict(enumerate(expected))
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            check_form(path, saved[key], value, f"{name}[{key!r}]", hint)
 
 
-def _same_form(found: Any, wanted: Any) -> bool:
+def _same_form(saved: Any, expected: Any) -> bool:
     """Compare two values, but not the parts of containers."""
-    match wanted:
+    match expected:
         case torch.Tensor():
-            dtypes = next(kind for kind in KINDS if wanted.dtype in kind)
+            dtypes = next(kind for kind in KINDS if expected.dtype in kind)
             try:
-                TensorOf(dtypes, tuple(wanted.shape)).validate(found)
+                TensorOf(dtypes, tuple(expected.shape)).validate(saved)
             except PydanticCustomError:
                 return False
             return True
         case bool() | str():  # they say how an optimizer or scheduler works
-            return type(found) is type(wanted) and found == wanted
+            return type(saved) is type(expected) and saved == expected
         case int() | float():
-            return type(found) in (int, float) and not math.isnan(found)
+            return type(saved) in (int, float) and not math.isnan(saved)
         case dict():
-            return type(found) is type(wanted) and found.keys() == wanted.keys()
+            return type(saved) is type(expected) and saved.keys() == expected.keys()
         case list() | tuple():
-            return type(found) is type(wanted) and len(found) == len(wanted)
-    return type(found) is type(wanted)
+            return type(saved) is type(expected) and len(saved) == len(expected)
+    return type(saved) is type(expected)
 
 
 def check_progress(
-    path: str | Path, found: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
+    path: str | Path, saved: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
 ) -> None:
-    """Raise a UserError unless optimizer, scheduler and random generator can load their states in `found`."""
-    check_optimizer(path, found["optimizer"], optimizer, hint)
-    check_form(path, found["scheduler"], scheduler.state_dict(), "scheduler", hint)
-    check_rng(path, found["rng"], rng, hint)
+    """Raise a UserError unless optimizer, scheduler and random generator can load their states in `saved`."""
+    check_optimizer(path, saved["optimizer"], optimizer, hint)
+    check_form(path, saved["scheduler"], scheduler.state_dict(), "scheduler", hint)
+    check_rng(path, saved["rng"], rng, hint)
 
 
-def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
-    """Raise a UserError unless a random generator can load the state `found`."""
-    check_form(path, found, rng.get_state(), "rng", hint)
+def check_rng(path: str | Path, saved: Any, rng: torch.Generator, hint: str) -> None:
+    """Raise a UserError unless a random generator can load the state `saved`."""
+    check_form(path, saved, rng.get_state(), "rng", hint)
     try:
-        torch.Generator(rng.device).set_state(found)
+        torch.Generator(rng.device).set_state(saved)
     except RuntimeError as error:
         raise UserError(f"{path} is damaged: it holds an invalid random-generator state. {hint}") from error
 
 
-def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimizer, hint: str) -> None:
-    """Raise a UserError unless `optimizer`, which may not have made a step yet, can load the state `found`."""
+def check_optimizer(path: str | Path, saved: Any, optimizer: torch.optim.Optimizer, hint: str) -> None:
+    """Raise a UserError unless `optimizer`, which may not have made a step yet, can load the state `saved`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    saved = found.get("state") if isinstance(found, dict) else None
-    numbers = saved.keys() & range(len(parameters)) if isinstance(saved, dict) else ()
-    wanted = {
+    states = saved.get("state") if isinstance(saved, dict) else None
+    numbers = states.keys() & range(len(parameters)) if isinstance(states, dict) else ()
+    expected = {
         number: {
             name: torch.zeros(parameters[number].shape if like_parameter else (), device="meta")
             for name, like_parameter in OPTIMIZER_VALUES[type(optimizer)].items()
         }
         for number in numbers
     }
-    check_form(path, found, optimizer.state_dict() | {"state": wanted}, "optimizer", hint)
+    check_form(path, saved, optimizer.state_dict() | {"state": expected}, "optimizer", hint)

@@ -141,7 +141,7 @@ def split_by_task(task: torch.Tensor) -> tuple[torch.Tensor, int]:
     """
     shuffled = torch.randperm(int(task.max()) + 1, generator=random_generator(0))
     counts = torch.bincount(task, minlength=len(shuffled))
-    held = counts[shuffled].cumsum(0)
+    total = counts[shuffled].cumsum(0)
     limit = min(NUM_VALIDATION, max(1, len(task) // 4))
     rank = shuffled.argsort()
-    return rank[task].argsort(stable=True), int(held[max(int((held <= limit).sum()), 1) - 1])
+    return rank[task].argsort(stable=True), int(total[max(int((total <= limit).sum()), 1) - 1])

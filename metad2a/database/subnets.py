@@ -26,13 +26,13 @@ FEWEST_CLASSES = 10  # per task
 
 
 def draw_tasks(num_tasks: int, num_classes: int, rng: torch.Generator) -> list[list[int]]:
-    """Class numbers (from 1) of each task: all classes for a fifth of the tasks, else log-uniformly 10 or more."""
+    """Class numbers (from 1) of each task: a fifth of the tasks has all classes, the others have 10 or more."""
     every = list(range(1, num_classes + 1))
     whole = -(-num_tasks // 5)
     fewest = min(FEWEST_CLASSES, num_classes)
     sizes = fewest * (num_classes / fewest) ** torch.rand(num_tasks - whole, generator=rng)
-    drawn = [torch.randperm(num_classes, generator=rng)[: round(size)] + 1 for size in sizes.tolist()]
-    return [every] * whole + [sorted(classes.tolist()) for classes in drawn]
+    random = [torch.randperm(num_classes, generator=rng)[: round(size)] + 1 for size in sizes.tolist()]
+    return [every] * whole + [sorted(classes.tolist()) for classes in random]
 
 
 def choose(flops: torch.Tensor, accuracy: torch.Tensor, num_sampled: int, rng: torch.Generator) -> int:

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     rows: torch.Tensor  # (B,) long, numbers of the tuples
     position: torch.Tensor  # (B,) long, each tuple's place among the T tasks
-    drawn: torch.Tensor | RaggedSets  # the images, as `TaskDraws.index` returns them
+    image_rows: torch.Tensor | RaggedSets  # as `TaskDraws.index` returns them
 
 
 class TaskDraws:

@@ -26,7 +26,7 @@ class GeneratorObjective(Objective):
 
     def _posterior(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance of the latent, (B, Z) each."""
-        mu, logvar = self.model.set_encode(self.draws.images(batch.drawn))
+        mu, logvar = self.model.set_encode(self.draws.images(batch.image_rows))
         return mu[batch.position], logvar[batch.position]
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

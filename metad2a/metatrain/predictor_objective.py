@@ -100,8 +100,8 @@ class PredictorObjective(Objective):
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
-        rows, position, drawn = self.draws.batch(rows, rng)
-        images = self.draws.images(drawn)  # (T, C, S, D) or ragged
+        rows, position, image_rows = self.draws.batch(rows, rng)
+        images = self.draws.images(image_rows)  # (T, C, S, D) or ragged
         if not self.benchmarks or isinstance(images, RaggedSets):
             return self._loss(self.scores(images, rows, position), self.scaled[rows], position)
         extra = [benchmark.draw(len(rows), rng) for benchmark in self.benchmarks]
@@ -156,7 +156,7 @@ class PredictorObjective(Objective):
         if additive is not None:
             additive.share.zero_()
         batches = self.validation_batches
-        scores = torch.cat([self.scores(self.draws.images(b.drawn), b.rows, b.position) for b in batches])
+        scores = torch.cat([self.scores(self.draws.images(b.image_rows), b.rows, b.position) for b in batches])
         rows = torch.cat([batch.rows for batch in batches])
         truth = self.scaled[rows]
         figures = {}

@@ -89,28 +89,28 @@ class Process(nn.Module):
         self.features = {kind: features[kind] for product in form for kind in product}
         scales = {kind: -((x.std(0) + 0.3) * math.sqrt(x.shape[1])).log() for kind, x in self.features.items()}
         self.scales = nn.ParameterDict(scales)  # factors of the features, (F,) for each kind
-        first = [1 / len(form)] * len(form) + [1.0]
-        self.parts = nn.Parameter(
-            torch.tensor(first, dtype=torch.float64).log()
-        )  # variances of the products and a constant
-        self.own = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance that no kernel explains
-        self.known = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the noise in the data
+        variances = [1 / len(form)] * len(form) + [1.0]  # of the products and a constant
+        self.parts = nn.Parameter(torch.tensor(variances, dtype=torch.float64).log())
+        self.unexplained = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance that no kernel explains
+        self.noise_factor = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the noise in the data
 
-    def kernel(self, kind: str, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    def kernel(self, kind: str, features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Kernel (P, Q) between scaled features (P, F) and (Q, F) of a kind."""
-        return matern(here, there)
+        return matern(features, others)
 
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Covariance (P, Q) of cells (P,) with others (Q,), without noise."""
-        here, there = ({k: x[c] * self.scales[k].exp() for k, x in self.features.items()} for c in (cells, others))
-        kernels = {kind: self.kernel(kind, here[kind], there[kind]) for kind in here}
+        scaled, scaled_others = (
+            {kind: x[rows] * self.scales[kind].exp() for kind, x in self.features.items()} for rows in (cells, others)
+        )
+        kernels = {kind: self.kernel(kind, x, scaled_others[kind]) for kind, x in scaled.items()}
         *shares, constant = self.parts.exp()
         products = (math.prod(kernels[kind] for kind in product) for product in self.form)
         return sum(share * x for share, x in zip(shares, products, strict=True)) + constant
 
     def observed(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Covariance (P, P) of the accuracies of cells (P,), with noise."""
-        variance = self.own.exp() + self.known.exp() * data.variance[cells]
+        variance = self.unexplained.exp() + self.noise_factor.exp() * data.variance[cells]
         return self.covariance(cells, cells) + torch.diag(variance)
 
     def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
@@ -121,7 +121,7 @@ class Process(nn.Module):
 
 def fit(process: Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
     """Learn the hyperparameters of a process from cells (P,); returns the process, frozen."""
-    return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
+    return learn(process, lambda batch: process.loss(batch, data), cells, seed, steps, STEP_CELLS)
 
 
 def posterior(
@@ -135,7 +135,7 @@ def posterior(
     cross = process.covariance(cells, wanted)  # (P, Q)
     mean = cross.T @ torch.cholesky_solve(data.value[cells][:, None], factor)[:, 0]
     explained = torch.linalg.solve_triangular(factor, cross, upper=False).square().sum(0)
-    variance = process.parts.exp().sum() + process.own.exp() - explained
+    variance = process.parts.exp().sum() + process.unexplained.exp() - explained
     return mean, variance.clamp_min(1e-9).sqrt()
 
 
@@ -153,8 +153,8 @@ def validate(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Predict held-out cells (Q,); returns their means, and rank correlations and `calibration`."""
     mean, deviation = mean_posterior(processes, data, cells, held_out)
-    known = torch.stack([process.known.exp() for process in processes]).mean()
-    truth, seeds = data.value[held_out], (known * data.variance[held_out]).sqrt()
+    noise_factor = torch.stack([process.noise_factor.exp() for process in processes]).mean()
+    truth, seeds = data.value[held_out], (noise_factor * data.variance[held_out]).sqrt()
     return mean, {
         "spearman": float(stats.spearmanr(mean, truth).statistic),
         "kendall": float(stats.kendalltau(mean, truth).statistic),
