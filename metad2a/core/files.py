@@ -10,7 +10,7 @@ import pickle
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
             raise
         raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -129,7 +130,7 @@ def content_digest(*values: Any) -> str:
 
 def identity_key(identity: dict[str, Any]) -> str:
     """A short name for a result that depends on everything in `identity`, numbers and text."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return content_digest(identity)[:12]
 
 
 def display_path(path: str | Path) -> str:
