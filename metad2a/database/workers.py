@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from metad2a import spaces
@@ -116,10 +117,7 @@ def gpu_share(num_workers: int, num_gpus: int) -> float:
 
     Ray counts in steps of 0.0001.
     """
-    if num_gpus == 0:
-        return 0.0
-    workers_per_gpu = math.ceil(num_workers / num_gpus)
-    return math.floor(10_000 / workers_per_gpu) / 10_000
+    return math.floor(10_000 / math.ceil(num_workers / num_gpus)) / 10_000 if num_gpus else 0.0
 
 
 def _check_reachable(address: str | None) -> None:
@@ -136,15 +134,12 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _stream(ray: Any, task: Any, options: Any, items: list[Any], num_workers: int) -> Iterator[tuple[Any, Any]]:
-    waiting = list(reversed(items))
-    running: dict[Any, Any] = {}
-    while waiting or running:
-        while waiting and len(running) < 2 * num_workers:  # each worker's item and its next one
-            item = waiting.pop()
-            running[task.remote(options, item)] = item
-        ready, _ = ray.wait(list(running))
-        for reference in ready:
+    waiting = iter(items)
+    running = {task.remote(options, item): item for item in islice(waiting, 2 * num_workers)}  # each has a next item
+    while running:
+        for reference in ray.wait(list(running))[0]:
             item = running.pop(reference)
+            running |= {task.remote(options, following): following for following in islice(waiting, 1)}
             yield item, _result(ray, reference, item)
 
 

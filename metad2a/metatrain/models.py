@@ -49,22 +49,19 @@ def find_checkpoint(
     folder = results_folder(kind, space, save_path) / "model"
     shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
     numbered = numbered_checkpoints(folder)
-    best, last = folder / BEST, folder / LAST
-    if load_epoch is not None:
-        if load_epoch in numbered:
-            return numbered[load_epoch]
-        if numbered or best.is_file() or last.is_file() or load_epoch != space.published_epoch:
-            epochs = ", ".join(map(str, sorted(numbered))) or "none"
-            raise UserError(
-                f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {epochs}. Give one of them as "
-                f"--load-epoch, or train with: python main.py --model {kind} --search-space {space.name}"
-            )
-    elif kind == "predictor" and best.is_file():
-        return best
-    elif last.is_file():
-        return last
-    elif numbered:
-        return numbered[max(numbered)]
+    unnumbered = [folder / BEST, folder / LAST] if kind == "predictor" else [folder / LAST]
+    latest_first = [numbered[epoch] for epoch in sorted(numbered, reverse=True)]
+    own = [path for path in unnumbered + latest_first if path.is_file()]
+    if load_epoch in numbered:
+        return numbered[load_epoch]
+    if load_epoch is None and own:
+        return own[0]
+    if load_epoch is not None and (own or load_epoch != space.published_epoch):
+        epochs = ", ".join(map(str, sorted(numbered))) or "none"
+        raise UserError(
+            f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {epochs}. Give one of them as "
+            f"--load-epoch, or train with: python main.py --model {kind} --search-space {space.name}"
+        )
     if not shipped.is_file():
         raise UserError(
             f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Fetch the authors' "
