@@ -222,8 +222,8 @@ def test_the_published_meta_test_command_on_a_fresh_clone(command):
     mean, _ = subnets.load().predict([ofa.from_text(ranked[0]["architecture"])], 224)
     assert float(ranked[0]["predicted_accuracy"]) == pytest.approx(mean.item(), abs=1e-3)
     history = json.loads((folder / "summary.json").read_text())["history"]
-    assert history["ranking"] == "assets/ofa_mbv3/process.pt"
-    assert history["generator"] == "assets/checkpoints/ofa_mbv3/generator.pt"
+    assert history["ranking"] == "metad2a/assets/ofa_mbv3/process.pt"
+    assert history["generator"] == "metad2a/assets/checkpoints/ofa_mbv3/generator.pt"
 
 
 def test_a_search_within_a_bound_finds_what_is_good_there(command):

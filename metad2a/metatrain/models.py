@@ -14,6 +14,7 @@ from metad2a.core.schema import check, check_sizes, check_state, without_memory
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from metad2a.metatrain.fit import BEST, LAST
 from metad2a.metatrain.options import Kind
+from metad2a.metatrain.predictor_objective import target_statistics
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.spaces.base import SearchSpace
 from predictor.ensemble import build_predictor
@@ -137,6 +138,4 @@ def published_target(space: SearchSpace) -> dict[str, float]:
     if not space.tuples_shipped:
         log.info("A published checkpoint lacks the scale of its accuracies: only the order of predictions counts.")
         return {"mean": 0.0, "std": 1.0}
-    from metad2a.metatrain.predictor_objective import target_statistics
-
     return target_statistics(load_tuples("predictor", space, ASSETS / "none", num_classes=1000))
