@@ -31,7 +31,9 @@ def first_choices(processes: list[Process], data: Accuracies, num_draws: int, rn
     noise = torch.randn(len(cells), num_draws, generator=rng, dtype=deviation.dtype) * deviation[:, None]
     means = torch.zeros_like(noise)
     for process in processes:
-        weights = torch.cholesky_solve(data.value[:, None] + noise, process.factor(cells, data))
+        weights = torch.cholesky_solve(
+            data.value[:, None] + noise, torch.linalg.cholesky(process.observed(cells, data))
+        )
         means += process.covariance(cells, cells) @ weights / len(processes)
     return means.argmax(0).tolist()
 

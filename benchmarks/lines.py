@@ -41,6 +41,7 @@ from metad2a.searches.report import ORACLE_SIZE
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
 from metad2a.spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
 from metad2a.spaces.nasbench201.make_extra_tables import SCALES, read_columns
+from set_encoder.encoder import SharedImages
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had
@@ -352,7 +353,7 @@ class Scorer:
             rng = random_generator(args.seed + number, device)
             with torch.inference_mode():
                 draws = draw_dataset(features, NUM_DRAWS, NUM_SAMPLE, rng)
-                set_vec = self.model.encode_set_draws(features.images, draws)
+                set_vec = self.model.encode_set(SharedImages(features.images, draws))
                 self.scored[key] = self.model.predict_all(set_vec, self.graph_vec).mean(0).cpu().numpy()
         return self.scored[key]
 

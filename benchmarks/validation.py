@@ -58,7 +58,9 @@ def validation_scores(
     graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
     scores = []
     for _ in range(num_draws):
-        set_vec = torch.cat([model.encode_set(draws.images(b.drawn))[b.position] for b in draws.batches(rows, rng)])
+        set_vec = torch.cat(
+            [model.encode_set(draws.images(b.image_rows))[b.position] for b in draws.batches(rows, rng)]
+        )
         scores.append(model.predict(set_vec, graph_vec).cpu().numpy())
     return np.stack(scores)
 

@@ -1,6 +1,6 @@
-"""The graph generator: a dataset's latent vector, decoded to architecture graphs (MetaD2A section 3.1).
+"""The graph generator: decodes a dataset's latent vector to architecture graphs (MetaD2A section 3.1).
 
-Dimensions: B datasets or graphs, C classes, S images of a class, D feature width, H hidden, Z latent.
+Dimensions: B datasets or graphs, C classes, S images per class, D feature width, H hidden, Z latent.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from metad2a.core.published_weights import PublishedModel
 from metad2a.graphs.batch import GraphBatch
 from metad2a.graphs.decoder import GraphDecoder
 from set_encoder.config import ModelConfig
-from set_encoder.encoder import DatasetEncoder, RaggedSets
+from set_encoder.encoder import DatasetEncoder, Sets
 
 BETA = 0.005  # weight of the KL term (MetaD2A eq. 5)
-NOISE_SCALE = 0.01  # of the reparameterised sample in training
+NOISE_SCALE = 0.01  # scales the noise of the latent in training
 
 PUBLISHED_NAMES = {
     "dataset_encoder.": "",
@@ -33,12 +33,7 @@ PUBLISHED_UNUSED = ("enc_g_mu.", "enc_g_var.", "gate_", "grue_", "hg_unify.", "h
 
 @dataclass(frozen=True)
 class GeneratorConfig(ModelConfig):
-    """Sizes of a generator. The published model feeds the set vector (Z) where a graph state (H) would go,
-    so both widths are one.
-
-    Raises:
-        UserError: as `ModelConfig`, or hs differs from nz.
-    """
+    """Sizes of a generator. The published model uses the set vector (Z) as a graph state (H), so H = Z."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -50,14 +45,10 @@ class GeneratorConfig(ModelConfig):
 
 
 class GeneratorModel(PublishedModel):
-    """Amortised posterior over latents given a dataset, and a graph decoder.
-
-    Attributes:
-        costly: the methods in which a training step spends its time.
-    """
+    """Amortised posterior of the latent given a dataset, and a graph decoder."""
 
     published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
-    costly = ("set_encode", "decoder.negative_log_likelihood")
+    costly = ("set_encode", "decoder.negative_log_likelihood")  # where a training step spends its time
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
@@ -67,15 +58,9 @@ class GeneratorModel(PublishedModel):
         self.logvar = nn.Linear(config.nz, config.nz)
         self.decoder = GraphDecoder(config.max_n, config.num_vertex_type, config.hs, config.nz)
 
-    def set_encode(self, x: torch.Tensor | RaggedSets) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draws `x`, (B, C, S, D) or ragged, to the mean and log variance of the latent, (B, Z) each."""
-        return self._posterior(self.dataset_encoder(x))
-
-    def set_encode_draws(self, images: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`set_encode(images[index])` for images (M, D) and index (B, C, S), each image projected once."""
-        return self._posterior(self.dataset_encoder.encode_draws(images, index))
-
-    def _posterior(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def set_encode(self, x: Sets) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode draws `x`, for example (B, C, S, D), to mean and log variance of the latent, (B, Z) each."""
+        v = self.dataset_encoder(x)  # (B, Z)
         return self.mu(v), self.logvar(v)
 
     def loss(
@@ -83,12 +68,8 @@ class GeneratorModel(PublishedModel):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Negative evidence lower bound (MetaD2A eq. 5), summed over the batch.
 
-        Args:
-            mu, logvar: (B, Z), from `set_encode`.
-            rng: random generator of the noise, on the device of `mu`; used in training mode alone.
-
-        Returns:
-            loss = recon + 0.005 * kld, recon, kld: scalars.
+        Takes `mu` and `logvar` (B, Z) from `set_encode`; in training mode `rng`, on their device, draws the noise.
+        Returns the scalars loss = recon + 0.005 * kld, recon, kld.
         """
         z = mu
         if self.training:

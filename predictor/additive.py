@@ -1,4 +1,4 @@
-"""A regression on the vertices of a graph, a member of predictors where accuracies nearly add up: of MobileNetV3's.
+"""A linear score of vertices, for search spaces such as MobileNetV3 in which accuracies nearly add up.
 
 Dimensions: B graphs, N vertices, T vertex types.
 """
@@ -8,12 +8,9 @@ import torch.nn as nn
 
 
 class AdditiveScore(nn.Module):
-    """score = constant + the sum over vertices of a weight of their number and type. It has no gradient.
+    """score = constant + the sum over vertices of weight[vertex, type] (N, T). A regression sets it, not gradients.
 
-    Attributes:
-        weight: (N, T).
-        constant: ().
-        share: (), of it in the score of a predictor that has been trained; the network's is the rest.
+    `share` is its weight in the predictor's score; the network has the rest.
     """
 
     def __init__(self, max_n: int, num_vertex_type: int):
@@ -23,5 +20,5 @@ class AdditiveScore(nn.Module):
         self.share = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, types: torch.Tensor) -> torch.Tensor:
-        """Scores (B,) of graphs of vertex types (B, N)."""
+        """Scores (B,) of graphs with vertex types (B, N)."""
         return self.weight[torch.arange(len(self.weight), device=types.device), types].sum(1) + self.constant

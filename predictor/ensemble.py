@@ -1,6 +1,6 @@
 """Several predictors as one.
 
-Dimensions: M members; B, C, S, D, Z, R as in `predictor.model`.
+Dimensions: M members; B, Z, R as in `predictor.model`.
 """
 
 from collections.abc import Iterator
@@ -10,15 +10,17 @@ from typing import Any
 import torch
 import torch.nn as nn
 
+from metad2a.core.published_weights import PublishedModel
 from metad2a.graphs.batch import GraphBatch
 from predictor.model import PredictorConfig, PredictorModel
-from set_encoder.encoder import RaggedSets
+from set_encoder.encoder import Sets
 
 
-class PredictorEnsemble(nn.Module):
-    """Predictors of one configuration, used as one: its score is the mean of theirs.
+class PredictorEnsemble(PublishedModel):
+    """Predictors with one configuration; the score is the mean of their scores.
 
-    Set vectors and graph vectors of the members lie side by side, (..., M * Z).
+    The methods are those of `PredictorModel`. Set vectors and graph vectors of the members lie side by side,
+    (..., M * Z) and (..., M * `graph_width`).
     """
 
     def __init__(self, config: PredictorConfig):
@@ -26,27 +28,20 @@ class PredictorEnsemble(nn.Module):
         self.config = config
         self.members = nn.ModuleList(PredictorModel(replace(config, members=1)) for _ in range(config.members))
 
-    def encode_set(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
-        """Like `PredictorModel.encode_set`, for all members: (B, C, S, D) -> (B, M * Z)."""
+    def encode_set(self, x: Sets) -> torch.Tensor:
         return torch.cat([member.encode_set(x) for member in self.members], dim=-1)
 
-    def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Like `PredictorModel.encode_set_draws`, for all members: (B, M * Z)."""
-        return torch.cat([member.encode_set_draws(images, index) for member in self.members], dim=-1)
-
     def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
-        """Like `PredictorModel.encode_graph`, for all members: (B, M * `graph_width`)."""
         return torch.cat([member.encode_graph(graphs, share_states) for member in self.members], dim=-1)
 
     def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """Mean scores (B,) of pairs."""
         return torch.stack([m.predict(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
 
     def predict_all(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """Mean scores (R, B) of R set vectors with each of B graph vectors."""
         return torch.stack([m.predict_all(s, g) for m, s, g in self._parts(set_vec, graph_vec)]).mean(dim=0)
 
     def _parts(self, sets: torch.Tensor, graphs: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
+        """Each member with its set vectors and its graph vectors."""
         nz, width = self.config.nz, self.members[0].graph_width
         return zip(self.members, sets.split(nz, dim=-1), graphs.split(width, dim=-1), strict=True)
 
@@ -55,5 +50,4 @@ Predictor = PredictorModel | PredictorEnsemble
 
 
 def build_predictor(config: PredictorConfig) -> Predictor:
-    """The model of a configuration."""
     return PredictorModel(config) if config.members == 1 else PredictorEnsemble(config)

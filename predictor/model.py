@@ -1,6 +1,6 @@
 """The meta-performance predictor (MetaD2A section 3.2).
 
-Dimensions: B pairs of dataset and graph, C classes, S images of a class, D feature width, H hidden, Z latent.
+Dimensions: B pairs of dataset and graph, C classes, S images per class, D feature width, H hidden, Z latent.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from metad2a.graphs.batch import GraphBatch
 from metad2a.graphs.encoder import GraphEncoder
 from predictor.additive import AdditiveScore
 from set_encoder.config import ModelConfig
-from set_encoder.encoder import DatasetEncoder, RaggedSets, class_counts
+from set_encoder.encoder import DatasetEncoder, Sets, class_counts
 
 PUBLISHED_NAMES = {
     "dataset_encoder.": "",
@@ -34,30 +34,22 @@ PUBLISHED_UNUSED = ("fc2.", "hv_unify.", "set_fc.")
 
 @dataclass(frozen=True)
 class PredictorConfig(ModelConfig):
-    """Sizes of a predictor (published: hs 512, nz 56), of how many an ensemble is made, and what else it knows.
+    """Sizes of a predictor (published: hs 512, nz 56) and its extensions."""
 
-    Attributes:
-        class_count: the set vector knows the number of classes, which attention pooling cannot see.
-        additive: an `AdditiveScore` has a share in the score.
-    """
-
-    members: Size = 1
-    class_count: bool = False
-    additive: bool = False
+    members: Size = 1  # predictors in an ensemble
+    class_count: bool = False  # the set vector encodes the number of classes, which attention pooling cannot see
+    additive: bool = False  # the score is a blend with an `AdditiveScore`
 
 
 class PredictorModel(PublishedModel):
-    """score = Linear(tanh(Linear([set vector; graph vector]))).
+    """score = Linear(tanh(Linear([set vector; graph vector]))) (MetaD2A section 3.2).
 
-    In evaluation mode an additive score, where there is one, has its share. It is the last number of a graph vector,
-    which is then Z + 1 long.
-
-    Attributes:
-        costly: the methods in which a training step spends its time.
+    With `config.additive`, a graph vector has Z + 1 numbers; the last number is the additive score, which evaluation
+    mode blends into the score.
     """
 
     published_names, published_unused = PUBLISHED_NAMES, PUBLISHED_UNUSED
-    costly = ("encode_set", "encode_graph")
+    costly = ("encode_set", "encode_graph")  # where a training step spends its time
 
     def __init__(self, config: PredictorConfig):
         super().__init__()
@@ -74,42 +66,37 @@ class PredictorModel(PublishedModel):
         """Length of a graph vector."""
         return self.config.nz + self.config.additive
 
-    def encode_set(self, x: torch.Tensor | RaggedSets) -> torch.Tensor:
-        """Draws `x`, (B, C, S, D) or ragged, to set vectors (B, Z)."""
-        return self._counted(self.dataset_encoder(x), class_counts(x))
-
-    def encode_set_draws(self, images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """`encode_set(images[index])` for images (M, D) and index (B, C, S), each image projected once."""
-        return self._counted(self.dataset_encoder.encode_draws(images, index), class_counts(index))
-
-    def _counted(self, set_vec: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        """Set vectors (B, Z) that know the number of classes (B,) long, where the configuration says so."""
-        return set_vec if self.class_count is None else set_vec + self.class_count(count.to(set_vec).log()[:, None])
+    def encode_set(self, x: Sets) -> torch.Tensor:
+        """Encode draws `x`, for example (B, C, S, D), to set vectors (B, Z)."""
+        set_vec = self.dataset_encoder(x)
+        if self.class_count is None:
+            return set_vec
+        return set_vec + self.class_count(class_counts(x).to(set_vec).log()[:, None])
 
     def encode_graph(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
-        """Graphs to graph vectors (B, `graph_width`); `share_states` as in `GraphEncoder.forward`."""
-        graph_vec = self.graph_vector(self.graph_encoder(graphs, share_states))
+        """Encode graphs to graph vectors (B, `graph_width`); `share_states` as in `GraphEncoder.forward`."""
+        graph_vec = self.graph_vector(self.graph_encoder(graphs, share_states))  # (B, Z)
         return graph_vec if self.additive is None else torch.cat([graph_vec, self.additive(graphs.types)[:, None]], 1)
 
     def predict(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
         """Scores (B,) of pairs: set vectors (B, Z) and graph vectors (B, `graph_width`)."""
-        network = self.score(torch.cat([set_vec, graph_vec[:, : self.config.nz]], dim=-1)).squeeze(-1)
-        return self._shared(network, graph_vec)
+        network = self.score(torch.cat([set_vec, graph_vec[:, : self.config.nz]], dim=-1)).squeeze(-1)  # (B,)
+        return self._blended(network, graph_vec)
 
     def predict_all(self, set_vec: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """Scores (R, B) of R set vectors (R, Z) with each of B graph vectors (B, `graph_width`).
+        """Scores (R, B) of every pair of R set vectors (R, Z) and B graph vectors (B, `graph_width`).
 
-        Equal to `predict` on every pair; the first layer is linear, so its two halves are computed once.
+        Equal to `predict` on every pair. The first layer is linear, so each of its two halves is computed once.
         """
         first = self.score[0]
         set_half, graph_half = first.weight.split(self.config.nz, dim=1)  # (H, Z) each
         from_set = nn.functional.linear(set_vec, set_half, first.bias)  # (R, H)
         from_graph = nn.functional.linear(graph_vec[:, : self.config.nz], graph_half)  # (B, H)
-        network = torch.stack([self.score[1:](row + from_graph).squeeze(-1) for row in from_set])
-        return self._shared(network, graph_vec)
+        network = torch.stack([self.score[1:](row + from_graph).squeeze(-1) for row in from_set])  # (R, B)
+        return self._blended(network, graph_vec)
 
-    def _shared(self, network: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
-        """The network's scores (..., B), and when evaluating the share of additive ones."""
+    def _blended(self, network: torch.Tensor, graph_vec: torch.Tensor) -> torch.Tensor:
+        """The network's scores (..., B); in evaluation mode blended with the additive scores."""
         if self.additive is None or self.training:
             return network
         return torch.lerp(network, graph_vec[:, -1].expand_as(network), self.additive.share)

@@ -1,6 +1,6 @@
 """Sizes of a model."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from metad2a.core.errors import UserError
 from metad2a.core.schema import CLOSED, Size
@@ -9,11 +9,7 @@ from set_encoder.modules import NUM_HEADS
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a generator or predictor; saved with the weights, so that loading needs nothing else.
-
-    Raises:
-        UserError: a size is not a positive integer, or `nz` is not a multiple of the attention heads.
-    """
+    """Sizes of a generator or predictor, kept in checkpoints. Impossible sizes raise a UserError."""
 
     __pydantic_config__ = CLOSED
 
@@ -24,11 +20,8 @@ class ModelConfig:
     feature_dim: Size = 512  # D, width of image features
 
     def __post_init__(self):
-        for field in fields(self):
-            if field.type is bool:
-                continue
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"{field.name} must be a positive integer, not {value!r}.")
+        for name, value in vars(self).items():
+            if type(value) is not bool and (type(value) is not int or value < 1):
+                raise UserError(f"{name} must be a positive integer, not {value!r}.")
         if self.nz % NUM_HEADS:
             raise UserError(f"--nz must be a multiple of {NUM_HEADS} (attention heads), not {self.nz}.")

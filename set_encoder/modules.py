@@ -1,9 +1,9 @@
-"""Set Transformer blocks with the paper's names (Lee et al., ICML 2019; MetaD2A section 3.1).
+"""Set Transformer blocks with the paper's names (Lee et al., ICML 2019, section 3; MetaD2A section 3.1).
 
 Dimensions: B sets, n elements of a set, m queries, d width, h heads.
 
-Attention is scaled by the full width d and not by the width of a head, there is no layer norm, and the
-residual is taken from the projected query. All three follow the published model.
+Three details follow the published model and differ from the Set Transformer: attention is scaled by the full width d
+instead of the width of a head, there is no layer norm, and the residual is the projected query.
 """
 
 import math
@@ -16,23 +16,20 @@ NUM_HEADS = 4
 
 
 def joint_linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
-    """Several linear layers of one input in one product: (..., dim) -> (..., sum of their widths)."""
+    """Apply several linear layers to one input in one product: (..., dim) -> (..., sum of the layers' widths)."""
     weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
     return F.linear(x, weight, bias)
 
 
 def mask_scores(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Attention scores with those of elements that are not there at minus infinity: they get no weight at all."""
+    """Give absent elements the attention score minus infinity, hence no weight."""
     return scores if mask is None else scores.masked_fill(~mask, -math.inf)
 
 
 class MAB(nn.Module):
-    """Multihead attention block: O = q + Att(q, k, v), then O + relu(fc_o(O)).
+    """Multihead attention block: O = q + softmax(q k^T / sqrt(d)) v per head, then O + relu(fc_o(O)).
 
-    Args:
-        dim_q: width of the queries.
-        dim_k: width of the keys and values.
-        d: width of the output, a multiple of the number of heads.
+    The inputs have widths `dim_q` (queries) and `dim_k` (keys and values); d is a multiple of the number of heads.
     """
 
     def __init__(self, dim_q: int, dim_k: int, d: int, num_heads: int = NUM_HEADS):
@@ -51,20 +48,16 @@ class MAB(nn.Module):
         return self._attend(q, k, v)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Query, key and value of `x` (..., dim) in one product, for self-attention; returns (..., 3d)."""
+        """Project `x` (..., dim) to its query, key and value for self-attention; returns (..., 3d)."""
         return joint_linear(x, self.fc_q, self.fc_k, self.fc_v)
 
     def self_attend(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """The block where queries, keys and values are one set, from its projection (B, n, 3d).
-
-        Args:
-            mask: (B, n) bool, which elements there are; all of them when None.
-        """
+        """Attend from a set to itself, given its projection (B, n, 3d) and the `mask` (B, n) of present elements."""
         q, k, v = self._heads(qkv)
         return self._attend(q, k, v, mask)
 
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
-        """Split (B, n, t * d) to (t, B, h, n, d/h), with one copy for all."""
+        """Split t projections (B, n, t * d) into heads (t, B, h, n, d/h) in one copy."""
         B, n, width = x.shape
         split = x.view(B, n, width // self.d, self.num_heads, self.d // self.num_heads)
         return split.permute(2, 0, 3, 1, 4).contiguous()
@@ -72,9 +65,9 @@ class MAB(nn.Module):
     def _attend(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Attention of q (B, h, m, d/h) over k, v (B, h, n, d/h), and the output layer; returns (B, m, d).
+        """Attend from q (B, h, m, d/h) to k, v (B, h, n, d/h) and apply the output layer; returns (B, m, d).
 
-        Plain batched products: on these small sets they train faster than the fused attention kernels.
+        Plain batched products train faster on these small sets than the fused attention kernels.
         """
         scores = q @ k.transpose(-1, -2) / math.sqrt(self.d)  # (B, h, m, n)
         weights = mask_scores(scores, None if mask is None else mask[:, None, None]).softmax(dim=-1)
@@ -106,8 +99,8 @@ class PMA(nn.Module):
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, n, d) -> (B, 1, d); `mask` (B, n) as in `MAB.self_attend`.
 
-        Equal to `self.mab(S, x)`. With one query for all sets, keys and values need not be computed for every
-        element: q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v of the weighted sum of x.
+        Equal to `self.mab(S, x)`. All sets share one query, so no element needs its own key and value:
+        q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v times the weighted sum of x.
         """
         mab, heads = self.mab, (self.mab.num_heads, -1)
         q = mab.fc_q(self.S).view(heads)  # (h, d/h)
@@ -122,22 +115,22 @@ class PMA(nn.Module):
 
 
 class SetPool(nn.Module):
-    """Permutation-invariant pooling of a set into one vector: SAB, SAB, PMA, Linear."""
+    """Permutation-invariant pooling of a set to one vector: SAB, SAB, PMA, Linear."""
 
     def __init__(self, dim_in: int, d: int):
         super().__init__()
         self.enc = nn.Sequential(SAB(dim_in, d), SAB(d, d))
         self.dec = nn.Sequential(PMA(d), nn.Linear(d, d))
 
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, n, dim_in) -> (B, d); `mask` (B, n) as in `MAB.self_attend`."""
+        return self.forward_projected(self.project(x), mask)
+
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Project elements for the first block, each alone, whichever set it is in: (..., dim_in) -> (..., 3d)."""
+        """Project each element for the first block, whatever its set: (..., dim_in) -> (..., 3d)."""
         return self.enc[0].mab.project(x)
 
     def forward_projected(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Pool sets given as projections (B, n, 3d), `mask` (B, n) as in `MAB.self_attend`; returns (B, d)."""
-        pooled = self.dec[0](self.enc[1](self.enc[0].mab.self_attend(qkv, mask), mask), mask)  # (B, 1, d)
-        return self.dec[1](pooled).squeeze(1)
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, n, dim_in) -> (B, d)."""
-        return self.forward_projected(self.project(x), mask)
+        """Pool sets, given their elements' projections (B, n, 3d); returns (B, d)."""
+        x = self.enc[1](self.enc[0].mab.self_attend(qkv, mask), mask)  # (B, n, d)
+        return self.dec[1](self.dec[0](x, mask)).squeeze(1)

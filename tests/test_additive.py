@@ -19,7 +19,7 @@ from metad2a.metatrain.tuples import Tuples
 from predictor.additive import AdditiveScore
 from predictor.ensemble import PredictorEnsemble
 from predictor.model import PredictorConfig, PredictorModel
-from set_encoder.encoder import RaggedSets
+from set_encoder.encoder import RaggedSets, SharedImages
 
 ofa, nasbench201 = (spaces.get(name) for name in ("ofa_mbv3", "nasbench201"))
 SIZES = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "hs": 12, "nz": 8, "feature_dim": 6}
@@ -118,7 +118,7 @@ def test_how_many_classes_is_seen_where_it_should_be(rng):
     )
     torch.testing.assert_close(seeing.encode_set(ragged), torch.cat([seeing.encode_set(x) for x in (once, twice)]))
     images, index = once[0, 0], torch.arange(5)[None, None].expand(1, 2, 5)
-    torch.testing.assert_close(seeing.encode_set_draws(images, index), seeing.encode_set(twice))
+    torch.testing.assert_close(seeing.encode_set(SharedImages(images, index)), seeing.encode_set(twice))
 
 
 def test_the_share_is_the_one_that_validates_best(rng):

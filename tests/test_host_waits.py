@@ -51,8 +51,7 @@ def objective_of(kind, space, draws, tuples, **losses):
 @pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
 @pytest.mark.parametrize("kind", ["generator", "predictor"])
 def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
-    for module in ("metad2a.metatrain.generator_objective", "metad2a.metatrain.predictor_objective"):
-        monkeypatch.setattr(f"{module}.random_generator", lambda seed, device: None)  # meta has none
+    monkeypatch.setattr("metad2a.metatrain.fit.random_generator", lambda seed, device: None)  # meta has none
     space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)
     losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
@@ -82,8 +81,8 @@ def test_a_validation_batch_is_as_small_for_large_tasks():
         batches = draws.batches(rows, torch.Generator().manual_seed(0))
         assert torch.cat([batch.rows for batch in batches]).tolist() == rows.tolist()
         for batch in batches:
-            assert batch.drawn.images.numel() <= MAX_IMAGES
-            found = batch.drawn.mask.sum(dim=1)[batch.position]
+            assert batch.image_rows.images.numel() <= MAX_IMAGES
+            found = batch.image_rows.mask.sum(dim=1)[batch.position]
             assert found.tolist() == [sizes[tuples.task[row]] for row in batch.rows]
     draws.num_sample = 20  # one task of 990 classes has half of the images of a batch
     assert [len(b.rows) for b in draws.batches(rows, torch.Generator().manual_seed(0))] == [3, 5]

@@ -18,7 +18,6 @@ from PIL import Image
 
 from generator import model as generator_model
 from metad2a import spaces
-from metad2a.core import cli
 from metad2a.core.errors import UserError
 from metad2a.core.published_weights import published_name
 from metad2a.core.training_run import RECORD, TrainingRun
@@ -256,7 +255,7 @@ def test_parameters_that_are_no_dense_floating_point_numbers(tmp_path, change):
 
 
 def strip(line):
-    return cli.run(checkpoints.build_parser(), checkpoints.main, line.split())
+    return checkpoints.main(line.split())
 
 
 def test_stripping_a_checkpoint_replaces_nothing(tmp_path, capsys):
@@ -273,7 +272,7 @@ def test_stripping_a_checkpoint_replaces_nothing(tmp_path, capsys):
 
 
 def join(line):
-    return cli.run(ensemble.build_parser(), ensemble.main, line.split())
+    return ensemble.main(line.split())
 
 
 def test_only_what_makes_an_ensemble_is_joined(tmp_path, capsys):
@@ -285,7 +284,7 @@ def test_only_what_makes_an_ensemble_is_joined(tmp_path, capsys):
         ("a.pt out.pt", "two or more"),
         ("a.pt published.pt out.pt", "checkpoint of the authors"),
         ("a.pt lacking.pt out.pt", "it lacks score.0.weight"),
-        ("a.pt a.pt a.pt --overwrite", "what is read"),
+        ("a.pt a.pt a.pt --overwrite", "is also read"),
     ):
         assert join(line) == 2
         assert found in capsys.readouterr().err
@@ -479,8 +478,7 @@ def template():
 def resume_fit(path):
     state = new_state()
     checkpoint = read_checkpoint(path, "generator", "")
-    fit._check_training(checkpoint, state, path)
-    state.restore(checkpoint)
+    state.restore(checkpoint, path)
     state.step(state.model(torch.ones(2, 3, 2, 2)).sum())
     state.scheduler.step(1.0)
 

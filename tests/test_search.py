@@ -13,7 +13,6 @@ import torch
 from conftest import authors_features
 from test_train_arch import write_images
 
-from metad2a.core.cli import run
 from metad2a.metatrain import ensemble
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
 from metad2a.searches.instant import search
@@ -445,7 +444,7 @@ def test_predictors_joined_to_an_ensemble(command, toy, capsys):
     replace(first, target={"mean": 1.0, "std": 2.0}).save("misfit.pt")
 
     def join(line):
-        return run(ensemble.build_parser(), ensemble.main, line.split())
+        return ensemble.main(line.split())
 
     assert join(f"{toy['predictor']} other.pt both.pt") == 0
     predictions = {}

@@ -183,7 +183,7 @@ def test_other_pickles_are_refused_even_then(space, authors_data, tmp_path):
             return (open, (str(tmp_path / "harm"), "w"))
 
     torch.save({"acc": [1.0], "task": [0], "graph": Harmful()}, authors_data / "meta_train_tasks_predictor.pt")
-    with pytest.raises(UserError, match="it is not read"):
+    with pytest.raises(UserError, match="was not read"):
         load_tuples("predictor", space, authors_data, 12, allow_pickle=True)
     assert not (tmp_path / "harm").exists()
 

@@ -256,7 +256,7 @@ def test_a_checkpoint_of_another_run_is_not_resumed(command, refuses):
         assert command(line("predictor", f"--max-epoch 1 --seed {seed}", folder))[0] == 0
     name = "predictor/model/ckpt_last.pt"
     Path("one", name).write_bytes(Path("two", name).read_bytes())
-    assert "ckpt_last.pt is of a run with seed 2, this command has 1" in refuses(
+    assert "ckpt_last.pt belongs to a run with seed 2, this command has 1" in refuses(
         line("predictor", "--max-epoch 2 --seed 1 --resume", "one")
     )
     read_checkpoint(Path("one", name), "predictor", "").for_use().save(Path("one", name))
@@ -492,7 +492,7 @@ def test_options_of_losses_reach_the_objective(command, monkeypatch):
             made.append(self)
 
     monkeypatch.setattr(train, "PredictorObjective", Recorded)
-    monkeypatch.setattr(type(train.search_spaces.get("nasbench201")), "benchmark_classes", {"imagenet16-120": 8})
+    monkeypatch.setattr(type(train.spaces.get("nasbench201")), "benchmark_classes", {"imagenet16-120": 8})
     options = "--rank-loss 3 --within-task-loss 2 --benchmark-task imagenet16-120"
     assert command(line("predictor", f"--max-epoch 1 {options}"))[0] == 0
     assert command(line("predictor", "--max-epoch 1", "plain"))[0] == 0

@@ -116,7 +116,7 @@ def test_a_result_that_was_moved_is_refused(command, refuses, images):
     shutil.copy(folders[OTHER] / "seed_777" / "network.pt", folders[SMALL] / "seed_777" / "network.pt")
     assert "network.pt is of another architecture" in refuses(line("--resume", epochs=1))
     shutil.copy(folders[OTHER] / "run.json", folders[SMALL] / "run.json")
-    assert f"run.json is of a run with architecture {OTHER}" in refuses(line("--resume", epochs=1))
+    assert f"run.json belongs to a run with architecture {OTHER}" in refuses(line("--resume", epochs=1))
 
 
 KILLED = """

@@ -69,7 +69,7 @@ def test_the_first_command_is_kept_and_the_later_ones_are_listed():
 
 def test_what_differs_is_named():
     finish()
-    with pytest.raises(UserError, match=r"run.json is of a run with lr 0.1, this command has 0.5"):
+    with pytest.raises(UserError, match=r"run.json belongs to a run with lr 0.1, this command has 0.5"):
         finish(lr=0.5, command="second", resume=True)
     assert (FOLDER / "ckpt_last.pt").read_text() == "first"
     assert record()["history"] == history("first")

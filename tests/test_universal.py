@@ -112,12 +112,12 @@ def test_posterior_against_the_textbook(small):
     process = Process(features, FORM).requires_grad_(False)
     cells, wanted = torch.arange(80), torch.arange(70, 120)
     mean, deviation = posterior(process, data, cells, wanted)
-    noise = process.own.exp() + process.known.exp() * data.variance[cells]
+    noise = process.unexplained.exp() + process.noise_factor.exp() * data.variance[cells]
     inverse = torch.linalg.inv(process.covariance(cells, cells) + torch.diag(noise))
     cross = process.covariance(wanted, cells)
     assert torch.allclose(mean, cross @ inverse @ data.value[cells])
     variance = process.covariance(wanted, wanted) - cross @ inverse @ cross.T
-    assert torch.allclose(deviation.square(), variance.diagonal() + process.own.exp(), atol=1e-6)
+    assert torch.allclose(deviation.square(), variance.diagonal() + process.unexplained.exp(), atol=1e-6)
 
 
 def test_processes_are_averaged_as_a_mixture(small):
@@ -177,7 +177,7 @@ def test_the_shipped_seeds_are_validated(shipped):
 
 
 def test_files_that_are_no_ranking(tmp_path):
-    with pytest.raises(UserError, match=r"meta_train\.universal"):
+    with pytest.raises(UserError, match=r"rankings\.fit_universal"):
         universal.load(tmp_path / "none.pt")
     save_torch(tmp_path / "other.pt", {"format": "other"})
     with pytest.raises(UserError, match="not a universal ranking"):
@@ -188,9 +188,9 @@ def test_files_that_are_no_ranking(tmp_path):
         universal.load(tmp_path / "short.pt")
 
 
-def test_an_existing_file_is_not_replaced(tmp_path):
+def test_an_existing_file_is_not_replaced(tmp_path, capsys):
     target = tmp_path / "u.pt"
     target.write_bytes(b"mine")
-    with pytest.raises(UserError, match="--overwrite"):
-        training.main(training.build_parser().parse_args([str(target)]))
+    assert training.main([str(target)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
     assert target.read_bytes() == b"mine"

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a damaged one is never taken for a good one and none is lost."""
+"""Read and write files: no damaged file passes for a good file, and no file is lost."""
 
 import csv
 import hashlib
@@ -8,9 +8,9 @@ import math
 import os
 import pickle
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ import torch
 from metad2a.core.errors import UserError
 from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
-ROOT = Path(__file__).resolve().parents[2]  # of the repository
+ROOT = Path(__file__).resolve().parents[2]  # the repository
 ASSETS = ROOT / "metad2a" / "assets"
-MAX_VERTICES = 10_000  # of a pickled graph
-# In the RuntimeError of torch.save and torch.export.save when a file cannot be written, as on a full disk
+MAX_VERTICES = 10_000  # in a pickled graph
+# Parts of the RuntimeError of torch.save and torch.export.save if a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
 
@@ -31,39 +31,29 @@ TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `a
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
 
-    Raises:
-        UserError: the folder cannot be made or written, or the disk is full. Whatever else `write` raises is passed on.
+    A folder that cannot be written or a full disk raise a UserError; other errors of `write` are passed on.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)
         write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in UNWRITABLE):
             raise
         raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed `atomic_write` left in a folder and below it; nobody else may be writing there."""
+    """Remove what a killed `atomic_write` left in a folder and below it. No other process may be writing there."""
     for path in folder.rglob(".*"):
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -72,7 +62,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
-    """Write numbers, text, lists and dictionaries as JSON, atomically; NaN and infinity, which JSON lacks, as null."""
+    """Write numbers, text, lists and dictionaries as JSON, atomically; NaN and infinity become null."""
     write_text(path, json.dumps(_without_nan(value), indent=indent, allow_nan=False) + "\n")
 
 
@@ -93,11 +83,10 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
     """Read a `.pt` file safely.
 
     Args:
-        hint: what to do when the file is missing or damaged, a sentence.
-        allow_pickle: also accept igraph graphs and NumPy values, which a plain tensor file does not hold. Nothing
-            else is ever unpickled.
-        mapped: map a large file into memory where its format allows. While its tensors live it must not be replaced:
-            Windows refuses that.
+        hint: what the user can do about a missing or damaged file, a sentence.
+        allow_pickle: also accept igraph graphs and NumPy values. Nothing else is ever unpickled.
+        mapped: map a large file into memory if its format allows. Windows then refuses to replace the file while
+            its tensors live.
 
     Raises:
         UserError: the file is missing, damaged, or holds objects that are not allowed.
@@ -117,7 +106,7 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
         raise UserError(f"{path} is damaged ({_first_line(error)}). {hint}") from error
-    except Exception as error:  # torch.load raises all sorts for files that are not whole
+    except Exception as error:  # torch.load raises many types of errors for damaged files
         raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {hint}") from error
 
 
@@ -128,7 +117,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def content_digest(*values: Any) -> str:
-    """A digest of tensors (type, shape and numbers) and of what JSON holds."""
+    """Compute a digest of tensors (type, shape and numbers) and of values that JSON can hold."""
     digest = hashlib.sha256()
     for value in values:
         if torch.is_tensor(value):
@@ -140,12 +129,12 @@ def content_digest(*values: Any) -> str:
 
 
 def identity_key(identity: dict[str, Any]) -> str:
-    """A short name for a result that depends on all of `identity`, numbers and text."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    """A short name for a result that depends on everything in `identity`, numbers and text."""
+    return content_digest(identity)[:12]
 
 
 def display_path(path: str | Path) -> str:
-    """A path as messages and records name it, text in any case; shipped files relative to the repository."""
+    """A path as messages and records show it; shipped files are relative to the repository."""
     path = Path(path)
     path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
     return os.fsencode(path).decode(errors="backslashreplace")
@@ -158,12 +147,11 @@ def _first_line(error: Exception) -> str:
 
 def _pickle_message(path: Path, allowed: bool) -> str:
     if allowed:
-        return f"{path} holds pickled objects other than igraph graphs and NumPy values; it is not read."
+        return f"{path} holds pickled objects other than igraph graphs and NumPy values and was not read."
     return (
-        f"{path} holds pickled Python objects (the authors' files keep igraph graphs) and not tensors alone. "
-        "Unpickling lets a file call code, so this needs your word: add --allow-pickle (or set "
-        f"{ALLOW_PICKLE_VARIABLE}=1) to let this file build igraph graphs and NumPy values; anything else in it is "
-        "refused even then."
+        f"{path} holds pickled Python objects besides tensors (the authors' files keep igraph graphs). Unpickling lets "
+        f"a file call code. To allow it for igraph graphs and NumPy values only, add --allow-pickle (or set "
+        f"{ALLOW_PICKLE_VARIABLE}=1)."
     )
 
 
@@ -179,7 +167,7 @@ def _pickle_globals():
     dtypes = [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")]
 
     def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:
-        if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would take memory for them
+        if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would allocate memory for them
             raise ValueError(f"a graph of {n} vertices")
         return igraph.Graph(n, *args, **kwargs)
 
@@ -188,14 +176,14 @@ def _pickle_globals():
 
 
 def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file atomically; the first row is its heading. Raises a UserError when it cannot be written."""
+    """Write a CSV file atomically; the first row is its heading. Raises a UserError if it cannot be written."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     write_text(path, buffer.getvalue())
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename an existing file or folder to `<name>.old-<k>`, so that nothing is overwritten; returns that, or None."""
+    """Rename an existing file or folder to `<name>.old-<k>`, to overwrite nothing; return the new path, or None."""
     if not path.exists():
         return None
     number = 1
@@ -206,7 +194,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def next_folder(parent: Path) -> Path:
-    """Make the first of `parent`/001, /002 ... that does not exist; two programs at once get two folders."""
+    """Make the first of `parent`/001, /002 ... that does not exist. Two programs at a time get two folders."""
     number = 1
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Progress bars, which are for terminals alone."""
+"""Progress bars on terminals."""
 
 import os
 from typing import Any
@@ -7,10 +7,6 @@ from tqdm import tqdm
 
 
 def progress(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
-    """A bar of `tqdm` with its arguments that stays away from logs: nothing is written where there is no terminal.
-
-    Args:
-        hidden: no bar at all.
-    """
+    """A `tqdm` bar that writes only to terminals, and nothing if `hidden` or the environment sets TQDM_DISABLE."""
     hidden = hidden or os.environ.get("TQDM_DISABLE", "") not in ("", "0")
     return tqdm(*args, disable=True if hidden else None, **options)

@@ -1,10 +1,9 @@
-"""Reading the parameter names of the authors' checkpoints."""
+"""Models that can load the authors' checkpoints, whose parameters have other names."""
 
 import torch
 import torch.nn as nn
 
-from metad2a.core.errors import UserError
-from metad2a.core.schema import describe
+from metad2a.core.schema import check_state
 
 
 def published_name(name: str, renames: dict[str, str]) -> str:
@@ -16,37 +15,28 @@ def published_name(name: str, renames: dict[str, str]) -> str:
 
 
 class PublishedModel(nn.Module):
-    """A model that can have the parameters of an authors' checkpoint.
+    """A model that can load the parameters of an authors' checkpoint."""
 
-    Attributes:
-        published_names: our prefixes of the parameters' names -> theirs.
-        published_unused: their prefixes of parameters that never receive a gradient in the published model. They are
-            skipped, and nothing else is.
-    """
+    published_names: dict[str, str] = {}  # our prefixes of parameter names -> the authors' prefixes
+    published_unused: tuple[str, ...] = ()  # the authors' prefixes of parameters that never receive a gradient
 
-    published_names: dict[str, str]
-    published_unused: tuple[str, ...]
+    def our_names(self, published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Rename the authors' parameters to ours and leave the unused parameters out."""
+        names = {published_name(name, self.published_names): name for name in self.state_dict()}
+        return {
+            names.get(name, name): tensor
+            for name, tensor in published.items()
+            if name in names or not name.startswith(self.published_unused)
+        }
 
     def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
-        """Load the authors' parameters; returns the names that were skipped, sorted.
+        """Load the authors' parameters but the unused ones; return the sorted names of the latter.
 
-        Raises:
-            UserError: a parameter is missing, unknown, of another shape, or of integers.
+        A missing or unknown parameter, or a wrong shape or type, raises a UserError.
         """
-        wanted = {published_name(name, self.published_names): tensor for name, tensor in self.state_dict().items()}
-        extra = sorted(set(state_dict) - set(wanted))
-        skipped = [name for name in extra if name.startswith(self.published_unused)]
-        problems = [f"unknown {name}" for name in extra if name not in skipped]
-        problems += [f"missing {name}" for name in sorted(set(wanted) - set(state_dict))]
-        problems += [
-            f"{name} is {describe(state_dict[name])}, expected {tuple(tensor.shape)}"
-            for name, tensor in wanted.items()
-            if name in state_dict
-            and (state_dict[name].shape != tensor.shape or not state_dict[name].is_floating_point())
-        ]
-        if problems:
-            raise UserError(f"Not a published checkpoint of this {type(self).__name__}: " + "; ".join(problems[:4]))
-        with torch.no_grad():
-            for name, tensor in wanted.items():
-                tensor.copy_(state_dict[name])
-        return skipped
+        ours = self.our_names(state_dict)
+        model = f"a published {type(self).__name__}"
+        check_state("The state dict", ours, self, model, "Give a checkpoint of the authors.")
+        self.load_state_dict(ours)
+        known = {published_name(name, self.published_names) for name in ours}
+        return sorted(state_dict.keys() - known)

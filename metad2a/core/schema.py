@@ -1,12 +1,11 @@
-"""What a file must hold: types that pydantic checks, and `check`, which says in a sentence what is wrong.
+"""The types that pydantic checks in files, and `check`, which names the first wrong field in a sentence.
 
-A schema is a dataclass or another type whose parts are the types below; pydantic's own would take "8" or True for a 1.
+A schema is a dataclass or another type built from the types below. pydantic's own types would accept "8" or True for 1.
 """
 
 import json
 import math
-import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,14 +27,15 @@ BYTES = (torch.uint8,)
 KINDS = {FLOATS: "floating-point numbers", INTEGERS: "integers", BYTES: "8-bit integers"}
 LARGEST = torch.finfo(torch.float32).max
 PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
-STEP, MOMENTUM = (), None  # forms of an optimiser's values: a single number, or one for each of a parameter
+# What an optimizer keeps of a parameter; True: a tensor like the parameter, False: a single number
+ADAM_VALUES = {"step": False, "exp_avg": True, "exp_avg_sq": True}
 OPTIMIZER_VALUES = {
-    torch.optim.Adam: {"step": STEP, "exp_avg": MOMENTUM, "exp_avg_sq": MOMENTUM},
-    torch.optim.AdamW: {"step": STEP, "exp_avg": MOMENTUM, "exp_avg_sq": MOMENTUM},
-    torch.optim.SGD: {"momentum_buffer": MOMENTUM},
+    torch.optim.Adam: ADAM_VALUES,
+    torch.optim.AdamW: ADAM_VALUES,
+    torch.optim.SGD: {"momentum_buffer": True},
 }
 
-CLOSED = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # of a dataclass whose fields are all there are
+CLOSED = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # a dataclass that allows no further fields
 OPEN = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
 
 Text = Annotated[str, Strict()]
@@ -43,7 +43,7 @@ Integer = Annotated[int, Strict(), Ge(0), Le(2**63 - 1)]
 Size = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Percent = Annotated[float, Strict(), Ge(0), Le(100)]
-Facts = dict[Text, JsonValue]  # text, numbers, and lists and dictionaries of these
+Facts = dict[Text, JsonValue]  # text, numbers, lists and dictionaries
 Names = Annotated[list[Text], MinLen(1)]
 
 
@@ -53,17 +53,11 @@ def _wrong(text: str) -> PydanticCustomError:
 
 @dataclass(frozen=True)
 class TensorOf:
-    """Metadata of an `Annotated` tensor: dense, in memory or mapped, with as many values as its shape says.
+    """Metadata of an `Annotated` tensor: dense, on the CPU, with finite values, as many as its shape says."""
 
-    Attributes:
-        dtypes: FLOATS, INTEGERS, BYTES, or a sum of these.
-        dims: its sizes, a number or a letter for any of at least one; None for any shape.
-        low, high: bounds of the values, which are finite in any case.
-    """
-
-    dtypes: tuple[torch.dtype, ...]
-    dims: tuple[int | str, ...] | None = None
-    low: float = -math.inf
+    dtypes: tuple[torch.dtype, ...]  # FLOATS, INTEGERS, BYTES, or a sum of these
+    dims: tuple[int | str, ...] | None = None  # sizes; a letter stands for any size of at least 1, None for any shape
+    low: float = -math.inf  # bounds of the values
     high: float = math.inf
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -74,25 +68,30 @@ class TensorOf:
         return f"a tensor{shape} of {KINDS.get(self.dtypes, 'numbers')}"
 
     def validate(self, value: Any) -> torch.Tensor:
-        """The tensor without a gradient, of integers as 64-bit ones."""
-        if type(value) not in PLAIN_TENSORS or not _is_dense(value) or value.dtype not in self.dtypes:
+        """The tensor without a gradient; integers become 64-bit integers."""
+        is_dense_tensor = type(value) in PLAIN_TENSORS and _is_dense(value)
+        if not is_dense_tensor or value.dtype not in self.dtypes or not self._has_dims(value.shape):
             raise _wrong(f"Input should be {self}")
-        if self.dims is not None:
-            fits = [found == size if isinstance(size, int) else True for found, size in zip(value.shape, self.dims)]  # noqa: B905
-            if value.ndim != len(self.dims) or not all(fits):
-                raise _wrong(f"Input should be {self}")
         if value.numel() == 0:
             raise _wrong("Input should not be empty")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise _wrong("Input should hold as many values as its shape says")
         return self._within_bounds(value.long() if self.dtypes == INTEGERS else value.detach())
 
+    def _has_dims(self, shape: torch.Size) -> bool:
+        if self.dims is None:
+            return True
+        return len(shape) == len(self.dims) and all(
+            isinstance(wanted, str) or size == wanted for size, wanted in zip(shape, self.dims, strict=True)
+        )
+
     def _within_bounds(self, value: torch.Tensor) -> torch.Tensor:
-        smallest, largest = (bound.item() for bound in value.aminmax())  # NaN where a value is
+        smallest, largest = (bound.item() for bound in value.aminmax())  # NaN if any value is NaN
         if value.is_floating_point() and not -LARGEST <= smallest <= largest <= LARGEST:
-            number = (~(value.double().abs() <= LARGEST)).flatten().nonzero()[0]
-            place = tuple(int(i) for i in np.unravel_index(int(number), value.shape))
-            raise _wrong(f"has values that are not finite (NaN or infinite; the first is number {place})")
+            first = (~(value.double().abs() <= LARGEST)).nonzero()[0]
+            raise _wrong(
+                f"has values that are not finite (NaN or infinite; the first is number {tuple(first.tolist())})"
+            )
         if smallest < self.low or largest > self.high:
             raise _wrong(f"has values from {smallest:g} to {largest:g}, beyond {self.low:g} to {self.high:g}")
         return value
@@ -100,7 +99,7 @@ class TensorOf:
 
 @dataclass(frozen=True)
 class NumbersOf(TensorOf):
-    """Like `TensorOf`; takes a list of numbers too, as the authors' files have them, and makes it a tensor (n,)."""
+    """Like `TensorOf`, but also accepts a list of numbers, as in the authors' files, and makes it a tensor (n,)."""
 
     dims: tuple[int | str, ...] = ("n",)
 
@@ -108,24 +107,18 @@ class NumbersOf(TensorOf):
         return f"{super().__str__()}, or a list"
 
     def validate(self, value: Any) -> torch.Tensor:
-        if isinstance(value, list | tuple):
-            value = self._tensor([_plain_number(item) for item in value])
-        return super().validate(value)
+        return super().validate(self._tensor(value) if isinstance(value, list | tuple) else value)
 
-    def _tensor(self, items: list[Any]) -> torch.Tensor:
-        kind = numbers.Integral if self.dtypes == INTEGERS else numbers.Real
-        for place, item in enumerate(items):
-            if isinstance(item, bool) or not isinstance(item, kind):
-                raise _wrong(f"holds {describe(item)} at {place}, but should be {self}")
+    def _tensor(self, items: Sequence[Any]) -> torch.Tensor:
+        types = (int,) if self.dtypes == INTEGERS else (int, float)
         try:
-            return torch.tensor(items, dtype=self.dtypes[0])
+            values = [item.item() if isinstance(item, np.generic | torch.Tensor) else item for item in items]
+            for place, value in enumerate(values):
+                if type(value) not in types:
+                    raise _wrong(f"holds {describe(value)} at {place}, but should be {self}")
+            return torch.tensor(values, dtype=self.dtypes[0])
         except (OverflowError, RuntimeError) as error:
-            raise _wrong(f"holds a number that is too large for {self.dtypes[0]}") from error
-
-
-def _plain_number(value: Any) -> Any:
-    is_number = isinstance(value, np.generic) or (type(value) is torch.Tensor and _is_dense(value) and value.ndim == 0)
-    return value.item() if is_number else value
+            raise _wrong(f"holds an item that is not a {self.dtypes[0]} number") from error
 
 
 def _is_dense(value: torch.Tensor) -> bool:
@@ -133,7 +126,7 @@ def _is_dense(value: torch.Tensor) -> bool:
 
 
 Parameter = Annotated[torch.Tensor, TensorOf(FLOATS + INTEGERS)]
-State = Annotated[dict[Text, Parameter], MinLen(1)]  # of a model
+State = Annotated[dict[Text, Parameter], MinLen(1)]  # the parameters of a model
 
 
 @cache
@@ -142,21 +135,21 @@ def _adapter(schema: Any) -> TypeAdapter:
 
 
 def check(path: str | Path, value: Any, schema: Any, what: str, hint: str, format: str | None = None) -> Any:
-    """The content `value` of a file as its schema has it.
+    """Return the content `value` of a file as an instance of `schema`.
 
     Args:
-        schema: a type that pydantic knows, a dataclass for example, which is then what is returned.
-        what: the file should be, such as "a features file".
-        hint: what to do when it is not, a sentence.
-        format: what the file's field `format` must be, which is no field of the schema; None where it has none.
+        schema: a type that pydantic knows, such as a dataclass.
+        what: what the file should be, such as "a features file".
+        hint: what the user can do about a wrong file, a sentence.
+        format: the required content of the field `format`, which the schema lacks; None for files without this field.
 
     Raises:
-        UserError: it is not; the message names the first wrong field, what was found and what was expected.
+        UserError: the content does not fit; the message names the first wrong field and what it should be.
     """
     if format is not None:
-        found = value.get("format") if isinstance(value, dict) else value
-        if not isinstance(found, str) or found != format:
-            raise UserError(f"{path} is not {what}: its format is {describe(found)}, but should be {format!r}. {hint}")
+        actual = value.get("format") if isinstance(value, dict) else value
+        if not isinstance(actual, str) or actual != format:
+            raise UserError(f"{path} is not {what}: its format is {describe(actual)}, but should be {format!r}. {hint}")
         value = {name: field for name, field in value.items() if name != "format"}
     try:
         return _adapter(schema).validate_python(value)
@@ -164,29 +157,17 @@ def check(path: str | Path, value: Any, schema: Any, what: str, hint: str, forma
         raise UserError(f"{path} is not {what}: {_sentence(error.errors(include_url=False))}. {hint}") from error
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        ValueError: it is none, or nested too deeply, or has a number too long to be read.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
 def read_json(path: str | Path, schema: Any, what: str, hint: str) -> Any:
-    """Read a JSON file, and `check` it. Raises a UserError as that does, or when it cannot be read or is no JSON."""
+    """Read a JSON file and `check` it. Raises a UserError if that fails or the file cannot be read."""
     try:
-        value = parse_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not {what} ({type(error).__name__}: {error}). {hint}") from error
     return check(path, value, schema, what, hint)
 
 
 def _sentence(errors: list[Any]) -> str:
-    """The first error in words; what is missing comes before what is wrong."""
+    """Put the first error into words; missing fields come before wrong fields."""
     first = next((error for error in errors if error["type"] == "missing"), errors[0])
     *parents, last = first["loc"] or ("",)
     place = f" in {_place(parents)}" if parents else ""
@@ -222,11 +203,7 @@ def describe(value: Any) -> str:
 
 
 def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[str, float], hint: str) -> None:
-    """Refuse sizes of a model that parameters `state` cannot have, before a model of such sizes is built.
-
-    Raises:
-        UserError: a size is larger than every dimension and than the number of parameters.
-    """
+    """Raise a UserError if a size exceeds all dimensions and the number of parameters, before a model is built."""
     largest = max(len(state), *(size for tensor in state.values() for size in tensor.shape))
     for name, size in sizes.items():
         if size > largest:
@@ -234,32 +211,23 @@ def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[st
 
 
 def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Module, whose: str, hint: str) -> None:
-    """Compare parameters with a model's, which may be on the meta device: names, shapes, and whether integers.
-
-    Args:
-        whose: the model, in messages.
-
-    Raises:
-        UserError: they differ.
-    """
+    """Raise a UserError if parameters differ from a model's (`whose`) in names, shapes or kinds."""
     wanted = model.state_dict()
-    problems = [f"it lacks {name}" for name in wanted if name not in state]
-    problems += [f"it has an unknown {name}" for name in state if name not in wanted]
-    problems += [
-        f"{name} is {describe(tensor)}, expected {tuple(wanted[name].shape)} of {wanted[name].dtype}"
-        for name, tensor in state.items()
-        if name in wanted
-        and (tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point())
-    ]
-    variances = {name: tensor for name, tensor in state.items() if name.endswith("running_var")}
-    problems += [f"{name} is negative" for name, tensor in variances.items() if bool((tensor < 0).any())]
+    problems = [f"it has an unknown {name}" for name in state if name not in wanted]
+    problems += [f"it lacks {name}" for name in wanted if name not in state]
+    for name, tensor in state.items():
+        like = wanted.get(name, tensor)
+        if tensor.shape != like.shape or tensor.is_floating_point() != like.is_floating_point():
+            problems.append(f"{name} is {describe(tensor)}, expected {tuple(like.shape)} of {like.dtype}")
+        elif name.endswith("running_var") and bool((tensor < 0).any()):
+            problems.append(f"{name} is negative")
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {hint}")
 
 
 class _NoInitialization(TorchFunctionMode):
-    """Leaves initial values out: on the meta device some PyTorch releases import their compiler to draw them."""
+    """Skips drawing initial values, for which some PyTorch releases import their compiler on the meta device."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -271,83 +239,73 @@ class _NoInitialization(TorchFunctionMode):
 
 
 def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
-    """The model that `build` makes, on the meta device: names and shapes alone."""
+    """Build a model on the meta device: its parameters have names and shapes, but no values."""
     with torch.device("meta"), _NoInitialization():
         return build()
 
 
-def check_form(path: str | Path, found: Any, wanted: Any, name: str, hint: str) -> None:
-    """Compare a saved state with one that a program has made: keys, lengths, shapes and kinds of values.
-
-    Args:
-        name: of the value, in messages.
-
-    Raises:
-        UserError: they differ.
-    """
-    if not _same_form(found, wanted):
-        expected = describe(wanted)
-        raise UserError(f"{path} is damaged: {name} is {describe(found)}, but should be like {expected}. {hint}")
-    if isinstance(wanted, dict):
-        for key, value in wanted.items():
-            check_form(path, found[key], value, f"{name}[{key!r}]", hint)
-    elif isinstance(wanted, list | tuple):
-        for place, (item, value) in enumerate(zip(found, wanted, strict=True)):
-            check_form(path, item, value, f"{name}[{place}]", hint)
+def check_form(path: str | Path, saved: Any, expected: Any, name: str, hint: str) -> None:
+    """Raise a UserError if a saved state differs from a new one in keys, lengths, shapes or kinds of values."""
+    if not _same_form(saved, expected):
+        raise UserError(
+            f"{path} is damaged: {name} is {describe(saved)}, but should be like {describe(expected)}. {hint}"
+        )
+    if isinstance(expected, list | tuple):
+        saved, expected = dict(enumerate(saved)), dict(enumerate(expected))
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            check_form(path, saved[key], value, f"{name}[{key!r}]", hint)
 
 
-def _same_form(found: Any, wanted: Any) -> bool:
-    """Tell whether two values are alike, their parts aside."""
-    if isinstance(wanted, torch.Tensor):
-        dtypes = next(kind for kind in KINDS if wanted.dtype in kind)
-        try:
-            return TensorOf(dtypes, tuple(wanted.shape)).validate(found).shape == wanted.shape
-        except PydanticCustomError:
-            return False
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        return isinstance(found, int | float) and not isinstance(found, bool) and found == found
-    if type(found) is not type(wanted):
-        return False
-    if isinstance(wanted, bool | str):  # they say how an optimiser or scheduler works
-        return found == wanted
-    if isinstance(wanted, dict):
-        return found.keys() == wanted.keys()
-    return not isinstance(wanted, list | tuple) or len(found) == len(wanted)
+def _same_form(saved: Any, expected: Any) -> bool:
+    """Compare two values, but not the parts of containers."""
+    match expected:
+        case torch.Tensor():
+            dtypes = next(kind for kind in KINDS if expected.dtype in kind)
+            try:
+                TensorOf(dtypes, tuple(expected.shape)).validate(saved)
+            except PydanticCustomError:
+                return False
+            return True
+        case bool() | str():  # they say how an optimizer or scheduler works
+            return type(saved) is type(expected) and saved == expected
+        case int() | float():
+            return type(saved) in (int, float) and not math.isnan(saved)
+        case dict():
+            return type(saved) is type(expected) and saved.keys() == expected.keys()
+        case list() | tuple():
+            return type(saved) is type(expected) and len(saved) == len(expected)
+    return type(saved) is type(expected)
 
 
 def check_progress(
-    path: str | Path, found: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
+    path: str | Path, saved: dict[str, Any], optimizer: torch.optim.Optimizer, scheduler: Any, rng: Any, hint: str
 ) -> None:
-    """Raise a UserError unless optimiser, scheduler and random generator can take their states in `found`."""
-    check_optimizer(path, found["optimizer"], optimizer, hint)
-    check_form(path, found["scheduler"], scheduler.state_dict(), "scheduler", hint)
-    check_rng(path, found["rng"], rng, hint)
+    """Raise a UserError unless optimizer, scheduler and random generator can load their states in `saved`."""
+    check_optimizer(path, saved["optimizer"], optimizer, hint)
+    check_form(path, saved["scheduler"], scheduler.state_dict(), "scheduler", hint)
+    check_rng(path, saved["rng"], rng, hint)
 
 
-def check_rng(path: str | Path, found: Any, rng: torch.Generator, hint: str) -> None:
-    """Raise a UserError unless a random generator can take the state `found`."""
-    check_form(path, found, rng.get_state(), "rng", hint)
+def check_rng(path: str | Path, saved: Any, rng: torch.Generator, hint: str) -> None:
+    """Raise a UserError unless a random generator can load the state `saved`."""
+    check_form(path, saved, rng.get_state(), "rng", hint)
     try:
-        torch.Generator(rng.device).set_state(found)
+        torch.Generator(rng.device).set_state(saved)
     except RuntimeError as error:
-        raise UserError(f"{path} is damaged: its state of the random generator is none. {hint}") from error
+        raise UserError(f"{path} is damaged: it holds an invalid random-generator state. {hint}") from error
 
 
-def check_optimizer(path: str | Path, found: Any, optimizer: torch.optim.Optimizer, hint: str) -> None:
-    """Compare a saved optimiser's state with that of `optimizer`, which may not have made a step yet.
-
-    Raises:
-        UserError: they differ.
-    """
+def check_optimizer(path: str | Path, saved: Any, optimizer: torch.optim.Optimizer, hint: str) -> None:
+    """Raise a UserError unless `optimizer`, which may not have made a step yet, can load the state `saved`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kinds = OPTIMIZER_VALUES[type(optimizer)]
-    made = found.get("state") if isinstance(found, dict) else None
-    wanted = {
+    states = saved.get("state") if isinstance(saved, dict) else None
+    numbers = states.keys() & range(len(parameters)) if isinstance(states, dict) else ()
+    expected = {
         number: {
-            name: torch.zeros(tuple(parameters[number].shape) if form is None else form, device="meta")
-            for name, form in kinds.items()
+            name: torch.zeros(parameters[number].shape if like_parameter else (), device="meta")
+            for name, like_parameter in OPTIMIZER_VALUES[type(optimizer)].items()
         }
-        for number in (made if isinstance(made, dict) else {})
-        if type(number) is int and 0 <= number < len(parameters)
+        for number in numbers
     }
-    check_form(path, found, optimizer.state_dict() | {"state": wanted}, "optimizer", hint)
+    check_form(path, saved, optimizer.state_dict() | {"state": expected}, "optimizer", hint)

@@ -1,4 +1,4 @@
-"""Figures about several runs."""
+"""95 % intervals of means and shares."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def share_interval(percent: float, count: int) -> tuple[float, float]:
-    """The 95 % interval (Wilson's score) of a share in percent that was found among `count`."""
+    """The 95 % interval (Wilson's score) of a share in percent among `count` cases."""
     share, z = percent / 100, 1.959964
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5

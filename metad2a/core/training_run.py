@@ -1,4 +1,4 @@
-"""The folder of a training run: one process at a time works in it, and no run is ever mistaken for another one."""
+"""The folder of a training run: only one process trains in it, and no run passes for another run."""
 
 import shutil
 from pathlib import Path
@@ -17,48 +17,31 @@ HINT = "A run of an older version cannot be resumed: start anew with --overwrite
 
 
 class _Record(TypedDict):
-    """Fields of `run.json`."""
-
     identity: Facts
     history: Facts
     resumed: list[Facts]
 
 
 class TrainingRun:
-    """A folder in which, within the `with` block, this process alone trains.
+    """A folder that this process locks within the `with` block.
 
-    `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
-    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
-    `begin` (compare what the run depends on, or remove the earlier run), train.
-
-    Args:
-        products: patterns of what a run leaves in the folder; where one is there, there was an earlier run.
-        resume: continue the earlier run.
-        overwrite: replace it.
-        may_begin: `resume` begins a run where there is none.
-        first: False in all processes but the first of those that train together; they leave the folder alone.
-
-    Attributes:
-        identity: what the result depends on, contents by their digests.
-        history: `provenance` of the command that began the run; under "resumed" command and date of later ones.
-
-    Raises:
-        UserError: another process trains in the folder, an earlier run is in the way, or there is none to resume.
+    The steps: enter (lock, remove half-written files, stop if an earlier run is there), read the data, `begin` (compare
+    what the run depends on, or remove the earlier run), train. `run.json` records identity, history and later commands.
+    A locked folder, an earlier run in the way, or no run to resume raise a UserError.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        products: tuple[str, ...],
-        resume: bool,
-        overwrite: bool,
-        may_begin: bool = False,
-        first: bool = True,
-    ):
-        self.folder, self.products = folder, products
-        self.resume, self.overwrite, self.may_begin, self.first = resume, overwrite, may_begin, first
-        self.identity: dict[str, Any] = {}
-        self.history: dict[str, Any] = {}
+        self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool,
+        may_begin: bool = False, first: bool = True,
+    ):  # fmt: skip
+        self.folder = folder
+        self.products = products  # patterns of the files that show that an earlier run was here
+        self.resume = resume  # continue the earlier run
+        self.overwrite = overwrite  # replace the earlier run
+        self.may_begin = may_begin  # if there is no earlier run, `resume` begins a run
+        self.first = first  # False in further processes of one training, which never touch the folder
+        self.identity: dict[str, Any] = {}  # everything the result depends on; digests stand for contents
+        self.history: dict[str, Any] = {}  # `provenance` of the first command; "resumed" lists later commands
         self.lock = FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> "TrainingRun":
@@ -71,7 +54,7 @@ class TrainingRun:
             except Timeout as error:
                 raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
             except NotImplementedError:
-                log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
+                log.info(f"{self.folder} is on a file system without locks: start no other process there.")
             try:
                 remove_temporaries(self.folder)
                 self._check_earlier()
@@ -83,14 +66,12 @@ class TrainingRun:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.lock.release()
         if kind is KeyboardInterrupt and self.first and self._earlier():
-            log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
+            log.info(
+                f"Interrupted. {self.folder} holds the finished part. To continue, repeat the command with --resume."
+            )
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
-        """Continue the earlier run where `resume` says so, else begin a new one in place of it.
-
-        Raises:
-            UserError: the earlier run depends on something else.
-        """
+        """Continue the earlier run with `resume`, if its identity is the same; otherwise remove it and begin anew."""
         self.identity, self.history = identity, history
         if not self.first:
             return
@@ -107,16 +88,16 @@ class TrainingRun:
         write_json(path, record)
 
     def check(self, identity: Any, path: Path) -> None:
-        """Raise a UserError unless `identity`, which the file `path` holds, is there and this run's."""
+        """Raise a UserError unless `identity`, which the file `path` holds, is this run's identity."""
         if not isinstance(identity, dict):
-            raise UserError(f"{path} has no record of what it was trained on. {HINT}")
+            raise UserError(f"{path} does not record its options and data. {HINT}")
         missing = "nothing"
         for name in self.identity | identity:
             before, now = identity.get(name, missing), self.identity.get(name, missing)
             if before != now:
                 raise UserError(
-                    f"{path} is of a run with {name} {str(before)[:200]}, this command has {str(now)[:200]}. Give the "
-                    "options and data of the first run, or start anew with --overwrite."
+                    f"{path} belongs to a run with {name} {str(before)[:200]}, this command has {str(now)[:200]}. Give "
+                    "the options and data of the first run, or start anew with --overwrite."
                 )
 
     def _earlier(self) -> list[Path]:
@@ -126,8 +107,8 @@ class TrainingRun:
         earlier = self._earlier()
         if earlier and not self.resume and not self.overwrite:
             raise UserError(
-                f"{self.folder} holds an earlier run ({earlier[0].name}). Continue it (what is finished is kept) with "
-                "--resume, replace it with --overwrite, or give another --save-path."
+                f"{self.folder} holds an earlier run ({earlier[0].name}). Continue it with --resume, replace it with "
+                "--overwrite, or give another --save-path."
             )
         if self.resume and not earlier:
-            log.info(f"Nothing to resume in {self.folder}: a new run begins.")
+            log.info(f"There is nothing to resume in {self.folder}: a new run begins.")

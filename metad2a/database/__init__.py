@@ -1,1 +1,1 @@
-"""Building the meta-training database of the predictor: tasks, measured architectures, shards."""
+"""Building the meta-training databases: tasks, measured architectures, shards."""

@@ -29,12 +29,7 @@ def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
 
 
 def build_shards(options: DatabaseOptions) -> None:
-    """Measure what the shards still lack; every task is on disk as soon as it is measured.
-
-    Raises:
-        UserError: images, classes or weights are missing, a shard was begun with other options or is being built by
-            another process, or a worker fails for good.
-    """
+    """Measure the tasks that the shards still lack; each measured task is on disk at once."""
     space = spaces.get(options.search_space)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     names, numbers = name_classes(features, options.class_order)
@@ -43,11 +38,10 @@ def build_shards(options: DatabaseOptions) -> None:
     with _locks(folder, options.index):
         header = _header(options, names)
         writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.index}
-        all_items = [(shard, number) for shard in options.index for number in range(options.num_tasks)]
-        todo = [(shard, number) for shard, number in all_items if number not in writers[shard].done]
+        todo = [(n, task) for n in options.index for task in range(options.num_tasks) if task not in writers[n].done]
         items = [draw_item(space, len(names), options.num_arch, options.seed, *item) for item in todo]
-        peak = 0.0
-        with progress(total=len(all_items), initial=len(all_items) - len(todo), desc="tasks", unit="task") as bar:
+        peak, total = 0.0, len(options.index) * options.num_tasks
+        with progress(total=total, initial=total - len(todo), desc="tasks", unit="task") as bar:
             for item, result in _measured(options, names, items):
                 classes = [numbers[c] for c in item.classes]
                 record = {"number": item.number, "classes": classes, "archs": item.archs, **result}
@@ -69,7 +63,7 @@ def _measured(options: DatabaseOptions, names: list[str], items: list[Item]) -> 
 
 
 def _header(options: DatabaseOptions, names: list[str]) -> dict[str, Any]:
-    """Values that all shards of a command have in common."""
+    """The values that all shards of a command share."""
     same = ("search_space", "num_tasks", "num_calibration", "epochs", "seed")
     values = {name: getattr(options, name) for name in same} | {"num_archs": options.num_arch}
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
@@ -79,7 +73,7 @@ def _header(options: DatabaseOptions, names: list[str]) -> dict[str, Any]:
 
 @contextmanager
 def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
-    """Hold the locks of some shards, so that two processes never build the same one."""
+    """Lock shards, so that two processes never build the same shard."""
     with ExitStack() as held:
         for shard in shards:
             try:
@@ -90,26 +84,20 @@ def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
 
 
 def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
-    """Merge all shards into the predictor's database, its split by tasks and its task list; returns the first's file.
-
-    Raises:
-        UserError: there are no shards, one is damaged or of another kind than the others, or a database is there.
-    """
+    """Merge all shards into the predictor's database, its split and its task list; returns the database's file."""
     space = spaces.get(search_space)
     folder = data_folder(space, data_path)
     for target in (folder / "meta_train_tasks_predictor.pt", folder / TASK_LIST):
         if target.exists() and not overwrite:
             raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
     tasks: list[list[int]] = []
-    texts: list[str] = []
-    accuracy: list[float] = []
-    task: list[int] = []
-    found = _read_all(space, shards_folder(space, data_path))
-    for path, header, records in found:
+    texts, accuracy, task = [], [], []
+    shards = _read_all(space, shards_folder(space, data_path))
+    for path, header, records in shards:
         missing = header["num_tasks"] - len(records)
-        note = f", {missing} still to be measured with: --index {header['shard']}" if missing else ""
+        note = f"; measure the other {missing} with: --index {header['shard']}" if missing else ""
         log.info(f"{path.name}: {len(records)} of {header['num_tasks']} tasks{note}")
-        for record in sorted(records, key=lambda record: record["number"]):  # not in the order they were finished
+        for record in sorted(records, key=lambda record: record["number"]):  # workers finish in any order
             texts += [space.to_text(space.from_text(text)) for text in record["archs"]]
             accuracy += record["accuracy"]
             task += [len(tasks)] * len(record["archs"])
@@ -121,7 +109,7 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     split, num_validation = split_by_task(torch.tensor(task))
     save_torch(folder / TASK_LIST, tasks)
     tensors = (torch.tensor(accuracy), torch.tensor(task), split)
-    supernet = found[0][1].get("sizes", {})  # shards of earlier versions do not say
+    supernet = shards[0][1].get("sizes", {})  # shards of earlier versions lack it
     written = save_tuples("predictor", folder, texts, *tensors, num_validation=num_validation, sizes=supernet)
     sizes = [len(classes) for classes in tasks]
     log.info(
@@ -132,32 +120,28 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
 
 
 def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
-    found = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
-    if not found:
+    shards = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
+    if not shards:
         raise UserError(
             f"There are no shards in {folder}. Build one with: python build_database.py --model_name predictor "
             f"--search-space {space.name} --index 0 --imgnet DIR"
         )
-    first_path, first, _ = found[0]
-    for path, header, _ in found[1:]:
+    first_path, first, _ = shards[0]
+    for path, header, _ in shards[1:]:
         for name in ("search_space", "supernet", "num_calibration", "epochs", "class_names"):
             if header[name] != first[name]:
                 raise UserError(f"{path} and {first_path} differ in {name}: they do not belong to one database.")
-    return found
+    return shards
 
 
 def split_by_task(task: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """A permutation of the tuples, validation first, that has no task on both sides.
+    """Split tuples with tasks (n,) long so that no task is in both parts.
 
-    Args:
-        task: (n,) long, of each tuple.
-
-    Returns:
-        (n,) long, and how many of its first tuples are for validation: at most 400 and a quarter of all.
+    Returns a permutation (n,) long, validation first, and the number of validation tuples: at most 400 and a quarter.
     """
     shuffled = torch.randperm(int(task.max()) + 1, generator=random_generator(0))
     counts = torch.bincount(task, minlength=len(shuffled))
-    held = counts[shuffled].cumsum(0)
+    total = counts[shuffled].cumsum(0)
     limit = min(NUM_VALIDATION, max(1, len(task) // 4))
     rank = shuffled.argsort()
-    return rank[task].argsort(stable=True), int(held[max(int((held <= limit).sum()), 1) - 1])
+    return rank[task].argsort(stable=True), int(total[max(int((total <= limit).sum()), 1) - 1])

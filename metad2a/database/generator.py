@@ -1,6 +1,6 @@
-"""Build the generator's meta-training database: for each task the best of some architectures by the trained predictor.
+"""Build the generator's meta-training database: for each task the best architecture of a sample (MetaD2A section 4.1).
 
-Nothing is trained: that the predictor ranks them high makes them high-quality ones for the task (MetaD2A section 4.1).
+The trained predictor chooses; no network is trained.
 """
 
 import torch
@@ -10,7 +10,7 @@ from metad2a.core.environment import keep_freed_memory, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
-from metad2a.data.features import Features, check_extractor, draw_images, find_features, load_features
+from metad2a.data.features import check_extractor, draw_images, find_features, load_features
 from metad2a.database import subnets
 from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here
@@ -18,20 +18,13 @@ from metad2a.metatrain.predictor_objective import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 from metad2a.spaces.base import SearchSpace
-from predictor.ensemble import Predictor
 
-MAX_POOL = 20_000  # architectures that tasks sample from, where the space is too large to take whole
+MAX_POOL = 20_000  # architectures that tasks sample from, if the space is larger
 
 
 @torch.inference_mode()
 def build(options: DatabaseOptions) -> None:
-    """Write `meta_train_tasks_generator.pt` and its split to the data folder.
-
-    Where more tasks are wanted than the task list has, further ones are drawn like those.
-
-    Raises:
-        UserError: a database is there already, or predictor and features do not fit.
-    """
+    """Write `meta_train_tasks_generator.pt` and its split to the data folder."""
     keep_freed_memory()
     space, device = spaces.get(options.search_space), options.device
     folder = data_folder(space, options.data_path)
@@ -53,7 +46,9 @@ def build(options: DatabaseOptions) -> None:
     graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
     texts, scores = [], []
     for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
-        set_vec = _encode_task(predictor, features, classes, options, random_generator(number, device))
+        draws = classes.to(device).expand(options.num_draws, -1)  # (R, C)
+        index = draw_images(features, draws, options.num_sample, random_generator(number, device))
+        set_vec = predictor.encode_set(features.images[index])  # (R, Z)
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
         score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)
         best = int(score.argmax())
@@ -61,8 +56,7 @@ def build(options: DatabaseOptions) -> None:
         scores.append(score[best].item())
     accuracy = to_percent(torch.tensor(scores), checkpoint.target)
     split = torch.randperm(len(tasks), generator=rng)
-    lists = [(classes + 1).tolist() for classes in tasks.values()]
-    numbers = torch.arange(len(tasks))
+    lists, numbers = [(classes + 1).tolist() for classes in tasks.values()], torch.arange(len(tasks))
     sizes = supernet_sizes(checkpoint)
     written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
     log.info(
@@ -72,32 +66,21 @@ def build(options: DatabaseOptions) -> None:
 
 
 def own_predictor(options: DatabaseOptions, space: SearchSpace) -> bool:
-    """Whether the user named a predictor, or trained one."""
+    """Whether the user named or trained a predictor."""
     named = options.predictor_checkpoint or options.load_epoch
     return bool(named) or trained_here("predictor", space, options.save_path)
 
 
-def _encode_task(
-    predictor: Predictor, features: Features, classes: torch.Tensor, options: DatabaseOptions, rng: torch.Generator
-) -> torch.Tensor:
-    classes = classes.to(features.counts.device).expand(options.num_draws, -1)
-    return predictor.encode_set(features.images[draw_images(features, classes, options.num_sample, rng)])
-
-
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:
-    """Choose tasks of a list at random; where more are wanted than it has, make new ones up.
+    """Choose tasks of a list at random; if the list is too short, make new tasks.
 
-    A new task takes its number of classes from a random task of the list, and draws them from all classes of the list.
-
-    Args:
-        task_classes: (tasks, C) long, the classes of each listed task; rows of fewer than C classes end in -1.
-
-    Returns:
-        The classes (long) of each chosen task, by its number in the list; new tasks follow with the next numbers.
+    A new task has as many classes as a random task of the list, drawn from all classes of the list `task_classes`
+    (tasks, C), in which -1 pads smaller tasks. Returns the classes (long) of each task by its number in the list; new
+    tasks have the next numbers.
     """
     listed = [row[row >= 0] for row in task_classes]
     chosen = {i: listed[i] for i in torch.randperm(len(listed), generator=rng)[:num_tasks].tolist()}
-    known = torch.cat(listed).unique()
+    every = torch.cat(listed).unique()
     for i in torch.randint(len(listed), (num_tasks - len(chosen),), generator=rng).tolist():
-        chosen[len(chosen)] = known[torch.randperm(len(known), generator=rng)[: len(listed[i])]]
+        chosen[len(chosen)] = every[torch.randperm(len(every), generator=rng)[: len(listed[i])]]
     return chosen

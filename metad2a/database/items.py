@@ -1,6 +1,6 @@
-"""Draw the contents of a database: tasks of random classes, each with random architectures to be measured.
+"""Draw the contents of a database: tasks with random classes and random architectures to measure.
 
-Every item is drawn from its own seed, so it does not depend on how many others there are or which process draws it.
+Every item has its own seed, so it depends neither on other items nor on the process that draws it.
 """
 
 from dataclasses import dataclass
@@ -17,58 +17,47 @@ from metad2a.spaces.base import SearchSpace
 
 @dataclass(frozen=True)
 class Item:
-    """A task and the architectures to measure on it.
-
-    Attributes:
-        shard, number: where its results go; together they name the item.
-        classes: positions in the list of classes.
-        archs: as text.
-        seed: of everything random in measuring it.
-    """
+    """A task and the architectures to measure on it."""
 
     shard: int
     number: int
-    classes: list[int]
-    archs: list[str]
-    seed: int
+    classes: list[int]  # positions in the list of classes
+    archs: list[str]  # as text
+    seed: int  # for everything random in the measurement
 
     def __str__(self) -> str:
         return f"task {self.number} of shard {self.shard}"
 
 
 def draw_item(space: SearchSpace, num_classes: int, num_archs: int, seed: int, shard: int, number: int) -> Item:
-    """The item `number` of a shard: as many of the classes as `space.task_sizes` allows, at random."""
-    own = int(np.random.SeedSequence([seed, shard, number]).generate_state(1)[0])
-    rng = random_generator(own)
+    """Draw the item `number` of a shard; `space.task_sizes` limits its number of classes."""
+    item_seed = int(np.random.SeedSequence([seed, shard, number]).generate_state(1)[0])
+    rng = random_generator(item_seed)
     low, high = (min(size, num_classes) for size in space.task_sizes)
     size = int(torch.randint(low, high + 1, (), generator=rng))
     classes = torch.randperm(num_classes, generator=rng)[:size].tolist()
     archs = [space.to_text(arch) for arch in space.sample(num_archs, rng)]
-    return Item(shard, number, classes, archs, own)
+    return Item(shard, number, classes, archs, item_seed)
 
 
 def name_classes(features: Features, class_order: str | None) -> tuple[list[str], list[int]]:
-    """Names of the classes that tasks are made of, and the number (from 1) of each in the features of ImageNet.
+    """Names of the classes for tasks, and their numbers (from 1) in the features of ImageNet.
 
-    Args:
-        class_order: a file of names; None for those of the features. Where the features have none (the authors'), it
-            lists all classes in their order.
-
-    Raises:
-        UserError: the file is missing or not readable, or the features lack a class that it lists.
+    The file `class_order` lists some classes. For the authors' features, which lack names, it must list all in order.
     """
-    known = features.class_names
+    names, every = features.class_names, list(range(1, len(features.class_names) + 1))
+    nameless = all(name.isdigit() for name in names)
     if class_order is None:
-        if all(name.isdigit() for name in known):
+        if nameless:
             raise UserError(
                 f"{features.source} does not name its classes: give as --class-order a file that lists their "
-                f"{len(known)} folders in the order of downsampled ImageNet."
+                f"{len(names)} folders in the order of downsampled ImageNet."
             )
-        return known, list(range(1, len(known) + 1))
+        return names, every
+    position = dict(zip(names, every, strict=True))
     names = read_class_order(class_order)
-    if all(name.isdigit() for name in known) and len(names) == len(known):
-        return names, list(range(1, len(names) + 1))
-    position = {name: number for number, name in enumerate(known, 1)}
+    if nameless and len(names) == len(every):
+        return names, every
     if missing := [name for name in names if name not in position]:
         raise UserError(
             f"{features.source} has no features of class {missing[0]} ({len(missing)} of {len(names)} classes are "

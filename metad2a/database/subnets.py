@@ -1,8 +1,8 @@
-"""The MobileNetV3 generator's meta-training database where no predictor was trained: of measured ImageNet accuracies.
+"""Build the MobileNetV3 generator's meta-training database from measured ImageNet accuracies, without a predictor.
 
-Tasks are classes of ImageNet, all of them and random ones, which stand for all of them. The subnets of a task are each
-the best, by `metad2a.rankings.subnets`, of some measured ones within a bound on their multiply-accumulates, which is
-drawn anew for each, so that good subnets of every size are learned.
+A fifth of the tasks have all ImageNet classes, the others random classes. Each tuple draws a bound on multiply-
+accumulates and takes the best of some measured subnets within it, according to `metad2a.rankings.subnets`. So the
+generator learns good subnets of every size.
 """
 
 import math
@@ -21,22 +21,22 @@ from metad2a.rankings import subnets as ranking
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, measured
 
-NUM_SUBNETS = 30  # of a task
-FEWEST_CLASSES = 10  # of a task
+NUM_SUBNETS = 30  # per task
+FEWEST_CLASSES = 10  # per task
 
 
 def draw_tasks(num_tasks: int, num_classes: int, rng: torch.Generator) -> list[list[int]]:
-    """Class numbers from 1 of each task: all for a fifth of them, else random ones of 10 and more, log-uniformly."""
+    """Class numbers (from 1) of each task: a fifth of the tasks has all classes, the others have 10 or more."""
     every = list(range(1, num_classes + 1))
     whole = -(-num_tasks // 5)
     fewest = min(FEWEST_CLASSES, num_classes)
     sizes = fewest * (num_classes / fewest) ** torch.rand(num_tasks - whole, generator=rng)
-    drawn = [torch.randperm(num_classes, generator=rng)[: round(size)] + 1 for size in sizes.tolist()]
-    return [every] * whole + [sorted(classes.tolist()) for classes in drawn]
+    random = [torch.randperm(num_classes, generator=rng)[: round(size)] + 1 for size in sizes.tolist()]
+    return [every] * whole + [sorted(classes.tolist()) for classes in random]
 
 
 def choose(flops: torch.Tensor, accuracy: torch.Tensor, num_sampled: int, rng: torch.Generator) -> int:
-    """Of `num_sampled` subnets within a bound, drawn from the range of their `flops` (n,), the most accurate one."""
+    """Draw a bound within the range of `flops` (n,) and return the best of `num_sampled` random subnets below it."""
     low, high = flops.quantile(0.01).log().item(), flops.max().log().item()
     bound = math.exp(low + (high - low) * torch.rand((), generator=rng).item())
     within = (flops <= bound).nonzero()[:, 0]
@@ -45,11 +45,7 @@ def choose(flops: torch.Tensor, accuracy: torch.Tensor, num_sampled: int, rng: t
 
 
 def build(options: DatabaseOptions, space: SearchSpace, folder: Path) -> None:
-    """Write `meta_train_tasks_generator.pt` and its split to `folder`.
-
-    Raises:
-        UserError: fewer tuples than a task's are wanted.
-    """
+    """Write `meta_train_tasks_generator.pt` and its split to `folder`."""
     if options.num_tasks < 2 * NUM_SUBNETS:
         raise UserError(f"--num-tasks {options.num_tasks}: {2 * NUM_SUBNETS} or more are needed, {NUM_SUBNETS} a task.")
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
@@ -62,18 +58,10 @@ def build(options: DatabaseOptions, space: SearchSpace, folder: Path) -> None:
     chosen = [choose(flops, accuracy, options.num_sampled, rng) for _ in range(len(tasks) * NUM_SUBNETS)]
     task = torch.arange(len(tasks)).repeat_interleave(NUM_SUBNETS)
     split, num_validation = split_by_task(task)
-    written = save_tuples(
-        "generator",
-        folder,
-        [texts[row] for row in chosen],
-        accuracy[chosen].float(),
-        task,
-        split,
-        tasks=tasks,
-        num_validation=num_validation,
-        sizes={"image_size": space.image_size, "width_mult": space.width_mult},
-    )
+    columns = [texts[row] for row in chosen], accuracy[chosen].float(), task, split
+    sizes = {"image_size": space.image_size, "width_mult": space.width_mult}
+    written = save_tuples("generator", folder, *columns, tasks=tasks, num_validation=num_validation, sizes=sizes)
     log.info(
-        f"{written}: {len(chosen)} tuples of {len(tasks)} tasks, {len(set(chosen))} distinct architectures of "
+        f"{written}: {len(chosen)} tuples of {len(tasks)} tasks, {len(set(chosen))} distinct architectures with "
         f"{flops[chosen].min():.0f} to {flops[chosen].max():.0f} MFLOPs; their accuracy is {ranking.PREDICTS}"
     )

@@ -14,17 +14,11 @@ OUTPUT_TYPE = 1
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """B graphs of up to N vertices. Rows and columns beyond a graph's own vertices are zero.
+    """B graphs of up to N vertices; entries beyond a graph's own vertices are zero."""
 
-    Attributes:
-        types: (B, N) long, vertex types: 0 input, 1 output, the rest operations.
-        adj: (B, N, N) bool, `adj[b, u, v]` is the edge u > v; edges go from lower to higher numbers.
-        num_vertices: (B,) long.
-    """
-
-    types: torch.Tensor
-    adj: torch.Tensor
-    num_vertices: torch.Tensor
+    types: torch.Tensor  # (B, N) long: 0 input, 1 output, the rest operations
+    adj: torch.Tensor  # (B, N, N) bool, `adj[b, u, v]` is the edge u > v; edges go from lower to higher numbers
+    num_vertices: torch.Tensor  # (B,) long
 
     def __len__(self) -> int:
         return len(self.types)
@@ -41,7 +35,7 @@ class GraphBatch:
         return GraphBatch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
     def equal(self, other: "GraphBatch") -> bool:
-        """True when both batches hold the same graphs in the same order."""
+        """True if both batches hold the same graphs in the same order."""
         return all(map(torch.equal, vars(self).values(), vars(other).values()))
 
     @staticmethod
@@ -62,10 +56,10 @@ class GraphBatch:
 
 
 def is_single_source_single_sink(graphs: GraphBatch) -> torch.Tensor:
-    """(B,) bool, the DAG rules that both search spaces share (D-VAE's `is_valid_DAG`).
+    """Check the DAG rules of both search spaces (D-VAE's `is_valid_DAG`); returns (B,) bool.
 
-    A graph passes when vertex 0 is its only input, its last vertex its only output, and no other vertex
-    lacks an incoming or an outgoing edge.
+    A graph passes if vertex 0 is its only input, its last vertex is its only output, and every other vertex has an
+    incoming and an outgoing edge.
     """
     number = torch.arange(graphs.max_n, device=graphs.types.device)
     last = (graphs.num_vertices - 1)[:, None]  # (B, 1)

@@ -36,15 +36,15 @@ class GraphDecoder(nn.Module):
     def negative_log_likelihood(self, z: torch.Tensor, graphs: GraphBatch) -> torch.Tensor:
         """-log p(graphs | z) for z (B, Z) with teacher forcing, summed over the batch (MetaD2A eq. 5, first term).
 
-        The true states are known in advance. The messages incoming at vertex v when edge (u, v) is decided are those of
-        its predecessors above u: an exclusive reversed cumulative sum, all pairs at once.
+        All true states are known in advance. When edge (u, v) is decided, vertex v has received the messages of its
+        predecessors above u. An exclusive reversed cumulative sum gives them for all pairs at once.
         """
         gates = self.gru.type_gates(graphs.types)  # (B, N, 3H)
         before = torch.tanh(self.init_state(z))  # (B, H), the state before vertex 0
         hidden = (self.gru.weight_hh[None], self.gru.bias_hh[None])
         weight, bias = self.message.stacked_weights()
-        found = propagate(gates[None], graphs.adj[None], before[None], hidden, (weight[None], bias[None]))
-        states, messages = (t[:, 0].transpose(0, 1) for t in found)  # (B, N, H) each
+        results = propagate(gates[None], graphs.adj[None], before[None], hidden, (weight[None], bias[None]))
+        states, messages = (t[:, 0].transpose(0, 1) for t in results)  # (B, N, H) each
         return self._vertex_nll(states, graphs) + self._edge_nll(states, messages, gates, graphs)
 
     def _vertex_nll(self, states: torch.Tensor, graphs: GraphBatch) -> torch.Tensor:
@@ -56,7 +56,7 @@ class GraphDecoder(nn.Module):
         self, states: torch.Tensor, messages: torch.Tensor, gates: torch.Tensor, graphs: GraphBatch
     ) -> torch.Tensor:
         sent = graphs.adj[..., None] * messages[:, :, None]  # (B, u, v, H)
-        incoming = sent.flip(1).cumsum(1).flip(1) - sent  # messages from above u
+        incoming = sent.flip(1).cumsum(1).flip(1) - sent  # (B, u, v, H), the messages from above u
         partial = self.gru(gates[:, self.target], incoming[:, self.source, self.target])  # (B, P, H)
         logits = self.add_edge(torch.cat([states[:, self.source], partial], dim=-1)).squeeze(-1)  # (B, P)
         truth = graphs.adj[:, self.source, self.target].to(logits.dtype)
@@ -69,12 +69,7 @@ class GraphDecoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, z: torch.Tensor, stochastic: bool, rng: torch.Generator | None = None) -> GraphBatch:
-        """Decode `z` (B, Z) to B graphs.
-
-        Args:
-            stochastic: sample every decision; otherwise take the most likely type and edges above 0.5.
-            rng: random generator on the device of `z`, for stochastic decoding.
-        """
+        """Decode `z` (B, Z) to B graphs: sample every decision, or take the most likely type and edges above 0.5."""
         B, N, device = len(z), self.max_n, z.device
         types = torch.zeros(B, N, dtype=torch.long, device=device)
         adj = torch.zeros(B, N, N, dtype=torch.bool, device=device)
@@ -85,7 +80,7 @@ class GraphDecoder(nn.Module):
         weight, bias = self.message.stacked_weights()
         messages = [message(h, weight, bias[0])]
         source_half, target_half = self.add_edge[0].weight.split(self.hs, dim=1)  # (4H, H) each
-        sources = [F.linear(h, source_half, self.add_edge[0].bias)]  # what [h_u; h_v] holds of u, (B, 4H)
+        sources = [F.linear(h, source_half, self.add_edge[0].bias)]  # (B, 4H), the part of u in Linear([h_u; h_v])
         for v in range(1, N):
             new_type = self._choose_type(h, v, stochastic, rng)  # (B,)
             types[:, v] = torch.where(growing, new_type, INPUT_TYPE)

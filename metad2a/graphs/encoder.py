@@ -1,6 +1,6 @@
 """Graph encoder: asynchronous message passing in both directions (D-VAE section 3.2).
 
-Dimensions: B graphs, N vertices, T vertex types, H hidden width, K distinct states of a vertex, 2 passes.
+Dimensions: B graphs, N vertices, T vertex types, H hidden width, K distinct states of one vertex.
 """
 
 import torch
@@ -11,9 +11,9 @@ from metad2a.graphs.propagation import GatedMessage, TypedGRUCell, message, prop
 
 
 class Direction(nn.Module):
-    """Parameters of one pass over the vertices, forward or backward.
+    """One pass over the vertices, forward or backward.
 
-    The backward pass is a forward pass over flipped graphs: the methods count vertices in the order of the visit.
+    The backward pass is a forward pass over flipped graphs; the methods number vertices in the order of the visit.
     """
 
     def __init__(self, max_n: int, num_vertex_type: int, hs: int, flip: bool):
@@ -29,31 +29,30 @@ class Direction(nn.Module):
         return graphs.types, graphs.adj
 
     def stacked_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """`GatedMessage.stacked_weights` by order of the visit."""
+        """`GatedMessage.stacked_weights` in the order of the visit."""
         weight, bias = self.message.stacked_weights()
         return weight, bias.flip(0) if self.flip else bias
 
     def last_state_shared(self, graphs: GraphBatch) -> torch.Tensor:
-        """State (B, H) of the vertex visited last, each distinct state computed once.
+        """State (B, H) of the last vertex, computing equal states of different graphs only once. No gradients.
 
-        A vertex's state depends only on its type and its predecessors' states, so graphs that agree so far share it.
-        With a search space enumerated this saves about three quarters of the work. Without gradients.
+        A state depends only on the vertex type and the predecessors' states, so graphs that agree so far share it. This
+        saves about three quarters of the work for a whole search space.
         """
         types, adj = self.visited(graphs)
         weight, bias = self.stacked_weights()
-        state_id = torch.zeros_like(types)  # (B, N): which distinct state each vertex has
-        messages: list[torch.Tensor] = []  # of each vertex, (K, H)
+        state_id = torch.zeros_like(types)  # (B, N), numbers of the distinct states
+        messages: list[torch.Tensor] = []  # (K, H) for each vertex
         for v in range(graphs.max_n):
             senders = [u for u in range(v) if bool(adj[:, u, v].any())]
             key = types[:, v]
-            for u in senders:  # pair keys one by one, so that they stay small and exact
+            for u in senders:  # combine two keys at a time, so that the integers stay small
                 incoming = torch.where(adj[:, u, v], state_id[:, u] + 1, 0)
                 key = torch.unique(key * (len(messages[u]) + 1) + incoming, return_inverse=True)[1]
             _, state_id[:, v] = torch.unique(key, return_inverse=True)
             num_states = int(state_id[:, v].max()) + 1
-            numbers = torch.arange(len(key), device=key.device)
-            example = torch.zeros(num_states, dtype=torch.long, device=key.device)
-            example.scatter_(0, state_id[:, v], numbers)  # a graph that has the state
+            example = torch.zeros(num_states, dtype=torch.long, device=key.device)  # (K,), a graph with each state
+            example.scatter_(0, state_id[:, v], torch.arange(len(key), device=key.device))
             gates = self.gru.type_gates(types[example, v])  # (K, 3H)
             incoming = gates.new_zeros(num_states, self.gru.hidden_size)
             for u in senders:
@@ -76,9 +75,8 @@ class GraphEncoder(nn.Module):
     def forward(self, graphs: GraphBatch, share_states: bool = False) -> torch.Tensor:
         """Encode graphs to (B, H).
 
-        Args:
-            share_states: compute states that several graphs have in common once. Exact, without gradients; pays
-                when many graphs are encoded at a time. The host has to know how many there are: for a CPU.
+        `share_states` computes equal states only once, without gradients. It pays for many graphs on a CPU; a GPU would
+        wait for the host, which must know the number of states.
         """
         if share_states and bool((graphs.num_vertices == self.max_n).all()):
             last, first = (d.last_state_shared(graphs) for d in (self.forward_pass, self.backward_pass))
@@ -89,7 +87,7 @@ class GraphEncoder(nn.Module):
         return self.unify(torch.cat([last, first], dim=-1))  # (B, H)
 
     def _states(self, graphs: GraphBatch) -> torch.Tensor:
-        """States (N, 2, B, H) by order of the visit, both passes together."""
+        """States (N, 2, B, H) in the order of the visit, both passes together."""
         passes = (self.forward_pass, self.backward_pass)
         types, adj = (torch.stack(t) for t in zip(*(p.visited(graphs) for p in passes), strict=True))
         gates = torch.stack([p.gru.type_gates(t) for p, t in zip(passes, types, strict=True)])  # (2, B, N, 3H)

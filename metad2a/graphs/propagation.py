@@ -1,4 +1,4 @@
-"""What encoder and decoder share (D-VAE, Zhang et al., NeurIPS 2019, section 3): GRU, messages, propagation.
+"""GRU, messages and propagation of encoder and decoder (D-VAE, Zhang et al., NeurIPS 2019, section 3).
 
 Dimensions: B graphs, N vertices, T vertex types, H hidden width, P passes.
 """
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 
 class TypedGRUCell(nn.GRUCell):
-    """A GRU cell whose input is a one-hot vertex type, so the input product is a table look-up."""
+    """A GRU cell whose input is a one-hot vertex type, so that the input product is a table look-up."""
 
     def type_gates(self, types: torch.Tensor) -> torch.Tensor:
-        """Input half of the gates for `types` (...); returns (..., 3H)."""
+        """Input part of the gates for `types` (...); returns (..., 3H)."""
         return F.embedding(types, self.weight_ih.T) + self.bias_ih
 
     def forward(self, gates: torch.Tensor, h: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """One step from the gates (..., 3H) of the types and a state (..., H); returns (..., H)."""
+        """One step from input gates (..., 3H) and a state (..., H); returns the new state (..., H)."""
         reset_i, update_i, new_i = gates.chunk(3, dim=-1)
         reset_h, update_h, new_h = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, dim=-1)
         reset, update = torch.sigmoid(reset_i + reset_h), torch.sigmoid(update_i + update_h)
@@ -25,7 +25,7 @@ class TypedGRUCell(nn.GRUCell):
 
 
 class GatedMessage(nn.Module):
-    """m(u) = sigmoid(W_g [h_u; e_u] + b_g) * (W_m [h_u; e_u]), with e_u the one-hot number of vertex u."""
+    """m(u) = sigmoid(W_g [h_u; e_u] + b_g) * (W_m [h_u; e_u]); e_u is the one-hot number of vertex u."""
 
     def __init__(self, hs: int, max_n: int):
         super().__init__()
@@ -34,65 +34,44 @@ class GatedMessage(nn.Module):
         self.mapper = nn.Linear(hs + max_n, hs, bias=False)
 
     def stacked_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stack gate and mapper, for one product: weights (2H, H) for states, and a bias (N, 2H) for each vertex."""
+        """Stack gate and mapper for one product: weights (2H, H) of states, and biases (N, 2H) of vertices."""
         columns = torch.cat([self.gate.weight, self.mapper.weight])  # (2H, H + N)
         return columns[:, : self.hs].contiguous(), columns[:, self.hs :].T + F.pad(self.gate.bias, (0, self.hs))
 
 
 def message(state: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Messages (B, H) of states (B, H) of a vertex, from stacked weights (2H, H) and the vertex's bias (2H,)."""
+    """Messages (B, H) of one vertex from its states (B, H), stacked weights (2H, H) and the vertex's bias (2H,)."""
     gate, mapped = F.linear(state, weight, bias).chunk(2, dim=-1)  # (B, 2H) to (B, H) each
     return torch.sigmoid(gate) * mapped
 
 
-def propagate(
-    gates: torch.Tensor,
-    adj: torch.Tensor,
-    init: torch.Tensor | None,
-    hidden: tuple[torch.Tensor, torch.Tensor],
-    stacked: tuple[torch.Tensor, torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor]:
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def propagate(gates: torch.Tensor, adj: torch.Tensor, init: torch.Tensor | None, hidden: Pair, stacked: Pair) -> Pair:
     """Compute states and messages of all vertices of known graphs: h_v = GRU(type v, sum of its incoming messages).
 
-    P passes, each with weights of its own, go through the same batched products.
+    P passes, each with its own weights, share the batched products. Vertices are in the order of the visit.
 
     Args:
-        gates: (P, B, N, 3H), input half of the GRU's gates, in the order in which vertices are visited.
-        adj: (P, B, N, N) bool, `adj[p, b, u, v]` is True where vertex u sends to v; u < v.
-        init: (P, B, H), the state before the first vertex; zero when None.
-        hidden: weights (P, 3H, H) and bias (P, 3H) of the GRU's hidden half.
-        stacked: weights (P, 2H, H) and bias (P, N, 2H) of the messages, by order of the visit.
+        gates: (P, B, N, 3H), input part of the GRU's gates.
+        adj: (P, B, N, N) bool, `adj[p, b, u, v]` is True if vertex u sends to v; u < v.
+        init: (P, B, H), the state before the first vertex; None for zero.
+        hidden: weights (P, 3H, H) and bias (P, 3H) of the GRU's hidden part.
+        stacked: weights (P, 2H, H) and bias (P, N, 2H) of the messages.
 
     Returns:
-        States (N, P, B, H) and messages (N, P, B, H); the last vertex sends none: it is left at zero.
+        States (N, P, B, H) and messages (N, P, B, H); the last vertex sends no message, its entry is zero.
     """
     return _Propagate.apply(gates, adj.to(gates.dtype), init, *hidden, *stacked)
 
 
-def propagate_reference(gates, adj, init, hidden, stacked):
-    """Compute what `propagate` does, step by step in operations that autograd differentiates; for tests and readers."""
-    (weight_h, bias_h), (weight_m, bias_m) = hidden, stacked
-    states, messages, incoming = [], [], torch.zeros_like(gates[:, :, 0, : weight_h.shape[2]]) if init is None else init
-    for v in range(gates.shape[2]):
-        if v > 0:
-            incoming = sum(adj[:, :, u, v, None] * messages[u] for u in range(v))  # (P, B, H)
-        reset_i, update_i, new_i = gates[:, :, v].chunk(3, dim=-1)  # (P, B, H) each
-        reset_h, update_h, new_h = (incoming @ weight_h.mT + bias_h[:, None]).chunk(3, dim=-1)
-        update = torch.sigmoid(update_i + update_h)
-        new = torch.tanh(new_i + torch.sigmoid(reset_i + reset_h) * new_h)
-        states.append((1 - update) * new + update * incoming)
-        gate, mapped = (states[v] @ weight_m.mT + bias_m[:, v, None]).chunk(2, dim=-1)
-        messages.append(torch.sigmoid(gate) * mapped)
-    messages[-1] = torch.zeros_like(messages[-1])  # the last vertex sends none
-    return torch.stack(states), torch.stack(messages)  # (N, P, B, H) each
-
-
 class _Propagate(torch.autograd.Function):
-    """`propagate_reference` with its gradient written out.
+    """The loop of `propagate` with a hand-written gradient; the tests compare it with autograd on the plain loop.
 
-    Autograd would compute each weight's gradient as N small products and add them up, and keep every step's
-    intermediate results. Here it is one product over all N steps after the loop, and each step writes into tensors
-    that are allocated once: on a CPU a fifth of the time for the generator's width (H = 56).
+    Autograd would add up N small products for each weight's gradient and keep every intermediate result. Here one
+    product covers all N steps, and each step writes into tensors that are allocated once. On a CPU this takes a fifth
+    of the time for the generator's width (H = 56).
     """
 
     @staticmethod
@@ -100,7 +79,7 @@ class _Propagate(torch.autograd.Function):
         P, B, N, _ = gates.shape
         H = weight_h.shape[2]
         adj = adj.permute(2, 3, 0, 1).unsqueeze(-1)  # (N, N, P, B, 1)
-        # Transposed copies: the products below are twice as fast with them on a CPU.
+        # On a CPU the products below are twice as fast with transposed copies
         across_h, across_m = weight_h.transpose(1, 2).contiguous(), weight_m.transpose(1, 2).contiguous()
         incoming, states, messages, new_hidden, new, gate, mapped = (gates.new_empty(N, P, B, H) for _ in range(7))
         reset_update = gates.new_empty(N, P, B, 2 * H)
@@ -118,7 +97,7 @@ class _Propagate(torch.autograd.Function):
             reset, update = reset_update[v].chunk(2, dim=-1)
             torch.tanh(torch.addcmul(gates[:, :, v, 2 * H :], reset, new_hidden[v]), out=new[v])
             torch.lerp(new[v], incoming[v], update, out=states[v])
-            if v == N - 1:  # the last vertex has no outgoing edges
+            if v == N - 1:  # the last vertex sends no message
                 gate[v], mapped[v], messages[v] = 0, 0, 0
                 break
             product = torch.baddbmm(bias_m[:, v, None], states[v], across_m)  # (P, B, 2H)
@@ -134,7 +113,7 @@ class _Propagate(torch.autograd.Function):
     def backward(ctx, grad_states, grad_messages):
         adj, weight_h, weight_m, incoming, states, new_hidden, reset_update, new, gate, mapped = ctx.saved_tensors
         N, P, B, H = states.shape
-        grad_messages = grad_messages.clone()  # what later vertices send back is added
+        grad_messages = grad_messages.clone()  # later vertices add their gradients
         grad_init = None
         grad_gates, grad_hidden = states.new_empty(P, B, N, 3 * H), states.new_empty(P, N, B, 3 * H)
         grad_product = states.new_empty(P, N, B, 2 * H)

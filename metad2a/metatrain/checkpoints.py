@@ -1,8 +1,13 @@
-"""Checkpoints: everything that loading, resuming and trusting a model needs, in one file of tensors and text."""
+"""Checkpoints: one file of tensors and text with everything that loading, resuming and trusting a model needs.
+
+To ship a checkpoint, strip it of its training state and halve its precision:
+python -m metad2a.metatrain.checkpoints KIND SOURCE TARGET
+"""
 
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -11,86 +16,53 @@ import torch
 from annotated_types import Gt
 from pydantic import Strict
 
-from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
-from metad2a.core.schema import CLOSED, Facts, Integer, Number, State, Text, check, describe
+from metad2a.core.schema import CLOSED, Facts, Integer, Number, State, Text, check
+from metad2a.core.write_command import write_command
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.metatrain.options import Kind
 
 FORMAT = "metad2a-checkpoint-1"
 WHAT = "a checkpoint"
+PUBLISHED = "published"  # the value of history["names"] if parameters have the authors' names
 
 
 @dataclass
 class Checkpoint:
-    """A trained generator or predictor.
-
-    Attributes:
-        kind: "generator" or "predictor".
-        search_space: name of the search space.
-        config: fields of the model's configuration.
-        state: the model's parameters.
-        extractor: identity of the image features it was trained on.
-        target: mean and standard deviation of the accuracies (%) the predictor was trained on.
-        epoch: finished epochs.
-        metrics: validation figures of that epoch.
-        history: command, seed, data and versions that made it.
-        training: optimiser, scheduler and random state, for resuming; empty in a model for use alone.
-    """
+    """A trained generator or predictor."""
 
     __pydantic_config__ = CLOSED
 
     kind: Kind
-    search_space: Text
-    config: Facts
+    search_space: Text  # "" in the authors' checkpoints, which do not say
+    config: Facts  # fields of the model's configuration
     state: State
-    extractor: Text
-    target: dict[Text, Number] = field(default_factory=dict)
-    epoch: Integer = 0
-    metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)
-    history: Facts = field(default_factory=dict)
-    training: dict[Text, Any] = field(default_factory=dict)
+    extractor: Text  # identity of the image features for training
+    target: dict[Text, Number] = field(default_factory=dict)  # a `Target`; empty for a generator
+    epoch: Integer = 0  # finished epochs
+    metrics: dict[Text, Annotated[float, Strict()]] = field(default_factory=dict)  # validation figures of that epoch
+    history: Facts = field(default_factory=dict)  # command, seed, data and versions of the training
+    training: dict[Text, Any] = field(default_factory=dict)  # what resuming needs; may be empty
+
+    @property
+    def published(self) -> bool:
+        """True for a checkpoint of the authors, whose parameters have their names."""
+        return self.history.get("names") == PUBLISHED
 
     def save(self, path: str | Path) -> None:
-        """Write the checkpoint atomically. Raises a UserError when the file cannot be written."""
-        save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
+        """Write the checkpoint atomically. Raises a UserError if the file cannot be written."""
+        save_torch(path, {"format": FORMAT, **vars(self)})
 
     def for_use(self, dtype: torch.dtype = torch.float32) -> "Checkpoint":
-        """A copy without the training state and with parameters of `dtype`, to be shipped."""
+        """Copy the checkpoint with parameters of `dtype` and without the training state."""
         state = {name: tensor.to(dtype) for name, tensor in self.state.items()}
         return replace(self, state=state, training={})
 
 
-def numbered_checkpoints(folder: Path) -> dict[int, Path]:
-    """The files of a folder that are of one epoch, `ckpt_<epoch>.pt`."""
-    return {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
-
-
-def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:
-    """Read a checkpoint of ours or of the authors'.
-
-    Args:
-        kind: the model wanted, "generator" or "predictor".
-        hint: what to do when the file is missing or damaged, a sentence.
-
-    Raises:
-        UserError: the file is missing, damaged, of the other model or of an unknown format.
-    """
-    value = load_torch(path, hint)
-    if isinstance(value, dict) and "format" not in value:
-        return _read_published(path, value, kind, hint)
-    checkpoint = check(path, value, Checkpoint, WHAT, hint, FORMAT)
-    if checkpoint.kind != kind:
-        raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {hint}")
-    if kind == "predictor" and checkpoint.history.get("names") != PUBLISHED:
-        check(path, checkpoint.target, Target, WHAT, hint)
-    return checkpoint
-
-
 @dataclass(frozen=True)
 class Target:
-    """Scale of the accuracies (%) that a predictor was trained on."""
+    """Scale of a predictor's training accuracies (%)."""
 
     __pydantic_config__ = CLOSED
 
@@ -98,72 +70,66 @@ class Target:
     std: Annotated[Number, Gt(0)]
 
 
-# Sizes of a published state dict: (name of a parameter, its dimension).
+def numbered_checkpoints(folder: Path) -> dict[int, Path]:
+    """The files `ckpt_<epoch>.pt` in a folder, by epoch."""
+    return {int(m[1]): path for path in folder.glob("ckpt_*.pt") if (m := re.fullmatch(r"ckpt_(\d+)", path.stem))}
+
+
+def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:
+    """Read a checkpoint of this program or of the authors.
+
+    A missing or damaged file, the other model, or an unknown format raise a UserError that ends in the sentence `hint`.
+    """
+    value = load_torch(path, hint)
+    if isinstance(value, dict) and "format" not in value:
+        return _read_published(path, value, kind, hint)
+    checkpoint = check(path, value, Checkpoint, WHAT, hint, FORMAT)
+    if checkpoint.kind != kind:
+        raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {hint}")
+    if kind == "predictor" and not checkpoint.published:
+        check(path, checkpoint.target, Target, WHAT, hint)
+    return checkpoint
+
+
+# The parameters of a published state dict that show the sizes: (name, dimension)
+COMMON_SIZES = {"nz": ("fc1.weight", 0), "feature_dim": ("intra_setpool.enc.0.mab.fc_q.weight", 1)}
 PUBLISHED_SIZES = {
-    "generator": {"hs": ("grud.weight_hh", 1), "nz": ("fc1.weight", 0), "num_vertex_type": ("grud.weight_ih", 1)},
+    "generator": {
+        "hs": ("grud.weight_hh", 1),
+        "num_vertex_type": ("grud.weight_ih", 1),
+        "max_n": ("decoding_gate.0.weight", 1),
+    },
     "predictor": {
         "hs": ("grue_forward.weight_hh", 1),
-        "nz": ("fc1.weight", 0),
         "num_vertex_type": ("grue_forward.weight_ih", 1),
+        "max_n": ("gate_forward.0.weight", 1),
     },
 }
-PUBLISHED_MESSAGE = {"generator": "decoding_gate.0.weight", "predictor": "gate_forward.0.weight"}
-PUBLISHED_FEATURES = "intra_setpool.enc.0.mab.fc_q.weight"
-PUBLISHED = "published"  # the value of history["names"] for parameters under the authors' names
 
 
 def _read_published(path: str | Path, state: dict[str, Any], kind: Kind, hint: str) -> Checkpoint:
     what = "a checkpoint, neither of this program nor of the authors"
     state = check(path, state, State, what, hint)
-    sizes = {**PUBLISHED_SIZES[kind], "max_n": (PUBLISHED_MESSAGE[kind], 1), "feature_dim": (PUBLISHED_FEATURES, 1)}
-    if ("grud.weight_hh" in state) != (kind == "generator") and "grue_forward.weight_hh" in state:
-        other = "predictor" if kind == "generator" else "generator"
-        raise UserError(f"{path} holds a published {other}, but a {kind} is needed here. {hint}")
+    actual = "generator" if "grud.weight_hh" in state else "predictor"
+    if actual != kind and "grue_forward.weight_hh" in state:  # both models have the latter
+        raise UserError(f"{path} holds a published {actual}, but a {kind} is needed here. {hint}")
+    sizes = COMMON_SIZES | PUBLISHED_SIZES[kind]
     for name, _ in sizes.values():
-        if name not in state:
-            raise UserError(f"{path} is not {what}: it lacks {name!r}. {hint}")
-        if state[name].ndim != 2:
-            raise UserError(f"{path}: {name} is {describe(state[name])}, but should have two dimensions. {hint}")
+        if name not in state or state[name].ndim != 2:
+            raise UserError(f"{path} is not {what}: it has no matrix {name!r}. {hint}")
     config = {size: state[name].shape[dim] for size, (name, dim) in sizes.items()}
-    config["max_n"] -= config["hs"]
+    config["max_n"] -= config["hs"]  # the columns are hs + max_n
     return Checkpoint(kind, "", config, state, PUBLISHED_EXTRACTOR, history={"names": PUBLISHED})
 
 
-def check_target(target: str, sources: list[str], overwrite: bool) -> None:
-    """Check that a command may write the file `target`.
-
-    Raises:
-        UserError: it is one of its sources, or is there already.
-    """
-    if any(Path(target).resolve() == Path(source).resolve() for source in sources):
-        raise UserError(f"{target} is what is read: give another file to write.")
-    if Path(target).exists() and not overwrite:
-        raise UserError(f"{target} exists; add --overwrite to replace it.")
-
-
-def target_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser of a command that writes one file, `target`, and nothing over it without --overwrite."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target")
-    return parser
-
-
-def main(args: argparse.Namespace) -> None:
-    check_target(args.target, [args.source], args.overwrite)
+def write_for_use(args: argparse.Namespace) -> str:
     read_checkpoint(args.source, args.kind, "Train it first.").for_use(torch.float16).save(args.target)
+    return f"a {args.kind} in half precision, without its training state"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Strip a checkpoint of its training state and halve its precision, to be shipped."
-    )
-    parser.add_argument("kind", choices=get_args(Kind))
-    parser.add_argument("source")
-    parser.add_argument("target", help="file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target")
-    return parser
+def main(argv: Sequence[str] | None = None) -> int:
+    return write_command(write_for_use, __doc__, argv, kind={"choices": get_args(Kind)}, source={})
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), main))
+    sys.exit(main())

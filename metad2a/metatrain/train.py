@@ -1,4 +1,4 @@
-"""Meta-training of either model: features and tuples in, checkpoints out (MetaD2A section 4.1)."""
+"""Meta-training of either model: from features and tuples to checkpoints (MetaD2A section 4.1)."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,26 +30,19 @@ LATENT = 56
 
 
 def train_model(options: MetaTrainOptions) -> None:
-    """Meta-train the model `options.kind`.
-
-    Raises:
-        UserError: data are missing or do not fit, or an earlier run is in the way.
-    """
+    """Meta-train the model `options.kind`. Unfit data, or an earlier run in the way, raise a UserError."""
     keep_freed_memory()
-    kind, space = options.kind, spaces.get(options.search_space)
-    config_class = CLASSES[kind][0]
-    hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
-    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
-    fit_options = options.fit
-    predictors = fit_options.benchmark_task, fit_options.rank_loss, fit_options.within_task_loss, fit_options.regression
-    if kind == "generator" and any(predictors):
+    kind, space, how = options.kind, spaces.get(options.search_space), options.fit
+    if kind == "generator" and any((how.benchmark_task, how.rank_loss, how.within_task_loss, how.regression)):
         raise UserError(
             "--benchmark-task, --regression, --rank-loss and --within-task-loss are the predictor's: leave them out "
             "for the generator."
         )
-    if fit_options.benchmark_fold is not None and not fit_options.benchmark_task:
-        raise UserError("--benchmark-fold leaves cells out of --benchmark-task: give that, too.")
-    config_class(**sizes)  # refuses sizes before anything is read
+    if how.benchmark_fold is not None and not how.benchmark_task:
+        raise UserError("--benchmark-fold leaves cells out of --benchmark-task: add --benchmark-task.")
+    hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
+    CLASSES[kind][0](**sizes)  # refuses invalid sizes before any file is read
     folder = results_folder(kind, space, Path(options.save_path))
     with TrainingRun(folder, PRODUCTS, options.resume, options.overwrite) as run:
         _train(options, sizes, run)
@@ -57,20 +50,19 @@ def train_model(options: MetaTrainOptions) -> None:
 
 
 def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
-    kind, space = options.kind, spaces.get(options.search_space)
-    fit_options = replace(options.fit, regression=options.fit.regression or ("yes" if space.adds_up else "no"))
-    config_class, model_class = CLASSES[kind]
+    kind, space, seed = options.kind, spaces.get(options.search_space), options.fit.seed
+    how = replace(options.fit, regression=options.fit.regression or ("yes" if space.adds_up else "no"))
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     check_size(kind, tuples)
     log.info(f"{kind}: {len(tuples.training)} training, {len(tuples.validation)} validation tuples of {tuples.source}")
     log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
 
-    seed = options.fit.seed
-    draws = TaskDraws(features, tuples, options.fit.num_sample, options.device)
-    knows = {"class_count": draws.ragged, "additive": fit_options.regression == "yes"} if kind == "predictor" else {}
-    config = config_class(**sizes, **knows, feature_dim=features.dim)
-    torch.manual_seed(seed)  # of the initial parameters; all else has generators of its own
+    draws = TaskDraws(features, tuples, how.num_sample, options.device)
+    config_class, model_class = CLASSES[kind]
+    more = {"class_count": draws.ragged, "additive": how.regression == "yes"} if kind == "predictor" else {}
+    config = config_class(**sizes, **more, feature_dim=features.dim)
+    torch.manual_seed(seed)  # for the initial parameters; everything else has its own generators
     model = model_class(config).to(options.device)
     graphs = space.encode(tuples.archs).to(options.device)
     benchmarks, target = [], {}
@@ -78,9 +70,9 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
     if kind == "generator":
         objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
-        names = [name.strip() for name in fit_options.benchmark_task.split(",") if name]
-        benchmarks = [BenchmarkTask(space, name, draws, tuples, fit_options.benchmark_fold) for name in names]
-        losses = fit_options.rank_loss, fit_options.within_task_loss
+        names = [name.strip() for name in how.benchmark_task.split(",") if name]
+        benchmarks = [BenchmarkTask(space, name, draws, tuples, how.benchmark_fold) for name in names]
+        losses = how.rank_loss, how.within_task_loss
         objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, *losses)
         objective.fit_additive(tuples, space.vertex_features())
         target = target_statistics(tuples)
@@ -89,7 +81,7 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
     identity = {
         "kind": kind,
         "search_space": space.name,
-        **{name: value for name, value in asdict(fit_options).items() if name not in FREE},
+        **{name: value for name, value in asdict(how).items() if name not in FREE},
         **asdict(config),
         "features": features_digest(features),
         "tuples": tuples_digest(tuples, space),
@@ -97,31 +89,24 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
         "device": options.device.type,
     }
     sources = {"features": features.source, "tuples": tuples.source, "device": options.device}
-    history = provenance(seed, **sources, **tuples.sizes)
-    run.begin(identity, history)
-    fit(objective, fit_options, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target))
+    run.begin(identity, provenance(seed, **sources, **tuples.sizes))
+    fit(objective, how, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target))
 
 
 def check_size(kind: str, tuples: Tuples) -> None:
-    """Check that there is enough to train on and to validate with.
-
-    Raises:
-        UserError: there is less than a tuple of each for the generator, two for the predictor, which needs the
-            deviation of the accuracies it is trained on and the correlation with those it is validated by.
-    """
+    """Raise a UserError if there are too few tuples: the predictor needs two of each, for their standard deviation."""
     needed, training, validation = 2 if kind == "predictor" else 1, len(tuples.training), len(tuples.validation)
     if min(training, validation) < needed:
         raise UserError(
-            f"{tuples.source} has {training} tuples to train on and {validation} to validate with, but the {kind} "
-            f"needs {needed} of each: build a larger database."
+            f"{tuples.source} has {training} training and {validation} validation tuples, but the {kind} needs "
+            f"{needed} of each: build a larger database."
         )
 
 
 def compile_costly(model: GeneratorModel | PredictorModel, how: dict[str, Any]) -> None:
-    """Have `torch.compile` compile the costly methods of a model when they are first called.
+    """Let `torch.compile`, with the arguments `how`, compile the costly methods of a model at their first call.
 
-    Args:
-        how: further arguments of `torch.compile`; the mode "reduce-overhead" makes CUDA graphs, one for each shape.
+    The mode "reduce-overhead" makes one CUDA graph per shape.
     """
     for name in model.costly:
         owner, _, method = name.rpartition(".")

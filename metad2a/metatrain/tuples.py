@@ -1,11 +1,11 @@
-"""The meta-training database: tuples of a task (classes of ImageNet), an architecture and its accuracy.
+"""The meta-training database: tuples of a task (ImageNet classes), an architecture and its accuracy.
 
-Dimensions: n tuples, C classes of a task.
+Dimensions: n tuples, C classes per task.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from annotated_types import MinLen
@@ -15,49 +15,36 @@ from torch.nn.utils.rnn import pad_sequence
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from metad2a.core.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
+from metad2a.graphs.batch import GraphBatch
 from metad2a.spaces.base import SearchSpace, Sizes
 
-if TYPE_CHECKING:
-    from metad2a.graphs.batch import GraphBatch
-
 FORMAT = "metad2a-tuples-1"
-NUM_VALIDATION = 400  # the split file's first tuples are meta-validation, the rest meta-training (section 4.1)
+NUM_VALIDATION = 400  # the first tuples of the split validate, the rest train (section 4.1)
 FEATURES_NAME = "imgnet32"
 TASK_LIST = "meta_train_task_lst.pt"
 
 
 @dataclass(frozen=True)
 class Tuples:
-    """Meta-training tuples of one model.
+    """Meta-training tuples of one model."""
 
-    Attributes:
-        archs: n architectures.
-        accuracy: (n,) float, %.
-        task: (n,) long, rows of `task_classes`.
-        task_classes: (number of tasks, C) long, classes as rows of the features (number 1 is row 0), -1 beyond a
-            task's own classes.
-        split: (n,) long, a permutation: first the validation tuples, then those for training.
-        source: the file they were read from.
-        num_validation: how many are for validation; None for 400, or a quarter of a smaller database.
-        sizes: `image_size` and `width_mult` of the supernet that measured them, where one did and it is known.
-    """
-
-    archs: list[Any]
-    accuracy: torch.Tensor
-    task: torch.Tensor
-    task_classes: torch.Tensor
-    split: torch.Tensor
-    source: str
-    num_validation: int | None = None
-    sizes: Sizes = field(default_factory=Sizes)
+    archs: list[Any]  # n architectures
+    accuracy: torch.Tensor  # (n,) float, %
+    task: torch.Tensor  # (n,) long, rows of `task_classes`
+    task_classes: torch.Tensor  # (tasks, C) long, classes as numbers from 0 in the features; -1 pads smaller tasks
+    split: torch.Tensor  # (n,) long, a permutation: first the validation tuples, then the training tuples
+    source: str  # the file of the tuples
+    num_validation: int | None = None  # None: 400, or a quarter of a smaller database
+    sizes: Sizes = field(default_factory=Sizes)  # known sizes of the supernet that measured the accuracies
 
     @property
     def validation(self) -> torch.Tensor:
-        """The first tuples of the split, long."""
+        """Numbers of the validation tuples, long."""
         return self.split[: self._num_validation]
 
     @property
     def training(self) -> torch.Tensor:
+        """Numbers of the training tuples, long."""
         return self.split[self._num_validation :]
 
     @property
@@ -66,22 +53,18 @@ class Tuples:
 
 
 def data_folder(space: SearchSpace, data_path: str | Path) -> Path:
-    """Return the folder of the databases of a search space."""
+    """The folder of a search space's databases."""
     return Path(data_path) / space.results_folder
 
 
 def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
-    """File of the tuples of "generator" or "predictor": the user's, else the shipped one.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """The file of the "generator" or "predictor" tuples: the user's file, otherwise the shipped file."""
     name = f"meta_train_tasks_{kind}.pt"
-    own = data_folder(space, data_path) / name
-    shipped = [ASSETS / "meta_train" / name] if space.tuples_shipped else []
-    for path in (own, *shipped):
-        if path.is_file():
-            return path
+    own, shipped = data_folder(space, data_path) / name, ASSETS / "meta_train" / name
+    if own.is_file():
+        return own
+    if space.tuples_shipped and shipped.is_file():
+        return shipped
     if kind == "generator":
         hint = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
     elif space.tuples_shipped:
@@ -92,23 +75,14 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
 
 
 def load_task_classes(folder: Path, num_classes: int) -> torch.Tensor:
-    """The task list beside the tuples, else the shipped one: (tasks, C) long, rows of the features, -1 beyond a
-    task's own classes.
-
-    Raises:
-        UserError: it is missing or damaged, or names a class beyond the `num_classes` of the features.
-    """
+    """Read the task list in the folder of the tuples, otherwise the shipped list, through `pad_tasks`."""
     path = folder / TASK_LIST if (folder / TASK_LIST).is_file() else ASSETS / "meta_train" / TASK_LIST
     hint = "Fetch it with: python get_files/get_preprocessed_data.py"
     return pad_tasks(check(path, load_torch(path, hint), Tasks, "a list of tasks", hint), num_classes, path)
 
 
 def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.Tensor:
-    """Tasks as class numbers from 1, of any sizes, to (tasks, C) long: rows of the features, -1 beyond a task's own.
-
-    Raises:
-        UserError: a task of the file `path` names a class beyond `num_classes`.
-    """
+    """Convert tasks of the file `path` (class numbers from 1) to (tasks, C) long: numbers from 0, padded by -1."""
     numbers = pad_sequence(tasks, batch_first=True, padding_value=0)
     if int(numbers.max()) > num_classes:
         raise UserError(
@@ -121,36 +95,32 @@ def pad_tasks(tasks: list[torch.Tensor], num_classes: int, path: Path) -> torch.
 def load_tuples(
     kind: str, space: SearchSpace, data_path: str | Path, num_classes: int, allow_pickle: bool = False
 ) -> Tuples:
-    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours.
+    """Read tuples in the authors' layouts (`graph`, or `str` and `g`) or in ours; `allow_pickle` permits igraph graphs.
 
-    Args:
-        num_classes: of the features of ImageNet that the tasks refer to.
-        allow_pickle: read the authors' igraph graphs.
-
-    Raises:
-        UserError: a file is missing, damaged, or refers to what is not there.
+    A missing or damaged file, parts that do not fit together, or a class beyond `num_classes` raise a UserError.
     """
     path = tuples_file(kind, space, data_path)
     hint = f"Fetch or build the {kind}'s database anew."
     file = check(path, load_torch(path, hint, allow_pickle), _File, "a meta-training database", hint)
-    archs, accuracy, task = _architectures(path, file, space, hint), file.acc.float(), file.task
+    archs = _architectures(path, file, space, hint)
     if file.tasks is not None:
         task_classes = pad_tasks(file.tasks, num_classes, path)
     else:
         task_classes = load_task_classes(path.parent, num_classes)
     split_path, hint = path.with_name(f"meta_train_tasks_{kind}_idx.pt"), "It belongs to the database beside it."
     split = check(split_path, load_torch(split_path, hint), _Split, "a split", hint)
-    if not len(archs) == len(accuracy) == len(task) == len(split):
-        raise UserError(f"{path} is inconsistent: {len(archs)} architectures, {len(accuracy)} accuracies, {len(task)} "
-                        f"tasks, {len(split)} entries in the split.")  # fmt: skip
+    counts = {"architectures": archs, "accuracies": file.acc, "tasks": file.task, "entries in the split": split}
+    if len({len(values) for values in counts.values()}) > 1:
+        parts = ", ".join(f"{len(values)} {name}" for name, values in counts.items())
+        raise UserError(f"{path} is inconsistent: it has {parts}.")
     if not torch.equal(split.sort().values, torch.arange(len(split))):
         raise UserError(f"The split beside {path} is not a permutation of its {len(split)} tuples.")
     if (file.num_validation or 0) >= len(split) > 1:
         raise UserError(f"{path}: num_validation {file.num_validation} of {len(split)} tuples leaves none to train on.")
-    if int(task.max()) >= len(task_classes):
-        raise UserError(f"{path} refers to task {int(task.max())}, but the task list has {len(task_classes)}.")
+    if int(file.task.max()) >= len(task_classes):
+        raise UserError(f"{path} refers to task {int(file.task.max())}, but the task list has {len(task_classes)}.")
     more = file.num_validation, file.sizes
-    return Tuples(archs, accuracy, task, task_classes, split, display_path(path), *more)
+    return Tuples(archs, file.acc.float(), file.task, task_classes, split, display_path(path), *more)
 
 
 def _list_of_rows(value: Any) -> Any:
@@ -165,7 +135,7 @@ _Split = Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
 
 @dataclass(frozen=True)
 class _File:
-    """Fields of a database of ours or the authors'; architectures are in `str`, or in `graph` in the authors' first."""
+    """A database of this program or of the authors. `str` holds the architectures, or `graph` in the authors' files."""
 
     __pydantic_config__ = OPEN
 
@@ -192,38 +162,29 @@ def _architectures(path: Path, file: _File, space: SearchSpace, hint: str) -> li
     return archs
 
 
-def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str) -> "GraphBatch":
-    """igraph graphs with a vertex attribute `type` as a `GraphBatch`."""
-    from metad2a.graphs.batch import GraphBatch
-
-    lists = []
+def _from_igraphs(path: Path, graphs: list[Any], space: SearchSpace, hint: str) -> GraphBatch:
+    """Convert igraph graphs, whose vertices have an attribute `type`."""
+    types, edges = [], []
     for number, graph in enumerate(graphs):
-        known = type(graph).__name__ == "Graph" and "type" in graph.vs.attributes()
-        types = graph.vs["type"] if known else []
-        good = all(type(kind) is int and 0 <= kind < space.num_vertex_type for kind in types)
-        if not (good and 0 < len(types) <= space.max_n):
+        is_graph = type(graph).__name__ == "Graph" and "type" in graph.vs.attributes()
+        types.append(graph.vs["type"] if is_graph else [])
+        valid = all(type(kind) is int and 0 <= kind < space.num_vertex_type for kind in types[-1])
+        if not valid or not 0 < len(types[-1]) <= space.max_n:
             raise UserError(
                 f"{path}: graph {number} is {describe(graph)}, but should be an igraph graph of at most {space.max_n} "
                 f"vertices whose types are numbers from 0 to {space.num_vertex_type - 1}. {hint}"
             )
-        lists.append((types, graph.get_edgelist()))
-    return GraphBatch.from_lists([types for types, _ in lists], [edges for _, edges in lists], space.max_n)
+        edges.append(graph.get_edgelist())
+    return GraphBatch.from_lists(types, edges, space.max_n)
 
 
 def save_tuples(
-    kind: str,
-    folder: str | Path,
-    texts: list[str],
-    accuracy: torch.Tensor,
-    task: torch.Tensor,
-    split: torch.Tensor,
-    **more: Any,
-) -> Path:
-    """Write a database in our layout, tensors, numbers and text alone; returns its file.
+    kind: str, folder: str | Path, texts: list[str],
+    accuracy: torch.Tensor, task: torch.Tensor, split: torch.Tensor, **more: Any,
+) -> Path:  # fmt: skip
+    """Write a database in our layout, which holds only tensors, numbers and text; returns its file.
 
-    Args:
-        more: `num_validation` and `sizes` as in `Tuples`, and `tasks`, class numbers from 1, where they are not in the
-            task list beside it.
+    `more`: `num_validation` and `sizes` as in `Tuples`; `tasks` (class numbers from 1) if the folder lacks a task list.
     """
     path = Path(folder) / f"meta_train_tasks_{kind}.pt"
     save_torch(path, {"format": FORMAT, "acc": accuracy, "task": task, "str": texts, **more})
@@ -232,7 +193,7 @@ def save_tuples(
 
 
 def tuples_digest(tuples: Tuples, space: SearchSpace) -> str:
-    """Compute the digest of the architectures, their accuracies, tasks and split."""
+    """Digest of the architectures, their accuracies, tasks and split."""
     texts = [space.to_text(arch) for arch in tuples.archs]
     split = tuples.split, len(tuples.validation)
     return content_digest(texts, tuples.accuracy, tuples.task, tuples.task_classes, *split)

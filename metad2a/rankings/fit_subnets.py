@@ -1,9 +1,9 @@
-"""A ranking of Once-for-All MobileNetV3 subnets, with its uncertainty: a Gaussian process over layers and resolution.
+"""Fit the ranking of Once-for-All MobileNetV3 subnets: a Gaussian process over layers, costs and image sizes.
 
-The process learns the ImageNet accuracies that others measured of subnets of the published supernet (`python -m
-search_spaces.ofa_mbv3.table`). No other task is known, so the order is the same for every dataset. Its kernel is a
-Matern 3/2 kernel on kernels, expansions and depths, costs and the side of the images, plus a linear one. It is
-validated on parts of the table that it left out, then it learns from these, too.
+It learns published ImageNet accuracies of subnets with the published supernet's weights (`python -m
+metad2a.spaces.ofa_mbv3.table`). No other task is known, so the order is the same for every dataset. The kernel is a
+Matern 3/2 kernel plus a linear kernel. Cross-validation on parts of the table comes first; the final process learns
+from the whole table.
 
 Train with: python -m metad2a.rankings.fit_subnets TARGET
 
@@ -12,34 +12,29 @@ Dimensions: n measured subnets, P of them.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from scipy import stats
 
-from metad2a.core.cli import run
 from metad2a.core.environment import provenance, random_generator
-from metad2a.core.files import display_path, save_torch
+from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.metatrain.checkpoints import check_target, target_parser
+from metad2a.core.write_command import write_command
 from metad2a.rankings.gaussian_process import anchor, calibration, learn, negative_log_likelihood
 from metad2a.rankings.subnets import FORMAT, Features, SubnetProcess, SubnetRanking, subnet_features
 from metad2a.spaces.ofa_mbv3.table import Measured, archs_to_operations, measured
 
 SEED, NUM_PARTS, NUM_ANCHORS = 333, 5, 600
-NUM_STEPS, STEP_ROWS = 60, 500  # of the hyperparameters' descent, and subnets that a step looks at
-PRIOR = 0.02  # weight of the features' scales keeping together
+NUM_STEPS, STEP_ROWS = 60, 500  # optimizer steps for the hyperparameters, and subnets per step
+PRIOR = 0.02  # weight of the prior that keeps the scales of features similar
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What is learned from: a table with its features and the values that a process sees.
-
-    Attributes:
-        features: each (n, F).
-        accuracy: (n,) float64, %.
-    """
+    """The training data: a table, its features (n, F) and its accuracies (n,) float64 in %."""
 
     table: Measured
     features: Features
@@ -69,14 +64,14 @@ def fit(
 
     learn(process, loss, rows, seed, steps, STEP_ROWS)
     chosen = rows[torch.randperm(len(rows), generator=random_generator(seed))[:anchors]]
-    here = data.rows(chosen)
-    every = data.rows(rows)
-    learned = anchor(process.covariance(here, here), process.covariance(here, every), value[rows], process.noise(every))
-    return SubnetRanking(process, here, learned, mean, std), chosen
+    at_anchors, every = data.rows(chosen), data.rows(rows)
+    among, cross = process.covariance(at_anchors, at_anchors), process.covariance(at_anchors, every)
+    learned = anchor(among, cross, value[rows], process.noise(every))
+    return SubnetRanking(process, at_anchors, learned, mean, std), chosen
 
 
 def judge(predicted: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """How well accuracies (P,) were predicted, and how often they are within the stated error."""
+    """Correlations, mean absolute error and `calibration` of predicted accuracies (P,)."""
     error = truth - predicted
     return {
         "pearson": float(torch.corrcoef(torch.stack([predicted, truth]))[0, 1]),
@@ -87,24 +82,21 @@ def judge(predicted: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor)
 
 
 def validate(data: Learning, parts: int = NUM_PARTS, **how: int) -> dict[str, dict[str, float]]:
-    """Figures of `judge` within each resolution, every subnet predicted by a process that has not seen it."""
-    count = len(data.table)
-    predicted, deviation = torch.empty(2, count, dtype=torch.float64)
-    order = torch.randperm(count, generator=random_generator(0))
-    for part in order.chunk(parts):
-        rows = torch.arange(count)[~torch.isin(torch.arange(count), part)]
-        ranking, _ = fit(data, rows, **how)
+    """Cross-validate: figures of `judge` for each image size; no process has seen the subnets that it predicts."""
+    every, sizes = torch.arange(len(data.table)), data.table.image_size
+    predicted, deviation = torch.empty(2, len(every), dtype=torch.float64)
+    for part in torch.randperm(len(every), generator=random_generator(0)).chunk(parts):
+        ranking, _ = fit(data, every[~torch.isin(every, part)], **how)
         archs = [data.table.archs[row] for row in part.tolist()]
-        predicted[part], deviation[part] = ranking.predict(archs, data.table.image_size[part])
+        predicted[part], deviation[part] = ranking.predict(archs, sizes[part])
     return {
-        str(size): judge(predicted[rows], deviation[rows], data.accuracy[rows])
-        for size in data.table.image_size.unique().tolist()
-        for rows in (data.table.rows(size),)
+        str(size): judge(predicted[sizes == size], deviation[sizes == size], data.accuracy[sizes == size])
+        for size in sizes.unique().tolist()
     }
 
 
 def train(target: str | Path, table: Measured, **how: int) -> None:
-    """Validate by leaving out, learn from the whole table, and write `target`."""
+    """Cross-validate, learn from the whole table, and write `target`."""
     data = Learning.of(table)
     validation = validate(data, **how)
     for size, figures in validation.items():
@@ -123,15 +115,14 @@ def train(target: str | Path, table: Measured, **how: int) -> None:
     save_torch(target, value | {"validation": validation, "history": provenance(SEED)})
 
 
-def main(args: argparse.Namespace) -> None:
-    check_target(args.target, [], args.overwrite)
+def write_ranking(args: argparse.Namespace) -> str:
     train(args.target, measured())
-    print(f"{display_path(Path(args.target))}: learned from {len(measured())} subnets")
+    return f"learned from {len(measured())} subnets"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    return target_parser(__doc__)
+def main(argv: Sequence[str] | None = None) -> int:
+    return write_command(write_ranking, __doc__, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), main))
+    sys.exit(main())

@@ -1,20 +1,21 @@
-"""A ranking of NAS-Bench-201 for photographs of any kind, with its uncertainty: a Gaussian process over cells.
+"""Fit the ranking of NAS-Bench-201 for photographs of any kind: Gaussian processes over cells.
 
-The meta-training database holds hardly any interaction of architecture and dataset (benchmarks/dataset_effect.py), so
-the best guess for a new dataset is what is best on a known one, once its noise is taken out. The process learns the
-accuracies on ImageNet16-120 after 200 epochs. Two of them, whose means are averaged: the kernel of one is a Matern 3/2
-kernel on a cell's operations, that of the other adds to such a kernel the product of one on a cell's paths from input
-to output and one on four training-free scores (published, and without any accuracy). benchmarks/kernels.py compares
-them with others. Cells that compute the same function are one cell. Nothing is learned from CIFAR, NinaPro or Darcy.
+The meta-training database shows no measurable effect of the dataset on which architecture is best
+(benchmarks/dataset_effect.py). So the best guess for a new dataset is the order on a known dataset, without its noise.
+Two processes learn the accuracies on ImageNet16-120 after 200 epochs, and their means are averaged. The first kernel is
+a Matern 3/2 kernel on a cell's operations. The second adds to such a kernel the product of a kernel on a cell's paths
+from input to output and a kernel on four published training-free scores. benchmarks/kernels.py compares them with
+others. Cells that compute the same function count as one cell. CIFAR, NinaPro and Darcy are not used.
 
 Train with: python -m metad2a.rankings.fit_universal TARGET
 
-Dimensions: K cells (4,930), P of them learned from and Q predicted, F features, A architectures (15,625).
+Dimensions: K cells (4,930), P learned cells, Q predicted cells, F features, A architectures (15,625).
 """
 
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,10 @@ import torch
 from scipy import stats
 from torch import nn
 
-from metad2a.core.cli import run
 from metad2a.core.environment import provenance
-from metad2a.core.files import display_path, save_torch
+from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.metatrain.checkpoints import check_target, target_parser
+from metad2a.core.write_command import write_command
 from metad2a.rankings.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from metad2a.rankings.universal import FORMAT, SEEDS
 from metad2a.spaces.nasbench201.cell_features import published_features
@@ -37,12 +37,12 @@ from metad2a.spaces.nasbench201.space import NASBench201
 
 BENCHMARK = "imagenet16-120"
 Form = tuple[tuple[str, ...], ...]
-KERNELS: tuple[Form, ...] = ((("operations",),), (("paths", "scores"), ("operations",)))  # of the two processes
-NUM_STEPS, STEP_CELLS = 120, 1000  # of the hyperparameters' descent, and cells that a step looks at
+KERNELS: tuple[Form, ...] = ((("operations",),), (("paths", "scores"), ("operations",)))  # one kernel per process
+NUM_STEPS, STEP_CELLS = 120, 1000  # optimizer steps for the hyperparameters, and cells per step
 
 
 class NormalScale:
-    """Accuracies (%) of a table to normal quantiles and back: among good cells small differences count, too."""
+    """Converts a table's accuracies (%) to normal quantiles and back, so that small differences of good cells count."""
 
     def __init__(self, table: torch.Tensor):
         self.accuracy, _ = table.double().sort()  # (A,)
@@ -55,28 +55,22 @@ class NormalScale:
         return torch.from_numpy(np.interp(quantile.numpy(), self.quantile.numpy(), self.accuracy.numpy()))
 
     def slope(self, accuracy: torch.Tensor, width: float) -> torch.Tensor:
-        """Quantiles to a point of accuracy, over +- `width` points."""
+        """Quantiles per point of accuracy, within +- `width` points."""
         return (self(accuracy + width) - self(accuracy - width)) / (2 * width)
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """What is learned from: of each cell (K,) float64, in normal quantiles.
+    """The values to learn, in normal quantiles."""
 
-    Attributes:
-        value: the mean over the cell's architectures.
-        variance: of its noise, as the classes of equal cells tell it.
-        scale: from accuracies (%) to quantiles and back.
-    """
-
-    value: torch.Tensor
-    variance: torch.Tensor
-    scale: NormalScale
+    value: torch.Tensor  # (K,) float64, the mean over the architectures of each cell
+    variance: torch.Tensor  # (K,) float64, the variance of its noise, estimated from equal cells
+    scale: NormalScale  # converts accuracies (%) to quantiles and back
 
 
 @cache
 def accuracies() -> Accuracies:
-    """Those on ImageNet16-120 after 200 epochs."""
+    """Accuracies on ImageNet16-120 after 200 epochs."""
     table = NASBench201().table["test_200"][BENCHMARK].double()
     scale, means, spread = NormalScale(table), class_means(table), noise(table)
     deviation = scale.slope(means, spread) * spread
@@ -84,11 +78,9 @@ def accuracies() -> Accuracies:
 
 
 class Process(nn.Module):
-    """A Gaussian process; its parameters are hyperparameters, logarithms of what must be positive.
+    """A Gaussian process; its parameters are logarithms of positive hyperparameters.
 
-    Args:
-        features: of each cell, (K, F) float64 of each kind.
-        form: the kernel, a sum of products of Matern 3/2 kernels on kinds of features.
+    The kernel `form` is a sum of products of Matern 3/2 kernels on kinds of features, each (K, F) float64.
     """
 
     def __init__(self, features: dict[str, torch.Tensor], form: Form):
@@ -96,32 +88,30 @@ class Process(nn.Module):
         self.form = form
         self.features = {kind: features[kind] for product in form for kind in product}
         scales = {kind: -((x.std(0) + 0.3) * math.sqrt(x.shape[1])).log() for kind, x in self.features.items()}
-        self.scales = nn.ParameterDict(scales)  # (F,) of each kind, what features are multiplied by
-        first = [1 / len(form)] * len(form) + [1.0]
-        self.parts = nn.Parameter(torch.tensor(first, dtype=torch.float64).log())  # of the products, and a constant
-        self.own = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance of what no kernel explains
-        self.known = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the known noise
+        self.scales = nn.ParameterDict(scales)  # factors of the features, (F,) for each kind
+        variances = [1 / len(form)] * len(form) + [1.0]  # of the products and a constant
+        self.parts = nn.Parameter(torch.tensor(variances, dtype=torch.float64).log())
+        self.unexplained = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance that no kernel explains
+        self.noise_factor = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the noise in the data
 
-    def kernel(self, kind: str, here: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-        """(P, Q) of a kind's scaled features (P, F) and (Q, F)."""
-        return matern(here, there)
+    def kernel(self, kind: str, features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Kernel (P, Q) between scaled features (P, F) and (Q, F) of a kind."""
+        return matern(features, others)
 
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Of cells (P,) with cells (Q,), (P, Q), without noise."""
-        here, there = ({k: x[c] * self.scales[k].exp() for k, x in self.features.items()} for c in (cells, others))
-        kernels = {kind: self.kernel(kind, here[kind], there[kind]) for kind in here}
+        """Covariance (P, Q) of cells (P,) with others (Q,), without noise."""
+        scaled, scaled_others = (
+            {kind: x[rows] * self.scales[kind].exp() for kind, x in self.features.items()} for rows in (cells, others)
+        )
+        kernels = {kind: self.kernel(kind, x, scaled_others[kind]) for kind, x in scaled.items()}
         *shares, constant = self.parts.exp()
         products = (math.prod(kernels[kind] for kind in product) for product in self.form)
         return sum(share * x for share, x in zip(shares, products, strict=True)) + constant
 
     def observed(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
-        """Covariance (P, P) of the accuracies of cells (P,), noise included."""
-        variance = self.own.exp() + self.known.exp() * data.variance[cells]
+        """Covariance (P, P) of the accuracies of cells (P,), with noise."""
+        variance = self.unexplained.exp() + self.noise_factor.exp() * data.variance[cells]
         return self.covariance(cells, cells) + torch.diag(variance)
-
-    def factor(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
-        """Cholesky factor (P, P) of `observed`."""
-        return torch.linalg.cholesky(self.observed(cells, data))
 
     def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
         """Negative log marginal likelihood of cells (P,), with a weak prior on the scales of features."""
@@ -130,21 +120,22 @@ class Process(nn.Module):
 
 
 def fit(process: Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
-    """Learn the hyperparameters of a process from cells (P,), each step from others of them; returns it, frozen."""
-    return learn(process, lambda drawn: process.loss(drawn, data), cells, seed, steps, STEP_CELLS)
+    """Learn the hyperparameters of a process from cells (P,); returns the process, frozen."""
+    return learn(process, lambda batch: process.loss(batch, data), cells, seed, steps, STEP_CELLS)
 
 
 def posterior(
     process: Process, data: Accuracies, cells: torch.Tensor, wanted: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (Q,), in normal quantiles, of cells `wanted` (Q,), from the accuracies of `cells`.
+    """Mean and standard deviation (Q,), in normal quantiles, of `wanted` cells (Q,) from the accuracies of `cells`.
 
-    The deviation includes what no kernel explains of a cell, but not the noise of its training.
+    The deviation includes the variance that no kernel explains, but not the noise of training.
     """
-    factor, cross = process.factor(cells, data), process.covariance(cells, wanted)  # (P, P), (P, Q)
+    factor = torch.linalg.cholesky(process.observed(cells, data))  # (P, P)
+    cross = process.covariance(cells, wanted)  # (P, Q)
     mean = cross.T @ torch.cholesky_solve(data.value[cells][:, None], factor)[:, 0]
     explained = torch.linalg.solve_triangular(factor, cross, upper=False).square().sum(0)
-    variance = process.parts.exp().sum() + process.own.exp() - explained
+    variance = process.parts.exp().sum() + process.unexplained.exp() - explained
     return mean, variance.clamp_min(1e-9).sqrt()
 
 
@@ -152,18 +143,18 @@ def mean_posterior(
     processes: list[Process], data: Accuracies, cells: torch.Tensor, wanted: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (Q,) of the mixture of the processes' posteriors."""
-    found = [posterior(process, data, cells, wanted) for process in processes]
-    means, deviations = (torch.stack(x) for x in zip(*found, strict=True))
+    posteriors = [posterior(process, data, cells, wanted) for process in processes]
+    means, deviations = (torch.stack(x) for x in zip(*posteriors, strict=True))
     return means.mean(0), (deviations.square().mean(0) + means.var(0, unbiased=False)).sqrt()
 
 
 def validate(
     processes: list[Process], data: Accuracies, cells: torch.Tensor, held_out: torch.Tensor
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Means (Q,) of cells that were left out, and how good they are and how often within the stated error."""
+    """Predict held-out cells (Q,); returns their means, and rank correlations and `calibration`."""
     mean, deviation = mean_posterior(processes, data, cells, held_out)
-    known = torch.stack([process.known.exp() for process in processes]).mean()
-    truth, seeds = data.value[held_out], (known * data.variance[held_out]).sqrt()
+    noise_factor = torch.stack([process.noise_factor.exp() for process in processes]).mean()
+    truth, seeds = data.value[held_out], (noise_factor * data.variance[held_out]).sqrt()
     return mean, {
         "spearman": float(stats.spearmanr(mean, truth).statistic),
         "kendall": float(stats.kendalltau(mean, truth).statistic),
@@ -172,7 +163,7 @@ def validate(
 
 
 def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
-    """Meta-train once a seed, validate on the cells that it leaves out, then learn from these, too; write `target`."""
+    """For each seed, validate on held-out cells, then learn from all cells; write all rankings to `target`."""
     features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
     held = parts_of_cells(len(every), len(SEEDS))
@@ -193,15 +184,14 @@ def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int
     save_torch(target, value | {"validation": validation, "history": provenance(seeds[0])})
 
 
-def main(args: argparse.Namespace) -> None:
-    check_target(args.target, [], args.overwrite)
+def write_ranking(args: argparse.Namespace) -> str:
     train_ranking(args.target)
-    print(f"{display_path(Path(args.target))}: {len(SEEDS)} meta-trainings")
+    return f"{len(SEEDS)} meta-trainings"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    return target_parser(__doc__)
+def main(argv: Sequence[str] | None = None) -> int:
+    return write_command(write_ranking, __doc__, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), main))
+    sys.exit(main())

@@ -1,6 +1,6 @@
-"""Gaussian processes over architectures: a kernel, learning the hyperparameters, and predictions from anchors.
+"""Gaussian processes over architectures: a kernel, learning of hyperparameters, and predictions from anchors.
 
-Dimensions: P and Q architectures, F features, M anchors, n architectures that were learned from.
+Dimensions: P and Q architectures, F features, M anchors, n learned architectures.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch.nn as nn
 from metad2a.core.environment import random_generator
 
 FIRST_RATE, LAST_RATE = 0.1, 0.005
-JITTER = 1e-6  # variance added to that of anchors, so that their covariance can be factored
+JITTER = 1e-6  # added variance, so that the covariance of the anchors can be factored
 Process = TypeVar("Process", bound=nn.Module)
 
 
@@ -26,35 +26,31 @@ def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def learn(
-    process: Process,
-    loss: Callable[[torch.Tensor], torch.Tensor],
-    rows: torch.Tensor,
-    seed: int,
-    steps: int,
+    process: Process, loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, seed: int, steps: int,
     step_rows: int,
-) -> Process:
-    """Descend on `loss` of at most `step_rows` of `rows` (n,), in each step others; returns the process, frozen."""
+) -> Process:  # fmt: skip
+    """Minimise `loss` with at most `step_rows` random `rows` (n,) per step; returns the process, frozen."""
     rng = random_generator(seed)
-    descent = torch.optim.Adam(process.parameters(), lr=FIRST_RATE)
-    schedule = torch.optim.lr_scheduler.LinearLR(descent, 1.0, LAST_RATE / FIRST_RATE, steps)
+    optimizer = torch.optim.Adam(process.parameters(), lr=FIRST_RATE)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE / FIRST_RATE, steps)
     for _ in range(steps):
         value = loss(rows[torch.randperm(len(rows), generator=rng)[:step_rows]])
-        descent.zero_grad()
+        optimizer.zero_grad()
         value.backward()
-        descent.step()
-        schedule.step()
+        optimizer.step()
+        scheduler.step()
     return process.requires_grad_(False)
 
 
 def negative_log_likelihood(covariance: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Of values (P,) with this covariance (P, P), noise included; the constant is left out."""
+    """Negative log likelihood of values (P,) with a covariance (P, P) that includes noise, up to a constant."""
     factor = torch.linalg.cholesky(covariance)
     weights = torch.cholesky_solve(value[:, None], factor)[:, 0]
     return 0.5 * value @ weights + factor.diagonal().log().sum()
 
 
 def calibration(error: torch.Tensor, deviation: torch.Tensor) -> dict[str, float]:
-    """How likely errors (P,) were, and how often within one or two of their stated standard `deviation`s (P,)."""
+    """Mean log density of errors (P,), and the shares within one and two of their standard `deviation`s (P,)."""
     scaled = error / deviation
     return {
         "log_density": float((-0.5 * scaled.square() - (deviation * math.sqrt(2 * math.pi)).log()).mean()),
@@ -65,35 +61,28 @@ def calibration(error: torch.Tensor, deviation: torch.Tensor) -> dict[str, float
 
 @dataclass(frozen=True)
 class Anchored:
-    """What predicting needs of the data: the posterior at anchors (Titsias, AISTATS 2009).
+    """The posterior at anchors (Titsias, AISTATS 2009), for cross covariances k (P, M) of P others with the anchors."""
 
-    Attributes:
-        weights: (M,), the mean of others is their covariance with the anchors times these.
-        known: (M, M), what the data take from the variance of others, as a form of that covariance.
-    """
-
-    weights: torch.Tensor
-    known: torch.Tensor
+    weights: torch.Tensor  # (M,); k @ weights is the posterior mean
+    known: torch.Tensor  # (M, M); k @ known @ k^T is the variance that the data remove
 
     def predict(self, cross: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (P,), from covariances with anchors (P, M) and prior variances (P,)."""
-        left = variance - ((cross @ self.known) * cross).sum(1)
-        return cross @ self.weights, left.clamp_min(1e-9).sqrt()
+        """Mean and standard deviation (P,), from cross covariances (P, M) and prior variances (P,)."""
+        posterior = variance - ((cross @ self.known) * cross).sum(1)
+        return cross @ self.weights, posterior.clamp_min(1e-9).sqrt()
 
 
 def anchor(among: torch.Tensor, cross: torch.Tensor, value: torch.Tensor, noise: torch.Tensor) -> Anchored:
-    """The posterior at anchors, exact where all that was learned from are anchors.
+    """Compute the posterior at anchors; it is exact if all learned architectures are anchors.
 
-    Args:
-        among: (M, M) covariance of the anchors.
-        cross: (M, n) covariance of the anchors with what is learned from.
-        value: (n,) what is learned, its mean 0.
-        noise: (n,) variance of its noise.
+    Takes the covariances (M, M) among anchors and (M, n) of anchors with the learned architectures, values (n,) with
+    mean 0, and the variances (n,) of their noise.
     """
-    factor = torch.linalg.cholesky(among + JITTER * torch.eye(len(among), dtype=among.dtype))
+    identity = torch.eye(len(among), dtype=among.dtype)
+    factor = torch.linalg.cholesky(among + JITTER * identity)
     half = torch.linalg.solve_triangular(factor, cross, upper=False)  # (M, n)
-    inner = torch.linalg.cholesky(half / noise @ half.T + torch.eye(len(among), dtype=among.dtype))
-    back = torch.linalg.solve_triangular(factor.T, torch.eye(len(among), dtype=among.dtype), upper=True)  # (M, M)
+    inner = torch.linalg.cholesky(half / noise @ half.T + identity)
+    back = torch.linalg.solve_triangular(factor.T, identity, upper=True)  # (M, M)
     weights = back @ torch.cholesky_solve((half @ (value / noise))[:, None], inner)[:, 0]
-    rest = torch.eye(len(among), dtype=among.dtype) - torch.cholesky_inverse(inner)
+    rest = identity - torch.cholesky_inverse(inner)
     return Anchored(weights, back @ rest @ back.T)

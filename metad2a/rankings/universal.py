@@ -1,6 +1,6 @@
-"""A ranking of NAS-Bench-201 that is the same for every dataset of photographs, with its uncertainty.
+"""A ranking of NAS-Bench-201, with its uncertainty, that is the same for every dataset of photographs.
 
-What is shipped was made by `python -m metad2a.rankings.fit_universal`, which says from what.
+`python -m metad2a.rankings.fit_universal` made the shipped file; its description says from what.
 
 Dimensions: K classes of equal cells (4,930), R meta-trainings, A architectures (15,625).
 """
@@ -10,36 +10,31 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from typing_extensions import TypedDict
 
 from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import FLOATS, TensorOf, check
+from metad2a.core.schema import FLOATS, OPEN, TensorOf, check
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
 
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
 PREDICTS = "accuracy on ImageNet16-120 after 200 epochs, noise removed"
-SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out a part of the cells for validation
+SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out some cells for validation
 
-_Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]
-_File = TypedDict("_File", dict.fromkeys(("mean", "deviation", "partial"), _Rows))  # type: ignore[misc]
+Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]
 
 
 @dataclass(frozen=True)
 class Universal:
-    """The ranking of each meta-training.
+    """The rankings of all meta-trainings, each (R, K)."""
 
-    Attributes:
-        mean, deviation: (R, K) accuracies on ImageNet16-120 (%) without their noise, and their uncertainty (points).
-        partial: (R, K) the means before the cells that validated were learned from, too.
-    """
+    __pydantic_config__ = OPEN
 
-    mean: torch.Tensor
-    deviation: torch.Tensor
-    partial: torch.Tensor
+    mean: Rows  # accuracies on ImageNet16-120 without noise, %
+    deviation: Rows  # their uncertainty, points
+    partial: Rows  # the means before the meta-training learned from the validation cells, too
 
     def of_classes(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (K,) of each class of equal cells, all meta-trainings together."""
+        """Mean and standard deviation (K,) of each class of equal cells, over all meta-trainings."""
         spread = (self.deviation.square() + self.mean.var(0, correction=0)).mean(0).sqrt()
         return self.mean.mean(0), spread
 
@@ -49,7 +44,7 @@ class Universal:
         return mean[equivalence_classes()], deviation[equivalence_classes()]
 
     def held_out(self) -> torch.Tensor:
-        """(K,) the accuracy of each class as predicted without it: cross-validation."""
+        """Accuracy (K,) of each class, predicted without that class: cross-validation."""
         values = torch.empty(NUM_CLASSES)
         for part, cells in enumerate(parts_of_cells(NUM_CLASSES, len(SEEDS))):
             row = next(row for row, seed in enumerate(SEEDS) if seed % len(SEEDS) == part)
@@ -58,11 +53,6 @@ class Universal:
 
 
 def load(path: str | Path = SHIPPED) -> Universal:
-    """Read a file of `python -m metad2a.rankings.fit_universal`.
-
-    Raises:
-        UserError: it is missing, damaged or of another kind.
-    """
+    """Read a file of `python -m metad2a.rankings.fit_universal`."""
     hint = "Make it with: python -m metad2a.rankings.fit_universal TARGET"
-    value = check(path, load_torch(path, hint), _File, "a universal ranking", hint, FORMAT)
-    return Universal(**value)
+    return check(path, load_torch(path, hint), Universal, "a universal ranking", hint, FORMAT)

@@ -13,6 +13,7 @@ from generator.model import GeneratorModel
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, draw_dataset
 from metad2a.spaces.base import SearchSpace
+from set_encoder.encoder import SharedImages
 
 DRAWS_PER_ROUND = 50
 GRAPHS_PER_ROUND = 1000
@@ -83,6 +84,6 @@ def decode_round(
 ) -> list[Any]:
     """1,000 graphs of 50 draws of the dataset, decoded stochastically; None where a graph is not valid."""
     index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
-    mu, _ = model.set_encode_draws(features.images, index)  # (R, Z), z = mu at test
+    mu, _ = model.set_encode(SharedImages(features.images, index))  # (R, Z), z = mu at test
     z = mu.repeat_interleave(GRAPHS_PER_ROUND // DRAWS_PER_ROUND, 0)  # (B, Z)
     return space.decode(model.decode(z, stochastic=True, rng=rng))
