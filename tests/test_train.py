@@ -363,7 +363,7 @@ def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monke
     assert "choose among: imagenet16-120" in refuses(line("predictor", f"{name}@13", "other"))
     assert "--benchmark-task" in refuses(line("predictor", "--benchmark-fold 1", "other"))
     assert "choose among: imagenet16-120" in refuses(line("predictor", "--benchmark-task cifar10", "other"))
-    assert "predictor's" in refuses(line("generator", name, "other"))
+    assert "--model predictor" in refuses(line("generator", name, "other"))
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 120})
     assert "first 120 classes" in refuses(line("predictor", name, "other"))
 
@@ -454,7 +454,7 @@ def test_a_loss_within_tasks_needs_several_architectures_of_a_task(refuses, auth
     torch.save(value, path)
     torch.save([[1, 2]] * len(value["acc"]), authors_data / "meta_train_task_lst.pt")
     assert "--num-arch 2" in refuses(line("predictor", "--max-epoch 1 --within-task-loss 1"))
-    assert "predictor's" in refuses(line("generator", "--max-epoch 1 --within-task-loss 1"))
+    assert "--model predictor" in refuses(line("generator", "--max-epoch 1 --within-task-loss 1"))
 
 
 def test_differences_between_tasks_do_not_count_within_tasks(space):

@@ -86,6 +86,7 @@ class MetaTrainOptions(FitOptions, CommonOptions, ModelSizes):
             lambda o: o.model == "predictor",
             "belongs to --model predictor: leave it out",
         ),
+        Rule(("benchmark_fold",), lambda o: bool(o.benchmark_task), "needs --benchmark-task"),
     )
 
     @property

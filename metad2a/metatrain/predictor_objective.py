@@ -136,7 +136,8 @@ class PredictorObjective(Objective):
         if not self.draws.grouped:
             raise UserError(
                 f"--within-task-loss compares architectures of the same task, but most tasks of {tuples.source} have "
-                "only one. Build a database with --num-arch 2 or more, or leave the option out."
+                "only one. Leave the option out, or build a database with: "
+                f"python main.py build-database --model predictor --num-arch 2"
             )
         task = tuples.task[tuples.training]
         degrees_of_freedom = len(task) - len(task.unique())

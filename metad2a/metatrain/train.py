@@ -32,14 +32,7 @@ LATENT = 56
 def train_model(options: MetaTrainOptions) -> None:
     """Meta-train the model `options.kind`. Unfit data, or an earlier run in the way, raise a UserError."""
     keep_freed_memory()
-    kind, space, how = options.kind, spaces.get(options.search_space), options.fit
-    if kind == "generator" and any((how.benchmark_task, how.rank_loss, how.within_task_loss, how.regression)):
-        raise UserError(
-            "--benchmark-task, --regression, --rank-loss and --within-task-loss are the predictor's: leave them out "
-            "for the generator."
-        )
-    if how.benchmark_fold is not None and not how.benchmark_task:
-        raise UserError("--benchmark-fold leaves cells out of --benchmark-task: add --benchmark-task.")
+    kind, space = options.kind, spaces.get(options.search_space)
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
     CLASSES[kind][0](**sizes)  # refuses invalid sizes before any file is read
