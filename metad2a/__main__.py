@@ -113,13 +113,10 @@ def dispatch(args: argparse.Namespace) -> None:
         args.budget = (budget_of_search if args.model == "search" else budget_of_comparison)(args.budget)
 
     from metad2a import spaces
-    from metad2a.core.processes import check_alone
 
     space = spaces.get(getattr(args, "search_space", CommonOptions.search_space))
     if args.nvt not in (None, space.num_vertex_type):
         raise UserError(f"--nvt {args.nvt}: {space.name} has {space.num_vertex_type} vertex types.")
-    if args.model != "train_arch":
-        check_alone()
     if args.model == "train_arch":
         run_train_arch(args)
     elif args.model == "predict":

@@ -22,7 +22,6 @@ from metad2a.core.cli import _report_error, run, smaller_options
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.names import check_name
 from metad2a.core.options import fill
-from metad2a.core.processes import Processes, check_alone, from_environment, process_group
 from metad2a.metatrain.options import FitOptions, TrainOptions
 
 ROOT = Path(__file__).parents[1]
@@ -282,40 +281,6 @@ def test_other_errors_of_the_program_keep_their_traceback():
 
     with pytest.raises(RuntimeError):
         run(program.build_parser(), command, ["--model", "search"])
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"WORLD_SIZE": "abc"},
-        {"WORLD_SIZE": "2"},
-        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"},
-        {"RANK": "-1"},
-    ],
-)
-def test_a_broken_environment_of_torchrun_is_named(monkeypatch, refuses, values):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    assert "torchrun" in refuses("--model search --data-name cifar10")
-
-
-def test_an_environment_without_the_first_process_is_named(monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="no MASTER_ADDR: start with torchrun"), process_group(torch.device("cpu")):
-        pass
-
-
-def test_torchrun_is_for_training_an_architecture(monkeypatch):
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
-        monkeypatch.setenv(name, value)
-    assert from_environment() == Processes(1, 2, 1)
-    with pytest.raises(UserError, match="train_arch alone"):
-        check_alone()
 
 
 def in_shell(*words, env=None):

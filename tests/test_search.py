@@ -112,7 +112,7 @@ def test_search_reports_what_the_benchmark_knows(command, toy, space):
     assert f"best test accuracy): {max(real[:30]):.2f} %" in out
     assert summary["best_architecture"] == rows[0]["architecture"]
     assert summary["history"]["predictor"] == "results/predictor/model/ckpt_max_corr.pt"
-    assert (folder / "best_architecture.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "best_architecture.svg").read_text().startswith("<svg")
 
 
 def test_a_predictor_says_how_far_it_was_off(command, toy, tmp_path):

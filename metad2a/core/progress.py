@@ -1,4 +1,4 @@
-"""Progress bars, which are for terminals alone."""
+"""Progress bars, only for terminals."""
 
 import os
 from typing import Any
@@ -6,11 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
-    """A bar of `tqdm` with its arguments that stays away from logs: nothing is written where there is no terminal.
-
-    Args:
-        hidden: no bar at all.
-    """
-    hidden = hidden or os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+def progress(*args: Any, **options: Any) -> tqdm:
+    """A bar of `tqdm` with its arguments. It stays away from logs: nothing is written without a terminal."""
+    hidden = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
     return tqdm(*args, disable=True if hidden else None, **options)

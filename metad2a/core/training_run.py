@@ -36,7 +36,6 @@ class TrainingRun:
         resume: continue the earlier run.
         overwrite: replace it.
         may_begin: `resume` begins a run where there is none.
-        first: False in all processes but the first of those that train together; they leave the folder alone.
 
     Attributes:
         identity: what the result depends on, contents by their digests.
@@ -46,43 +45,34 @@ class TrainingRun:
         UserError: another process trains in the folder, an earlier run is in the way, or there is none to resume.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        products: tuple[str, ...],
-        resume: bool,
-        overwrite: bool,
-        may_begin: bool = False,
-        first: bool = True,
-    ):
+    def __init__(self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool, may_begin: bool = False):
         self.folder, self.products = folder, products
-        self.resume, self.overwrite, self.may_begin, self.first = resume, overwrite, may_begin, first
+        self.resume, self.overwrite, self.may_begin = resume, overwrite, may_begin
         self.identity: dict[str, Any] = {}
         self.history: dict[str, Any] = {}
         self.lock = FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> "TrainingRun":
-        if self.first:
-            if self.resume and not self.may_begin and not self._earlier():
-                raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self.lock.acquire()
-            except Timeout as error:
-                raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
-            except NotImplementedError:
-                log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
-            try:
-                remove_temporaries(self.folder)
-                self._check_earlier()
-            except BaseException:
-                self.lock.release()
-                raise
+        if self.resume and not self.may_begin and not self._earlier():
+            raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire()
+        except Timeout as error:
+            raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
+        except NotImplementedError:
+            log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
+        try:
+            remove_temporaries(self.folder)
+            self._check_earlier()
+        except BaseException:
+            self.lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.lock.release()
-        if kind is KeyboardInterrupt and self.first and self._earlier():
+        if kind is KeyboardInterrupt and self._earlier():
             log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
@@ -92,8 +82,6 @@ class TrainingRun:
             UserError: the earlier run depends on something else.
         """
         self.identity, self.history = identity, history
-        if not self.first:
-            return
         path, earlier = self.folder / RECORD, self._earlier()
         record = {"identity": identity, "history": history, "resumed": []}
         if self.resume and earlier:

@@ -1,9 +1,9 @@
 """Export a trained network to run without this program: python -m metad2a.networks.export network.pt --export onnx,pt2
 
-onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
-Both keep the class names, the preprocessing, the licence of the weights and the rest of `metad2a.networks.card.facts`: as
-the model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S) of the network's `image_size` with
-values 0..1, of any B, and return logits (B, K).
+onnx is for ONNX Runtime and others; pt2 is a PyTorch program (torch.export) for `torch.export.load(path).module()`.
+Both keep class names, preprocessing, licence and the rest of `metad2a.networks.card.facts`, as the model's metadata
+(onnx) or as extra files (pt2). Both take RGB images (B, 3, S, S), S = `image_size`, with values 0..1, and return logits
+(B, K).
 """
 
 import argparse
@@ -24,12 +24,12 @@ from metad2a.networks.card import as_text
 from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4  # of outputs, relative to the largest logit
+TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest logit
 Outputs = Callable[[torch.Tensor], torch.Tensor]
 
 
 def check_formats(text: str | None) -> list[str]:
-    """Names of formats, separated by commas, as a list; none for None.
+    """The formats of a text with commas; none for None.
 
     Raises:
         UserError: a format is unknown, or a package that it needs is not installed.
@@ -44,14 +44,9 @@ def check_formats(text: str | None) -> list[str]:
 
 
 def export(path: str | Path, formats: list[str]) -> list[Path]:
-    """Write a trained network beside its file in other formats, each read back and compared before it is kept.
+    """Write a trained network beside its file in some of `FORMATS`; returns the new files. Earlier files are renamed.
 
-    Args:
-        path: what `metad2a.networks.load_network` reads.
-        formats: of `FORMATS`.
-
-    Returns:
-        The files written; earlier ones are renamed.
+    Each export is read back, and kept only if its outputs equal the network's.
 
     Raises:
         UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
@@ -80,10 +75,12 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
 @torch.inference_mode()
 def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what: str) -> None:
     for batch in (images, images[:1]):
-        wanted, found = network(batch), exported(batch)
-        difference = (found - wanted).abs().max() / wanted.abs().max()
-        if not difference <= TOLERANCE:  # a comparison that NaN fails
-            raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
+        wanted, outputs = network(batch), exported(batch)
+        difference = (outputs - wanted).abs().max() / wanted.abs().max()
+        if not difference <= TOLERANCE:  # NaN fails this comparison
+            raise UserError(
+                f"{what} gives other outputs than the network (by {difference:.1e}) and was not kept. Leave it out."
+            )
 
 
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:

@@ -1,8 +1,8 @@
-"""Trained networks that can be taken away: one file with everything, and `load_network` to use it."""
+"""Trained networks to take away: one file with everything, and `load_network` to use it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn as nn
@@ -26,12 +26,14 @@ from metad2a.core.schema import (
     check_state,
     without_memory,
 )
+from metad2a.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from metad2a.data.pixels import ImageData
 
 FORMAT = "metad2a-network-1"
 MAX_IMAGE_SIZE = 4096  # side in pixels
 HINT = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
-
-
 Positive = Annotated[Number, Gt(0)]
 
 
@@ -43,7 +45,7 @@ class TrainedNetwork:
         search_space: name of the search space.
         architecture: its text.
         class_names: K names, in the order of the logits.
-        image_size: S, side in pixels of the images it was trained on.
+        image_size: S, side in pixels of the images that it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
         identity: architecture, images and protocol of the run, see `metad2a.networks.train_arch.Job`.
@@ -66,8 +68,24 @@ class TrainedNetwork:
     history: Facts = field(default_factory=dict)
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
+    @staticmethod
+    def of(
+        network: nn.Module,
+        space: SearchSpace,
+        architecture: str,
+        data: "ImageData",
+        identity: dict[str, Any],
+        seed: int,
+        accuracy: dict[str, float],
+        history: dict[str, Any],
+    ) -> "TrainedNetwork":
+        """A network that was trained on `data`, with everything that belongs to it."""
+        state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+        about = (space.name, architecture, data.class_names, data.mean, data.std)
+        return TrainedNetwork(*about, state, identity, seed, accuracy, history, space.image_size)
+
     def save(self, path: str | Path) -> None:
-        """Write the file atomically. Raises a UserError when it cannot be written."""
+        """Write the file atomically. Raises a UserError if it cannot be written."""
         save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
 
     @staticmethod
@@ -75,8 +93,7 @@ class TrainedNetwork:
         """Read a file that `save` wrote.
 
         Raises:
-            UserError: the file is missing, damaged or something else, or its weights are not those of its
-                architecture.
+            UserError: the file is missing, damaged or something else, or its weights do not fit its architecture.
         """
         trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
         check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)

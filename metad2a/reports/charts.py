@@ -2,37 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 460.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 44.0  # margins
+WIDTH, HEIGHT = 460, 280
+LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 12, 12, HEIGHT - 44  # edges of the plot
+COLOURS = 6  # the template defines this many
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Series:
-    """What one colour shows.
+    """Points of one colour.
 
     Attributes:
-        kind: "dots", "marks" (larger, each with a text of `titles`), "line" or "steps".
+        kind: "dots", "marks" (larger dots, each with a text of `titles`) or "line".
     """
 
     name: str
     points: Points
     kind: str = "dots"
     titles: Sequence[str] = ()
-
-
-def front(points: Points) -> list[int]:
-    """Numbers of the points (cost, value) that none other beats in both, cheapest first."""
-    best, kept = -math.inf, []
-    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if points[number][1] > best:
-            best = points[number][1]
-            kept.append(number)
-    return kept
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -43,7 +34,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 class _Axis:
-    """A scale from values to pixels, linear or logarithmic."""
+    """A linear or logarithmic scale from values to pixels."""
 
     def __init__(self, values: list[float], start: float, end: float, log: bool = False):
         self.log = log and min(values) > 0
@@ -66,65 +57,50 @@ class _Axis:
 
 
 def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = False) -> Markup:
-    """Series in one picture with a legend; empty where there is no point that is finite.
+    """Draw all series in one picture with a legend; empty if no point is finite.
 
     Args:
-        log: a logarithmic horizontal axis, where all values are above 0.
+        log: use a logarithmic horizontal axis if all its values are positive.
     """
-    finite = [
-        Series(one.name, [p for p in one.points if all(map(math.isfinite, p))], one.kind, one.titles) for one in series
-    ]
-    points = [point for one in finite for point in one.points]
+    shown = [replace(each, points=[p for p in each.points if all(map(math.isfinite, p))]) for each in series]
+    points = [point for each in shown for point in each.points]
     if not points:
         return Markup("")
-    x = _Axis([point[0] for point in points], LEFT, WIDTH - RIGHT, log)
-    y = _Axis([point[1] for point in points], HEIGHT - BOTTOM, TOP)
+    x = _Axis([point[0] for point in points], LEFT, RIGHT, log)
+    y = _Axis([point[1] for point in points], BOTTOM, TOP)
+    coloured = [(number % COLOURS, each) for number, each in enumerate(shown) if each.points]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" class="chart">',
-        Markup("<title>{}</title>").format(f"{y_label} against {x_label}"),
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="chart">',
+        f"<title>{escape(y_label)} against {escape(x_label)}</title>",
+        *(_tick(f"{value:.6g}", LEFT, RIGHT, y(value), y(value), "end") for value in y.ticks()),
+        *(_tick(f"{value:.6g}", x(value), x(value), TOP, BOTTOM, "middle") for value in x.ticks()),
+        f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>',
+        f'<text transform="translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}'
+        "</text>",
+        *(_draw(each, colour, x, y) for colour, each in coloured),
+        "</svg>",
     ]
-    for value in y.ticks():
-        parts.append(
-            f'<line class="grid" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        )
-        parts.append(f'<text x="{LEFT - 6:.0f}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in x.ticks():
-        parts.append(
-            f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP:.0f}" y2="{HEIGHT - BOTTOM:.0f}"/>'
-        )
-        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16:.0f}" text-anchor="middle">{value:.6g}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            f"{middle:.0f}", f"{HEIGHT - 8:.0f}", x_label
-        )
-    )
-    across = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-            f"{across:.0f}", y_label
-        )
-    )
-    parts += [_drawn(one, number % 6, x, y) for number, one in enumerate(finite) if one.points]
-    legend = [
-        Markup('<span><i class="s{}"></i>{}</span>').format(number % 6, one.name)
-        for number, one in enumerate(finite)
-        if one.points
-    ]
-    picture = Markup("".join(map(str, [*parts, "</svg>"])))
-    return picture + (Markup('<p class="legend">{}</p>').format(Markup(" ").join(legend)) if len(legend) > 1 else "")
+    legend = " ".join(f'<span><i class="s{colour}"></i>{escape(each.name)}</span>' for colour, each in coloured)
+    return Markup("".join(parts) + (f'<p class="legend">{legend}</p>' if len(coloured) > 1 else ""))
 
 
-def _drawn(one: Series, colour: int, x: _Axis, y: _Axis) -> str:
-    places = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in one.points]
-    if one.kind == "dots":
+def _tick(label: str, x1: float, x2: float, y1: float, y2: float, anchor: str) -> str:
+    """A line of the grid, and its label below it ("middle") or to the left ("end")."""
+    at_x, at_y = (x1 - 6, y1 + 4) if anchor == "end" else (x1, y2 + 16)
+    return (
+        f'<line class="grid" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
+        f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{label}</text>'
+    )
+
+
+def _draw(series: Series, colour: int, x: _Axis, y: _Axis) -> str:
+    places = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in series.points]
+    if series.kind == "dots":
         return f'<path class="s{colour} dots" d="{"".join(f"M{a} {b}h0" for a, b in places)}"/>'
-    if one.kind == "marks":
-        titles = one.titles or [""] * len(places)
+    if series.kind == "marks":
+        titles = series.titles or [""] * len(places)
         return "".join(
             f'<circle class="s{colour}" cx="{a}" cy="{b}" r="4"><title>{escape(title)}</title></circle>'
             for (a, b), title in zip(places, titles, strict=True)
         )
-    (a, b), *rest = places
-    path = f"M{a} {b}" + "".join(f"H{a}V{b}" if one.kind == "steps" else f"L{a} {b}" for a, b in rest)
-    return f'<path class="s{colour} line" d="{path}"/>'
+    return f'<path class="s{colour} line" d="M{"L".join(f"{a} {b}" for a, b in places)}"/>'

@@ -1,4 +1,4 @@
-"""One HTML file that needs no other: sections of pictures, tables, thumbnails and facts."""
+"""One HTML file that needs no other: sections of text, warnings, pictures, tables and facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,13 @@ from markupsafe import Markup
 
 from metad2a.core.files import write_text
 
+EMPTY = Markup("")
 FOLDER = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: what it shows, and the number that it is sorted by where that is not its text."""
+    """A table's cell: its text, and the number to sort by if the text does not begin with it."""
 
     text: str
     value: float | None = None
@@ -23,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that the reader can sort. Columns named in `code` are architectures and the like."""
+    """Rows that the reader can sort. `code` names the columns of architectures and the like."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -32,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture, SVG or HTML of ours, and what is below it."""
+    """A picture (SVG or HTML that the program made) and its caption."""
 
     picture: Markup
     caption: str = ""
@@ -40,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Some images of a class, as `data:` addresses."""
+    """Images of a class, as `data:` addresses."""
 
     name: str
     note: str
@@ -49,11 +50,11 @@ class Thumbnails:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading; whatever is empty is left out. Text is shown as text, never as HTML.
+    """A part of a page with a heading. Text is shown as text, never as HTML; empty parts are left out.
 
     Attributes:
         warnings: what the reader must see.
-        html: HTML of ours.
+        html: HTML that the program made.
     """
 
     heading: str
@@ -63,25 +64,30 @@ class Section:
     thumbnails: Sequence[Thumbnails] = ()
     table: Table | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    html: str = ""  # Markup, or nothing
+    html: Markup = EMPTY
 
     def __bool__(self) -> bool:
-        parts = (self.text, self.warnings, self.figures, self.thumbnails, self.table, self.facts, self.html)
-        return any(map(bool, parts))
+        return any(value for name, value in vars(self).items() if name != "heading")
 
 
-def render(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The page as text; sections with nothing in them are left out."""
+def render_template(name: str, autoescape: bool, **values: Any) -> str:
+    """Fill a template of the folder `templates`."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.j2").render(title=title, lead=lead, sections=[s for s in sections if s])
+    return environment.get_template(name).render(**values)
+
+
+def render(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The page as text, without its empty sections."""
+    return render_template("page.html.j2", True, title=title, lead=lead, sections=[s for s in sections if s])
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:
-    """Write the page atomically. Raises a UserError when it cannot be written."""
+    """Write the page atomically. Raises a UserError if it cannot be written."""
     write_text(path, render(title, lead, sections))

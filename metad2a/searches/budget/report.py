@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from metad2a.core.environment import random_generator
-from metad2a.core.files import display_path, set_aside, write_csv, write_json
+from metad2a.core.files import display_path, set_aside, write_csv, write_json, write_text
 from metad2a.networks.card import write_card
 from metad2a.networks.export import export
-from metad2a.networks.judge import advice, judge, linear_baseline
+from metad2a.networks.judge import judge, linear_baseline
 from metad2a.networks.trained import TrainedNetwork
-from metad2a.reports.drawing import draw_architecture
-from metad2a.searches.budget.page import NO_NETWORK, write_budget_page
+from metad2a.reports.dataset import images_section
+from metad2a.reports.drawing import architecture_svg
+from metad2a.reports.network_page import advice
+from metad2a.reports.search_pages import DRAWN, NO_NETWORK, write_budget_page
 from metad2a.searches.budget.plan import RUNG_NAMES
 from metad2a.searches.budget.proposals import learn
 from metad2a.searches.budget.rounds import Best, BudgetSearch
@@ -70,9 +72,11 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
     }
     write_json(search.folder / "result.json", value)
     write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
-    draw_architecture(search.folder / "best_architecture.png", search.space, best.trial.arch)
+    write_text(search.folder / "best_architecture.svg", architecture_svg(search.space, best.trial.arch) + "\n")
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
-    write_budget_page(search.folder / "report.html", search.space, value, search.options.image_folder, counts)
+    images = images_section(search.options.image_folder, data.class_names, counts, data.name)
+    drawings = [architecture_svg(search.space, row["architecture"]) for row in rows[:DRAWN]]
+    write_budget_page(search.folder / "report.html", drawings, value, images)
     return value
 
 

@@ -108,8 +108,6 @@ def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False
 
 def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float) -> TrainedNetwork:
     """The network with all that belongs to it, and its validation accuracy (%)."""
-    data = lesson.data
-    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    data, measured = lesson.data, {"x-valid": found}
     identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
-    about = (lesson.space.name, trial.arch, data.class_names, data.mean, data.std)
-    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": found}, lesson.history)
+    return TrainedNetwork.of(network, lesson.space, trial.arch, data, identity, SEED, measured, lesson.history)
