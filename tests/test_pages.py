@@ -226,4 +226,4 @@ def test_tables_of_other_pages_sort_by_their_numbers(browser, tmp_path):
 
 def test_the_template_is_installed_with_the_package():
     text = (ROOT / "pyproject.toml").read_text()
-    assert 'pages = ["templates/*.j2"]' in text
+    assert '"reports/templates/*.j2"' in text

@@ -74,9 +74,12 @@ def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[st
     features = [_features(part, data.name, device).numpy() for part in (train, data.valid, test)]
     mean, std = features[0].mean(axis=0), features[0].std(axis=0, ddof=1).clip(1e-6)
     x, valid, tested = ((part - mean) / std for part in features)  # (M, D), (N, D), (N, D)
+    scale = (2 if len(data.class_names) == 2 else 1) / len(
+        x
+    )  # for two classes it has one weight vector in place of two
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges unfinished fits as well
-        fits = [LogisticRegression(C=1 / (decay * len(x))).fit(x, train.labels.numpy()) for decay in DECAYS]
+        fits = [LogisticRegression(C=scale / decay).fit(x, train.labels.numpy()) for decay in DECAYS]
     best = max(fits, key=lambda fit: np.equal(fit.predict(valid), data.valid.labels.numpy()).sum())
     hits = int(np.equal(best.predict(tested), test.labels.numpy()).sum())
     return {"features": SPECS[EXTRACTOR].identity, "train": len(train), "test": len(test), **_share(hits, len(test))}

@@ -1,6 +1,6 @@
 """The pages of a search that trains nothing and of a search on a budget.
 
-Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture`, and as far as these are known `low` and
+Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture`, and as far as known `low` and
 `high` (95 % interval, %), `benchmark` (%), `probability_best`, `trainings` (numbers), `flops` and `params` (millions),
 `latency` and `device_latency` (ms).
 """
