@@ -12,7 +12,7 @@ from PIL import Image
 from metad2a.core.statistics import nondominated
 from metad2a.reports.charts import Series, chart, ticks
 from metad2a.reports.dataset import duplicates, look, warnings
-from metad2a.reports.page import Cell, Section, Table, render
+from metad2a.reports.page import Section, render, table
 
 EVIL = "<script>alert(1)<"
 VOID = {"meta", "link", "img", "br", "hr", "line", "rect", "path", "polygon", "polyline"}
@@ -216,8 +216,8 @@ def test_in_a_browser_nothing_scrolls_sideways_on_a_phone(browser, report, schem
 
 
 def test_tables_of_other_pages_sort_by_their_numbers(browser, tmp_path):
-    rows = [[Cell("94.37 ± 0.02")], [Cell("1,200")], [Cell("-3 %")], [Cell("none")]]
-    (tmp_path / "x.html").write_text(render("x", "", [Section("x", table=Table(["a"], rows))]))
+    rows = [{"a": text} for text in ("94.37 ± 0.02", "1,200", "-3 %", "none")]
+    (tmp_path / "x.html").write_text(render("x", "", [Section("x", table=table(rows, {"a": ("a", "")}))]))
     page, said = opened(browser, tmp_path / "x.html")
     page.get_by_role("button", name="a").click()
     assert column(page, 1) == ["-3 %", "94.37 ± 0.02", "1,200", "none"]

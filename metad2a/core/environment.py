@@ -21,8 +21,7 @@ def choose_device(gpu: str | None) -> torch.device:
 
     A GPU becomes the current one, so that nothing is allocated on another.
 
-    Raises:
-        UserError: the value is not a number, or CUDA has no such device.
+    Raises a UserError if the value is not a number, or CUDA has no such device.
     """
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")

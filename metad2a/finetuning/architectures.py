@@ -31,8 +31,7 @@ def searched(folder: Path, hint: str) -> list[Chosen]:
     Args:
         hint: how to make the ranking, a sentence that ends in the command.
 
-    Raises:
-        UserError: the ranking is missing or damaged.
+    Raises a UserError if the ranking is missing or damaged.
     """
     path = folder / "best_arch" / "ranking_run_1.csv"
     if not path.is_file():
@@ -52,8 +51,7 @@ def first_within(
     Args:
         space: with the image size of the evaluation, which may differ from the search's.
 
-    Raises:
-        UserError: no candidate is that small.
+    Raises a UserError if no candidate is that small.
     """
     smallest = float("inf")
     for chosen in candidates:
@@ -73,8 +71,7 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
     Args:
         width_mult: of the supernet whose weights it will take.
 
-    Raises:
-        UserError: the file is missing or damaged, or its network does not belong to this space.
+    Raises a UserError if the file is missing or damaged, or its network does not belong to this space.
     """
     space = spaces.get("ofa_mbv3")
     what, hint = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."

@@ -69,8 +69,7 @@ def load_fine_tuning_data(
 
     A share of the training images is for validation, which chooses the epoch.
 
-    Raises:
-        UserError: there are no such images, they have only one class, or a class is too small to split.
+    Raises a UserError if there are no such images, they have only one class, or a class is too small to split.
     """
     source, test_source = (open_source(name, image_folder, part, data_path, mirror) for part in ("train", "test"))
     names = source.class_names

@@ -28,8 +28,7 @@ def evaluate(options: EvaluationOptions) -> str:
 
     Files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
 
-    Raises:
-        UserError: the architecture, supernet or images are missing, or an earlier run is in the way.
+    Raises a UserError if the architecture, supernet or images are missing, or an earlier run is in the way.
     """
     keep_freed_memory()
     protocol = FineTuning(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)

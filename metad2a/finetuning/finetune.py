@@ -89,8 +89,7 @@ def fine_tune(
     Returns:
         `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
 
-    Raises:
-        UserError: the loss is not finite, an image cannot be read, or there is no batch of two images.
+    Raises a UserError if the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
     check_batches(run.protocol.batch_size, len(data.train))
     path = run.checkpoint.with_name(BEST)
@@ -117,8 +116,7 @@ def fine_tune(
 def read_best(run: Run, path: Path) -> dict[str, Any]:
     """The best epoch so far: its validation accuracy (%), number and weights.
 
-    Raises:
-        UserError: the file is missing, damaged or belongs to another network.
+    Raises a UserError if the file is missing, damaged or belongs to another network.
     """
     hint = "Start anew with --overwrite."
     best = check(path, load_torch(path, hint), Best, "the best epoch of a fine-tuning", hint)

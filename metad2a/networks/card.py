@@ -44,7 +44,6 @@ def card(trained: TrainedNetwork) -> str:
     training = {**origin, **(protocol if isinstance(protocol, dict) else {}), "seed": trained.seed}
     return render_template(
         "card.md.j2",
-        autoescape=False,
         facts=known,
         architecture=_code(trained.architecture),
         licence=_line(known["licence_of_weights"]),
@@ -67,8 +66,7 @@ def _code(text: str) -> str:
 def write_card(path: str | Path) -> Path:
     """Write `model_card.md` beside a network's file, and return its path.
 
-    Raises:
-        UserError: the network is missing or damaged, or the card cannot be written.
+    Raises a UserError if the network is missing or damaged, or the card cannot be written.
     """
     target = Path(path).with_name("model_card.md")
     write_text(target, card(TrainedNetwork.read(path)))

@@ -31,8 +31,7 @@ Outputs = Callable[[torch.Tensor], torch.Tensor]
 def check_formats(text: str | None) -> list[str]:
     """The formats of a text with commas; none for None.
 
-    Raises:
-        UserError: a format is unknown, or a package that it needs is not installed.
+    Raises a UserError if a format is unknown, or a package that it needs is not installed.
     """
     formats = text.split(",") if text is not None else []
     if unknown := [name for name in formats if name not in FORMATS]:
@@ -48,8 +47,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
 
     Each export is read back, and kept only if its outputs equal the network's.
 
-    Raises:
-        UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
+    Raises a UserError if `path` is no trained network, a file cannot be written, or it gives other outputs.
     """
     network = load_network(path)
     size = network.image_size

@@ -70,8 +70,7 @@ def check_output(path: Path) -> None:
 def predict(options: PredictOptions) -> list[Prediction]:
     """Classify images, prepared like the network's training images; unreadable files are named and left out.
 
-    Raises:
-        UserError: the network or the images are missing, or no image can be read.
+    Raises a UserError if the network or the images are missing, or no image can be read.
     """
     if options.network is None or options.images is None:
         raise UserError(f"--model predict needs --network and --images. {HINT}")

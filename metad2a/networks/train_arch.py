@@ -40,8 +40,7 @@ def protocol_of(options: TrainArchOptions, data: ImageData) -> Protocol:
     Few images of the user's own get smaller batches, and the learning rate that belongs to these, unless the options
     say otherwise. An official dataset with fewer images than one batch gets a quarter of them as its batch.
 
-    Raises:
-        UserError: there are too few images for a batch.
+    Raises a UserError if there are too few images for a batch.
     """
     changes: dict[str, Any] = {"epochs": options.epochs, "batch_size": options.batch_size, "lr": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -76,8 +75,7 @@ def train_arch(options: TrainArchOptions) -> Outcome:
     Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `report.html`, `log.txt`,
     `run.json` and a `seed_<s>/network.pt` for `metad2a.networks.load_network`.
 
-    Raises:
-        UserError: bad options or images, an earlier result is in the way, or a file cannot be written.
+    Raises a UserError if options or images are bad, an earlier result is in the way, or a file cannot be written.
     """
     keep_freed_memory()
     torch.backends.cudnn.benchmark = True  # all batches have one size
@@ -100,8 +98,7 @@ def train_arch(options: TrainArchOptions) -> Outcome:
 def first_choice(arch: str) -> str:
     """The text of an architecture: `arch` itself, or the first choice if `arch` is the folder of a search's results.
 
-    Raises:
-        UserError: `arch` is a folder without results.
+    Raises a UserError if `arch` is a folder without results.
     """
     folder = Path(arch)
     if len(arch) > MAX_PATH or not folder.is_dir():
@@ -124,8 +121,7 @@ def ranked_architectures(path: Path, hint: str) -> list[str]:
     Args:
         hint: what to do if the file is damaged, a sentence.
 
-    Raises:
-        UserError: the file is damaged or names no architecture.
+    Raises a UserError if the file is damaged or names no architecture.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

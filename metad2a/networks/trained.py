@@ -92,8 +92,8 @@ class TrainedNetwork:
     def read(path: str | Path) -> "TrainedNetwork":
         """Read a file that `save` wrote.
 
-        Raises:
-            UserError: the file is missing, damaged or something else, or its weights do not fit its architecture.
+        Raises a UserError if the file is missing, damaged or something else, or its weights do not fit its
+        architecture.
         """
         trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
         check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)
@@ -143,8 +143,7 @@ def load_network(path: str | Path) -> Classifier:
     It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
     `image_size`, S, are among its attributes.
 
-    Raises:
-        UserError: the file is missing, damaged or no trained network.
+    Raises a UserError if the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
     return Classifier(trained.network(), trained).eval()

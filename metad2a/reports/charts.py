@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from metad2a.reports.page import render_template
 
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 12, 12, HEIGHT - 44  # edges of the plot
@@ -68,39 +70,16 @@ def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = Fals
         return Markup("")
     x = _Axis([point[0] for point in points], LEFT, RIGHT, log)
     y = _Axis([point[1] for point in points], BOTTOM, TOP)
-    coloured = [(number % COLOURS, each) for number, each in enumerate(shown) if each.points]
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="chart">',
-        f"<title>{escape(y_label)} against {escape(x_label)}</title>",
-        *(_tick(f"{value:.6g}", LEFT, RIGHT, y(value), y(value), "end") for value in y.ticks()),
-        *(_tick(f"{value:.6g}", x(value), x(value), TOP, BOTTOM, "middle") for value in x.ticks()),
-        f'<text x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text transform="translate(13 {(TOP + BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}'
-        "</text>",
-        *(_draw(each, colour, x, y) for colour, each in coloured),
-        "</svg>",
-    ]
-    legend = " ".join(f'<span><i class="s{colour}"></i>{escape(each.name)}</span>' for colour, each in coloured)
-    return Markup("".join(parts) + (f'<p class="legend">{legend}</p>' if len(coloured) > 1 else ""))
-
-
-def _tick(label: str, x1: float, x2: float, y1: float, y2: float, anchor: str) -> str:
-    """A line of the grid, and its label below it ("middle") or to the left ("end")."""
-    at_x, at_y = (x1 - 6, y1 + 4) if anchor == "end" else (x1, y2 + 16)
-    return (
-        f'<line class="grid" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
-        f'<text x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}">{label}</text>'
+    return render_template(
+        "chart.svg.j2",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        x_label=x_label,
+        y_label=y_label,
+        x_ticks=[(f"{x(value):.1f}", f"{value:.6g}") for value in x.ticks()],
+        y_ticks=[(f"{y(value):.1f}", f"{value:.6g}") for value in y.ticks()],
+        series=[
+            (number % COLOURS, s.name, s.kind, [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in s.points], s.titles)
+            for number, s in enumerate(shown)
+            if s.points
+        ],
     )
-
-
-def _draw(series: Series, colour: int, x: _Axis, y: _Axis) -> str:
-    places = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in series.points]
-    if series.kind == "dots":
-        return f'<path class="s{colour} dots" d="{"".join(f"M{a} {b}h0" for a, b in places)}"/>'
-    if series.kind == "marks":
-        titles = series.titles or [""] * len(places)
-        return "".join(
-            f'<circle class="s{colour}" cx="{a}" cy="{b}" r="4"><title>{escape(title)}</title></circle>'
-            for (a, b), title in zip(places, titles, strict=True)
-        )
-    return f'<path class="s{colour} line" d="M{"L".join(f"{a} {b}" for a, b in places)}"/>'

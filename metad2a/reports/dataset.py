@@ -16,7 +16,7 @@ from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import find_parts, folder_classes, held_out, image_files
 from metad2a.data.source import open_image
-from metad2a.reports.page import Section, Thumbnails
+from metad2a.reports.page import Section
 
 SIDE = 48  # pixels of a thumbnail
 SHOWN, SHOWN_CLASSES = 6, 60  # thumbnails of a class, and classes
@@ -45,8 +45,7 @@ class Overview:
 def look(folder: str | Path) -> Overview:
     """Look through a folder of images, divided as all commands divide it.
 
-    Raises:
-        UserError: the images of a class lie in sub-folders.
+    Raises a UserError if the images of a class lie in sub-folders.
     """
     parts = find_parts(folder)
     names = folder_classes(parts.train)
@@ -169,7 +168,7 @@ def images_section(folder: str | Path | None, names: Sequence[str], counts: Sequ
     """
     if folder:
         return dataset_section(folder)
-    notes = [Thumbnails(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]
+    notes = [(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]
     few = _few(dict(zip(names, counts, strict=True)))
     return Section("The images", warnings=few, thumbnails=notes[:SHOWN_CLASSES], facts={"source": source})
 
@@ -181,7 +180,7 @@ def dataset_section(folder: str | Path) -> Section:
     for name, train, test in list(zip(seen.names, seen.train, seen.test, strict=True))[:SHOWN_CLASSES]:
         chosen = train[:: max(1, len(train) // SHOWN)][:SHOWN]
         images = [address for path in chosen if (address := thumbnail(path))]
-        shown.append(Thumbnails(name, f"{len(train)} to train on, {len(test)} to test on", images))
+        shown.append((name, f"{len(train)} to train on, {len(test)} to test on", images))
     facts = {
         "folder": display_path(folder),
         "classes": len(seen.names),

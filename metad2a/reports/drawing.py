@@ -6,9 +6,10 @@ Edges do not cross if the graph allows it.
 from dataclasses import dataclass
 from itertools import pairwise
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import ImageFont
 
+from metad2a.reports.page import render_template
 from metad2a.spaces.base import SearchSpace
 
 Point = tuple[float, float]
@@ -159,32 +160,5 @@ def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, f
 def architecture_svg(space: SearchSpace, text: str) -> Markup:
     """An architecture's graph as SVG in the text's colour, on the background of its surroundings."""
     drawn = plan(*space.drawing(space.from_text(text)))
-    w, h = f"{drawn.width:.0f}", f"{drawn.height:.0f}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
-        'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" fill="currentColor" color="#111" '
-        f'class="cell"><title>{escape(text)}</title>',
-        f'<marker id="arrow" markerUnits="userSpaceOnUse" markerWidth="{ARROW}" markerHeight="8" refX="{ARROW}" '
-        f'refY="4" orient="auto"><path d="M0 0L{ARROW} 4L0 8"/></marker>',
-    ]
-    for line in drawn.lines:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
-        parts.append(
-            f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5" '
-            'marker-end="url(#arrow)"/>'
-        )
-    for left, top, right, bottom in drawn.boxes:
-        parts.append(
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
-            'class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"/>'
-        )
-    for label in drawn.labels:
-        (x, y), width = label.centre, label.width
-        parts.append(
-            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" class="paper" fill="#fff"/>'
-            f'<text x="{x:.1f}" y="{y + 4.5:.1f}" font-size="{SMALL}">{escape(label.text)}</text>'
-        )
-    for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
-        x, y = (left + right) / 2, (top + bottom) / 2 + 5.5
-        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{SIZE}">{escape(name)}</text>')
-    return Markup("\n".join([*parts, "</svg>"]))
+    sizes = {"size": SIZE, "small": SMALL, "arrow": ARROW}
+    return render_template("architecture.svg.j2", title=text, plan=drawn, **sizes)

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from metad2a.reports.dataset import dataset_section
-from metad2a.reports.page import Cell, Figure, Section, Table, write_page
+from metad2a.reports.page import Section, table, write_page
 
 MOST_CLASSES = 40  # a larger confusion matrix cannot be read
+COLUMNS = {"class": ("class", ""), "images": ("images", "d"), "accuracy": ("accuracy %", ".1f"),
+           "low": ("95 % interval", ".1f")}  # fmt: skip
 
 
 def advice(accuracy: float, baseline: Mapping[str, Any]) -> str:
@@ -34,43 +36,16 @@ def test_sections(judged: Mapping[str, Any], names: Sequence[str], baseline: Map
         judged, baseline: what `metad2a.networks.judge` returns.
     """
     text = f"x-test accuracy {judged['accuracy']:.2f} % [{judged['low']:.2f}, {judged['high']:.2f}] (95 %)"
-    warnings = []
-    if baseline:
-        comparison = advice(judged["accuracy"], baseline)
-        comparison = f"{comparison[0].upper()}{comparison[1:]}."
-        if baseline["accuracy"] > judged["accuracy"]:
-            warnings = [comparison]
-        else:
-            text += f"\n{comparison}"
-    rows = [
-        [
-            Cell(row["class"]),
-            Cell(str(row["images"]), row["images"]),
-            Cell(f"{row['accuracy']:.1f}", row["accuracy"]),
-            Cell(f"{row['low']:.1f} to {row['high']:.1f}", row["low"]),
-        ]
-        for row in judged["classes"]
-    ]
-    table = Table(["class", "images", "accuracy %", "95 % interval"], rows)
-    sections = [Section("Test accuracy", text, warnings, table=table)]
-    if len(names) <= MOST_CLASSES:
-        text = "Rows: the class of an image. Columns: what the network took it for."
-        sections.append(Section("Confusion matrix", text, html=confusion_html(judged["confusion"], names)))
-    return sections
-
-
-def confusion_html(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
-    """A confusion matrix as an HTML table; a cell is the darker the larger its share of a class."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    rows = []
-    for name, row in zip(names, counts, strict=True):
-        total = sum(row) or 1
-        cells = "".join(f'<td class="hot h{round(10 * n / total)}">{n or ""}</td>' for n in row)
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return Markup(
-        f'<div class="scroll"><table class="fixed"><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    comparison = advice(judged["accuracy"], baseline) if baseline else ""
+    comparison = f"{comparison[:1].upper()}{comparison[1:]}."
+    warn = baseline is not None and baseline["accuracy"] > judged["accuracy"]
+    if baseline and not warn:
+        text += f"\n{comparison}"
+    tests = Section("Test accuracy", text, [comparison] if warn else [], table=table(judged["classes"], COLUMNS))
+    if len(names) > MOST_CLASSES:
+        return [tests]
+    text = "Rows: the class of an image. Columns: what the network took it for."
+    return [tests, Section("Confusion matrix", text, confusion=(names, judged["confusion"]))]
 
 
 def write_training_page(
@@ -90,7 +65,7 @@ def write_training_page(
         history: where the network comes from, and its protocol.
     """
     sections = [
-        Section("The architecture", figures=[Figure(drawing)]),
+        Section("The architecture", figures=[(drawing, "")]),
         *tests,
         *([dataset_section(image_folder)] if image_folder else []),
         Section("What was run", facts=history),

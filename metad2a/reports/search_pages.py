@@ -15,81 +15,57 @@ import metad2a
 from metad2a.core.statistics import nondominated
 from metad2a.reports.charts import Series, chart
 from metad2a.reports.network_page import test_sections
-from metad2a.reports.page import Cell, Figure, Section, Table, write_page
+from metad2a.reports.page import Columns, Rows, Section, table, write_page
 
 LISTED, DRAWN = 200, 4  # candidates in the table, and as pictures
 CURVES = 6  # trainings with a line of their own in a picture
 NO_NETWORK = "no network yet: the finished trainings used smaller images; continue with --resume"
 COSTS = ("flops", "params", "latency", "device_latency")
-FORMATS = {"rank": "d", "accuracy": ".2f", "benchmark": ".2f", "probability_best": ".0%", "flops": ".1f",
-           "params": ".3f", "latency": ".2f", "device_latency": ".2f", "architecture": ""}  # fmt: skip
-Rows = Sequence[Mapping[str, Any]]
+TRIALS = {"number": ("training", "d"), "rung": ("rung", ""), "epochs": ("epochs", "d"), "images": ("images", "d"),
+          "side": ("pixels", "d"), "status": ("state", ""), "accuracy": ("x-valid %", ".2f"),
+          "seconds": ("seconds", ".1f"), "arch": ("architecture", "")}  # fmt: skip
 
 
-def headings(accuracy: str, device: str | None) -> dict[str, str]:
-    """What tables and charts call the columns of a ranking."""
+def ranking_columns(accuracy: str, device: str | None) -> Columns:
+    """Headings and formats of a ranking; `accuracy` and `device` are part of headings."""
     return {
-        "rank": "rank",
-        "accuracy": accuracy,
-        "low": "95 % interval",
-        "benchmark": "benchmark %",
-        "probability_best": "is the best",
-        "trainings": "trainings",
-        "flops": "MFLOPs",
-        "params": "million parameters",
-        "latency": "ms, measured here",
-        "device_latency": f"ms on {device}",
-        "architecture": "architecture",
+        "rank": ("rank", "d"),
+        "accuracy": (accuracy, ".2f"),
+        "low": ("95 % interval", ".2f"),
+        "benchmark": ("benchmark %", ".2f"),
+        "probability_best": ("is the best", ".0%"),
+        "trainings": ("trainings", "d"),
+        "flops": ("MFLOPs", ".1f"),
+        "params": ("million parameters", ".3f"),
+        "latency": ("ms, measured here", ".2f"),
+        "device_latency": (f"ms on {device}", ".2f"),
+        "architecture": ("architecture", ""),
     }
 
 
-def ranking_table(rows: Rows, names: Mapping[str, str]) -> Table:
-    """The candidates of a ranking, with the columns of `names` that some row has."""
-    shown = [column for column in names if any(column in row for row in rows)]
-    return Table([names[c] for c in shown], [[_cell(row, c) for c in shown] for row in rows], code=("architecture",))
-
-
-def _cell(row: Mapping[str, Any], column: str) -> Cell:
-    if column not in row:
-        return Cell("")
-    value = row[column]
-    if column == "low":
-        return Cell(f"{value:.2f} to {row['high']:.2f}", value)
-    if column == "trainings":
-        return Cell(str(len(value)), len(value))
-    return Cell(format(value, FORMATS[column]), None if isinstance(value, str) else value)
-
-
 def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
-    """Pictures of the first architectures.
-
-    Args:
-        kind: "predicted" or "believed", as the accuracies are.
-    """
+    """Pictures of the first architectures. `kind` is "predicted" or "believed", as the accuracies are."""
     figures = []
     for drawing, row in zip(drawings, rows, strict=False):
         interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
-        figures.append(Figure(drawing, f"{row['rank']}. {kind} {row['accuracy']:.2f} %{interval}"))
+        figures.append((drawing, f"{row['rank']}. {kind} {row['accuracy']:.2f} %{interval}"))
     return Section("The first choices", figures=figures)
 
 
-def cost_section(rows: Rows, names: Mapping[str, str], label: str) -> Section:
+def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
     """Accuracy against each cost, with the Pareto front."""
     figures = []
     for cost in COSTS:
-        known = [row for row in rows if cost in row]
-        points = [(row[cost], row["accuracy"]) for row in known]
-        if len(points) < 2:
+        known, name = [row for row in rows if cost in row], columns[cost][0]
+        if len(known) < 2:
             continue
+        points = [(row[cost], row["accuracy"]) for row in known]
         front = nondominated(points)
         titles = [f"{points[i][1]:.2f} % at {points[i][0]:.4g}: {known[i]['architecture']}" for i in front]
-        series = [
-            Series("candidates", points),
-            Series("none is better and cheaper", [points[i] for i in front], "marks", titles),
-        ]
+        best = Series("none is better and cheaper", [points[i] for i in front], "marks", titles)
         cheapest, dearest = points[front[0]][0], max(x for x, _ in points)
-        picture = chart(series, names[cost], label, log=0 < 30 * cheapest < dearest)
-        figures.append(Figure(picture, f"Against {names[cost]}: {len(front)} on the front."))
+        picture = chart([Series("candidates", points), best], name, label, log=0 < 30 * cheapest < dearest)
+        figures.append((picture, f"Against {name}: {len(front)} on the front."))
     return Section("Accuracy against cost", figures=figures)
 
 
@@ -118,13 +94,13 @@ def write_search_page(
         images: what `images_section` returns.
         device: whose latencies the rows have.
     """
-    names, shown = headings("predicted %", device), rows[:LISTED]
+    columns, shown = ranking_columns("predicted %", device), rows[:LISTED]
     text = f"The first {len(shown)} of {len(rows)}; click a heading to sort. All are in ranking_run_1.csv.\n{summary}"
     sections = [
         cells_section(drawings, rows, "predicted"),
         images,
-        Section("Ranking", text.strip(), table=ranking_table(shown, names)),
-        cost_section(rows, names, "predicted accuracy (%)"),
+        Section("Ranking", text.strip(), table=table(shown, columns)),
+        cost_section(rows, columns, "predicted accuracy (%)"),
         facts_section(history),
     ]
     write_page(path, f"Architectures for {dataset}", lead, sections)
@@ -132,35 +108,22 @@ def write_search_page(
 
 def trials_section(trials: Rows) -> Section:
     """Learning curves of the longest trainings, all accuracies in their order, and a table."""
-    longest = sorted((t for t in trials if t["losses"]), key=lambda t: -len(t["losses"]))[:CURVES]
-    curves = [Series(f"{t['number'] + 1} ({t['rung']})", list(enumerate(t["losses"], 1)), "line") for t in longest]
+    rows = [{**trial, "number": trial["number"] + 1} for trial in trials]
+    longest = sorted((row for row in rows if row["losses"]), key=lambda row: -len(row["losses"]))[:CURVES]
+    curves = [Series(f"{row['number']} ({row['rung']})", list(enumerate(row["losses"], 1)), "line") for row in longest]
     spent = 0.0
     accuracies: dict[str, list[tuple[float, float]]] = {}
-    for trial in trials:
-        spent += trial["cost"]
-        if trial["accuracy"] is not None:
-            accuracies.setdefault(trial["rung"], []).append((spent, trial["accuracy"]))
+    for row in rows:
+        spent += row["cost"]
+        if row["accuracy"] is not None:
+            accuracies.setdefault(row["rung"], []).append((spent, row["accuracy"]))
     finished = [Series(rung, points, "marks") for rung, points in accuracies.items()]
-    x_label = "epochs of all images spent so far"
+    by_cost = chart(finished, "epochs of all images spent so far", "x-valid accuracy (%)")
     figures = [
-        Figure(chart(curves, "epochs", "training loss"), "Learning curves of the longest trainings."),
-        Figure(chart(finished, x_label, "x-valid accuracy (%)"), "Each finished training, by its length."),
+        (chart(curves, "epochs", "training loss"), "Learning curves of the longest trainings."),
+        (by_cost, "Each finished training, by its length."),
     ]
-    columns = ["training", "rung", "epochs", "images", "pixels", "state", "x-valid %", "seconds", "architecture"]
-    rows = [
-        [
-            Cell(str(trial["number"] + 1), trial["number"] + 1),
-            Cell(trial["rung"]),
-            *(Cell(str(trial[name]), trial[name]) for name in ("epochs", "images", "side")),
-            Cell(trial["status"]),
-            Cell("") if trial["accuracy"] is None else Cell(f"{trial['accuracy']:.2f}", trial["accuracy"]),
-            Cell(f"{trial['seconds']:.1f}", trial["seconds"]),
-            Cell(trial["arch"]),
-        ]
-        for trial in trials
-    ]
-    table = Table(columns, rows, code=("architecture",))
-    return Section("Trainings", figures=[figure for figure in figures if figure.picture], table=table)
+    return Section("Trainings", figures=[figure for figure in figures if figure[0]], table=table(rows, TRIALS))
 
 
 def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[str, Any], images: Section) -> None:
@@ -171,22 +134,23 @@ def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[st
         result: the content of its `result.json`.
         images: what `images_section` returns.
     """
-    choice, rows, network, spent = result["choice"], result["ranking"], result["network"], result["spent"]
+    choice, network, spent = result["choice"], result["network"], result["spent"]
+    rows = [{**row, "trainings": len(row["trainings"])} for row in result["ranking"]]
     lead = (
         f"Budget {result['budget']}: {spent['seconds'] / 60:.1f} min and {spent['epochs']:.1f} epochs of all training "
         f"images spent{', interrupted' if result['interrupted'] else ''}. First choice after {choice['epochs']} "
         f"epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % [{choice['low']:.2f}, "
         f"{choice['high']:.2f}]."
     )
-    names = headings(f"{result['rung']} %", None)
+    columns = ranking_columns(f"{result['rung']} %", None)
     files = ", ".join(network["files"]) if network else NO_NETWORK
     sections = [
         Section("The network", facts={"architecture": choice["architecture"], "files": files}),
         cells_section(drawings, rows, "believed"),
         *(test_sections(network["judged"], result["class_names"], network["linear"]) if network else []),
         images,
-        Section("Ranking", f"What is believed of the first {len(rows)}.", table=ranking_table(rows, names)),
-        cost_section(rows, names, "believed accuracy (%)"),
+        Section("Ranking", f"What is believed of the first {len(rows)}.", table=table(rows, columns)),
+        cost_section(rows, columns, "believed accuracy (%)"),
         trials_section(result["trials"]),
         facts_section(result["history"] | {"budget": result["budget"]}),
     ]

@@ -27,8 +27,7 @@ PATIENCE = 20  # rounds without a new architecture before the generator counts a
 def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str, float]]:
     """The candidates of a run, and the shares of graphs that were valid and distinct.
 
-    Raises:
-        UserError: there are no candidates, or the space has fewer than the options ask for.
+    Raises a UserError if there are no candidates, or the space has fewer than the options ask for.
     """
     o, space, limits = session.options, session.space, session.limits
     wanted, listed = o.num_gen_arch, None

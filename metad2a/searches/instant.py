@@ -40,8 +40,7 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 def search(options: SearchOptions) -> list[Ranking]:
     """Rank, print a report, and write all results to a new numbered folder; returns the ranking of each run.
 
-    Raises:
-        UserError: bad options, missing files, or no candidates.
+    Raises a UserError if options are bad, files are missing, or there are no candidates.
     """
     pareto = options.pareto
     if pareto:

@@ -15,8 +15,7 @@ FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATE
 class Limits:
     """What candidates for a dataset of `num_classes` cost, and the most they may cost; false without a limit.
 
-    Raises:
-        UserError: no architecture is within the limits, the space knows no costs, or the device is unknown.
+    Raises a UserError if no architecture is within the limits, the space knows no costs, or the device is unknown.
     """
 
     def __init__(self, options: SearchOptions, space: SearchSpace, num_classes: int):
@@ -56,8 +55,7 @@ class Limits:
     def listed(self) -> list[int]:
         """Numbers of the NAS-Bench-201 cells within the limits, the cheapest of each class of equivalent cells.
 
-        Raises:
-            UserError: there is no such cell.
+        Raises a UserError if there is no such cell.
         """
         allowed = torch.tensor([self.allow(arch) for arch in self.space.architectures]) if self else None
         members = cheapest_members(allowed)

@@ -167,4 +167,4 @@ def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], hist
         "history": history,
     }
     write_json(folder / "summary.json", value)
-    write_text(folder / "best_architecture.svg", architecture_svg(space, best.texts[0]) + "\n")
+    write_text(folder / "best_architecture.svg", architecture_svg(space, best.texts[0]))

@@ -34,8 +34,7 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
     Args:
         extractor: the network of the checkpoints, for making a file.
 
-    Raises:
-        UserError: the dataset has neither features nor images.
+    Raises a UserError if the dataset has neither features nor images.
     """
     name, data_path, folder = options.data_name, options.data_path, options.image_folder
     own = Path(data_path) / f"{name}bylabel.pt"
@@ -108,8 +107,7 @@ class Session:
     def _check_universal(self) -> None:
         """Note the universal ranking among the sources.
 
-        Raises:
-            UserError: the ranking does not know the generator's supernet, or the image size.
+        Raises a UserError if the ranking does not know the generator's supernet, or the image size.
         """
         if self.space.can_be_listed:
             self.sources["ranking"] = display_path(universal.SHIPPED)

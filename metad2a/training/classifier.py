@@ -149,8 +149,7 @@ class Run(Generic[AnyProtocol]):
     ) -> "Run[AnyProtocol]":
         """A run of the network of `build`, its weights drawn with `seed`; it continues from an existing checkpoint.
 
-        Raises:
-            UserError: the checkpoint is damaged or belongs to another run.
+        Raises a UserError if the checkpoint is damaged or belongs to another run.
         """
         torch.manual_seed(seed)  # of the initial weights; everything else has its own generators
         run = cls(build().to(device), protocol, identity, seed, checkpoint)
@@ -204,8 +203,7 @@ def train(run: Run[Protocol], data: ImageData, record: Callable[[str], None]) ->
     Order and augmentation of an epoch depend only on seed and epoch, so a run that was killed and resumed gives the
     same network as an uninterrupted run.
 
-    Raises:
-        UserError: the loss is not finite, or a checkpoint cannot be written.
+    Raises a UserError if the loss is not finite, or a checkpoint cannot be written.
     """
 
     def finished(loss: float) -> None:
@@ -223,8 +221,7 @@ def train_epochs(run: Run, data: ImageData, finished: Callable[[float], None]) -
     Args:
         finished: called after each epoch, with its mean loss.
 
-    Raises:
-        UserError: the loss is not finite, or a checkpoint cannot be written.
+    Raises a UserError if the loss is not finite, or a checkpoint cannot be written.
     """
     images, protocol = data.train.to(run.device), run.protocol
     steps = math.ceil(len(images) / protocol.batch_size)

@@ -72,7 +72,7 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
     }
     write_json(search.folder / "result.json", value)
     write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
-    write_text(search.folder / "best_architecture.svg", architecture_svg(search.space, best.trial.arch) + "\n")
+    write_text(search.folder / "best_architecture.svg", architecture_svg(search.space, best.trial.arch))
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
     images = images_section(search.options.image_folder, data.class_names, counts, data.name)
     drawings = [architecture_svg(search.space, row["architecture"]) for row in rows[:DRAWN]]
