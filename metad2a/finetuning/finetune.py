@@ -27,7 +27,7 @@ from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
 from metad2a.training.accuracy import accuracy
-from metad2a.training.classifier import Descent, Run
+from metad2a.training.classifier import Run
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
@@ -42,7 +42,7 @@ class Best(TypedDict):
 
 
 @dataclass(frozen=True)
-class FineTuning(Descent):
+class FineTuning:
     """The published protocol; all of it identifies a result. The learning rate falls epoch by epoch, along a cosine."""
 
     epochs: int = 150
@@ -78,9 +78,7 @@ def _drop_path(rate: float) -> Callable:
     return lambda module, inputs, output: stochastic_depth(output, rate, "row", module.training)
 
 
-def fine_tune(
-    run: Run[FineTuning], data: FineTuningData, num_workers: int, record: Callable[[str], None]
-) -> dict[str, float]:
+def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; keep the weights of the epoch with the best validation accuracy.
 
     Order and augmentation of an epoch depend only on seed and epoch, not on how many processes read images, so a run
@@ -152,7 +150,7 @@ def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Ord
     )
 
 
-def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _Order) -> float:
+def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> float:
     """One pass over the training images; returns the mean loss."""
     protocol = run.protocol
     torch.manual_seed(order.seed)  # for dropout and drop-path

@@ -164,7 +164,8 @@ class Job:
         run = Run.begin(self._network, options.device, self.protocol, self.identity, seed, checkpoint)
         accuracy = train(run, data, TextLog(self.folder / "log.txt"))
         history = self.training.history | {"seed": seed, "licence": options.licence or UNSTATED}
-        trained = TrainedNetwork.of(run.network, self.space, options.arch, data, self.identity, seed, accuracy, history)
+        about = {"architecture": options.arch, "identity": self.identity, "seed": seed, "history": history}
+        trained = TrainedNetwork.of(run.network, self.space, data, accuracy=accuracy, **about)
         trained.save(path)
         write_card(path)
         checkpoint.unlink(missing_ok=True)  # network.pt has everything but the momentum

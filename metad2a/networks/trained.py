@@ -69,20 +69,16 @@ class TrainedNetwork:
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
     @staticmethod
-    def of(
-        network: nn.Module,
-        space: SearchSpace,
-        architecture: str,
-        data: "ImageData",
-        identity: dict[str, Any],
-        seed: int,
-        accuracy: dict[str, float],
-        history: dict[str, Any],
-    ) -> "TrainedNetwork":
-        """A network that was trained on `data`, with everything that belongs to it."""
+    def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
+        """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        about = (space.name, architecture, data.class_names, data.mean, data.std)
-        return TrainedNetwork(*about, state, identity, seed, accuracy, history, space.image_size)
+        looks: dict[str, Any] = {
+            "class_names": data.class_names,
+            "mean": data.mean,
+            "std": data.std,
+            "image_size": space.image_size,
+        }
+        return TrainedNetwork(search_space=space.name, state=state, **looks, **about)
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically. Raises a UserError if it cannot be written."""

@@ -44,7 +44,7 @@ def ranking_columns(accuracy: str, device: str | None) -> Columns:
 
 
 def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
-    """Pictures of the first architectures. `kind` is "predicted" or "believed", as the accuracies are."""
+    """Pictures of the first architectures. `kind` of accuracy: "predicted" or "estimated"."""
     figures = []
     for drawing, row in zip(drawings, rows, strict=False):
         interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
@@ -139,18 +139,18 @@ def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[st
     lead = (
         f"Budget {result['budget']}: {spent['seconds'] / 60:.1f} min and {spent['epochs']:.1f} epochs of all training "
         f"images spent{', interrupted' if result['interrupted'] else ''}. First choice after {choice['epochs']} "
-        f"epochs: x-valid {choice['x-valid']:.2f} %, believed {choice['mean']:.2f} % [{choice['low']:.2f}, "
+        f"epochs: x-valid {choice['x-valid']:.2f} %, estimated {choice['mean']:.2f} % [{choice['low']:.2f}, "
         f"{choice['high']:.2f}]."
     )
     columns = ranking_columns(f"{result['rung']} %", None)
     files = ", ".join(network["files"]) if network else NO_NETWORK
     sections = [
         Section("The network", facts={"architecture": choice["architecture"], "files": files}),
-        cells_section(drawings, rows, "believed"),
+        cells_section(drawings, rows, "estimated"),
         *(test_sections(network["judged"], result["class_names"], network["linear"]) if network else []),
         images,
-        Section("Ranking", f"What is believed of the first {len(rows)}.", table=table(rows, columns)),
-        cost_section(rows, columns, "believed accuracy (%)"),
+        Section("Ranking", f"The first {len(rows)} cells.", table=table(rows, columns)),
+        cost_section(rows, columns, "estimated accuracy (%)"),
         trials_section(result["trials"]),
         facts_section(result["history"] | {"budget": result["budget"]}),
     ]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -32,23 +32,8 @@ BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few ima
 MIN_STEPS = 1000  # a training with fewer steps takes a smaller batch
 
 
-class Descent:
-    """Stochastic gradient descent; each protocol has its constants."""
-
-    lr: float
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.SGD:
-        """The optimizer, at the first learning rate."""
-        return torch.optim.SGD(
-            parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov, fused=True
-        )
-
-
 @dataclass(frozen=True)
-class Protocol(Descent):
+class Protocol:
     """How a network is trained; all of it identifies a result.
 
     Attributes:
@@ -111,21 +96,19 @@ def rate_of(batch: int) -> float:
     return Protocol.lr * (batch / Protocol.batch_size) ** 0.5
 
 
-AnyProtocol = TypeVar("AnyProtocol", bound=Descent)
-
-
 @dataclass
-class Run(Generic[AnyProtocol]):
+class Run:
     """One training: its network, its identity, its checkpoint and the number of finished epochs.
 
     Attributes:
         network: on its device, with initial weights.
+        protocol: epochs and the constants of stochastic gradient descent, a `Protocol` or another dataclass.
         identity: architecture, images and protocol; the checkpoint of another run is refused.
         checkpoint: file of the last finished epoch.
     """
 
     network: nn.Module
-    protocol: AnyProtocol
+    protocol: Any
     identity: dict[str, Any]
     seed: int
     checkpoint: Path
@@ -135,18 +118,19 @@ class Run(Generic[AnyProtocol]):
         self.device = next(self.network.parameters()).device
         self.network.to(memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer = self.protocol.optimizer(self.parameters)
+        constants = {name: getattr(self.protocol, name) for name in ("lr", "momentum", "weight_decay", "nesterov")}
+        self.optimizer = torch.optim.SGD(self.parameters, fused=True, **constants)
 
     @classmethod
     def begin(
         cls,
         build: Callable[[], nn.Module],
         device: torch.device | str,
-        protocol: AnyProtocol,
+        protocol: Any,
         identity: dict[str, Any],
         seed: int,
         checkpoint: Path,
-    ) -> "Run[AnyProtocol]":
+    ) -> "Run":
         """A run of the network of `build`, its weights drawn with `seed`; it continues from an existing checkpoint.
 
         Raises a UserError if the checkpoint is damaged or belongs to another run.
@@ -197,7 +181,7 @@ class _File:
     optimizer: dict[Text, Any]
 
 
-def train(run: Run[Protocol], data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
+def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
     """Train to the last epoch, saving each; returns the accuracies (%) on `x-valid` and `x-test`.
 
     Order and augmentation of an epoch depend only on seed and epoch, so a run that was killed and resumed gives the
@@ -236,7 +220,7 @@ def train_epochs(run: Run, data: ImageData, finished: Callable[[float], None]) -
             finished(loss)
 
 
-def train_epoch(run: Run[Protocol], images: LabelledImages, data: ImageData, epoch: int, bar: tqdm) -> float:
+def train_epoch(run: Run, images: LabelledImages, data: ImageData, epoch: int, bar: tqdm) -> float:
     """One pass over the training images; returns the mean loss."""
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)

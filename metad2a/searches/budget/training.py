@@ -108,6 +108,7 @@ def train_trial(lesson: Lesson, trial: Trial, report: Report, each: bool = False
 
 def trained(lesson: Lesson, trial: Trial, network: torch.nn.Module, found: float) -> TrainedNetwork:
     """The network with all that belongs to it, and its validation accuracy (%)."""
-    data, measured = lesson.data, {"x-valid": found}
-    identity = lesson.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
-    return TrainedNetwork.of(network, lesson.space, trial.arch, data, identity, SEED, measured, lesson.history)
+    protocol = asdict(protocol_of(trial, lesson.data))
+    about = {"architecture": trial.arch, "seed": SEED, "accuracy": {"x-valid": found}, "history": lesson.history}
+    identity = lesson.identity | {"architecture": trial.arch, "protocol": protocol}
+    return TrainedNetwork.of(network, lesson.space, lesson.data, identity=identity, **about)
