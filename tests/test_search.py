@@ -169,7 +169,7 @@ def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_dat
     assert float(first["predicted_accuracy"]) == pytest.approx(float(known), abs=1)
     summary = json.loads(Path("results/search/cifar10/001/summary.json").read_text())
     assert summary["predicted_deviation"] == pytest.approx(float(cifar10[0]["predicted_deviation"]), abs=1e-4)
-    assert summary["history"]["ranking"] == "assets/nasbench201/universal.pt"
+    assert summary["history"]["ranking"] == "metad2a/assets/nasbench201/universal.pt"
     assert "predictor" not in summary["history"]
 
 
@@ -227,7 +227,7 @@ def test_shipped_models_and_features_serve_a_fresh_clone(command):
     code, out, err = command("--model search --data-name cifar10 --num-gen-arch 20")
     assert code == 0, err
     assert "using the shipped features" in err
-    assert err.count(": shipped assets/checkpoints") == 2
+    assert err.count(": shipped metad2a/assets/checkpoints") == 2
     assert "20 architectures ranked" in out
 
 

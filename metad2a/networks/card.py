@@ -39,14 +39,14 @@ def as_text(trained: TrainedNetwork) -> dict[str, str]:
 
 def card(trained: TrainedNetwork) -> str:
     """The model card, in Markdown (the sections of Mitchell et al., FAT* 2019)."""
-    known, history, protocol = facts(trained), trained.history, trained.identity.get("protocol")
+    about, history, protocol = facts(trained), trained.history, trained.identity.get("protocol")
     origin = {name: history[name] for name in ("command", "date", "images", "torch") if history.get(name)}
     training = {**origin, **(protocol if isinstance(protocol, dict) else {}), "seed": trained.seed}
     return render_template(
         "card.md.j2",
-        facts=known,
+        facts=about,
         architecture=_code(trained.architecture),
-        licence=_line(known["licence_of_weights"]),
+        licence=_line(about["licence_of_weights"]),
         classes=list(map(_code, trained.class_names)),
         training={name: _code(str(value)) for name, value in training.items()},
     )

@@ -53,14 +53,14 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
     size = network.image_size
     images = torch.rand(3, 3, size, size, generator=random_generator(0))
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    known = as_text(TrainedNetwork.read(path))
+    metadata = as_text(TrainedNetwork.read(path))
     written = []
     for name in formats:
         target = Path(path).with_suffix(f".{name}")
         write, read = FORMATS[name]
 
         def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
-            write(program, temporary, known)
+            write(program, temporary, metadata)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
         if aside := set_aside(target):
@@ -81,18 +81,18 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
             )
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
     import onnx
 
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, known)
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
 
-def _write_program(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
-    torch.export.save(program, path, extra_files=known)
+def _write_program(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files=metadata)
 
 
 def _read_onnx(path: Path) -> Outputs:

@@ -86,7 +86,7 @@ def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[st
 
 
 def _sample(labels: torch.Tensor, classes: int, seed: int) -> torch.Tensor:
-    """Numbers of up to `PER_CLASS` images of each class, drawn with `seed`."""
+    """Numbers of up to `PER_CLASS` random images of each class."""
     order = torch.randperm(len(labels), generator=random_generator(seed))
     return torch.cat([order[labels[order] == label][:PER_CLASS] for label in range(classes)])
 

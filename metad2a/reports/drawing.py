@@ -159,6 +159,6 @@ def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, f
 
 def architecture_svg(space: SearchSpace, text: str) -> Markup:
     """An architecture's graph as SVG in the text's colour, on the background of its surroundings."""
-    drawn = plan(*space.drawing(space.from_text(text)))
+    places = plan(*space.drawing(space.from_text(text)))
     sizes = {"size": SIZE, "small": SMALL, "arrow": ARROW}
-    return render_template("architecture.svg.j2", title=text, plan=drawn, **sizes)
+    return render_template("architecture.svg.j2", title=text, plan=places, **sizes)

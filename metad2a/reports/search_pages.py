@@ -1,6 +1,6 @@
 """The pages of a search that trains nothing and of a search on a budget.
 
-Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture`, and as far as known `low` and
+Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture`, and if they exist `low` and
 `high` (95 % interval, %), `benchmark` (%), `probability_best`, `trainings` (numbers), `flops` and `params` (millions),
 `latency` and `device_latency` (ms).
 """
@@ -56,12 +56,12 @@ def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
     """Accuracy against each cost, with the Pareto front."""
     figures = []
     for cost in COSTS:
-        known, name = [row for row in rows if cost in row], columns[cost][0]
-        if len(known) < 2:
+        measured, name = [row for row in rows if cost in row], columns[cost][0]
+        if len(measured) < 2:
             continue
-        points = [(row[cost], row["accuracy"]) for row in known]
+        points = [(row[cost], row["accuracy"]) for row in measured]
         front = nondominated(points)
-        titles = [f"{points[i][1]:.2f} % at {points[i][0]:.4g}: {known[i]['architecture']}" for i in front]
+        titles = [f"{points[i][1]:.2f} % at {points[i][0]:.4g}: {measured[i]['architecture']}" for i in front]
         best = Series("none is better and cheaper", [points[i] for i in front], "marks", titles)
         cheapest, dearest = points[front[0]][0], max(x for x, _ in points)
         picture = chart([Series("candidates", points), best], name, label, log=0 < 30 * cheapest < dearest)
