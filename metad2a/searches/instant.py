@@ -42,13 +42,13 @@ def search(options: SearchOptions) -> list[Ranking]:
 
     Raises a UserError if options are bad, files are missing, or there are no candidates.
     """
-    pareto = options.pareto
+    pareto, runs, universal = options.pareto, options.runs, options.ranking == UNIVERSAL
     if pareto:
         check_pareto(options)
     session = Session(options, models_of(options))
-    whole = options.ranking == UNIVERSAL and session.space.can_be_listed
+    whole = universal and session.space.can_be_listed
     one_run = rank_universally if whole else generate_and_rank
-    rankings = [measure_latency(session, one_run(session, run)) for run in options.runs]
+    rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None
     remarks = explanation(session)
     _print_rankings(options, rankings, remarks)
