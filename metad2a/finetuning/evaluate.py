@@ -58,8 +58,7 @@ def evaluate(options: EvaluationOptions) -> str:
             run.restore()
             figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
         else:
-            how = (size, options.num_calibration, options.num_workers, options.seed)
-            figures = evaluate_inherited(network, data, outputs, *how)
+            figures = evaluate_inherited(network, data, outputs, size, options)
         value = {**identity, **cost, **figures, "num_images": sizes, "history": training.history}
         write_json(folder / "result.json", value)
     return "\n".join(

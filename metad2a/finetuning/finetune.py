@@ -23,6 +23,7 @@ from metad2a.core.progress import progress
 from metad2a.core.schema import Percent, Size, State, check, check_state
 from metad2a.data.reading import read_batches
 from metad2a.finetuning.data import FineTuningData, Part, test_transform
+from metad2a.finetuning.options import EvaluationOptions
 from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
@@ -176,27 +177,21 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> flo
 
 
 def evaluate_inherited(
-    network: nn.Module,
-    data: FineTuningData,
-    outputs: list[int],
-    image_size: int,
-    num_calibration: int,
-    num_workers: int,
-    seed: int,
+    network: nn.Module, data: FineTuningData, outputs: list[int], image_size: int, options: EvaluationOptions
 ) -> dict[str, float]:
-    """`test` accuracy (%) with the supernet's weights, after batch norm saw `num_calibration` training images.
+    """`test` accuracy (%) with the supernet's weights, after batch norm saw random training images.
 
     Args:
         network: a subnet with the supernet's classifier, on its device.
         outputs: (C,) numbers of the classifier's outputs for the classes of `data`.
-        seed: draws the training images.
     """
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
     device = next(network.parameters()).device
     plain = Part(data.train.source, torch.tensor(data.train.numbers), test_transform(image_size))
-    sample = torch.randperm(len(plain), generator=random_generator(seed))[:num_calibration].tolist()
-    calibration = DataLoader(plain, BATCH, sampler=sample, num_workers=num_workers)
+    order = torch.randperm(len(plain), generator=random_generator(options.seed))
+    sample = order[: options.num_calibration].tolist()
+    calibration = DataLoader(plain, BATCH, sampler=sample, num_workers=options.num_workers)
     set_running_statistics(network, ((images.to(device), None) for images, _ in read_batches(calibration)))
-    test = DataLoader(data.test, BATCH, num_workers=num_workers)
+    test = DataLoader(data.test, BATCH, num_workers=options.num_workers)
     return {"test": accuracy(network, read_batches(test), torch.tensor(outputs)), "calibrated_on": len(sample)}
