@@ -37,8 +37,8 @@ PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html
 def protocol_of(options: TrainArchOptions, data: ImageData) -> Protocol:
     """The published protocol with what the options change.
 
-    Few images of the user's own get smaller batches, and the learning rate that belongs to these, unless the options
-    say otherwise. An official dataset with fewer images than one batch gets a quarter of them as its batch.
+    Few images of the user's own get smaller batches and the learning rate that belongs to these, unless the options say
+    otherwise. With fewer images than one batch, the batch size is a quarter of them.
 
     Raises a UserError if there are too few images for a batch.
     """
