@@ -64,6 +64,7 @@ def test_train_report_and_load(command, images):
     value = json.loads((folder / "result.json").read_text())
     assert value["architecture"] == SMALL
     assert value["protocol"]["lr"] == 0.1
+    assert value["protocol"]["processes"] == 1  # part of the key of earlier results
     assert value["num_images"] == {"train": 48, "x-valid": 6, "x-test": 6}
     assert [run["seed"] for run in value["runs"]] == [777, 888]
     each = [run["accuracy"]["x-test"] for run in value["runs"]]
