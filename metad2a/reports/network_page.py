@@ -36,12 +36,15 @@ def test_sections(judged: Mapping[str, Any], names: Sequence[str], baseline: Map
         judged, baseline: what `metad2a.networks.judge` returns.
     """
     text = f"x-test accuracy {judged['accuracy']:.2f} % [{judged['low']:.2f}, {judged['high']:.2f}] (95 %)"
-    comparison = advice(judged["accuracy"], baseline) if baseline else ""
-    comparison = f"{comparison[:1].upper()}{comparison[1:]}."
-    warn = baseline is not None and baseline["accuracy"] > judged["accuracy"]
-    if baseline and not warn:
-        text += f"\n{comparison}"
-    tests = Section("Test accuracy", text, [comparison] if warn else [], table=table(judged["classes"], COLUMNS))
+    warnings = []
+    if baseline:
+        comparison = advice(judged["accuracy"], baseline)
+        sentence = f"{comparison[0].upper()}{comparison[1:]}."
+        if baseline["accuracy"] > judged["accuracy"]:
+            warnings = [sentence]
+        else:
+            text += f"\n{sentence}"
+    tests = Section("Test accuracy", text, warnings, table=table(judged["classes"], COLUMNS))
     if len(names) > MOST_CLASSES:
         return [tests]
     text = "Rows: the class of an image. Columns: what the network took it for."
