@@ -1,6 +1,6 @@
 """What a search tells its user: a table, CSV, JSON and a picture of the best architecture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ import numpy as np
 from metad2a.core.files import write_csv, write_json, write_text
 from metad2a.core.statistics import interval
 from metad2a.reports.drawing import architecture_svg
+from metad2a.reports.page import Rows
 from metad2a.spaces.base import DEVICE_LATENCY, SearchSpace
 
 ORACLE_SIZE = 30  # the paper trains this many of the predictor's choices and reports the best test accuracy
 Z = 1.96  # standard deviations of a 95 % interval
-Rows = Sequence[Mapping[str, Any]]
 # Heading and digits of costs on the screen
 COSTS = {"flops": ("MFLOPs", 1), "params": ("Mparams", 3), "latency": ("ms", 2), DEVICE_LATENCY: ("dev. ms", 2)}
 COLUMNS = {  # of the CSV file: heading and format of each value of a row
