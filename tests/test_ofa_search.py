@@ -108,7 +108,7 @@ def test_a_search_in_one_go(command):
     code, out, err = command("--model search --search-space ofa_mbv3 --data-name pets --num-gen-arch 9")
     assert code == 0, err
     assert "9 architectures ranked for pets" in out
-    assert Path("results/ofa_mbv3/search/pets/001/best_architecture.png").is_file()
+    assert Path("results/ofa_mbv3/search/pets/001/best_architecture.svg").is_file()
 
 
 def test_a_checkpoint_of_the_other_space(refuses, toy_checkpoints):
