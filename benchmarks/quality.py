@@ -31,8 +31,7 @@ from metad2a.metatrain.fit import BEST
 from metad2a.metatrain.models import load_model
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.searches import report
-from metad2a.searches.candidates import generate_candidates
-from metad2a.searches.generate import GRAPHS_PER_ROUND, decode_round
+from metad2a.searches.generate import GRAPHS_PER_ROUND, decode_round, generate_candidates
 from metad2a.searches.options import SearchOptions
 from metad2a.searches.ranking import rank
 from metad2a.searches.report import Ranking

@@ -39,7 +39,7 @@ def our_steps(arch: str, data: ImageData, batch_size: int, device: torch.device)
     protocol = published_protocol("cifar10", batch_size=batch_size)
     training = Run(NASBench201Network(arch, 10).to(device), protocol, {}, 777, Path("unused"))
     images = data.train.to(device)
-    return lambda: train_epoch(training, training.network, images, data, 0, tqdm(disable=True))
+    return lambda: train_epoch(training, images, data, 0, tqdm(disable=True))
 
 
 def their_steps(arch: str, data: ImageData, batch_size: int, device: torch.device) -> Callable[[], None]:

@@ -4,7 +4,9 @@ import pytest
 from test_pages import EVIL, Reader, browser, opened  # noqa: F401
 
 from metad2a.networks.judge import per_class
-from metad2a.searches.budget.page import write_budget_page
+from metad2a.reports.dataset import images_section
+from metad2a.reports.drawing import architecture_svg
+from metad2a.reports.search_pages import write_budget_page
 from metad2a.searches.budget.trials import DONE, FAILED
 
 
@@ -36,8 +38,13 @@ def value(space):
     }  # fmt: skip
 
 
+def write(path, space, value):
+    drawings = [architecture_svg(space, row["architecture"]) for row in value["ranking"]]
+    write_budget_page(path, drawings, value, images_section(None, value["class_names"], [8, 2], "toy"))
+
+
 def test_everything_is_told(value, space, tmp_path):
-    write_budget_page(tmp_path / "r.html", space, value, None, [8, 2])
+    write(tmp_path / "r.html", space, value)
     page = (tmp_path / "r.html").read_text()
     read, text = Reader(page), " ".join(Reader(page).text)
     for part in (
@@ -55,13 +62,13 @@ def test_everything_is_told(value, space, tmp_path):
 
 
 def test_a_search_that_handed_over_no_network_has_a_report_too(value, space, tmp_path):
-    write_budget_page(tmp_path / "r.html", space, value | {"network": None, "trials": []}, None, [8, 2])
+    write(tmp_path / "r.html", space, value | {"network": None, "trials": []})
     text = " ".join(Reader((tmp_path / "r.html").read_text()).text)
     assert "Confusion" not in text
 
 
 def test_in_a_browser(browser, value, space, tmp_path):  # noqa: F811
-    write_budget_page(tmp_path / "r.html", space, value, None, [8, 2])
+    write(tmp_path / "r.html", space, value)
     page, said = opened(browser, tmp_path / "r.html", viewport={"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.get_by_role("button", name="x-valid %").click()

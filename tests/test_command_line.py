@@ -271,7 +271,7 @@ def test_an_epoch_that_an_own_run_lacks_is_not_the_shipped_one(refuses, toy_chec
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
 def test_a_limit_that_fewer_meet_than_are_wanted_needs_no_generating(command, monkeypatch, space):
-    monkeypatch.setattr("metad2a.searches.candidates.generate", None)
+    monkeypatch.setattr("metad2a.searches.generate.generate", None)
     code, out, err = command("--model search --data-name pets --num-gen-arch 3000 --num-sample 3 --max-flops 12")
     assert code == 0, err
     fitting = sum(space.cost(arch, 5)["flops"] <= 12 for arch in space.all_architectures())

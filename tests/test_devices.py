@@ -1,19 +1,16 @@
-"""Which device does what: the current GPU, workers of a cluster, processes that wait, worker processes by spawn."""
+"""Which device does what: the current GPU, workers of a cluster, worker processes by spawn."""
 
 import multiprocessing
 import pickle
 from dataclasses import replace
-from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 
 from metad2a.core.environment import choose_device
-from metad2a.core.processes import process_group
 from metad2a.data.extraction import ExtractOptions, extract
 from metad2a.data.official import KNOWN, known_dataset
 from metad2a.data.source import image_folder
@@ -43,44 +40,6 @@ def test_the_cpu_is_chosen_without_touching_a_gpu(two_gpus):
     assert two_gpus == []
 
 
-def test_processes_of_torchrun_touch_no_gpu_but_their_own(two_gpus, monkeypatch):
-    groups = record_groups(monkeypatch)
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    with process_group(choose_device(None)) as (_, device):
-        assert device == torch.device("cuda", 1)
-    assert two_gpus == [1]
-    assert groups[0] == ("main", "nccl")
-
-
-def record_groups(monkeypatch):
-    """Returns a list of what becomes of process groups: which, its backend and limit, and who waits in which."""
-    groups = []
-    monkeypatch.setattr(dist, "init_process_group", lambda backend: groups.append(("main", backend)))
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
-    monkeypatch.setattr(dist, "barrier", lambda group=None: groups.append(("wait", group)))
-
-    def new_group(backend, timeout):
-        groups.append(("waiting", backend, timeout))
-        return "waiting"
-
-    monkeypatch.setattr(dist, "new_group", new_group)
-    return groups
-
-
-def test_processes_wait_for_the_first_as_long_as_a_download_takes(two_gpus, monkeypatch):
-    groups = record_groups(monkeypatch)
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    with process_group(torch.device("cuda", 0)) as (processes, _):
-        processes.wait()
-    (_, backend, limit), last = groups[1:]
-    assert backend == "gloo"  # NCCL's waiting ends after ten minutes, and keeps a GPU busy
-    assert limit >= timedelta(days=1)
-    assert last == ("wait", "waiting")
-
-
-TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 OPTIONS = EvaluatorOptions("nasbench201", "images", ("a", "b"), "", 10, 1, "cuda:1")
 
 

@@ -4,10 +4,9 @@ from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
 from metad2a import spaces
-from metad2a.reports.drawing import architecture_svg, draw_architecture, plan
+from metad2a.reports.drawing import architecture_svg, plan
 from metad2a.spaces.nasbench201.cells import CELL_EDGES
 
 NODES = ["input", "1", "2", "output"]
@@ -46,19 +45,13 @@ def test_no_edge_of_a_cell_crosses_another_or_a_label(edges):
 
 
 @pytest.mark.parametrize("name", spaces.NAMES)
-def test_the_picture_is_full_and_its_twin_is_svg(tmp_path, name, space):
+def test_the_picture_has_all_nodes_and_labels(name):
     chosen = spaces.get(name)
     if name == "nasbench201":
         arch = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
     else:
         arch = str({"ks": [3] * 20, "e": [6] * 20, "d": [4] * 5})
-    draw_architecture(tmp_path / "x.png", chosen, arch)
-    with Image.open(tmp_path / "x.png") as picture:
-        gray = picture.convert("L")
-        left, top, right, bottom = gray.point(lambda value: 255 if value < 128 else 0).getbbox()
-        assert (right - left) * (bottom - top) > 0.7 * gray.width * gray.height
-        assert gray.width > 1000  # of 8 cm: more than 300 pixels an inch
-    root = ElementTree.fromstring((tmp_path / "x.svg").read_text())
+    root = ElementTree.fromstring(architecture_svg(chosen, arch))
     texts = [node.text for node in root.iter() if node.tag.endswith("}text")]
     nodes, edges = chosen.drawing(chosen.from_text(arch))
     assert sorted(texts) == sorted([*nodes, *(label for *_, label in edges if label)])

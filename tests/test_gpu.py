@@ -4,11 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-import torch.distributed as dist
 from test_host_waits import EQUAL, RAGGED, objective_of, toy_draws
 from test_networks import SMALL, toy_data
 from test_train import line, weights
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from metad2a import spaces
@@ -130,31 +128,18 @@ def test_another_gpu_than_the_first(command):
         torch.cuda.set_device(0)
 
 
-def one_epoch(folder, precision="float32", parallel=False):
-    """Losses of two epochs of a small network, and its weights."""
+def one_epoch(folder, precision="float32"):
+    """Losses of two epochs of a small network."""
     data, protocol = toy_data(), Protocol(2, True, 16, precision=precision)
     torch.manual_seed(1)
     run = Run(NASBench201Network(SMALL, 3).to(CUDA), protocol, {"arch": SMALL}, 7, folder / "ckpt_last.pt")
-    images, model = data.train.to(CUDA), run.network
-    if parallel:
-        model = DistributedDataParallel(torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), device_ids=[CUDA])
-    losses = [train_epoch(run, model, images, data, epoch, tqdm(disable=True)) for epoch in range(2)]
-    return losses, run.network.state_dict()
+    images = data.train.to(CUDA)
+    losses = [train_epoch(run, images, data, epoch, tqdm(disable=True)) for epoch in range(2)]
+    return losses
 
 
 def test_epochs_in_bfloat16(tmp_path):
-    exact, rough = (one_epoch(tmp_path, precision)[0] for precision in ("float32", "bfloat16"))
+    exact, rough = (one_epoch(tmp_path, precision) for precision in ("float32", "bfloat16"))
     assert exact != rough
     assert rough == pytest.approx(exact, rel=0.1)
     assert rough[1] < rough[0]
-
-
-def test_processes_of_one_rank_train_the_same_network(tmp_path):
-    wanted = one_epoch(tmp_path)
-    dist.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        losses, state = one_epoch(tmp_path, parallel=True)
-    finally:
-        dist.destroy_process_group()
-    assert losses == pytest.approx(wanted[0], rel=1e-3)
-    assert_near(state, wanted[1])

@@ -64,7 +64,7 @@ def test_a_network_is_trained_at_the_size_that_its_costs_are_of(train):
 @pytest.mark.parametrize(("tail", "size"), [("", 224), ("--image-size 48", 48)])
 def test_images_are_of_the_size_that_costs_are_of(train, monkeypatch, tail, size):
     class Job:
-        def __init__(self, options, space, data, processes):
+        def __init__(self, options, space, data):
             raise UserError(f"{data.train.side} {data.test.side} {space.image_size}")
 
     monkeypatch.setattr(train_arch, "Job", Job)

@@ -2,22 +2,16 @@
 
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
 from record_networks import FILE, NUM_CLASSES, fill, images, logits, their_counts, their_network
 from torchvision.transforms import functional as TF
 
 from metad2a.core.errors import UserError
-from metad2a.core.processes import Processes
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
 from metad2a.data.pixels import ImageData, LabelledImages
 from metad2a.networks import load_network
@@ -242,13 +236,6 @@ def test_bfloat16_trains(tmp_path):
         assert not torch.equal(old, new)
 
 
-def test_shares_of_a_batch_are_the_batch():
-    rows = torch.arange(11)
-    shares = [Processes(rank, 3).share(rows) for rank in range(3)]
-    assert torch.equal(torch.cat(shares), rows)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
 @pytest.fixture
 def trained(tmp_path):
     path = tmp_path / "network.pt"
@@ -335,55 +322,3 @@ def test_what_an_export_needs_is_named(monkeypatch):
     assert check_formats("pt2") == ["pt2"]
     with pytest.raises(UserError, match="'tflite' is none of onnx, pt2"):
         check_formats("tflite")
-
-
-WORKER = """
-import sys
-import torch
-sys.path[:0] = [{tests!r}, {root!r}]
-from pathlib import Path
-from metad2a.core.processes import process_group
-from metad2a.training.classifier import train
-from test_networks import toy_data, toy_run
-with process_group(torch.device("cpu")) as (processes, device):
-    data = toy_data()
-    run = toy_run(Path(sys.argv[1]), data, processes=processes)
-    train(run, data, str)
-    torch.save(dict(run.network.named_parameters()), f"{{sys.argv[1]}}/rank_{{processes.rank}}.pt")
-"""
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_two_processes_equal_one_that_takes_both_shares(tmp_path):
-    """Gradients are the mean over the whole batch; each process normalises over its share, as the CPU can."""
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(tests=str(ROOT / "tests"), root=str(ROOT)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tmp_path)]
-    workers = [subprocess.Popen(command, env=common | {"RANK": r, "LOCAL_RANK": r}) for r in ("0", "1")]  # as torchrun
-    try:
-        assert [worker.wait(120) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
-    data, found = toy_data(), [torch.load(tmp_path / f"rank_{rank}.pt") for rank in (0, 1)]
-    run = toy_run(tmp_path / "one", data)
-    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
-    for epoch in range(2):
-        rng = torch.Generator().manual_seed(7_000_000 + epoch)
-        order = torch.randperm(50, generator=rng)
-        corners, mirrored = draw_augmentation(50, rng)
-        for number, batch in enumerate(order.split(16)):
-            run.optimizer.param_groups[0]["lr"] = run.protocol.learning_rate(4 * epoch + number, 8)
-            run.optimizer.zero_grad()
-            for rows in batch.tensor_split(2):
-                pixels = crop_and_flip(data.train.pixels[rows], corners[rows], mirrored[rows])
-                x = normalize(pixels, mean, std)
-                (training_loss(run.network, x, data.train.labels[rows], "float32") / len(batch)).backward()
-            run.optimizer.step()
-    for name, parameter in run.network.named_parameters():
-        assert torch.equal(found[0][name], found[1][name])
-        torch.testing.assert_close(found[0][name], parameter, rtol=1e-3, atol=1e-4)

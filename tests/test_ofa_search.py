@@ -80,7 +80,7 @@ def test_a_bound_on_the_flops(command):
 def test_an_impossible_bound_says_the_smallest_possible(refuses):
     smallest = ofa.smallest_cost(5)["flops"]
     message = refuses(f"{TEST} --data-name pets --bound 20")
-    assert f"the smallest there are have {smallest:.6g} MFLOPs" in message
+    assert f"the smallest of ofa_mbv3 have {smallest:.6g} MFLOPs" in message
     sampled = ofa.costs(ofa.sample(500, torch.Generator().manual_seed(0)), 5)
     assert smallest < sampled[0].min()
 
@@ -91,7 +91,7 @@ def test_a_bound_between_the_smallest_and_what_is_generated(refuses, command):
     folder = Path("results/ofa_mbv3/meta_test/pets/12")
     before = sorted(path.name for path in folder.iterdir())
     message = refuses(f"{TEST} --data-name pets --bound {bound}")
-    assert "generated architectures is that small. Raise the limit" in message
+    assert "generated architectures meets this limit. Raise the limit" in message
     assert f"the smallest of ofa_mbv3 have {bound - 0.01:.6g} MFLOPs" in message
     assert sorted(path.name for path in folder.iterdir()) == before
 
@@ -108,7 +108,7 @@ def test_a_search_in_one_go(command):
     code, out, err = command("--model search --search-space ofa_mbv3 --data-name pets --num-gen-arch 9")
     assert code == 0, err
     assert "9 architectures ranked for pets" in out
-    assert Path("results/ofa_mbv3/search/pets/001/best_architecture.png").is_file()
+    assert Path("results/ofa_mbv3/search/pets/001/best_architecture.svg").is_file()
 
 
 def test_a_checkpoint_of_the_other_space(refuses, toy_checkpoints):

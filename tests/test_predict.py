@@ -13,7 +13,8 @@ from test_train_arch import line, results, write_images
 
 from metad2a.core.statistics import share_interval
 from metad2a.networks import judge
-from metad2a.networks.judge import advice, confusion, per_class
+from metad2a.networks.judge import confusion, per_class
+from metad2a.reports.network_page import advice
 
 
 @pytest.fixture

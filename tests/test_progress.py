@@ -25,7 +25,6 @@ def test_a_bar_is_shown_on_a_terminal_and_in_no_log(monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE")
     assert "3/3" in written(Terminal())
     assert written(io.StringIO()) == ""
-    assert written(Terminal(), hidden=True) == ""
     monkeypatch.setenv("TQDM_DISABLE", "1")
     assert written(Terminal()) == ""
 

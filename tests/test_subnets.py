@@ -270,7 +270,7 @@ def test_another_resolution(command, refuses):
 def test_a_bound_below_the_smallest_subnet(refuses):
     smallest = ofa.smallest_cost(10)["flops"]
     for line in (f"{SEARCH} --bound 50", f"{PUBLISHED} 5 --data-name cifar10 --bound 50"):
-        assert f"the smallest there are have {smallest:.6g} MFLOPs" in refuses(line)
+        assert f"the smallest of ofa_mbv3 have {smallest:.6g} MFLOPs" in refuses(line)
 
 
 def test_checkpoints_of_the_other_space(refuses):

@@ -93,13 +93,6 @@ def test_a_run_that_may_begin_says_so(capsys):
     assert "a new run begins" in capsys.readouterr().err
 
 
-def test_only_the_first_of_several_processes_touches_the_folder():
-    with open_run(first=False) as run:
-        run.begin({"lr": 0.1}, history("first"))
-        assert run.identity == {"lr": 0.1}
-    assert not FOLDER.exists()
-
-
 def test_what_a_killed_process_left_half_written_is_removed():
     finish()
     (FOLDER / "seed_1").mkdir()

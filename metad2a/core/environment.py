@@ -14,16 +14,14 @@ import torch
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
-from metad2a.core.processes import from_environment
 
 
 def choose_device(gpu: str | None) -> torch.device:
-    """Device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU where there is one.
+    """The device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU if there is one, else the CPU.
 
     A GPU becomes the current one, so that nothing is allocated on another.
 
-    Raises:
-        UserError: the value is not a number, or CUDA has no such device.
+    Raises a UserError if the value is not a number, or CUDA has no such device.
     """
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -36,18 +34,15 @@ def choose_device(gpu: str | None) -> torch.device:
     if int(gpu) >= torch.cuda.device_count():
         raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
     device = torch.device(f"cuda:{gpu}")
-    if (
-        from_environment().count == 1
-    ):  # else each of the processes takes its own, see `metad2a.core.processes.process_group`
-        torch.cuda.set_device(device)
+    torch.cuda.set_device(device)
     return device
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed blocks instead of returning them to the system.
+    """Have glibc keep freed blocks instead of returning them to the system; other C libraries are left alone.
 
-    Each training step allocates the same large tensors again; handed back and mapped anew they cost page faults
-    (a quarter of the step on two cores). Does nothing where the C library is another one.
+    Each training step allocates the same large tensors again. Blocks that were returned and are mapped anew cost page
+    faults: a quarter of the step on two cores.
     """
     m_trim_threshold, m_mmap_max = -1, -4
     if platform.libc_ver()[0] == "glibc":
@@ -57,10 +52,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_gb(children: bool = False) -> float:
-    """The most memory that this process, or any that it has started and awaited, has had, in GB.
-
-    0 on Windows, whose Python does not tell.
-    """
+    """Peak memory in GB of this process, or of the largest process that it started and awaited; 0 on Windows."""
     try:
         import resource
     except ImportError:
@@ -70,29 +62,29 @@ def peak_gb(children: bool = False) -> float:
 
 
 def peak_memory() -> str:
-    """The most memory that this process has had, and that it has had on a GPU, as text."""
+    """Peak memory of this process, and on its GPU, as text."""
     text = f"{peak:.2f} GB" if (peak := peak_gb()) else "unknown on this system"
     gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
     return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 
 
 def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A random generator of its own, so that no other use of randomness can shift a result."""
+    """A separate random generator, so that no other use of randomness can shift a result."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def cosine(done: float) -> float:
-    """The share of the first learning rate when the share `done` of the steps is; it falls from 1 to 0."""
+    """Cosine decay: the share of the first learning rate, from 1 to 0, after the share `done` of all steps."""
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def command_line() -> str:
-    """The command that runs, as one would type it."""
+    """The command that runs, as a user would type it."""
     return shlex.join(["python", display_path(Path(sys.argv[0])), *sys.argv[1:]])
 
 
 def provenance(seed: int, **sources: Any) -> dict[str, Any]:
-    """Collect where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
+    """Where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
     return {
         "command": command_line(),
         "seed": seed,

@@ -6,7 +6,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
-    """A `tqdm` bar that writes only to terminals, and nothing if `hidden` or the environment sets TQDM_DISABLE."""
-    hidden = hidden or os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+def progress(*args: Any, **options: Any) -> tqdm:
+    """A `tqdm` bar that writes only to terminals, and nothing if the environment sets TQDM_DISABLE."""
+    hidden = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
     return tqdm(*args, disable=True if hidden else None, **options)

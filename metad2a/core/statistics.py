@@ -1,4 +1,7 @@
-"""95 % intervals of means and shares."""
+"""Figures about several runs or candidates."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,3 +23,16 @@ def share_interval(percent: float, count: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+
+def nondominated(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The Pareto front: numbers of the points (cost, value) that no other point beats in both, cheapest first.
+
+    Of equal points it has the first.
+    """
+    best, front = -math.inf, []
+    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[number][1] > best:
+            best = points[number][1]
+            front.append(number)
+    return front

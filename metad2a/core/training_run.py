@@ -25,56 +25,57 @@ class _Record(TypedDict):
 class TrainingRun:
     """A folder that this process locks within the `with` block.
 
-    The steps: enter (lock, remove half-written files, stop if an earlier run is there), read the data, `begin` (compare
-    what the run depends on, or remove the earlier run), train. `run.json` records identity, history and later commands.
-    A locked folder, an earlier run in the way, or no run to resume raise a UserError.
+    `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
+    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
+    `begin` (compare what the run depends on, or remove the earlier run), train.
+
+    Args:
+        products: patterns of what a run leaves in the folder; where one is there, there was an earlier run.
+        resume: continue the earlier run.
+        overwrite: replace it.
+        may_begin: `resume` begins a run where there is none.
+
+    Attributes:
+        identity: what the result depends on, contents by their digests.
+        history: `provenance` of the command that began the run; under "resumed" command and date of later ones.
+
+    Raises:
+        UserError: another process trains in the folder, an earlier run is in the way, or there is none to resume.
     """
 
-    def __init__(
-        self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool,
-        may_begin: bool = False, first: bool = True,
-    ):  # fmt: skip
-        self.folder = folder
-        self.products = products  # patterns of the files that show that an earlier run was here
-        self.resume = resume  # continue the earlier run
-        self.overwrite = overwrite  # replace the earlier run
-        self.may_begin = may_begin  # if there is no earlier run, `resume` begins a run
-        self.first = first  # False in further processes of one training, which never touch the folder
-        self.identity: dict[str, Any] = {}  # everything the result depends on; digests stand for contents
-        self.history: dict[str, Any] = {}  # `provenance` of the first command; "resumed" lists later commands
+    def __init__(self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool, may_begin: bool = False):
+        self.folder, self.products = folder, products
+        self.resume, self.overwrite, self.may_begin = resume, overwrite, may_begin
+        self.identity: dict[str, Any] = {}
+        self.history: dict[str, Any] = {}
         self.lock = FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> "TrainingRun":
-        if self.first:
-            if self.resume and not self.may_begin and not self._earlier():
-                raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self.lock.acquire()
-            except Timeout as error:
-                raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
-            except NotImplementedError:
-                log.info(f"{self.folder} is on a file system without locks: start no other process there.")
-            try:
-                remove_temporaries(self.folder)
-                self._check_earlier()
-            except BaseException:
-                self.lock.release()
-                raise
+        if self.resume and not self.may_begin and not self._earlier():
+            raise UserError(f"Nothing to resume: {self.folder} holds no run. Start without --resume.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire()
+        except Timeout as error:
+            raise UserError(f"Another process trains in {self.folder}: wait, or change --save-path.") from error
+        except NotImplementedError:
+            log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
+        try:
+            remove_temporaries(self.folder)
+            self._check_earlier()
+        except BaseException:
+            self.lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         self.lock.release()
-        if kind is KeyboardInterrupt and self.first and self._earlier():
-            log.info(
-                f"Interrupted. {self.folder} holds the finished part. To continue, repeat the command with --resume."
-            )
+        if kind is KeyboardInterrupt and self._earlier():
+            log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
         """Continue the earlier run with `resume`, if its identity is the same; otherwise remove it and begin anew."""
         self.identity, self.history = identity, history
-        if not self.first:
-            return
         path, earlier = self.folder / RECORD, self._earlier()
         record = {"identity": identity, "history": history, "resumed": []}
         if self.resume and earlier:

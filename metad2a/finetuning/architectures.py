@@ -1,6 +1,5 @@
 """Which architecture to evaluate: a search's choice, a text, or a configuration of NSGANetV2."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -11,6 +10,7 @@ from typing_extensions import TypedDict
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.schema import Number, Size, Text, check, read_json
+from metad2a.networks.train_arch import ranked_architectures
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, KERNELS, MAX_DEPTH, NUM_STAGES, Arch
 from metad2a.spaces.ofa_mbv3.supernet import MAX_IMAGE_SIZE
@@ -18,13 +18,7 @@ from metad2a.spaces.ofa_mbv3.supernet import MAX_IMAGE_SIZE
 
 @dataclass(frozen=True)
 class Chosen:
-    """An architecture and where it comes from.
-
-    Attributes:
-        arch: the architecture.
-        source: a file, or "--arch".
-        image_size: what its configuration asks for, None where it does not say.
-    """
+    """An architecture, its source (a file, or "--arch"), and the image size (pixels) if its configuration has one."""
 
     arch: Arch
     source: str
@@ -37,33 +31,27 @@ def searched(folder: Path, hint: str) -> list[Chosen]:
     Args:
         hint: how to make the ranking, a sentence that ends in the command.
 
-    Raises:
-        UserError: the ranking is missing or damaged.
+    Raises a UserError if the ranking is missing or damaged.
     """
-    space = spaces.get("ofa_mbv3")
     path = folder / "best_arch" / "ranking_run_1.csv"
     if not path.is_file():
         raise UserError(f"{path} is missing. {hint}")
+    texts, space = ranked_architectures(path, hint), spaces.get("ofa_mbv3")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = [Chosen(space.from_text(row["architecture"]), str(path)) for row in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+        return [Chosen(space.from_text(text), str(path)) for text in texts]
+    except UserError as error:
         raise UserError(f"{path} is damaged ({error}). {hint}") from error
-    if not found:
-        raise UserError(f"{path} holds no architectures. {hint}")
-    return found
 
 
 def first_within(
     bound: float | None, candidates: list[Chosen], space: SearchSpace, num_classes: int
 ) -> tuple[Chosen, dict[str, float]]:
-    """The first of the candidates of at most `bound` million multiply-accumulates, and its costs.
+    """The first candidate with at most `bound` million multiply-accumulates, and its costs.
 
     Args:
-        space: of the size that is evaluated, which need not be that of the search.
+        space: with the image size of the evaluation, which may differ from the search's.
 
-    Raises:
-        UserError: none is that small.
+    Raises a UserError if no candidate is that small.
     """
     smallest = float("inf")
     for chosen in candidates:
@@ -73,7 +61,7 @@ def first_within(
         smallest = min(smallest, cost["flops"])
     raise UserError(
         f"--bound {bound:g}: none of the {len(candidates)} candidates of {candidates[0].source} is that small for "
-        f"{space.size_text}, the smallest has {smallest:.6g} MFLOPs. Raise it, or search with that --bound."
+        f"{space.size_text}; the smallest has {smallest:.6g} MFLOPs. Raise the bound, or search with this --bound."
     )
 
 
@@ -81,10 +69,9 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
     """A configuration of NSGANetV2 (Lu et al., ECCV 2020): `net.subnet` (ks, e, d and r) or `net.config` (layers).
 
     Args:
-        width_mult: of the supernet that it is to take its weights from.
+        width_mult: of the supernet whose weights it will take.
 
-    Raises:
-        UserError: the file is missing or damaged, or its network is none of this space.
+    Raises a UserError if the file is missing or damaged, or its network does not belong to this space.
     """
     space = spaces.get("ofa_mbv3")
     what, hint = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
@@ -100,7 +87,9 @@ def read_model_config(path: str | Path, width_mult: float) -> Chosen:
         raise UserError(f"{path} is not {what}: {error}. {hint}") from error
     size, width = config.get("r"), config.get("w", width_mult)
     if width != width_mult:
-        raise UserError(f"{path} is of a supernet {width:g} wide, but --supernet is {width_mult:g} wide.")
+        raise UserError(
+            f"{path} needs a supernet {width:g} wide, but --supernet is {width_mult:g} wide. Give another --supernet."
+        )
     return Chosen(arch, str(path), size)
 
 
@@ -110,14 +99,14 @@ _Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **
 
 
 class _Layer(TypedDict):
-    """A layer of a network's configuration, as far as it matters here."""
+    """The fields of a layer's configuration that matter here."""
 
     kernel_size: Size
     expand_ratio: Number
 
 
 class _Block(TypedDict):
-    """A layer with or without a shortcut around it; the key has two names in use."""
+    """A layer, with or without a shortcut around it; two names of its key are in use."""
 
     shortcut: Any
     conv: NotRequired[_Layer | None]
@@ -128,16 +117,16 @@ _Network = TypedDict("_Network", {"blocks": Annotated[list[_Block], MinLen(1)], 
 
 
 def _padded(values: list[int], depths: list[int]) -> list[int]:
-    """Choices of the active layers alone to those of all layers; a list of all layers is left as it is."""
+    """Fill the choices of the active layers up to all layers; a list of all layers stays as it is."""
     if len(values) != sum(depths):
         return values
     left = iter(values)
-    fill = KERNELS[0]  # as well the smallest expansion
+    fill = KERNELS[0]  # it equals the smallest expansion
     return [next(left) if i < depth else fill for depth in depths for i in range(MAX_DEPTH)]
 
 
 def _from_blocks(blocks: list[dict[str, Any]]) -> Arch:
-    """Layers of a network, the first block left out; a stage begins where a block has no shortcut."""
+    """The architecture of a network's blocks without the first; a stage begins at a block without a shortcut."""
     stages: list[list[dict[str, Any]]] = []
     for block in blocks[1:]:
         layer = block.get("conv") or block.get("mobile_inverted_conv")

@@ -1,7 +1,4 @@
-"""Images to fine-tune on: training, validation and test parts of a dataset, augmented by the published protocol.
-
-Dimensions: M images, s side of the network's input in pixels.
-"""
+"""Images to fine-tune on: training, validation and test parts of a dataset, augmented by the published protocol."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +22,9 @@ CIFAR = ("cifar10", "cifar100")
 
 
 class Part(Dataset):
-    """Some images of a source with a transformation: (3, s, s) float and a label each.
+    """Some images of a source, transformed: each is (3, s, s) float with side s of the network's input, and a label.
 
-    An image is asked for by its number, or by number and seed where the transformation is random.
+    Index by number, or by number and seed if the transformation is random.
     """
 
     def __init__(self, source: ImageSource, numbers: torch.Tensor, transform: Callable[[Image.Image], torch.Tensor]):
@@ -47,7 +44,7 @@ class Part(Dataset):
 
 @dataclass(frozen=True)
 class FineTuningData:
-    """A dataset's parts. `fingerprint` tells one set of images and one split from another."""
+    """A dataset's parts. `fingerprint` identifies the images and their split."""
 
     name: str
     class_names: list[str]
@@ -68,19 +65,20 @@ def load_fine_tuning_data(
     valid_share: float,
     seed: int,
 ) -> FineTuningData:
-    """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
+    """Images of a known dataset (fetched if missing) or of a folder with a sub-folder for each class.
 
-    Validation images, which choose the epoch, are a share of the training images.
+    A share of the training images is for validation, which chooses the epoch.
 
-    Raises:
-        UserError: there are no such images, they have one class, or a class is too small to be split.
+    Raises a UserError if there are no such images, they have only one class, or a class is too small to split.
     """
     source, test_source = (open_source(name, image_folder, part, data_path, mirror) for part in ("train", "test"))
     names = source.class_names
     if len(names) < 2:
-        raise UserError(f"{source.origin} has one class ({names[0]!r}): there is nothing to tell apart.")
+        raise UserError(f"{source.origin} has only one class ({names[0]!r}). Give images of at least two classes.")
     if test_source.class_names != names:
-        raise UserError(f"{image_folder or name}: train and test do not have the same classes.")
+        raise UserError(
+            f"{image_folder or name}: train and test have different classes. Give both the same sub-folders."
+        )
     test = usable_for_tests(name, image_folder, len(test_source.labels)).nonzero()[:, 0]
     train, valid = stratified_split(source.labels, names, seed, valid_share)
     augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)

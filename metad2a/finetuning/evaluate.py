@@ -1,4 +1,4 @@
-"""The accuracy of a MobileNetV3 architecture on a dataset, from its choice to the result file."""
+"""Evaluate a MobileNetV3 architecture on a dataset, from its choice to the result file."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +13,7 @@ from metad2a.core.files import file_digest, identity_key, write_json
 from metad2a.core.training_run import TrainingRun
 from metad2a.finetuning.architectures import Chosen, first_within, read_model_config, searched
 from metad2a.finetuning.data import FineTuningData, load_fine_tuning_data
-from metad2a.finetuning.finetune import FineTuning, fine_tune, fine_tuned_network
-from metad2a.finetuning.inherited import evaluate_inherited
+from metad2a.finetuning.finetune import FineTuning, evaluate_inherited, fine_tune, fine_tuned_network
 from metad2a.finetuning.options import FinetuneOptions
 from metad2a.spaces.ofa_mbv3.evaluator import output_numbers
 from metad2a.spaces.ofa_mbv3.supernet import load_supernet, subnet
@@ -29,8 +28,7 @@ def evaluate(options: FinetuneOptions) -> str:
 
     Files go to `<save_path>/ofa_mbv3/evaluation/<dataset>/<key>/`.
 
-    Raises:
-        UserError: the architecture, supernet or images are missing, or an earlier run is in the way.
+    Raises a UserError if the architecture, supernet or images are missing, or an earlier run is in the way.
     """
     keep_freed_memory()
     protocol = FineTuning(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)
@@ -60,13 +58,12 @@ def evaluate(options: FinetuneOptions) -> str:
             run.restore()
             figures = fine_tune(run, data, options.num_workers, TextLog(folder / "log.txt"))
         else:
-            how = (size, options.num_calibration, options.num_workers, options.seed)
-            figures = evaluate_inherited(network, data, outputs, *how)
+            figures = evaluate_inherited(network, data, outputs, size, options)
         value = {**identity, **cost, **figures, "num_images": sizes, "history": training.history}
         write_json(folder / "result.json", value)
     return "\n".join(
         [
-            f"{identity['architecture']} of {chosen.source}",
+            f"{identity['architecture']} from {chosen.source}",
             f"{data.name}: {cost['flops']:.1f} MFLOPs, {cost['params']:.2f} M parameters, {size} px",
             accuracy_text(figures),
             f"results are in {folder}",
@@ -75,7 +72,7 @@ def evaluate(options: FinetuneOptions) -> str:
 
 
 def accuracy_text(figures: dict[str, float]) -> str:
-    """The test accuracy and what it is of."""
+    """The test accuracy, and how it was reached."""
     if "epoch" in figures:
         return (
             f"test accuracy {figures['test']:.2f} % at epoch {figures['epoch']}, the best by validation "
@@ -88,7 +85,7 @@ def accuracy_text(figures: dict[str, float]) -> str:
 
 
 def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
-    """The architecture that the options name, or all of a search, best first."""
+    """The architecture that the options name, or all candidates of a search, best first."""
     if options.arch:
         return [Chosen(space.from_text(options.arch), "--arch")]
     if options.model_config:
@@ -105,7 +102,7 @@ def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
 def identify(
     options: FinetuneOptions, chosen: Chosen, data: FineTuningData, image_size: int, protocol: FineTuning
 ) -> dict[str, Any]:
-    """Collect all that a result depends on."""
+    """Everything that a result depends on."""
     return {
         "architecture": space.to_text(chosen.arch),
         "dataset": data.name,

@@ -1,6 +1,6 @@
-"""Fine-tune a subnet by the published protocol (that of NSGANetV2, Lu et al., ECCV 2020).
+"""Fine-tune a subnet by the published protocol (NSGANetV2, Lu et al., ECCV 2020), or evaluate it as it is.
 
-Dimensions: B images of a batch, K classes.
+Dimensions: C classes, M images.
 """
 
 import math
@@ -22,11 +22,13 @@ from metad2a.core.files import load_torch, save_torch
 from metad2a.core.progress import progress
 from metad2a.core.schema import Percent, Size, State, check, check_state
 from metad2a.data.reading import read_batches
-from metad2a.finetuning.data import FineTuningData, Part
+from metad2a.finetuning.data import FineTuningData, Part, test_transform
+from metad2a.finetuning.options import EvaluationOptions
+from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
 from metad2a.training.accuracy import accuracy
-from metad2a.training.classifier import Descent, Run
+from metad2a.training.classifier import Run
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
@@ -41,8 +43,8 @@ class Best(TypedDict):
 
 
 @dataclass(frozen=True)
-class FineTuning(Descent):
-    """The published protocol; a result is known by all of it. The learning rate falls by epochs, along a cosine."""
+class FineTuning:
+    """The published protocol; all of it identifies a result. The learning rate falls epoch by epoch, along a cosine."""
 
     epochs: int = 150
     batch_size: int = 96
@@ -73,34 +75,31 @@ def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protoc
 
 
 def _drop_path(rate: float) -> Callable:
-    """A hook that drops a residual branch for some images of a batch, the more the deeper it is."""
+    """A hook that drops a residual branch for the share `rate` of a batch's images in training."""
     return lambda module, inputs, output: stochastic_depth(output, rate, "row", module.training)
 
 
-def fine_tune(
-    run: Run[FineTuning], data: FineTuningData, num_workers: int, record: Callable[[str], None]
-) -> dict[str, float]:
-    """Train to the last epoch, saving each; the weights kept are those of the best epoch by validation accuracy.
+def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable[[str], None]) -> dict[str, float]:
+    """Train to the last epoch, saving each; keep the weights of the epoch with the best validation accuracy.
 
-    Order and augmentation of an epoch depend on seed and epoch alone, not on how many processes read images, so a run
-    that was killed is resumed as it was.
+    Order and augmentation of an epoch depend only on seed and epoch, not on how many processes read images, so a run
+    that was killed and resumed gives the same network as an uninterrupted run.
 
     Returns:
         `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
 
-    Raises:
-        UserError: the loss is not finite, an image cannot be read, or there is no batch of two images.
+    Raises a UserError if the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
     check_batches(run.protocol.batch_size, len(data.train))
     path = run.checkpoint.with_name(BEST)
     order = _Order(len(data.train))
     train = _loader(run, data.train, run.protocol.batch_size, num_workers, order)
-    held_out, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))
+    validation, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))
     best = read_best(run, path) if path.is_file() and run.epoch else {"valid": -1.0}
     for epoch in range(run.epoch, run.protocol.epochs):
         order.seed = run.seed * 1_000_000 + epoch
         loss = _train_epoch(run, train, epoch, order)
-        valid = accuracy(run.network, read_batches(held_out))
+        valid = accuracy(run.network, read_batches(validation))
         if valid > best["valid"]:
             best = {"valid": valid, "epoch": epoch + 1, "network": run.network.state_dict()}
             save_torch(path, best)
@@ -116,8 +115,7 @@ def fine_tune(
 def read_best(run: Run, path: Path) -> dict[str, Any]:
     """The best epoch so far: its validation accuracy (%), number and weights.
 
-    Raises:
-        UserError: the file is missing, damaged or of another network.
+    Raises a UserError if the file is missing, damaged or belongs to another network.
     """
     hint = "Start anew with --overwrite."
     best = check(path, load_torch(path, hint), Best, "the best epoch of a fine-tuning", hint)
@@ -126,7 +124,7 @@ def read_best(run: Run, path: Path) -> dict[str, Any]:
 
 
 class _Order(Sampler):
-    """Numbers of M images in random order, each with a seed of its augmentation; all follow from `seed`."""
+    """Numbers of M images in random order, each with a seed for its augmentation; `seed` determines all."""
 
     def __init__(self, M: int):
         self.M, self.seed = M, 0
@@ -141,7 +139,7 @@ class _Order(Sampler):
 
 
 def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Order | None = None) -> DataLoader:
-    """Batches of a part's images, whose worker processes stay from one epoch to the next."""
+    """Batches of a part's images. Worker processes stay from one epoch to the next."""
     return DataLoader(
         part,
         batch_size,
@@ -149,21 +147,20 @@ def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Ord
         num_workers=num_workers,
         pin_memory=run.device.type == "cuda",
         persistent_workers=num_workers > 0,
-        generator=random_generator(0),  # nothing is drawn from it that counts
+        generator=random_generator(0),  # leaves PyTorch's own generator alone; no result depends on it
     )
 
 
-def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _Order) -> float:
+def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> float:
     """One pass over the training images; returns the mean loss."""
     protocol = run.protocol
-    torch.manual_seed(order.seed)  # of dropout and drop-path
+    torch.manual_seed(order.seed)  # for dropout and drop-path
     for group in run.optimizer.param_groups:
         group["lr"] = protocol.learning_rate(epoch)
     run.network.train()
     total = torch.zeros((), device=run.device)
-    described = f"epoch {epoch + 1}/{protocol.epochs}"
-    batches = progress(read_batches(loader), described, len(loader), leave=False, unit="batch")
-    for images, labels in batches:
+    name = f"epoch {epoch + 1}/{protocol.epochs}"
+    for images, labels in progress(read_batches(loader), name, len(loader), leave=False, unit="batch"):
         if len(labels) == 1:  # batch norm needs two
             continue
         images = images.to(run.device, memory_format=torch.channels_last, non_blocking=True)
@@ -177,3 +174,24 @@ def _train_epoch(run: Run[FineTuning], loader: DataLoader, epoch: int, order: _O
     if not math.isfinite(mean):
         raise UserError(f"The loss became {mean} in epoch {epoch + 1}: try a smaller --lr.")
     return mean
+
+
+def evaluate_inherited(
+    network: nn.Module, data: FineTuningData, outputs: list[int], image_size: int, options: EvaluationOptions
+) -> dict[str, float]:
+    """`test` accuracy (%) with the supernet's weights, after batch norm saw random training images.
+
+    Args:
+        network: a subnet with the supernet's classifier, on its device.
+        outputs: (C,) numbers of the classifier's outputs for the classes of `data`.
+    """
+    from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
+
+    device = next(network.parameters()).device
+    plain = Part(data.train.source, torch.tensor(data.train.numbers), test_transform(image_size))
+    order = torch.randperm(len(plain), generator=random_generator(options.seed))
+    sample = order[: options.num_calibration].tolist()
+    calibration = DataLoader(plain, BATCH, sampler=sample, num_workers=options.num_workers)
+    set_running_statistics(network, ((images.to(device), None) for images, _ in read_batches(calibration)))
+    test = DataLoader(data.test, BATCH, num_workers=options.num_workers)
+    return {"test": accuracy(network, read_batches(test), torch.tensor(outputs)), "calibrated_on": len(sample)}

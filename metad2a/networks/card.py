@@ -1,12 +1,14 @@
 """What a network's user must know, as facts inside exported files and as a model card beside the network."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from metad2a.core.files import write_text
 from metad2a.core.version import __version__
 from metad2a.networks.trained import TrainedNetwork
+from metad2a.reports.page import render_template
 
 UNSTATED = "not stated by whoever trained them (`--model train_arch` does with `--licence`)"
 PREPROCESSING = (
@@ -37,48 +39,16 @@ def as_text(trained: TrainedNetwork) -> dict[str, str]:
 
 def card(trained: TrainedNetwork) -> str:
     """The model card, in Markdown (the sections of Mitchell et al., FAT* 2019)."""
-    known, history = facts(trained), trained.history
-    accuracy = [f"- {part}: {value:.2f} %" for part, value in trained.accuracy.items()] or ["- not measured"]
+    about, history, protocol = facts(trained), trained.history, trained.identity.get("protocol")
     origin = {name: history[name] for name in ("command", "date", "images", "torch") if history.get(name)}
-    protocol = trained.identity.get("protocol")
     training = {**origin, **(protocol if isinstance(protocol, dict) else {}), "seed": trained.seed}
-    return "\n".join(
-        [
-            "# Model card",
-            "",
-            f"An image classifier of {len(trained.class_names)} classes, found and trained by {known['made_by']}.",
-            "",
-            "## Model",
-            "",
-            f"- architecture ({trained.search_space}): {_code(trained.architecture)}",
-            f"- licence of the weights: {_line(known['licence_of_weights'])}",
-            f"- input: {known['preprocessing']}",
-            f"- output: {known['outputs']}",
-            f"- classes: {', '.join(map(_code, trained.class_names))}",
-            "",
-            "## Intended use",
-            "",
-            "Images like those that it was trained on, of these classes. Any other image is given one of the classes",
-            "as well: the confidence is not calibrated, and no sign that an image belongs to none of them.",
-            "",
-            "## Accuracy",
-            "",
-            *accuracy,
-            "",
-            "Measured on images held out of the training, of the same origin: on others expect less. report.html of",
-            "the run has the accuracy of each class and what is mistaken for what.",
-            "",
-            "## Training",
-            "",
-            *(f"- {name}: {_code(str(value))}" for name, value in training.items()),
-            "",
-            "## Use",
-            "",
-            "```console",
-            "$ python main.py --model predict --network network.pt --images PATH",
-            "```",
-            "",
-        ]
+    return render_template(
+        "card.md.j2",
+        facts=about,
+        architecture=_code(trained.architecture),
+        licence=_line(about["licence_of_weights"]),
+        classes=list(map(_code, trained.class_names)),
+        training={name: _code(str(value)) for name, value in training.items()},
     )
 
 
@@ -88,7 +58,7 @@ def _line(text: str) -> str:
 
 def _code(text: str) -> str:
     """Text that Markdown shows as it is, whatever is in it."""
-    fence = "`" * (1 + max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0))
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{_line(text)}{space}{fence}"
 
@@ -96,8 +66,7 @@ def _code(text: str) -> str:
 def write_card(path: str | Path) -> Path:
     """Write `model_card.md` beside a network's file, and return its path.
 
-    Raises:
-        UserError: the network is missing or damaged, or the card cannot be written.
+    Raises a UserError if the network is missing or damaged, or the card cannot be written.
     """
     target = Path(path).with_name("model_card.md")
     write_text(target, card(TrainedNetwork.read(path)))

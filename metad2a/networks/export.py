@@ -1,9 +1,9 @@
 """Export a trained network to run without this program: python -m metad2a.networks.export network.pt --export onnx,pt2
 
-onnx: for ONNX Runtime and others. pt2: a PyTorch program (torch.export), for `torch.export.load(path).module()`.
-Both keep the class names, the preprocessing, the licence of the weights and the rest of
-`metad2a.networks.card.facts`: as the model's metadata (onnx), as extra files (pt2). Both take RGB images (B, 3, S, S)
-of the network's `image_size` with values 0..1, of any B, and return logits (B, K).
+onnx is for ONNX Runtime and others; pt2 is a PyTorch program (torch.export) for `torch.export.load(path).module()`.
+Both keep class names, preprocessing, licence and the rest of `metad2a.networks.card.facts`, as the model's metadata
+(onnx) or as extra files (pt2). Both take RGB images (B, 3, S, S), S = `image_size`, with values 0..1, and return logits
+(B, K).
 """
 
 import argparse
@@ -24,15 +24,14 @@ from metad2a.networks.card import as_text
 from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4  # of outputs, relative to the largest logit
+TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest logit
 Outputs = Callable[[torch.Tensor], torch.Tensor]
 
 
 def check_formats(text: str | None) -> list[str]:
-    """Names of formats, separated by commas, as a list; none for None.
+    """The formats of a text with commas; none for None.
 
-    Raises:
-        UserError: a format is unknown, or a package that it needs is not installed.
+    Raises a UserError if a format is unknown, or a package that it needs is not installed.
     """
     formats = text.split(",") if text is not None else []
     if unknown := [name for name in formats if name not in FORMATS]:
@@ -44,30 +43,24 @@ def check_formats(text: str | None) -> list[str]:
 
 
 def export(path: str | Path, formats: list[str]) -> list[Path]:
-    """Write a trained network beside its file in other formats, each read back and compared before it is kept.
+    """Write a trained network beside its file in some of `FORMATS`; returns the new files. Earlier files are renamed.
 
-    Args:
-        path: what `metad2a.networks.load_network` reads.
-        formats: of `FORMATS`.
+    Each export is read back, and kept only if its outputs equal the network's.
 
-    Returns:
-        The files written; earlier ones are renamed.
-
-    Raises:
-        UserError: `path` is no trained network, a file cannot be written, or it gives other outputs.
+    Raises a UserError if `path` is no trained network, a file cannot be written, or it gives other outputs.
     """
     network = load_network(path)
     size = network.image_size
     images = torch.rand(3, 3, size, size, generator=random_generator(0))
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    known = as_text(TrainedNetwork.read(path))
+    metadata = as_text(TrainedNetwork.read(path))
     written = []
     for name in formats:
         target = Path(path).with_suffix(f".{name}")
         write, read = FORMATS[name]
 
         def write_checked(temporary: Path, name: str = name, write: Any = write, read: Any = read) -> None:
-            write(program, temporary, known)
+            write(program, temporary, metadata)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
         if aside := set_aside(target):
@@ -80,24 +73,26 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
 @torch.inference_mode()
 def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what: str) -> None:
     for batch in (images, images[:1]):
-        wanted, found = network(batch), exported(batch)
-        difference = (found - wanted).abs().max() / wanted.abs().max()
-        if not difference <= TOLERANCE:  # a comparison that NaN fails
-            raise UserError(f"{what} gives other outputs than the network (by {difference:.1e}); it was not kept.")
+        wanted, outputs = network(batch), exported(batch)
+        difference = (outputs - wanted).abs().max() / wanted.abs().max()
+        if not difference <= TOLERANCE:  # NaN fails this comparison
+            raise UserError(
+                f"{what} gives other outputs than the network (by {difference:.1e}) and was not kept. Leave it out."
+            )
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
     import onnx
 
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, known)
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
 
-def _write_program(program: torch.export.ExportedProgram, path: Path, known: dict[str, str]) -> None:
-    torch.export.save(program, path, extra_files=known)
+def _write_program(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files=metadata)
 
 
 def _read_onnx(path: Path) -> Outputs:

@@ -23,7 +23,7 @@ SHOWN = 20  # images on the screen
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's class, how sure the network is (0..1), and the share that it gives to each class."""
+    """An image's class, the network's confidence (0..1), and the share of each class."""
 
     path: Path
     name: str
@@ -32,43 +32,35 @@ class Prediction:
 
 
 def find_network(place: str) -> Path:
-    """The network of a file or of a run's folder.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The network of a file or of a run's folder. Raises a UserError if there is none."""
     path = Path(place)
     if path.is_file():
         return path
     if not path.is_dir():
         raise UserError(f"--network {place} is missing. {HINT}")
-    found = [path / "network.pt"] if (path / "network.pt").is_file() else sorted(path.glob("seed_*/network.pt"))
-    if not found:
+    networks = [path / "network.pt"] if (path / "network.pt").is_file() else sorted(path.glob("seed_*/network.pt"))
+    if not networks:
         raise UserError(f"--network {place} is a folder without a trained network (network.pt). {HINT}")
-    if len(found) > 1:
-        log.info(f"{place} has {len(found)} networks; {found[0]} is used.")
-    return found[0]
+    if len(networks) > 1:
+        log.info(f"{place} has {len(networks)} networks; {networks[0]} is used.")
+    return networks[0]
 
 
 def find_images(place: str) -> list[Path]:
-    """An image file, or all of a folder and below it.
-
-    Raises:
-        UserError: there is none.
-    """
+    """An image file, or all images in a folder and its sub-folders. Raises a UserError if there are none."""
     path = Path(place)
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise UserError(f"--images {place} is missing. Give an image or a folder of images.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    if not found:
-        raise UserError(f"--images {place} holds no images ({', '.join(sorted(EXTENSIONS))}).")
-    return found
+    images = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    if not images:
+        raise UserError(f"--images {place} holds no images ({', '.join(sorted(EXTENSIONS))}). Give another folder.")
+    return images
 
 
 def check_output(path: Path) -> None:
-    """Raise a UserError where `path` is a folder, or a file of another kind would have to give way."""
+    """Raise a UserError if `path` is a folder, or a file that is no CSV file."""
     if path.is_dir() or (path.exists() and path.suffix.lower() != ".csv"):
         kind = "a folder" if path.is_dir() else "a file, and not one of .csv"
         raise UserError(f"--output {display_path(path)} is {kind}. Name a CSV file, for example classes.csv.")
@@ -76,58 +68,60 @@ def check_output(path: Path) -> None:
 
 @torch.inference_mode()
 def predict(options: PredictOptions) -> list[Prediction]:
-    """Classify images, prepared as those that the network was trained on; unreadable ones are named and left out.
+    """Classify images, prepared like the network's training images; unreadable files are named and left out.
 
-    Raises:
-        UserError: the network or the images are missing, or no image can be read.
+    Raises a UserError if the network or the images are missing, or no image can be read.
     """
     if options.network is None or options.images is None:
         raise UserError(f"--model predict needs --network and --images. {HINT}")
     if options.output:
         check_output(Path(options.output))
     network = load_network(find_network(options.network)).to(options.device)
-    paths = find_images(options.images)
-    found: list[Prediction] = []
+    paths, predictions = find_images(options.images), []
     for start in range(0, len(paths), options.batch_size):
         batch, pixels = _read(paths[start : start + options.batch_size], network.image_size)
         if not batch:
             continue
-        shares = network(pixels.to(options.device).float() / 255).softmax(dim=1).cpu()
+        shares = network(pixels.to(options.device).float() / 255).softmax(dim=1).cpu()  # (B, K)
         for path, row in zip(batch, shares, strict=True):
             best = int(row.argmax())
-            found.append(Prediction(path, network.class_names[best], row[best].item(), row.tolist()))
-    if not found:
-        raise UserError(f"--images {options.images}: none of {len(paths)} files can be read as an image.")
+            predictions.append(Prediction(path, network.class_names[best], row[best].item(), row.tolist()))
+    if not predictions:
+        raise UserError(
+            f"--images {options.images}: none of {len(paths)} files can be read as an image. Give other images."
+        )
     if options.output:
         set_aside(Path(options.output))
-        write_csv(options.output, csv_rows(found, network.class_names))
-    return found
+        write_csv(options.output, csv_rows(predictions, network.class_names))
+    return predictions
 
 
 def _read(paths: list[Path], side: int) -> tuple[list[Path], torch.Tensor]:
-    """The readable ones of some files, and their pixels (B, 3, side, side) uint8."""
+    """The readable files, and their pixels (B, 3, side, side) uint8."""
     from metad2a.data.reading import Squares, collate
     from metad2a.data.source import ImageSource, open_image
 
     labels = torch.zeros(len(paths), dtype=torch.long)
     source = ImageSource("images", [""], labels, lambda i: open_image(paths[i]), lambda i: str(paths[i]), "")
-    pixels, readable = collate([Squares(source, torch.arange(len(paths)), (side,))[i] for i in range(len(paths))])
+    squares = Squares(source, torch.arange(len(paths)), (side,))
+    pixels, readable = collate([squares[i] for i in range(len(paths))])
     for path, good in zip(paths, readable.tolist(), strict=True):
         if not good:
             log.warning(f"{display_path(path)} cannot be read as an image; it is left out.")
     return [path for path, good in zip(paths, readable.tolist(), strict=True) if good], pixels
 
 
-def csv_rows(found: list[Prediction], names: list[str]) -> Iterator[list[Any]]:
+def csv_rows(predictions: list[Prediction], names: list[str]) -> Iterator[list[Any]]:
     """All predictions as CSV."""
     yield ["image", "class", "confidence", *(f"share of {name}" for name in names)]
-    for one in found:
-        shares = [f"{share:.6f}" for share in one.shares]
-        yield [display_path(one.path), one.name, f"{one.confidence:.6f}", *shares]
+    for each in predictions:
+        shares = [f"{share:.6f}" for share in each.shares]
+        yield [display_path(each.path), each.name, f"{each.confidence:.6f}", *shares]
 
 
-def text(found: list[Prediction]) -> str:
-    """The first predictions for people."""
-    lines = [f"{100 * one.confidence:6.1f} %  {one.name}  {display_path(one.path)}" for one in found[:SHOWN]]
-    more = [f"and {len(found) - SHOWN} more: --output FILE writes all"] if len(found) > SHOWN else []
-    return "\n".join([*lines, *more])
+def text(predictions: list[Prediction]) -> str:
+    """The first predictions for the screen."""
+    lines = [f"{100 * p.confidence:6.1f} %  {p.name}  {display_path(p.path)}" for p in predictions[:SHOWN]]
+    if len(predictions) > SHOWN:
+        lines.append(f"and {len(predictions) - SHOWN} more: --output FILE writes all")
+    return "\n".join(lines)

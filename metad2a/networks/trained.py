@@ -1,8 +1,8 @@
-"""Trained networks that can be taken away: one file with everything, and `load_network` to use it."""
+"""Trained networks to take away: one file with everything, and `load_network` to use it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn as nn
@@ -26,12 +26,14 @@ from metad2a.core.schema import (
     check_state,
     without_memory,
 )
+from metad2a.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from metad2a.data.pixels import ImageData
 
 FORMAT = "metad2a-network-1"
 MAX_IMAGE_SIZE = 4096  # side in pixels
 HINT = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
-
-
 Positive = Annotated[Number, Gt(0)]
 
 
@@ -43,7 +45,7 @@ class TrainedNetwork:
         search_space: name of the search space.
         architecture: its text.
         class_names: K names, in the order of the logits.
-        image_size: S, side in pixels of the images it was trained on.
+        image_size: S, side in pixels of the images that it was trained on.
         mean, std: of each colour, for values in 0..1.
         state: the network's parameters and statistics.
         identity: architecture, images and protocol of the run, see `metad2a.networks.train_arch.Job`.
@@ -66,17 +68,28 @@ class TrainedNetwork:
     history: Facts = field(default_factory=dict)
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
 
+    @staticmethod
+    def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
+        """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
+        state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+        looks: dict[str, Any] = {
+            "class_names": data.class_names,
+            "mean": data.mean,
+            "std": data.std,
+            "image_size": space.image_size,
+        }
+        return TrainedNetwork(search_space=space.name, state=state, **looks, **about)
+
     def save(self, path: str | Path) -> None:
-        """Write the file atomically. Raises a UserError when it cannot be written."""
+        """Write the file atomically. Raises a UserError if it cannot be written."""
         save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
 
     @staticmethod
     def read(path: str | Path) -> "TrainedNetwork":
         """Read a file that `save` wrote.
 
-        Raises:
-            UserError: the file is missing, damaged or something else, or its weights are not those of its
-                architecture.
+        Raises a UserError if the file is missing, damaged or something else, or its weights do not fit its
+        architecture.
         """
         trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
         check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)
@@ -126,8 +139,7 @@ def load_network(path: str | Path) -> Classifier:
     It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
     `image_size`, S, are among its attributes.
 
-    Raises:
-        UserError: the file is missing, damaged or no trained network.
+    Raises a UserError if the file is missing, damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
     return Classifier(trained.network(), trained).eval()

@@ -2,37 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-WIDTH, HEIGHT = 460.0, 280.0
-LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 12.0, 44.0  # margins
+from metad2a.reports.page import render_template
+
+WIDTH, HEIGHT = 460, 280
+LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 12, 12, HEIGHT - 44  # edges of the plot
+COLOURS = 6  # the template defines this many
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Series:
-    """What one colour shows.
+    """Points of one colour.
 
     Attributes:
-        kind: "dots", "marks" (larger, each with a text of `titles`), "line" or "steps".
+        kind: "dots", "marks" (larger dots, each with a text of `titles`) or "line".
     """
 
     name: str
     points: Points
     kind: str = "dots"
     titles: Sequence[str] = ()
-
-
-def front(points: Points) -> list[int]:
-    """Numbers of the points (cost, value) that none other beats in both, cheapest first."""
-    best, kept = -math.inf, []
-    for number in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if points[number][1] > best:
-            best = points[number][1]
-            kept.append(number)
-    return kept
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -43,7 +36,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 class _Axis:
-    """A scale from values to pixels, linear or logarithmic."""
+    """A linear or logarithmic scale from values to pixels."""
 
     def __init__(self, values: list[float], start: float, end: float, log: bool = False):
         self.log = log and min(values) > 0
@@ -66,65 +59,27 @@ class _Axis:
 
 
 def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = False) -> Markup:
-    """Series in one picture with a legend; empty where there is no point that is finite.
+    """Draw all series in one picture with a legend; empty if no point is finite.
 
     Args:
-        log: a logarithmic horizontal axis, where all values are above 0.
+        log: use a logarithmic horizontal axis if all its values are positive.
     """
-    finite = [
-        Series(one.name, [p for p in one.points if all(map(math.isfinite, p))], one.kind, one.titles) for one in series
-    ]
-    points = [point for one in finite for point in one.points]
+    shown = [replace(each, points=[p for p in each.points if all(map(math.isfinite, p))]) for each in series]
+    points = [point for each in shown for point in each.points]
     if not points:
         return Markup("")
-    x = _Axis([point[0] for point in points], LEFT, WIDTH - RIGHT, log)
-    y = _Axis([point[1] for point in points], HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" class="chart">',
-        Markup("<title>{}</title>").format(f"{y_label} against {x_label}"),
-    ]
-    for value in y.ticks():
-        parts.append(
-            f'<line class="grid" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        )
-        parts.append(f'<text x="{LEFT - 6:.0f}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in x.ticks():
-        parts.append(
-            f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{TOP:.0f}" y2="{HEIGHT - BOTTOM:.0f}"/>'
-        )
-        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16:.0f}" text-anchor="middle">{value:.6g}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            f"{middle:.0f}", f"{HEIGHT - 8:.0f}", x_label
-        )
+    x = _Axis([point[0] for point in points], LEFT, RIGHT, log)
+    y = _Axis([point[1] for point in points], BOTTOM, TOP)
+    return render_template(
+        "chart.svg.j2",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        x_label=x_label,
+        y_label=y_label,
+        x_ticks=[(f"{x(value):.1f}", f"{value:.6g}") for value in x.ticks()],
+        y_ticks=[(f"{y(value):.1f}", f"{value:.6g}") for value in y.ticks()],
+        series=[
+            (number % COLOURS, s.name, s.kind, [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in s.points], s.titles)
+            for number, s in enumerate(shown)
+            if s.points
+        ],
     )
-    across = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        Markup('<text transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-            f"{across:.0f}", y_label
-        )
-    )
-    parts += [_drawn(one, number % 6, x, y) for number, one in enumerate(finite) if one.points]
-    legend = [
-        Markup('<span><i class="s{}"></i>{}</span>').format(number % 6, one.name)
-        for number, one in enumerate(finite)
-        if one.points
-    ]
-    picture = Markup("".join(map(str, [*parts, "</svg>"])))
-    return picture + (Markup('<p class="legend">{}</p>').format(Markup(" ").join(legend)) if len(legend) > 1 else "")
-
-
-def _drawn(one: Series, colour: int, x: _Axis, y: _Axis) -> str:
-    places = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in one.points]
-    if one.kind == "dots":
-        return f'<path class="s{colour} dots" d="{"".join(f"M{a} {b}h0" for a, b in places)}"/>'
-    if one.kind == "marks":
-        titles = one.titles or [""] * len(places)
-        return "".join(
-            f'<circle class="s{colour}" cx="{a}" cy="{b}" r="4"><title>{escape(title)}</title></circle>'
-            for (a, b), title in zip(places, titles, strict=True)
-        )
-    (a, b), *rest = places
-    path = f"M{a} {b}" + "".join(f"H{a}V{b}" if one.kind == "steps" else f"L{a} {b}" for a, b in rest)
-    return f'<path class="s{colour} line" d="{path}"/>'

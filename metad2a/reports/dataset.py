@@ -1,4 +1,4 @@
-"""A folder of images as a reader should see it: thumbnails of each class, counts, and warnings."""
+"""The dataset as a reader should see it: thumbnails of each class, counts, and warnings."""
 
 import base64
 import hashlib
@@ -16,19 +16,20 @@ from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import find_parts, folder_classes, held_out, image_files
 from metad2a.data.source import open_image
-from metad2a.reports.page import Section, Thumbnails
+from metad2a.reports.page import Section
 
-SIDE = 48  # of a thumbnail, in pixels
+SIDE = 48  # pixels of a thumbnail
 SHOWN, SHOWN_CLASSES = 6, 60  # thumbnails of a class, and classes
-FEW, UNEVEN = 20, 3  # images of a class that a draw takes; largest class by smallest
-SMALL_TEST = 400  # images: an accuracy of 80 % is then known to within 4 points
-OPENED = 20_000  # images at most whose size is looked at
+FEW = 20  # a draw takes this many images of a class
+UNEVEN = 3  # the largest class has at most this many times the images of the smallest
+SMALL_TEST = 400  # images: with these, an accuracy of 80 % is known to within 4 points
+OPENED = 20_000  # the sizes of at most this many images are looked at
 LISTED = 5
 
 
 @dataclass
 class Overview:
-    """What is known of a dataset: images of each class to train and to test on, and where their files are."""
+    """Files of each class for training and testing, the sizes of the images, and unreadable files."""
 
     names: list[str]
     train: list[list[Path]]
@@ -44,31 +45,32 @@ class Overview:
 def look(folder: str | Path) -> Overview:
     """Look through a folder of images, divided as all commands divide it.
 
-    Raises:
-        UserError: a class's images are in sub-folders of its own.
+    Raises a UserError if the images of a class lie in sub-folders.
     """
     parts = find_parts(folder)
     names = folder_classes(parts.train)
-    train = [image_files(parts.train / name) for name in names]
-    if parts.test is None:
-        chosen = [held_out(files, parts.train) for files in train]
-        test = [[path for path in files if path in some] for files, some in zip(train, chosen, strict=True)]
-        train = [[path for path in files if path not in some] for files, some in zip(train, chosen, strict=True)]
-    else:
-        test = [image_files(parts.test / name) if (parts.test / name).is_dir() else [] for name in names]
+    train, test = [], []
+    for name in names:
+        files = image_files(parts.train / name)
+        if parts.test is None:
+            chosen = held_out(files, parts.train)
+            test.append([path for path in files if path in chosen])
+            files = [path for path in files if path not in chosen]
+        else:
+            test.append(image_files(parts.test / name) if (parts.test / name).is_dir() else [])
+        train.append(files)
     seen = Overview([display_path(name) for name in names], train, test)
-    step = max(1, len(seen.files) // OPENED)
-    for path in seen.files[::step]:
+    for path in seen.files[:: max(1, len(seen.files) // OPENED)]:
         try:
             with open_image(path) as image:
                 seen.sizes.append(image.size)
-        except Exception:  # decoders raise all kinds for files that are damaged
+        except Exception:  # decoders raise all kinds for damaged files
             seen.unreadable.append(path)
     return seen
 
 
 def duplicates(files: Iterable[Path]) -> list[list[Path]]:
-    """Groups of files of equal content; only files of equal size are read."""
+    """Groups of files with equal content. Reads only files of equal size."""
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in files:
         if path.is_file():
@@ -82,61 +84,60 @@ def duplicates(files: Iterable[Path]) -> list[list[Path]]:
 
 def warnings(seen: Overview) -> list[str]:
     """What may spoil a search or a training, a sentence each."""
-    found = []
     counts = dict(zip(seen.names, map(len, seen.train), strict=True))
-    if few := [f"{name} ({count})" for name, count in counts.items() if count < FEW]:
-        found.append(f"Few images: {_listed(few)} {_have(few)} fewer than {FEW} to train on.")
+    messages = _few(counts, " to train on")
     smallest, largest = min(counts, key=lambda n: counts[n]), max(counts, key=lambda n: counts[n])
     if counts[largest] > UNEVEN * counts[smallest]:
-        found.append(
+        messages.append(
             f"Unbalanced: {largest} has {counts[largest]} images to train on, {smallest} {counts[smallest]}. Accuracy "
-            "counts images, so that small classes hardly enter it: look at the accuracy of each class."
+            "counts images, so small classes hardly enter it: look at the accuracy of each class."
         )
-    found += _copies(seen)
+    messages += _copies(seen)
     if seen.unreadable:
-        found.append(f"Cannot be read: {_listed([display_path(path) for path in seen.unreadable])}.")
-    shorter = [min(size) for size in seen.sizes]
-    if small := sum(side < IMAGE_SIZE for side in shorter):
-        found.append(f"{small} of {len(shorter)} images have a side below {IMAGE_SIZE} pixels and are enlarged.")
-    if large := sum(side > 8 * IMAGE_SIZE for side in shorter):
-        found.append(
-            f"{large} of {len(shorter)} images are more than 8 times as large as the {IMAGE_SIZE} pixels that a "
-            "network of NAS-Bench-201 sees: small details are lost."
+        messages.append(f"Cannot be read: {_listed([display_path(path) for path in seen.unreadable])}.")
+    opened = len(seen.sizes)
+    if small := sum(min(size) < IMAGE_SIZE for size in seen.sizes):
+        messages.append(f"{small} of {opened} images have a side below {IMAGE_SIZE} pixels and are enlarged.")
+    if large := sum(min(size) > 8 * IMAGE_SIZE for size in seen.sizes):
+        messages.append(
+            f"{large} of {opened} images are more than 8 times as large as the {IMAGE_SIZE} pixels that a network of "
+            "NAS-Bench-201 sees: small details are lost."
         )
-    if odd := sum(max(size) > 2 * min(size) for size in seen.sizes):
-        found.append(
-            f"{odd} of {len(shorter)} images are more than twice as long as wide, and are squeezed to squares."
-        )
+    if long := sum(max(size) > 2 * min(size) for size in seen.sizes):
+        messages.append(f"{long} of {opened} images are more than twice as long as wide, and are squeezed to squares.")
     tested = sum(map(len, seen.test)) // 2
     if 0 < tested < SMALL_TEST:
         low, high = share_interval(80, tested)
-        found.append(
-            f"Few images to test on: {tested} are in x-test, and an accuracy of 80 % measured on these may be anything "
+        messages.append(
+            f"Few images to test on: {tested} are in x-test, and an accuracy of 80 % measured on them may be anything "
             f"from {low:.0f} to {high:.0f} % (95 %)."
         )
-    return found
+    return messages
+
+
+def _few(counts: dict[str, int], purpose: str = "") -> list[str]:
+    few = [f"{name} ({count})" for name, count in counts.items() if count < FEW]
+    verb = "have" if len(few) > 1 else "has"
+    return [f"Few images: {_listed(few)} {verb} fewer than {FEW}{purpose}."] if few else []
 
 
 def _copies(seen: Overview) -> list[str]:
-    class_of = {p: label for part in (seen.train, seen.test) for label, files in enumerate(part) for p in files}
-    tested = {path for files in seen.test for path in files}
     groups = duplicates(seen.files)
     if not groups:
         return []
+    class_of = {p: label for part in (seen.train, seen.test) for label, files in enumerate(part) for p in files}
+    tested = {path for files in seen.test for path in files}
     root = Path(os.path.commonpath(seen.files))
-    found = [f"{sum(map(len, groups)) - len(groups)} images are copies of others: {_pairs(groups, root)}."]
+
+    def pairs(groups: list[list[Path]]) -> str:
+        return _listed([" = ".join(display_path(path.relative_to(root)) for path in group[:3]) for group in groups])
+
+    messages = [f"{sum(map(len, groups)) - len(groups)} images are copies of others: {pairs(groups)}."]
     if torn := [group for group in groups if len({class_of[path] for path in group}) > 1]:
-        found.append(f"The same image is in several classes: {_pairs(torn, root)}.")
-    if leaks := [group for group in groups if 0 < sum(path in tested for path in group) < len(group)]:
-        found.append(f"The same image is to train and to test on, which flatters the accuracy: {_pairs(leaks, root)}.")
-    return found
-
-
-def _pairs(groups: list[list[Path]], root: Path) -> str:
-    def short(path: Path) -> str:
-        return display_path(path.relative_to(root))
-
-    return _listed([" = ".join(map(short, group[:3])) for group in groups])
+        messages.append(f"The same image is in several classes: {pairs(torn)}.")
+    if leaks := [group for group in groups if 0 < len(tested.intersection(group)) < len(group)]:
+        messages.append(f"The same image is to train and to test on, which flatters the accuracy: {pairs(leaks)}.")
+    return messages
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -144,23 +145,32 @@ def _listed(texts: Sequence[str]) -> str:
     return ", ".join(texts[:LISTED]) + more
 
 
-def _have(texts: Sequence[str]) -> str:
-    return "have" if len(texts) > 1 else "has"
-
-
 def thumbnail(path: Path) -> str | None:
-    """A small square of an image as a `data:` address; None where it cannot be read."""
+    """A small square of an image as a `data:` address; None if the file is unreadable."""
     from metad2a.data.reading import to_rgb  # torchvision takes seconds to import
 
     try:
         with open_image(path) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))
             picture = to_rgb(image)
-    except Exception:  # decoders raise all kinds for files that are damaged
+    except Exception:  # decoders raise all kinds for damaged files
         return None
     buffer = io.BytesIO()
     picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def images_section(folder: str | Path | None, names: Sequence[str], counts: Sequence[int], source: str) -> Section:
+    """The dataset of a folder; without a folder, only the images of each class counted.
+
+    Args:
+        source: where the images or features come from if there is no folder.
+    """
+    if folder:
+        return dataset_section(folder)
+    notes = [(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]
+    few = _few(dict(zip(names, counts, strict=True)))
+    return Section("The images", warnings=few, thumbnails=notes[:SHOWN_CLASSES], facts={"source": source})
 
 
 def dataset_section(folder: str | Path) -> Section:
@@ -168,9 +178,9 @@ def dataset_section(folder: str | Path) -> Section:
     seen = look(folder)
     shown = []
     for name, train, test in list(zip(seen.names, seen.train, seen.test, strict=True))[:SHOWN_CLASSES]:
-        step = max(1, len(train) // SHOWN)
-        images = [address for path in train[::step][:SHOWN] if (address := thumbnail(path))]
-        shown.append(Thumbnails(name, f"{len(train)} to train on, {len(test)} to test on", images))
+        chosen = train[:: max(1, len(train) // SHOWN)][:SHOWN]
+        images = [address for path in chosen if (address := thumbnail(path))]
+        shown.append((name, f"{len(train)} to train on, {len(test)} to test on", images))
     facts = {
         "folder": display_path(folder),
         "classes": len(seen.names),
@@ -178,15 +188,7 @@ def dataset_section(folder: str | Path) -> Section:
     }
     if seen.sizes:
         low, high = (f"{w} x {h}" for w, h in (f(seen.sizes, key=lambda s: s[0] * s[1]) for f in (min, max)))
-        facts["sizes"] = low if low == high else f"{low} to {high} pixels"
+        facts["sizes"] = f"{low} pixels" if low == high else f"{low} to {high} pixels"
     hidden = len(seen.names) - len(shown)
     text = f"{hidden} more classes are not shown." if hidden > 0 else ""
     return Section("The images", text=text, warnings=warnings(seen), thumbnails=shown, facts=facts)
-
-
-def counts_section(names: Sequence[str], counts: Sequence[int], source: str) -> Section:
-    """A dataset of which features alone are at hand."""
-    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW]
-    warned = [f"Few images: {_listed(few)} {_have(few)} fewer than {FEW}."] if few else []
-    shown = [Thumbnails(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]
-    return Section("The images", warnings=warned, thumbnails=shown[:SHOWN_CLASSES], facts={"features": source})

@@ -1,24 +1,24 @@
-"""Draw an architecture's graph: nodes in a row, an edge past a node as a line above or below it that crosses no other
-where that can be had, and each label on a line of its own edge. As SVG and as PNG, both from one plan."""
+"""Draw an architecture's graph as SVG: nodes in a row, edges past a node above or below the row, a label on each edge.
+
+Edges do not cross if the graph allows it.
+"""
 
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from markupsafe import Markup
+from PIL import ImageFont
 
-from metad2a.core.files import atomic_write, write_text
+from metad2a.reports.page import render_template
 from metad2a.spaces.base import SearchSpace
 
 Point = tuple[float, float]
 Edge = tuple[int, int, str]
 
-SIZE, SMALL = 16, 13  # of letters of nodes and of labels, in pixels
+SIZE, SMALL = 16, 13  # letters of nodes and of labels, in pixels
 NODE_HEIGHT, LEVEL, MARGIN, ARROW = 40.0, 34.0, 16.0, 9.0
 GAP = 36.0  # between nodes without a label between them
 IN_A_ROW = 6  # nodes of a chain
-SCALE = 3  # of the PNG's pixels
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Plan:
     """Where everything is, in pixels from the upper left corner.
 
     Attributes:
-        boxes: of the nodes: left, top, right, bottom.
+        boxes: left, top, right and bottom of each node.
         nodes: their names.
-        lines: of the edges, corner after corner; the last is an arrow's tip.
-        labels: of the edges.
+        lines: the corners of each edge; the last is the arrow's tip.
+        labels: of the edges that have one.
     """
 
     width: float
@@ -50,7 +50,7 @@ class Plan:
 
 
 def text_width(text: str, size: int) -> float:
-    """Pixels that a text is wide, with something to spare for other fonts."""
+    """Width of a text in pixels, with 8 % to spare for other fonts."""
     return 1.08 * ImageFont.load_default(size).getlength(text)
 
 
@@ -61,7 +61,7 @@ def plan(nodes: list[str], edges: list[Edge]) -> Plan:
 
 
 def _chain(nodes: list[str]) -> Plan:
-    """A long chain, in rows that are read from left to right."""
+    """A long chain, in rows from left to right."""
     width = max(text_width(name, SIZE) for name in nodes) + 24
     step, rows = width + GAP, (len(nodes) - 1) // IN_A_ROW + 1
     down = NODE_HEIGHT + GAP
@@ -103,16 +103,16 @@ def _row(nodes: list[str], edges: list[Edge]) -> Plan:
         u, v, label = edge
         if v == u + 1:
             line = [(boxes[u][2], row), (boxes[v][0], row)]
-            at = (boxes[u][2] + boxes[v][0] - ARROW) / 2, row
+            centre = (boxes[u][2] + boxes[v][0] - ARROW) / 2, row
         else:
             side = sides[edge]
             border, (start, end) = row + side * NODE_HEIGHT / 2, ports[edge]
             level = border + side * LEVEL * levels[side][edge]
             line = [(start, border), (start, level), (end, level), (end, border)]
-            at = (start + end) / 2, level
+            centre = (start + end) / 2, level
         lines.append(line)
         if label:
-            labels.append(Label(label, at, text_width(label, SMALL) + 10))
+            labels.append(Label(label, centre, text_width(label, SMALL) + 10))
     height = row + NODE_HEIGHT / 2 + below + (SMALL / 2 if below else 0) + MARGIN
     return Plan(boxes[-1][2] + MARGIN, height, boxes, nodes, lines, labels)
 
@@ -123,7 +123,7 @@ def _crosses(one: Edge, other: Edge) -> bool:
 
 
 def _sides(edges: list[Edge]) -> dict[Edge, int]:
-    """Of each edge past a node: -1 for above, 1 for below the row; longest first, where it crosses the fewest."""
+    """The side of each edge past a node, -1 above or 1 below the row: the side where it crosses fewer longer edges."""
     sides: dict[Edge, int] = {}
     for edge in sorted(edges, key=lambda e: e[0] - e[1]):
         if edge[1] - edge[0] > 1:
@@ -133,7 +133,7 @@ def _sides(edges: list[Edge]) -> dict[Edge, int]:
 
 
 def _levels(edges: list[Edge]) -> dict[Edge, int]:
-    """How far from the row each edge runs: farther than those within it, and than those it meets."""
+    """How far from the row each edge runs: farther than the shorter edges that it meets."""
     levels: dict[Edge, int] = {}
     for edge in sorted(edges, key=lambda e: e[1] - e[0]):
         met = [level for (a, b, _), level in levels.items() if a < edge[1] and edge[0] < b]
@@ -142,8 +142,10 @@ def _levels(edges: list[Edge]) -> dict[Edge, int]:
 
 
 def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, float, float, float]]) -> dict:
-    """Where on its nodes' borders each edge past a node leaves and arrives: arrivals left of what leaves, and longer
-    edges outside shorter ones, so that they do not cross."""
+    """Where on its nodes' borders each edge past a node leaves and arrives.
+
+    Arriving edges are left of leaving ones, and longer edges outside shorter ones, so that they do not cross.
+    """
     ends: dict[Edge, list[float]] = {edge: [0.0, 0.0] for edge in sides}
     for node, (left, _, right, _) in enumerate(boxes):
         for side in (-1, 1):
@@ -155,90 +157,8 @@ def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, f
     return ends
 
 
-def svg(drawn: Plan, title: str) -> str:
-    """The plan as an SVG picture that takes the text's colour, and that of its surroundings as its background."""
-    w, h = f"{drawn.width:.0f}", f"{drawn.height:.0f}"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
-        'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" fill="currentColor" color="#111" '
-        f'class="cell"><title>{escape(title)}</title>'
-    ]
-    for line in drawn.lines:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*line[:-1], _before(line)])
-        parts.append(f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>')
-        parts.append(f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in _arrowhead(line))}"/>')
-    for left, top, right, bottom in drawn.boxes:
-        parts.append(
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
-            'class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"/>'
-        )
-    for label in drawn.labels:
-        (x, y), width = label.centre, label.width
-        parts.append(
-            f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" class="paper" fill="#fff"/>'
-        )
-        parts.append(f'<text x="{x:.1f}" y="{y + 4.5:.1f}" font-size="{SMALL}">{escape(label.text)}</text>')
-    for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
-        x, y = (left + right) / 2, (top + bottom) / 2 + 5.5
-        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{SIZE}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>"])
-
-
-def image(drawn: Plan) -> Image.Image:
-    """The plan in black on white, `SCALE` times as large and smooth."""
-    scale = 2 * SCALE
-    picture = Image.new("RGB", (round(drawn.width * scale), round(drawn.height * scale)), "white")
-    draw = ImageDraw.Draw(picture)
-
-    def scaled(points: list[Point]) -> list[Point]:
-        return [(x * scale, y * scale) for x, y in points]
-
-    for line in drawn.lines:
-        draw.line(scaled([*line[:-1], _before(line)]), "black", round(1.5 * scale), joint="curve")
-        draw.polygon(scaled(_arrowhead(line)), "black")
-    for left, top, right, bottom in drawn.boxes:
-        corners = scaled([(left, top), (right, bottom)])
-        draw.rounded_rectangle([*corners[0], *corners[1]], 8 * scale, "white", "black", round(1.5 * scale))
-    for label in drawn.labels:
-        (x, y), width = label.centre, label.width
-        corners = scaled([(x - width / 2, y - 9), (x + width / 2, y + 9)])
-        draw.rectangle([*corners[0], *corners[1]], "white")
-        draw.text((x * scale, y * scale), label.text, "black", ImageFont.load_default(SMALL * scale), "mm")
-    for name, (left, top, right, bottom) in zip(drawn.nodes, drawn.boxes, strict=True):
-        centre = (left + right) / 2 * scale, (top + bottom) / 2 * scale
-        draw.text(centre, name, "black", ImageFont.load_default(SIZE * scale), "mm")
-    return picture.reduce(2)
-
-
-def _direction(line: list[Point]) -> Point:
-    (x, y), (to_x, to_y) = line[-2:]
-    length = max(abs(to_x - x), abs(to_y - y))  # lines are level or upright
-    return (to_x - x) / length, (to_y - y) / length
-
-
-def _before(line: list[Point]) -> Point:
-    """Where the line ends and its arrowhead begins."""
-    (x, y), (along_x, along_y) = line[-1], _direction(line)
-    return x - (ARROW - 1) * along_x, y - (ARROW - 1) * along_y
-
-
-def _arrowhead(line: list[Point]) -> list[Point]:
-    (x, y), (along_x, along_y) = line[-1], _direction(line)
-    back_x, back_y, half = x - ARROW * along_x, y - ARROW * along_y, ARROW * 0.42
-    return [
-        (x, y),
-        (back_x - half * along_y, back_y + half * along_x),
-        (back_x + half * along_y, back_y - half * along_x),
-    ]
-
-
-def architecture_svg(space: SearchSpace, text: str) -> str:
-    """An architecture's graph as SVG."""
-    return svg(plan(*space.drawing(space.from_text(text))), text)
-
-
-def draw_architecture(path: Path, space: SearchSpace, text: str) -> None:
-    """Draw an architecture's graph to a PNG file, and to an SVG file beside it."""
-    drawn = plan(*space.drawing(space.from_text(text)))
-    atomic_write(path, lambda temporary: image(drawn).save(temporary, "PNG", dpi=(96 * SCALE, 96 * SCALE)))
-    write_text(path.with_suffix(".svg"), svg(drawn, text) + "\n")
+def architecture_svg(space: SearchSpace, text: str) -> Markup:
+    """An architecture's graph as SVG in the text's colour, on the background of its surroundings."""
+    places = plan(*space.drawing(space.from_text(text)))
+    sizes = {"size": SIZE, "small": SMALL, "arrow": ARROW}
+    return render_template("architecture.svg.j2", title=text, plan=places, **sizes)

@@ -1,7 +1,8 @@
-"""One HTML file that needs no other: sections of pictures, tables, thumbnails and facts."""
+"""One HTML file that needs no other: sections of text, warnings, pictures, tables and facts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,77 +12,82 @@ from markupsafe import Markup
 from metad2a.core.files import write_text
 
 FOLDER = Path(__file__).with_name("templates")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: what it shows, and the number that it is sorted by where that is not its text."""
-
-    text: str
-    value: float | None = None
+EMPTY = Markup("")
+Rows = Sequence[Mapping[str, Any]]
+Columns = Mapping[str, tuple[str, str]]  # name of a value in the rows -> heading and format
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that the reader can sort. Columns named in `code` are architectures and the like."""
+    """A table that the reader can sort; each cell is its text and the number to sort by, or None for texts."""
 
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    code: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture, SVG or HTML of ours, and what is below it."""
-
-    picture: Markup
-    caption: str = ""
+    headings: Sequence[str]
+    rows: Sequence[Sequence[tuple[str, float | None]]]
 
 
-@dataclass(frozen=True)
-class Thumbnails:
-    """Some images of a class, as `data:` addresses."""
+def table(rows: Rows, columns: Columns) -> Table:
+    """A table of the columns that some row has. The column "low" shows the interval from `low` to `high`."""
+    shown = {name: column for name, column in columns.items() if any(row.get(name) is not None for row in rows)}
+    cells = [[_cell(row, name, form) for name, (_, form) in shown.items()] for row in rows]
+    return Table([heading for heading, _ in shown.values()], cells)
 
-    name: str
-    note: str
-    images: Sequence[str]
+
+def _cell(row: Mapping[str, Any], name: str, form: str) -> tuple[str, float | None]:
+    value = row.get(name)
+    if value is None:
+        return "", None
+    text = f"{value:{form}} to {row['high']:{form}}" if name == "low" else f"{value:{form}}"
+    return text, None if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading; whatever is empty is left out. Text is shown as text, never as HTML.
+    """A part of a page with a heading. Text is shown as text, never as HTML; empty parts are left out.
 
     Attributes:
         warnings: what the reader must see.
-        html: HTML of ours.
+        figures: pictures (SVG that the program made), each with its caption.
+        thumbnails: name of a class, a note, and its images as `data:` addresses.
+        confusion: names of K classes, and (K, K) counts of images of class i that were taken for class j.
+        html: HTML that the program made.
     """
 
     heading: str
     text: str = ""
     warnings: Sequence[str] = ()
-    figures: Sequence[Figure] = ()
-    thumbnails: Sequence[Thumbnails] = ()
+    figures: Sequence[tuple[Markup, str]] = ()
+    thumbnails: Sequence[tuple[str, str, Sequence[str]]] = ()
     table: Table | None = None
+    confusion: tuple[Sequence[str], Sequence[Sequence[int]]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    html: str = ""  # Markup, or nothing
+    html: Markup = EMPTY
 
     def __bool__(self) -> bool:
-        parts = (self.text, self.warnings, self.figures, self.thumbnails, self.table, self.facts, self.html)
-        return any(map(bool, parts))
+        return any(value for name, value in vars(self).items() if name != "heading")
 
 
-def render(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The page as text; sections with nothing in them are left out."""
-    environment = Environment(
+@cache
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(FOLDER),
-        autoescape=True,
+        autoescape=lambda name: not str(name).endswith(".md.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.j2").render(title=title, lead=lead, sections=[s for s in sections if s])
+
+
+def render_template(name: str, **values: Any) -> Markup:
+    """Fill a template of the folder `templates`; HTML and SVG show every text as text."""
+    return Markup(_environment().get_template(name).render(**values))
+
+
+def render(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The page as text, without its empty sections."""
+    return render_template("page.html.j2", title=title, lead=lead, sections=[s for s in sections if s])
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section]) -> None:
-    """Write the page atomically. Raises a UserError when it cannot be written."""
+    """Write the page atomically. Raises a UserError if it cannot be written."""
     write_text(path, render(title, lead, sections))

@@ -89,7 +89,7 @@ class MetaD2APredictor(Method):
         return _session(problem.dataset, problem.space.name, self.candidates, tuple(problem.search_options.items()))
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        from metad2a.searches.candidates import generate_candidates
+        from metad2a.searches.generate import generate_candidates
         from metad2a.searches.ranking import rank
 
         session, number = self.session(problem), int(rng.integers(1, 10**6))

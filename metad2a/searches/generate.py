@@ -1,4 +1,5 @@
-"""Generate distinct valid architectures for a dataset (MetaD2A section 3.1, meta-test).
+"""The candidates of a search: all architectures, or distinct valid ones that the generator makes for the dataset
+(MetaD2A section 3.1, meta-test).
 
 Dimensions: R draws of the dataset, B graphs decoded at a time, C classes, S images of a class, Z latent.
 """
@@ -10,8 +11,12 @@ from typing import Any
 import torch
 
 from generator.model import GeneratorModel
+from metad2a.core.environment import random_generator
+from metad2a.core.errors import UserError
+from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, draw_dataset
+from metad2a.searches.session import Session
 from metad2a.spaces.base import SearchSpace
 from set_encoder.encoder import SharedImages
 
@@ -20,14 +25,71 @@ GRAPHS_PER_ROUND = 1000
 PATIENCE = 20  # rounds without a new architecture before the generator counts as exhausted
 
 
+def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str, float]]:
+    """The candidates of a run, and the shares of graphs that were valid and distinct.
+
+    Raises a UserError if there are no candidates, or the space has fewer than the options ask for.
+    """
+    o, space, limits = session.options, session.space, session.limits
+    wanted, listed = o.num_gen_arch, None
+    if wanted is None:
+        return limits.select(space.all_architectures(), space.name), {}
+    if wanted > space.size:
+        raise UserError(f"--num-gen-arch {wanted}: {space.name} has only {space.size} architectures. Ask for fewer.")
+    if limits and space.can_be_listed:
+        listed = limits.select(space.all_architectures(), space.name)
+        if len(listed) <= wanted:  # the generator cannot make more
+            log.info(f"{len(listed)} architectures of {space.name} are within {limits}: ranking all.")
+            return listed, {}
+    if limits:
+        log.info(f"Generating until {wanted} candidates are within {limits}.")
+    rng, model = random_generator(o.seed + run, o.device), session.models["generator"]
+    made = generate(model, space, session.features, wanted, o.num_sample, rng, o.num_class, limits.allow)
+    if len(made.archs) < wanted and listed:
+        log.info(
+            f"Only {len(made.archs)} of {made.num_distinct} generated architectures are within {limits}: "
+            f"ranking all {len(listed)} of {space.name} that are."
+        )
+        return listed, {}
+    if not made.archs:
+        raise _nothing_generated(session, made)
+    if len(made.archs) < wanted:
+        log.info(
+            f"The generator produced only {len(made.archs)} of {wanted} distinct valid architectures in "
+            f"{made.num_decoded} graphs; going on with these."
+        )
+    shares = {
+        "decoded": made.num_decoded,
+        "valid": made.num_valid / made.num_decoded,
+        "distinct_among_valid": made.num_distinct / made.num_valid,
+    }
+    return made.archs, shares
+
+
 @dataclass(frozen=True)
 class Generated:
-    """Distinct accepted architectures in the order they appeared, and counts of all the graphs it took."""
+    """Distinct accepted architectures in the order they appeared, and counts of all decoded graphs."""
 
     archs: list[Any]
     num_decoded: int
     num_valid: int
     num_distinct: int
+
+
+def _nothing_generated(session: Session, made: Generated) -> UserError:
+    """The error for no candidate: none is within the limits, or none is valid."""
+    space, limits = session.space, session.limits
+    if made.num_valid:
+        return UserError(
+            f"{limits}: none of {made.num_distinct} generated architectures meets this limit. Raise the limit; the "
+            f"smallest of {space.name} have {limits.smallest}."
+        )
+    return UserError(
+        f"The generator {session.sources['generator']} produced no valid architecture in {made.num_decoded} "
+        f"graphs. Train it longer with: python main.py --model generator --search-space {space.name} "
+        f"--resume --max-epoch {2 * max(1, session.checkpoints['generator'].epoch)} (and the options of its first "
+        "command), or use the shipped one with --generator-checkpoint."
+    )
 
 
 @torch.inference_mode()
@@ -43,34 +105,34 @@ def generate(
 ) -> Generated:
     """Draw the dataset, encode, decode stochastically, until `num_arch` distinct valid architectures are accepted.
 
-    Fewer are returned when 20 rounds of 1,000 graphs in a row bring nothing new.
+    It stops earlier after 20 rounds of 1,000 graphs without a new architecture.
 
     Args:
         features: on the model's device.
         num_sample: S, images of each class in a draw.
         rng: random generator on the model's device.
-        num_class: draw so many classes at random; all of them when None.
+        num_class: number of classes to draw at random; None for all.
         accept: whether a valid architecture may become a candidate.
     """
     model.eval()
     seen: set[str] = set()
-    found: list[Any] = []
+    candidates: list[Any] = []
     num_decoded = num_valid = idle = 0
     with progress(total=num_arch, desc="candidates", leave=False, delay=1, miniters=0) as bar:
-        while len(found) < num_arch and idle < PATIENCE:
+        while len(candidates) < num_arch and idle < PATIENCE:
             archs = decode_round(model, space, features, num_sample, rng, num_class)
-            before = len(found)
+            before = len(candidates)
             for arch in archs:
                 if arch is not None and (text := space.to_text(arch)) not in seen:
                     seen.add(text)
                     if accept(arch):
-                        found.append(arch)
+                        candidates.append(arch)
             num_decoded += len(archs)
             num_valid += sum(arch is not None for arch in archs)
-            idle = idle + 1 if len(found) == before else 0
+            idle = idle + 1 if len(candidates) == before else 0
             bar.set_postfix(graphs=num_decoded, refresh=False)
-            bar.update(len(found) - before)
-    return Generated(found[:num_arch], num_decoded, num_valid, len(seen))
+            bar.update(len(candidates) - before)
+    return Generated(candidates[:num_arch], num_decoded, num_valid, len(seen))
 
 
 @torch.inference_mode()
@@ -82,7 +144,7 @@ def decode_round(
     rng: torch.Generator,
     num_class: int | None = None,
 ) -> list[Any]:
-    """1,000 graphs of 50 draws of the dataset, decoded stochastically; None where a graph is not valid."""
+    """Decode 1,000 graphs of 50 draws of the dataset stochastically; None for each graph that is not valid."""
     index = draw_dataset(features, DRAWS_PER_ROUND, num_sample, rng, num_class)  # (R, C, S)
     mu, _ = model.set_encode(SharedImages(features.images, index))  # (R, Z), z = mu at test
     z = mu.repeat_interleave(GRAPHS_PER_ROUND // DRAWS_PER_ROUND, 0)  # (B, Z)

@@ -1,16 +1,17 @@
-"""The search in one go: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
+"""The search in one command: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
 sections 3 and 4.2), and report."""
 
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from metad2a import spaces
 from metad2a.core.environment import provenance
 from metad2a.core.files import next_folder, write_csv
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
-from metad2a.searches.candidates import generate_candidates
+from metad2a.searches.generate import generate_candidates
 from metad2a.searches.options import UNIVERSAL, SearchOptions
 from metad2a.searches.pareto import check_pareto, front_text, pareto_front
 from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
@@ -37,8 +38,11 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 
 def search(options: SearchOptions) -> list[Ranking]:
-    """Rank and report in one go; results go to a new numbered folder. Returns the ranking of each run."""
-    universal, runs, pareto = options.ranking == UNIVERSAL, options.runs, options.pareto
+    """Rank, print a report, and write all results to a new numbered folder; returns the ranking of each run.
+
+    Raises a UserError if options are bad, files are missing, or there are no candidates.
+    """
+    pareto, runs, universal = options.pareto, options.runs, options.ranking == UNIVERSAL
     if pareto:
         check_pareto(options)
     session = Session(options, models_of(options))
@@ -46,31 +50,53 @@ def search(options: SearchOptions) -> list[Ranking]:
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None
+    remarks = explanation(session)
+    _print_rankings(options, rankings, remarks)
+    folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
+    history = provenance(options.seed, **session.sources)
+    report.write_report(folder, session.space, rankings, history)
+    if front and pareto:
+        write_csv(folder / "front.csv", report.csv_rows(front.rows()))
+        lines = front_text(front, pareto)
+        print(f"{lines}\nall of them: {folder}/front.csv")
+        remarks = f"{remarks}\n{lines}".strip()
+    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.svg")
+    if options.report:
+        _write_page(folder / "report.html", session, rankings[0], remarks, history)
+        print(f"report: {folder}/report.html")
+    return [replace(ranking, folder=folder) for ranking in rankings]
+
+
+def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if text := explanation(session):
-        print(text)
+    if remarks:
+        print(remarks)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
     if summary := report.summary_text(rankings):
         print(summary)
     seconds = sum(r.seconds for r in rankings) / len(rankings)
-    detail = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
-    print(f"search took {seconds:.2f} s" + (f" a run ({detail} in run 1)" if many else f" ({detail})"))
-    folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
-    history = provenance(options.seed, **session.sources)
-    report.write_report(folder, session.space, rankings, history)
-    if front and pareto:
-        write_csv(folder / "front.csv", report.csv_rows(front))
-        found = front_text(front, pareto)
-        print(f"{found}\nall of them: {folder}/front.csv")
-        text = f"{text}\n{found}".strip()
-    print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.png and .svg")
-    if options.report:
-        from metad2a.searches.page import write_search_page  # what it imports takes half a second
+    stages = ", ".join(f"{name} {value:.2f} s" for name, value in best.stages.items())
+    print(f"search took {seconds:.2f} s" + (f" a run ({stages} in run 1)" if many else f" ({stages})"))
 
-        write_search_page(folder / "report.html", session, best, text, history)
-        print(f"report: {folder}/report.html")
-    return [replace(ranking, folder=folder) for ranking in rankings]
+
+def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any]) -> None:
+    from metad2a.reports.dataset import images_section  # these imports take half a second
+    from metad2a.reports.drawing import architecture_svg
+    from metad2a.reports.search_pages import DRAWN, write_search_page
+
+    options, features, texts = session.options, session.features, ranking.texts
+    write_search_page(
+        path,
+        options.data_name,
+        f"{len(texts)} architectures of {session.space.name} ranked; none was trained. {remarks}",
+        [architecture_svg(session.space, text) for text in texts[:DRAWN]],
+        ranking.rows(),
+        report.summary_text([ranking]),
+        images_section(options.image_folder, features.class_names, features.counts.tolist(), features.source),
+        options.device_latency,
+        history,
+    )

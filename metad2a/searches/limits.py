@@ -13,32 +13,27 @@ FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATE
 
 
 class Limits:
-    """What candidates for a dataset of `num_classes` cost, and the most they may; false without a limit."""
+    """What candidates for a dataset of `num_classes` cost, and the most they may cost; false without a limit.
+
+    Raises a UserError if no architecture is within the limits, the space knows no costs, or the device is unknown.
+    """
 
     def __init__(self, options: SessionOptions, space: SearchSpace, num_classes: int):
-        """Check that some architecture is within the limits.
-
-        Raises:
-            UserError: none of the space is, the space knows no costs, or the device is not known.
-        """
         self.space, self.num_classes = space, num_classes
-        self.limits, self.device = options.limits, options.device_latency
-        if DEVICE_LATENCY in self.limits and self.device is None:
-            raise UserError(f"{self} is of a device: name it, for example with --device-latency pixel3.")
-        self.measured = space.device_latency(self.device) if self.device else {}
+        self.limits, device = options.limits, options.device_latency
+        if DEVICE_LATENCY in self.limits and device is None:
+            raise UserError(f"{self} needs --device-latency, for example --device-latency pixel3.")
+        self.measured = space.device_latency(device) if device else {}
         smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
         if self.measured:
             smallest[DEVICE_LATENCY] = min(self.measured.values())
-        units = COST_UNITS | {DEVICE_LATENCY: f"ms on {self.device}"}
+        units = COST_UNITS | {DEVICE_LATENCY: f"ms on {device}"}
         self.smallest = " and ".join(f"{smallest[name]:.6g} {units[name]}" for name in self.limits if name in smallest)
         for name, limit in self.limits.items():
             if name not in smallest:
-                raise UserError(f"--max-{name}: costs are not known for the search space {space.name}.")
+                raise UserError(f"{FLAGS[name]}: costs of {space.name} are unknown. Leave this option out.")
             if limit < smallest[name]:
-                raise UserError(
-                    f"{self}: no architecture of {space.name} is that small; the smallest there are have "
-                    f"{self.smallest}."
-                )
+                raise self._none_of(space.name)
 
     def __bool__(self) -> bool:
         return bool(self.limits)
@@ -58,21 +53,18 @@ class Limits:
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def listed(self) -> list[int]:
-        """Numbers of the cells within the limits, of those that compute the same function the cheapest.
+        """Numbers of the NAS-Bench-201 cells within the limits, the cheapest of each class of equivalent cells.
 
-        The space is NAS-Bench-201.
-
-        Raises:
-            UserError: there is none.
+        Raises a UserError if there is no such cell.
         """
-        archs = self.space.architectures
-        found = cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
-        if not found:
+        allowed = torch.tensor([self.allow(arch) for arch in self.space.architectures]) if self else None
+        members = cheapest_members(allowed)
+        if not members:
             raise self._none_of(self.space.name)
-        return found
+        return members
 
     def select(self, archs: list[Any], source: str) -> list[Any]:
-        """Return those of `archs` that are within the limits. Raises a UserError when none is."""
+        """The architectures within the limits. Raises a UserError that names `source` if there are none."""
         kept = [arch for arch in archs if self.allow(arch)]
         if not kept:
             raise self._none_of(source)
@@ -80,6 +72,6 @@ class Limits:
 
     def _none_of(self, source: str) -> UserError:
         return UserError(
-            f"{self}: none of the architectures of {source} is that small. Raise the limit; the smallest of "
+            f"{self}: no architecture of {source} meets this limit. Raise the limit; the smallest of "
             f"{self.space.name} have {self.smallest}."
         )

@@ -1,10 +1,11 @@
-"""The architectures that no other one beats in accuracy and in a cost: NSGA-II over the ranking's predictions.
+"""The Pareto front of predicted accuracy and a cost, found by NSGA-II (Deb et al., IEEE TEC 2002, from `pymoo`).
 
-Its first population is the generated candidates of the search. NSGA-II: Deb et al., IEEE TEC 2002, of `pymoo`.
+The generated candidates of the search are the first population.
 
 Dimensions: n architectures, G genes.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from metad2a import spaces
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.progress import progress
+from metad2a.core.statistics import nondominated
 from metad2a.networks.latency import latency
 from metad2a.searches.options import PREDICTOR, UNIVERSAL, SearchOptions
 from metad2a.searches.ranking import measure_latency, predict, sorted_ranking
@@ -22,38 +24,28 @@ from metad2a.searches.report import COSTS, Ranking
 from metad2a.searches.session import Session
 
 POPULATION, GENERATIONS = 100, 40
-TRIES = 5  # of a generation at children that are not there yet: a small space may have no more
-NUM_TIMED = 40  # networks that an estimate of the latency is fitted to
+TRIES = 5  # attempts of a generation at new children: a small space may have no more
+NUM_TIMED = 40  # measured networks that the latency estimate is fitted to
 
 
 def check_pareto(options: SearchOptions) -> None:
-    """Check that a front can be looked for.
-
-    Raises:
-        UserError: all architectures of the space are ranked anyway, or `pymoo` is not installed.
-    """
+    """Raise a UserError if all architectures of the space are ranked anyway, or `pymoo` is not installed."""
     if options.ranking == UNIVERSAL and spaces.get(options.search_space).can_be_listed:
         raise UserError(
             f"--pareto needs generated candidates, but {options.search_space} is ranked whole: its ranking_run_1.csv "
             f"has every cell's costs. Add --ranking {PREDICTOR} to generate some."
         )
-    try:
-        import pymoo  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"--pareto needs the package pymoo ({error}). Install it with: pip install pymoo") from error
+    if importlib.util.find_spec("pymoo") is None:
+        raise UserError("--pareto needs the package pymoo. Install it with: pip install pymoo")
 
 
 def front(objectives: np.ndarray) -> np.ndarray:
-    """Rows of (n, 2), both to be small, that no other row dominates; the first of equal ones."""
-    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-
-    rows = NonDominatedSorting().do(objectives, only_non_dominated_front=True)
-    _, first = np.unique(objectives[rows], axis=0, return_index=True)
-    return rows[np.sort(first)]
+    """Rows of (n, 2), both to minimise, that no other row dominates; the first of equal rows."""
+    return np.array(sorted(nondominated([(cost, -other) for cost, other in objectives.tolist()])), dtype=int)
 
 
 def hypervolume(objectives: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> float:
-    """Of rows (n, 2) scaled to 0..1 between two corners; the reference is 1.01 of the worst."""
+    """The hypervolume of rows (n, 2), scaled to 0..1 between two corners, with reference point 1.01."""
     from pymoo.indicators.hv import HV
 
     return float(HV(ref_point=np.array([1.01, 1.01]))((objectives - lowest) / (highest - lowest)))
@@ -69,9 +61,9 @@ def evolve(
     """NSGA-II's last population (n, G).
 
     Args:
-        choices: (G,), how many values each gene has.
+        choices: (G,), the number of values of each gene.
         first: (n, G), the first population.
-        evaluate: from genes (n, G) to objectives (n, 2), to be small, and constraints (n, any), to be at most 0.
+        evaluate: from genes (n, G) to objectives (n, 2), to minimise, and constraints (n, any), at most 0 if met.
     """
     from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
     from pymoo.core.duplicate import DefaultDuplicateElimination
@@ -104,12 +96,11 @@ def evolve(
 
 
 class Evaluated:
-    """Predicts architectures and knows their costs, and keeps all of them."""
+    """Predicts architectures, computes their costs, and keeps all within the limits."""
 
     def __init__(self, session: Session, cost: str, run: int):
         self.session, self.cost, self.run = session, cost, run
-        self.archs: dict[str, Any] = {}
-        self.objectives: dict[str, tuple[float, float]] = {}
+        self.objectives: dict[str, list[float]] = {}  # error and cost, by text
         self.estimate = estimate_latency(session) if cost == "latency" else None
 
     def __call__(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,23 +111,23 @@ class Evaluated:
         costs = [session.limits.cost(arch) for arch in archs]
         measure = self.estimate or (lambda arch, cost: cost[self.cost])
         objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
-        over = [[cost[name] - limit for name, limit in session.options.limits.items()] for cost in costs]
+        over = [[cost[name] - limit for name, limit in session.limits.limits.items()] for cost in costs]
         constraints = np.array(over, dtype=float).reshape(len(archs), -1)
-        over_none = np.less_equal(constraints, 0).all(axis=1).tolist()
-        for arch, row, ok in zip(archs, objectives.tolist(), over_none, strict=True):
-            if ok:
-                text = space.to_text(arch)
-                self.archs[text], self.objectives[text] = arch, tuple(row)
+        within = np.less_equal(constraints, 0).all(axis=1)
+        self.objectives |= {
+            space.to_text(arch): row for arch, row, ok in zip(archs, objectives.tolist(), within, strict=True) if ok
+        }
         return objectives, constraints
 
     def best(self) -> list[Any]:
-        """The front of all that was evaluated within the limits."""
-        archs = list(self.archs.values())
-        return [archs[row] for row in front(np.array(list(self.objectives.values())))]
+        """The front of all evaluated architectures within the limits."""
+        texts = list(self.objectives)
+        rows = front(np.array(list(self.objectives.values())))
+        return [self.session.space.from_text(texts[row]) for row in rows]
 
 
 def estimate_latency(session: Session) -> Callable[[Any, dict[str, float]], float]:
-    """Milliseconds of an architecture as a sum of parts, FLOPs, parameters and layers, fitted to measured networks."""
+    """Estimate milliseconds from FLOPs, parameters and layers: a sum with weights fitted to measured networks."""
     from scipy.optimize import nnls
 
     space, options, classes = session.space, session.options, session.features.num_classes
@@ -154,21 +145,21 @@ def estimate_latency(session: Session) -> Callable[[Any, dict[str, float]], floa
 def pareto_front(session: Session, ranking: Ranking, run: int) -> Ranking:
     """The front of accuracy against `--pareto`, most accurate first, evolved from the candidates of a ranking.
 
-    Latencies are estimated while the front is looked for; those of its members are measured then.
+    The evolution uses estimated latencies; then the latency of each member of the front is measured.
     """
     space, cost = session.space, str(session.options.pareto)
     evaluated = Evaluated(session, cost, run)
     first = [space.genes(space.from_text(text)) for text in ranking.texts[:: -(-len(ranking.texts) // POPULATION)]]
     evolve(np.array(space.gene_choices), np.array(first), evaluated, GENERATIONS, session.options.seed + run)
     archs = evaluated.best()
-    found = sorted_ranking(session, archs, *predict(session, archs, run))
-    return measure_latency(session, found, len(found.texts)) if cost == "latency" else found
+    members = sorted_ranking(session, archs, *predict(session, archs, run))
+    return measure_latency(session, members, len(members.texts)) if cost == "latency" else members
 
 
-def front_text(found: Ranking, cost: str, num_rows: int = 10) -> str:
-    """A front's size, and some of its rows, evenly spaced."""
-    rows = torch.linspace(0, len(found.texts) - 1, min(num_rows, len(found.texts))).long().tolist()
-    _, heading, digits = COSTS[cost]
-    lines = [f"{len(found.texts)} architectures are best in accuracy and {heading}; some of them:"]
-    lines += [f"  {found.predicted[i]:6.2f} %  {found.costs[i][cost]:9.{digits}f} {heading}" for i in rows]
+def front_text(members: Ranking, cost: str, num_rows: int = 10) -> str:
+    """The size of a front, and some of its rows, evenly spaced."""
+    rows = torch.linspace(0, len(members.texts) - 1, min(num_rows, len(members.texts))).long().tolist()
+    heading, digits = COSTS[cost]
+    lines = [f"{len(members.texts)} architectures are best in accuracy and {heading}; some of them:"]
+    lines += [f"  {members.predicted[i]:6.2f} %  {members.costs[i][cost]:9.{digits}f} {heading}" for i in rows]
     return "\n".join(lines)

@@ -13,9 +13,10 @@ from metad2a.core.files import set_aside, write_text
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.searches import report
-from metad2a.searches.candidates import generate_candidates
+from metad2a.searches.generate import generate_candidates
 from metad2a.searches.options import UNIVERSAL, SessionOptions
 from metad2a.searches.ranking import explanation, measure_latency, rank
+from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
 from metad2a.spaces.base import SearchSpace
 
@@ -23,48 +24,38 @@ from metad2a.spaces.base import SearchSpace
 def test_generator(options: SessionOptions) -> None:
     """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line.
 
-    Where the space ranks when generating, the second step follows.
+    The second step follows at once if the space ranks when generating.
     """
     session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
-    ranking = None
+    second = None
     if session.space.ranks_when_generating:
-        ranking = session
-        if options.ranking != UNIVERSAL:  # the predictor's sizes and epoch are not the generator's
-            ranking = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
+        second = session
+        if options.ranking != UNIVERSAL:  # the predictor has other sizes and epochs than the generator
+            second = Session(replace(options, load_epoch=None, hs=None, nz=None), ("predictor",))
     folder, generated = options.folder / "generated_arch", []
     for run in options.runs:
         start = time.perf_counter()
         archs, shares = generate_candidates(session, run)
         generated.append((run, archs, shares, time.perf_counter() - start))
-    _keep_earlier(folder)  # only now, for the above may fail
+    _keep_earlier(folder)  # only now, because generating may fail
     for run, archs, shares, elapsed in generated:
         lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
         write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
-        noted = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
-        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({noted}) -> {folder}/run_{run}.txt")
+        counts = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
+        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt")
     _write_history(folder, session)
-    if ranking:
-        _rank_generated(ranking)
+    if second:
+        _rank_generated(second)
 
 
 def test_predictor(options: SessionOptions) -> str:
-    """The published second step: rank what the first wrote, into `best_arch/`; returns the first choice of run 1."""
+    """The published second step: rank the first step's candidates, into `best_arch/`; returns run 1's first choice."""
     return _rank_generated(Session(options, () if options.ranking == UNIVERSAL else ("predictor",)))
 
 
 def _rank_generated(session: Session) -> str:
     options = session.options
-    generated = options.folder / "generated_arch"
-    rankings = []
-    for run in options.runs:
-        path = generated / f"run_{run}.txt"
-        archs, seconds = _read_generated(path, session.space, options)
-        archs = session.limits.select(archs, str(path))
-        start = time.perf_counter()
-        ranking = rank(session, archs, run)
-        stages = {"generate": seconds, "score": time.perf_counter() - start}
-        rankings.append(measure_latency(session, replace(ranking, stages=stages)))
-        print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    rankings = [_rank_run(session, run, options.folder / "generated_arch" / f"run_{run}.txt") for run in options.runs]
     folder = options.folder / "best_arch"
     _keep_earlier(folder)
     summary = report.summary_text(rankings) or (
@@ -86,18 +77,30 @@ def _rank_generated(session: Session) -> str:
     return rankings[0].texts[0]
 
 
+def _rank_run(session: Session, run: int, path: Path) -> Ranking:
+    """Rank the candidates that the first step wrote to `path`."""
+    archs, seconds = _read_generated(path, session.space, session.options)
+    archs = session.limits.select(archs, str(path))
+    start = time.perf_counter()
+    ranking = rank(session, archs, run)
+    stages = {"generate": seconds, "score": time.perf_counter() - start}
+    print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    return measure_latency(session, replace(ranking, stages=stages))
+
+
 def add_training(options: SessionOptions, text: str) -> None:
     """Add the accuracy of the trained first choice to the results of `test_predictor`."""
     path = options.folder / "best_arch" / "accuracy.txt"
     write_text(path, f"{path.read_text(encoding='utf-8')}first choice of run 1, trained here: {text}\n")
 
 
-def _keep_earlier(folder: Path) -> None:
-    if aside := set_aside(folder):
+def _keep_earlier(path: Path) -> None:
+    if aside := set_aside(path):
         log.info(f"Earlier results were kept as {aside}.")
 
 
 def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> tuple[list[Any], float]:
+    """The architectures that the first step wrote, and its seconds."""
     hint = (
         f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {options.num_runs} "

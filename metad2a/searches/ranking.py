@@ -1,4 +1,7 @@
-"""Score the candidates of a search and sort them; measure the latency of the first."""
+"""Score the candidates of a search and sort them; measure the latency of the first.
+
+Dimensions: A candidates.
+"""
 
 import time
 from dataclasses import replace
@@ -19,31 +22,31 @@ from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 
 def explanation(session: Session) -> str:
-    """What the ranking predicts, and of what; empty where that is not known."""
+    """What the ranking predicts; empty if that is unknown."""
     if "predictor" in session.checkpoints:
         if _error(session) is None:
             return ""
         return (
             "Predicted: accuracy on a task like those of meta-training, +- the predictor's error on its validation "
-            "tuples.\nThat error is also of how hard tasks are, and the same for all candidates: it says little of "
-            "their order."
+            "tuples.\nMost of this error is task difficulty. It is the same for all candidates, so it says little "
+            "about their order."
         )
     if session.space.can_be_listed:
         return (
-            "Of cells that compute the same function the cheapest is ranked.\n"
+            "Equivalent cells are listed once, as the cheapest of them.\n"
             f"Predicted: {universal.PREDICTS}, +- its standard deviation.\n"
-            "The dataset does not change this order; for one by a model that looks at its images: "
+            "The dataset does not change this order. To rank with a model that sees your images, add "
             f"--ranking {PREDICTOR}"
         )
     return (
         f"Predicted: {subnets.PREDICTS}, for {session.space.size_text}, +- its standard deviation.\n"
         "The ranking has seen no smaller task than all of ImageNet: the dataset shows the generator what to propose, "
-        f"but does not change this order. For one by a predictor of your own: --ranking {PREDICTOR}"
+        f"but does not change this order. To rank with your own predictor, add --ranking {PREDICTOR}"
     )
 
 
 def predict(session: Session, archs: list[Any], run: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Accuracies (A,) in % and, where the ranking knows them, their standard deviations in points."""
+    """Accuracies (A,) in % and, if the ranking knows them, their standard deviations (A,) in points."""
     o = session.options
     if o.ranking == UNIVERSAL:
         return subnets.load().predict(archs, session.space.image_size)
@@ -57,7 +60,7 @@ def predict(session: Session, archs: list[Any], run: int) -> tuple[torch.Tensor,
 
 
 def _error(session: Session) -> float | None:
-    """Standard error (points) of the session's predictor, where its checkpoint tells it."""
+    """Standard error (points) of the session's predictor, if its checkpoint has it."""
     checkpoint = session.checkpoints["predictor"]
     return standard_error(checkpoint.metrics, checkpoint.target)
 
@@ -68,7 +71,7 @@ def rank(session: Session, archs: list[Any], run: int) -> Ranking:
 
 
 def rank_universally(session: Session, run: int) -> Ranking:
-    """The cheapest of each class of equal cells, by the ranking that is the same in every run."""
+    """The cheapest cell of each class of equivalent cells; every run gives the same ranking."""
     start = time.perf_counter()
     mean, deviation = universal.load().of_classes()
     numbers = session.limits.listed()
@@ -80,22 +83,22 @@ def rank_universally(session: Session, run: int) -> Ranking:
 def sorted_ranking(
     session: Session, archs: list[Any], predicted: torch.Tensor, deviation: torch.Tensor | None = None
 ) -> Ranking:
-    """Architectures by their predicted accuracies (A,), best first."""
+    """Architectures sorted by their predicted accuracies (A,), best first."""
     order = predicted.argsort(descending=True, stable=True).tolist()
     texts = [session.space.to_text(archs[i]) for i in order]
-    known = None if session.features.listing else session.space.known_accuracy(session.options.data_name)
+    benchmark = None if session.features.listing else session.space.known_accuracy(session.options.data_name)
     return Ranking(
         texts,
         predicted[order].tolist(),
-        [known[text] for text in texts] if known else None,
-        max(known.values()) if known else None,
+        [benchmark[text] for text in texts] if benchmark else None,
+        max(benchmark.values()) if benchmark else None,
         [session.limits.cost(archs[i]) for i in order],
         deviation=None if deviation is None else deviation[order].tolist(),
     )
 
 
 def measure_latency(session: Session, ranking: Ranking, count: int | None = None) -> Ranking:
-    """Add the latency of the first `count` candidates, by default `--latency` of them."""
+    """Add the latency of the first `count` candidates; without `count`, as many as `--latency` says."""
     o = session.options
     texts = ranking.texts[: o.latency if count is None else count]
     if not texts:

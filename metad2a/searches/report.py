@@ -7,12 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from metad2a.core.files import write_csv, write_json
+from metad2a.core.files import write_csv, write_json, write_text
 from metad2a.core.statistics import interval
-from metad2a.reports.drawing import draw_architecture
+from metad2a.reports.drawing import architecture_svg
+from metad2a.reports.page import Rows
 from metad2a.spaces.base import DEVICE_LATENCY, SearchSpace
 
-ORACLE_SIZE = 30  # the paper trains so many of the predictor's choices and reports the best test accuracy
+ORACLE_SIZE = 30  # the paper trains this many of the predictor's choices and reports the best test accuracy
+Z = 1.96  # standard deviations of a 95 % interval
+# Heading and digits of costs on the screen
+COSTS = {"flops": ("MFLOPs", 1), "params": ("Mparams", 3), "latency": ("ms", 2), DEVICE_LATENCY: ("dev. ms", 2)}
+COLUMNS = {  # of the CSV file: heading and format of each value of a row
+    "rank": ("rank", "d"),
+    "accuracy": ("predicted_accuracy", ".4f"),
+    "deviation": ("predicted_deviation", ".4f"),
+    "benchmark": ("test_accuracy", ".4f"),
+    "flops": ("mflops", ".6f"),
+    "params": ("mparams", ".6f"),
+    "latency": ("latency_ms", ".6f"),
+    DEVICE_LATENCY: ("device_latency_ms", ".6f"),
+    "architecture": ("architecture", ""),
+}
+LABELS = {
+    "first_choice": "first choice, real test accuracy",
+    f"oracle_of_top_{ORACLE_SIZE}": f"oracle of the top {ORACLE_SIZE} (the paper's protocol: their best test accuracy)",
+    "best_candidate": "best of all candidates",
+    "trained_until_best_candidate": "rank of the best candidate",
+    "benchmark_best": "best of the whole benchmark",
+    "trained_until_benchmark_best": "rank of the benchmark's best",
+}
 
 
 @dataclass(frozen=True)
@@ -22,13 +45,13 @@ class Ranking:
     Attributes:
         texts: the architectures.
         predicted: predicted accuracy (%), on the scale of what the ranking learned from.
-        known: the benchmark's accuracy (%) of each, where it knows the dataset.
-        benchmark_best: the best of the whole benchmark, likewise.
-        costs: of each, where the space can tell: `flops` and `params` (millions), and `latency` (ms) where measured.
-        stages: seconds that each stage took.
+        known: the benchmark's accuracy (%) of each candidate, if it knows the dataset.
+        benchmark_best: the best accuracy (%) of the whole benchmark, likewise.
+        costs: `flops` and `params` (millions), and measured latencies (ms), of each candidate.
+        stages: seconds of each stage.
         notes: shares of valid and distinct graphs, and the like.
-        deviation: standard deviation (points) of each prediction, where it is known.
-        folder: where it was written, once it was.
+        deviation: standard deviation (points) of each prediction, if it is known.
+        folder: where the results are, once they are written.
     """
 
     texts: list[str]
@@ -45,8 +68,21 @@ class Ranking:
     def seconds(self) -> float:
         return sum(self.stages.values())
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Each candidate as `metad2a.reports.search_pages` describes it, and the `deviation` if it is known."""
+        rows = []
+        for i, (text, accuracy) in enumerate(zip(self.texts, self.predicted, strict=True)):
+            row: dict[str, Any] = {"rank": i + 1, "accuracy": accuracy, "architecture": text}
+            if self.deviation:
+                half = Z * self.deviation[i]
+                row |= {"deviation": self.deviation[i], "low": accuracy - half, "high": accuracy + half}
+            if self.known:
+                row["benchmark"] = self.known[i]
+            rows.append(row | (self.costs[i] if self.costs else {}))
+        return rows
+
     def figures(self) -> dict[str, float]:
-        """What the benchmark says of this ranking; empty where it does not know the dataset."""
+        """What the benchmark says about this ranking; empty if it does not know the dataset."""
         if self.known is None:
             return {}
         known = np.array(self.known)
@@ -63,32 +99,12 @@ class Ranking:
         return {name: float(value) for name, value in values.items()}
 
 
-LABELS = {
-    "first_choice": "first choice, real test accuracy",
-    f"oracle_of_top_{ORACLE_SIZE}": f"oracle of the top {ORACLE_SIZE} (the paper's protocol: their best test accuracy)",
-    "best_candidate": "best of all candidates",
-    "trained_until_best_candidate": "to be trained until the best candidate is hit",
-    "benchmark_best": "best of the whole benchmark",
-    "trained_until_benchmark_best": "to be trained until the benchmark's best is hit",
-}
-
-
-# A cost's column in the CSV, its heading and digits in the table.
-COSTS = {
-    "flops": ("mflops", "MFLOPs", 1),
-    "params": ("mparams", "Mparams", 3),
-    "latency": ("latency_ms", "ms", 2),
-    DEVICE_LATENCY: ("device_latency_ms", "dev. ms", 2),
-}
-
-
 def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
     """Mean, 95 % interval and number of runs of every figure."""
-    rows = [ranking.figures() | {"search_seconds": ranking.seconds} for ranking in rankings]
-    names = dict.fromkeys(name for row in rows for name in row)
+    figures = [ranking.figures() | {"search_seconds": ranking.seconds} for ranking in rankings]
     summary = {}
-    for name in names:
-        values = [row[name] for row in rows if name in row]
+    for name in dict.fromkeys(name for each in figures for name in each):
+        values = [each[name] for each in figures if name in each]
         mean, half = interval(values)
         summary[name] = {"mean": mean, "interval_95": half, "runs": len(values)}
     return summary
@@ -96,32 +112,25 @@ def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
 
 def table(ranking: Ranking, num_rows: int) -> str:
     """The first rows of a ranking as text."""
-    costs = _cost_names(ranking)
-    predictions = [f"{value:.2f}" for value in ranking.predicted[:num_rows]]
-    if ranking.deviation:
-        predictions = [f"{text} +- {sd:.2f}" for text, sd in zip(predictions, ranking.deviation, strict=False)]
-    width = max(len("predicted %"), *map(len, predictions))
-    header = [f"{'rank':>4}", f"{'predicted %':>{width}}", *(["real %"] if ranking.known else [])]
-    lines = ["  ".join([*header, *(f"{COSTS[name][1]:>7}" for name in costs), "architecture"])]
-    for i, text in enumerate(ranking.texts[:num_rows]):
-        cells = [f"{i + 1:>4}", f"{predictions[i]:>{width}}", *([f"{ranking.known[i]:6.2f}"] if ranking.known else [])]
-        cells += [f"{_cost(ranking, i, name, COSTS[name][2]):>7}" for name in costs]
-        lines.append("  ".join([*cells, text]))
-    return "\n".join(lines)
+    rows = ranking.rows()[:num_rows]
+    spreads = [f" +- {row['deviation']:.2f}" if "deviation" in row else "" for row in rows]
+    predictions = [f"{row['accuracy']:.2f}{spread}" for row, spread in zip(rows, spreads, strict=True)]
+    columns = [_column("rank", [str(row["rank"]) for row in rows], 4), _column("predicted %", predictions)]
+    if ranking.known:
+        columns.append(_column("real %", [f"{row['benchmark']:.2f}" for row in rows]))
+    for name, (heading, digits) in COSTS.items():
+        if any(name in row for row in rows):
+            columns.append(_column(heading, [f"{row[name]:.{digits}f}" if name in row else "" for row in rows], 7))
+    return "\n".join(map("  ".join, zip(*columns, ["architecture", *ranking.texts[:num_rows]], strict=True)))
 
 
-def _cost_names(ranking: Ranking) -> list[str]:
-    return [name for name in COSTS if any(name in cost for cost in ranking.costs)]
-
-
-def _cost(ranking: Ranking, row: int, name: str, digits: int) -> str:
-    """A cost as text, empty where it was not measured."""
-    value = ranking.costs[row].get(name)
-    return "" if value is None else f"{value:.{digits}f}"
+def _column(heading: str, cells: list[str], width: int = 0) -> list[str]:
+    width = max(width, len(heading), *map(len, cells))
+    return [f"{text:>{width}}" for text in [heading, *cells]]
 
 
 def summary_text(rankings: list[Ranking]) -> str:
-    """The figures of all runs as text."""
+    """The figures of all runs as text; empty if no benchmark knows the dataset."""
     lines = []
     for name, value in summarize(rankings).items():
         if name not in LABELS:
@@ -136,31 +145,26 @@ def summary_text(rankings: list[Ranking]) -> str:
     return "\n".join(lines)
 
 
-def csv_rows(ranking: Ranking) -> Iterator[list[Any]]:
-    """All candidates as CSV."""
-    costs = _cost_names(ranking)
-    known = ["test_accuracy"] if ranking.known else []
-    spread = ["predicted_deviation"] if ranking.deviation else []
-    yield ["rank", "predicted_accuracy", *spread, *known, *(COSTS[c][0] for c in costs), "architecture"]
-    for i, (text, predicted) in enumerate(zip(ranking.texts, ranking.predicted, strict=True)):
-        real = [f"{ranking.known[i]:.4f}"] if ranking.known else []
-        sd = [f"{ranking.deviation[i]:.4f}"] if ranking.deviation else []
-        yield [i + 1, f"{predicted:.4f}", *sd, *real, *(_cost(ranking, i, name, 6) for name in costs), text]
+def csv_rows(rows: Rows) -> Iterator[list[str]]:
+    """All candidates as CSV, with the columns that some row has."""
+    names = [name for name in COLUMNS if any(name in row for row in rows)]
+    yield [COLUMNS[name][0] for name in names]
+    for row in rows:
+        yield [format(row[name], COLUMNS[name][1]) if name in row else "" for name in names]
 
 
 def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], history: dict[str, Any]) -> None:
-    """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.png` and `.svg` to `folder`."""
+    """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.svg` to `folder`."""
     for run, ranking in enumerate(rankings, 1):
-        write_csv(folder / f"ranking_run_{run}.csv", csv_rows(ranking))
-    runs = [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings]
+        write_csv(folder / f"ranking_run_{run}.csv", csv_rows(ranking.rows()))
     best = rankings[0]
     value = {
         "best_architecture": best.texts[0],
         "predicted_accuracy": best.predicted[0],
         **({"predicted_deviation": best.deviation[0]} if best.deviation else {}),
         "summary": summarize(rankings),
-        "runs": runs,
+        "runs": [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings],
         "history": history,
     }
     write_json(folder / "summary.json", value)
-    draw_architecture(folder / "best_architecture.png", space, best.texts[0])
+    write_text(folder / "best_architecture.svg", architecture_svg(space, best.texts[0]))

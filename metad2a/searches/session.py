@@ -25,44 +25,45 @@ from metad2a.searches.limits import Limits
 from metad2a.searches.options import PREDICTOR, UNIVERSAL, SessionOptions
 from metad2a.spaces.base import SearchSpace
 
-IMAGES_PER_CLASS = 100  # of a dataset that is processed on the way to a search
+IMAGES_PER_CLASS = 100  # of a dataset that a search processes first
 
 
 def features_file(options: SessionOptions, extractor: str | None) -> Path:
-    """The features of the dataset: the user's file, made here from images where there are some, or the shipped ones.
+    """The features of the dataset: the user's file, a file made here from images, or the shipped features.
 
     Args:
-        extractor: that of the checkpoints, for making a file.
+        extractor: the network of the checkpoints, for making a file.
 
-    Raises:
-        UserError: there is nothing to search for.
+    Raises a UserError if the dataset has neither features nor images.
     """
-    name, own = options.data_name, Path(options.data_path) / f"{options.data_name}bylabel.pt"
+    name, data_path, folder = options.data_name, options.data_path, options.image_folder
+    own = Path(data_path) / f"{name}bylabel.pt"
     if own.is_file():
         log.info(f"Using {own}, made earlier.")
         return own
     shipped = shipped_features(name)
-    if shipped is not None and not options.image_folder and not _official_files(name, options.data_path):
-        log.info(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
+    if shipped is not None and not folder and not _official_files(name, data_path):
+        log.info(f"No {name}bylabel.pt in {data_path}: using the shipped features.")
         return shipped
 
     from metad2a.data.official import KNOWN
     from metad2a.data.options import ProcessOptions
     from metad2a.data.process import process  # torchvision takes seconds to import
 
-    if options.image_folder or name in KNOWN:
-        how = ProcessOptions(
-            name,
-            options.image_folder,
-            data_path=options.data_path,
-            extractor=extractor or "efficientnet_lite0",
-            gpu=str(options.device.index) if options.device.type == "cuda" else "cpu",
-            max_per_class=IMAGES_PER_CLASS,
-            seed=options.seed,
-            mirror=options.mirror,
-        )
-        return process(how)
-    return find_features(name, options.data_path)  # raises, naming what is missing
+    if not folder and name not in KNOWN:
+        return find_features(name, data_path)  # raises, naming what is missing
+    device = options.device
+    how = ProcessOptions(
+        name,
+        folder,
+        data_path=data_path,
+        extractor=extractor or "efficientnet_lite0",
+        gpu=str(device.index) if device.type == "cuda" else "cpu",
+        max_per_class=IMAGES_PER_CLASS,
+        seed=options.seed,
+        mirror=options.mirror,
+    )
+    return process(how)
 
 
 def _official_files(name: str, data_path: str) -> bool:
@@ -80,19 +81,19 @@ class Session:
         keep_freed_memory()
         self.options = options
         self.space: SearchSpace = spaces.get(options.search_space)
-        self.epoch_of = kinds[0] if kinds else ""  # the model that --load-epoch means: the generator where there is one
         self.models: dict[str, Any] = {}
         self.checkpoints: dict[str, Checkpoint] = {}
         self.sources: dict[str, Any] = {}
-        for kind in kinds:
-            self._load(kind)
+        for kind in kinds:  # --load-epoch means the first of them
+            self._load(kind, options.load_epoch if kind == kinds[0] else None)
         sizes = supernet_sizes(*self.checkpoints.values())
         self.space = self.space.sized(**sizes).sized(options.image_size)
-        self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
+        if not self.space.fixed_size:
+            self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
         if options.ranking == UNIVERSAL:
             self._check_universal()
         if (options.ranking == UNIVERSAL or "predictor" in kinds) and not self.space.fixed_size:
-            log.info(f"Costs and latency are of {self.space.size_text}.")
+            log.info(f"Costs and latency are those of {self.space.size_text}.")
         extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
         if options.image_folder:
@@ -106,8 +107,7 @@ class Session:
     def _check_universal(self) -> None:
         """Note the universal ranking among the sources.
 
-        Raises:
-            UserError: the generator is of a supernet that the ranking does not know, or the images of another side.
+        Raises a UserError if the ranking does not know the generator's supernet, or the image size.
         """
         if self.space.can_be_listed:
             self.sources["ranking"] = display_path(universal.SHIPPED)
@@ -116,14 +116,13 @@ class Session:
         subnets.check_image_size(self.space.image_size)
         if self.space.width_mult != 1:
             raise UserError(
-                f"{self.sources['generator']} is of a supernet {self.space.width_mult:g} wide, but accuracies are "
-                f"known of the published one, 1 wide: give --ranking {PREDICTOR} and a predictor of that supernet."
+                f"{self.sources['generator']} uses width {self.space.width_mult:g}; the shipped ranking covers only "
+                f"width 1. Give --ranking {PREDICTOR} and a predictor of that supernet."
             )
 
-    def _load(self, kind: Kind) -> None:
+    def _load(self, kind: Kind, epoch: int | None) -> None:
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
-        epoch = options.load_epoch if kind == self.epoch_of else None
         path = find_checkpoint(kind, self.space, options.save_path, epoch, given)
         model, checkpoint = load_model(kind, self.space, path, options.device, options.hs, options.nz)
         self.models[kind], self.checkpoints[kind] = model, checkpoint

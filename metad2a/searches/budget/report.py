@@ -7,14 +7,15 @@ from typing import Any
 import torch
 
 from metad2a.core.environment import random_generator
-from metad2a.core.files import display_path, set_aside, write_csv, write_json
+from metad2a.core.files import display_path, set_aside, write_csv, write_json, write_text
 from metad2a.networks.card import write_card
 from metad2a.networks.export import export
 from metad2a.networks.judge import judge, linear_baseline
 from metad2a.networks.trained import TrainedNetwork
-from metad2a.reports.drawing import draw_architecture
+from metad2a.reports.dataset import images_section
+from metad2a.reports.drawing import architecture_svg
+from metad2a.reports.search_pages import DRAWN, write_budget_page
 from metad2a.searches.budget.loop import learn
-from metad2a.searches.budget.page import write_budget_page
 from metad2a.searches.budget.plan import RUNG_NAMES
 from metad2a.searches.budget.session import BudgetSearch
 from metad2a.searches.budget.trials import DONE, FORMAT, Best, Trial
@@ -49,9 +50,12 @@ def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any
     }
     write_json(search.folder / "result.json", value)
     write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
-    draw_architecture(search.folder / "best_architecture.png", search.setup.space, best.trial.arch)
+    space, images = search.setup.space, search.options.image_folder
+    write_text(search.folder / "best_architecture.svg", architecture_svg(space, best.trial.arch))
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
-    write_budget_page(search.folder / "report.html", search.setup.space, value, search.options.image_folder, counts)
+    drawings = [architecture_svg(space, row["architecture"]) for row in rows[:DRAWN]]
+    shown = images_section(images, data.class_names, counts, data.name)
+    write_budget_page(search.folder / "report.html", drawings, value, shown)
     return value
 
 

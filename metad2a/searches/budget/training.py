@@ -161,8 +161,7 @@ def shrunk(images: LabelledImages, side: int) -> LabelledImages:
 
 def trained(trainer: Trainer, trial: Trial, network: torch.nn.Module, percent: float) -> TrainedNetwork:
     """The network with all that belongs to it, and its validation accuracy (%)."""
-    data = trainer.data
-    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    identity = trainer.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, data))}
-    about = (trainer.space.name, trial.arch, data.class_names, data.mean, data.std)
-    return TrainedNetwork(*about, state, identity, SEED, {"x-valid": percent}, trainer.history)
+    protocol = asdict(protocol_of(trial, trainer.data))
+    about = {"architecture": trial.arch, "seed": SEED, "accuracy": {"x-valid": percent}, "history": trainer.history}
+    identity = trainer.identity | {"architecture": trial.arch, "protocol": protocol}
+    return TrainedNetwork.of(network, trainer.space, trainer.data, identity=identity, **about)

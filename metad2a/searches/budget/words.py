@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from metad2a.core.budget import NETWORK_EPOCHS, Budget
-from metad2a.networks.judge import advice
-from metad2a.searches.budget.page import NO_NETWORK
+from metad2a.reports.network_page import advice
+from metad2a.reports.search_pages import NO_NETWORK
 from metad2a.searches.budget.plan import RUNG_NAMES, Rung
 from metad2a.searches.budget.trials import DONE, Best, Trial
 
