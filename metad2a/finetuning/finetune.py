@@ -23,7 +23,7 @@ from metad2a.core.progress import progress
 from metad2a.core.schema import Percent, Size, State, check, check_state
 from metad2a.data.reading import read_batches
 from metad2a.finetuning.data import FineTuningData, Part, test_transform
-from metad2a.finetuning.options import EvaluationOptions
+from metad2a.finetuning.options import FinetuneOptions
 from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
@@ -177,7 +177,7 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> flo
 
 
 def evaluate_inherited(
-    network: nn.Module, data: FineTuningData, outputs: list[int], image_size: int, options: EvaluationOptions
+    network: nn.Module, data: FineTuningData, outputs: list[int], image_size: int, options: FinetuneOptions
 ) -> dict[str, float]:
     """`test` accuracy (%) with the supernet's weights, after batch norm saw random training images.
 
