@@ -31,7 +31,6 @@ from metad2a.searches.budget.belief import Belief, Observation
 from metad2a.searches.budget.proposals import learn, propose
 from metad2a.spaces.nasbench201.cell_features import published_features
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
-from metad2a.spaces.nasbench201.classes import cheapest_members
 from metad2a.spaces.nasbench201.extra_tables import nasbench360
 
 TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
@@ -58,7 +57,7 @@ class Table:
         self.full = (self.space.table["test_200"] | nasbench360())[name].double()
         short = self.space.table["valid_12"].get(name)
         self.short: Any = None if short is None else short.double()
-        self.cells = torch.tensor(cheapest_members())
+        self.cells = torch.tensor(self.space.cheapest_members())
         universal = load_universal()
         self.prior = (universal.held_out() if name == TRANSFERRED else universal.of_classes()[0]).double()
 

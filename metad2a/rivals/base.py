@@ -142,7 +142,7 @@ class Problem(ABC):
 
     def candidates(self) -> list[Any] | None:
         """All architectures that can be measured, where they can be listed."""
-        return self.space.all_architectures() if self.space.can_be_listed else None
+        return self.space.architectures
 
     def nearest(self, genes: Sequence[int], fresh: bool = False) -> Any:
         """The architecture of a space's genes; where not every one can be measured, the nearest that can.

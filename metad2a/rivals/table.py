@@ -95,7 +95,7 @@ class TableProblem(Problem):
 
     @property
     def scores_networks(self) -> bool:
-        return self.space.can_be_listed
+        return self.space.architectures is not None
 
     def training_free(self, archs: list[Any]) -> list[float]:
         return [self.scores[self.space.to_text(arch)] for arch in archs]

@@ -17,7 +17,7 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
     if o.num_gen_arch > space.size:
         raise UserError(f"--num-gen-arch {o.num_gen_arch}: {space.name} has {space.size} architectures.")
     rng = random_generator(o.seed + run, o.device)
-    if limits and space.can_be_listed:
+    if limits and space.architectures is not None:
         archs = limits.select(space.all_architectures(), space.name)
         if len(archs) <= o.num_gen_arch:  # no generating makes more of them
             log.info(f"{len(archs)} architectures of {space.name} are within {limits}: ranking all.")
@@ -34,7 +34,7 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
         o.num_class,
         limits.allow,
     )
-    if len(made.archs) < o.num_gen_arch and limits and space.can_be_listed:
+    if len(made.archs) < o.num_gen_arch and limits and space.architectures is not None:
         log.info(
             f"Only {len(made.archs)} of {made.num_distinct} generated architectures are within {limits}: "
             f"ranking all {len(archs)} of {space.name} that are."

@@ -7,7 +7,6 @@ import torch
 from metad2a.core.errors import UserError
 from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
-from metad2a.spaces.nasbench201.classes import cheapest_members
 
 FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATENCY: "--max-latency"}
 
@@ -58,15 +57,13 @@ class Limits:
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def listed(self) -> list[int]:
-        """Numbers of the cells within the limits, of those that compute the same function the cheapest.
-
-        The space is NAS-Bench-201.
+        """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or the space cannot be listed.
         """
-        archs = self.space.architectures
-        found = cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
+        archs = self.space.all_architectures()
+        found = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
         if not found:
             raise self._none_of(self.space.name)
         return found

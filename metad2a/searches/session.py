@@ -109,7 +109,7 @@ class Session:
         Raises:
             UserError: the generator is of a supernet that the ranking does not know, or the images of another side.
         """
-        if self.space.can_be_listed:
+        if self.space.architectures is not None:
             self.sources["ranking"] = display_path(universal.SHIPPED)
             return
         self.sources["ranking"] = display_path(subnets.SHIPPED)

@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol
 
@@ -11,13 +12,18 @@ import torch.nn as nn
 from annotated_types import Gt, Le
 from typing_extensions import TypedDict
 
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.schema import Number, Size, check
 from metad2a.graphs.batch import GraphBatch
 
-LISTABLE = 10**6  # architectures of a space that can still be ranked whole
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
 DEVICE_LATENCY = "device_latency"  # milliseconds, beside these: of `SearchSpace.device_latency`
+
+
+def random_parts(count: int, parts: int) -> list[torch.Tensor]:
+    """Divide the numbers below `count` at random into equal parts, always the same ones."""
+    return list(torch.randperm(count, generator=random_generator(0)).chunk(parts))
 
 
 class Sizes(TypedDict, total=False):
@@ -127,17 +133,50 @@ class SearchSpace(ABC):
         """`n` architectures drawn independently and evenly."""
 
     @property
-    def can_be_listed(self) -> bool:
-        """Whether `all_architectures` can list the space."""
-        return self.size <= LISTABLE
+    def architectures(self) -> list[Any] | None:
+        """All A architectures, or None if they are too many to list."""
+        return None
 
     def all_architectures(self) -> list[Any]:
-        """Every architecture of the space.
+        """`architectures`. Raises a UserError if they are too many to list."""
+        if self.architectures is None:
+            power = len(str(self.size)) - 1
+            raise UserError(f"{self.name} has about 10^{power} architectures and cannot be ranked whole.")
+        return self.architectures
+
+    def classes_of_equals(self) -> torch.Tensor:
+        """(A,) long: the class of each architecture. Members of a class compute the same function.
+
+        Classes are numbered in the order of their first members. By default each architecture is a class.
+        """
+        return torch.arange(len(self.all_architectures()))
+
+    def cheapest_members(self, allowed: torch.Tensor | None = None) -> list[int]:
+        """The number of the architecture with the fewest parameters in each class, the first if several have as few.
+
+        Args:
+            allowed: (A,) bool, the architectures to choose from; None for all. Classes without any are left out.
+        """
+        classes = self.classes_of_equals()
+        numbers = torch.arange(len(classes)) if allowed is None else allowed.nonzero()[:, 0]
+        order = numbers[self._params[numbers].argsort(stable=True)]
+        order = order[classes[order].argsort(stable=True)]
+        return order[classes[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
+
+    @cached_property
+    def _params(self) -> torch.Tensor:
+        """(A,) float64: parameters of each architecture for some number of classes, which does not change their order;
+        0 if the space does not know them."""
+        costs = (self.cost(arch, 10) for arch in self.all_architectures())
+        return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
+
+    def features(self) -> dict[str, torch.Tensor]:
+        """What rankings know of each class of equal architectures before any training, each (K, F) float64.
 
         Raises:
-            UserError: the space is too large to be listed.
+            UserError: nothing is known.
         """
-        raise UserError(f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole.")
+        raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
         """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters.
@@ -184,12 +223,16 @@ class SearchSpace(ABC):
         return None
 
     def fold(self, number: int) -> set[str]:
-        """A fifth (0 to 4) of the architectures, by text, without a partner of equal function in another fifth.
+        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth.
 
         Raises:
             UserError: the space cannot be listed.
         """
-        raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+        if self.architectures is None:
+            raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+        classes = self.classes_of_equals()
+        chosen = torch.isin(classes, random_parts(int(classes.max()) + 1, 5)[number])
+        return {self.to_text(self.architectures[row]) for row in chosen.nonzero()[:, 0].tolist()}
 
     def vertex_features(self) -> torch.Tensor:
         """What a regression that adds up vertices knows of each: (N, T, F) float64, of a vertex's number and type."""

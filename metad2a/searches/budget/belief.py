@@ -95,7 +95,7 @@ class Belief:
     """The process, with what it has learned.
 
     Args:
-        features: `paths`, `operations` and `scores` (K, F) of `metad2a.spaces.nasbench201.cell_features`.
+        features: `paths`, `operations` and `scores` (K, F), as the space's `features` gives them.
         prior: (K,) accuracies that a ranking predicts, None for none.
         fidelities: F.
     """

@@ -26,8 +26,6 @@ from metad2a.searches.budget.trials import DONE, FAILED, RUNNING, STATE, STOPPED
 from metad2a.searches.budget.tune import load_tune
 from metad2a.searches.limits import Limits
 from metad2a.searches.options import SearchOptions
-from metad2a.spaces.nasbench201.cell_features import published_features
-from metad2a.spaces.nasbench201.classes import cheapest_members, equivalence_classes
 from metad2a.training.classifier import batch_of
 
 PICTURED = ("best_architecture.*", "report.html", "model_card.md")
@@ -57,9 +55,10 @@ class BudgetSearch:
         keep_freed_memory()
         self.options, self.how, self.budget = options, how, how.budget
         self.space = spaces.get(options.search_space)
-        if not self.space.can_be_listed:
+        if self.space.architectures is None or not self.space.ranking_shipped:
             raise UserError(
-                f"--budget is for spaces that can be listed, as nasbench201, and not for {self.space.name}."
+                f"--budget needs a shipped ranking of all architectures, and {self.space.name} has none. Leave "
+                "--budget out, or use --search-space nasbench201."
             )
         self.formats = check_formats(how.export)
         if how.num_workers:
@@ -67,10 +66,11 @@ class BudgetSearch:
         images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
         self.data = load_image_data(*images, options.mirror)
         limits = Limits(options, self.space, len(self.data.class_names))
-        self.cells = [self.space.architectures[number] for number in cheapest_members()]  # one of each function
-        self.allowed = equivalence_classes()[numbers := limits.listed()]
+        archs = self.space.architectures
+        self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
+        self.allowed = self.space.classes_of_equals()[numbers := limits.listed()]
         for cell, number in zip(self.allowed.tolist(), numbers, strict=True):
-            self.cells[cell] = self.space.architectures[number]
+            self.cells[cell] = archs[number]
         self.identity = {
             "search_space": self.space.name,
             "dataset": self.data.name,
@@ -82,7 +82,7 @@ class BudgetSearch:
         parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
         self.folder = parent / f"budget-{how.budget.text}-{identity_key(self.identity)}"
         self.training = TrainingRun(self.folder, PRODUCTS, how.resume, how.overwrite, may_begin=True)
-        self.belief = Belief(published_features(), load_universal().of_classes()[0], FIDELITIES)
+        self.belief = Belief(self.space.features(), load_universal().of_classes()[0], FIDELITIES)
         self.state = State(self.folder)
         self.clock = time.monotonic()
 

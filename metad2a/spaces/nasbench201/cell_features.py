@@ -3,6 +3,7 @@
 Dimensions: K cells (4,930), F features.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Annotated
 
@@ -13,9 +14,8 @@ from typing_extensions import TypedDict
 
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import FLOATS, TensorOf, check
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
-from metad2a.spaces.nasbench201.classes import NONE, NUM_CLASSES, SKIP, first_members
-from metad2a.spaces.nasbench201.space import NASBench201
+from metad2a.spaces.nasbench201.cells import NONE, OPERATIONS, SKIP, all_cells, live_operations
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
 SCORES_FORMAT = "metad2a-training-free-1"
@@ -26,22 +26,7 @@ class _Scores(TypedDict):
     scores: Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES, "F"))]
 
 
-def live_operations(operations: list[int]) -> list[int]:
-    """The operations of a cell, `none` where the input does not reach an edge or the edge not the output."""
-    reached, used = {0}, {3}
-    for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
-        if operation != NONE and source in reached:
-            reached.add(node)
-    for (node, source), operation in reversed(list(zip(CELL_EDGES, operations, strict=True))):
-        if operation != NONE and node in used:
-            used.add(source)
-    return [
-        operation if source in reached and node in used else NONE
-        for (node, source), operation in zip(CELL_EDGES, operations, strict=True)
-    ]
-
-
-def path_counts(operations: list[int]) -> list[int]:
+def path_counts(operations: Sequence[int]) -> list[int]:
     """How many paths from input to output have each of the 40 sequences of operations, skips left out."""
     chains = [tuple(operations[edge] for edge in path) for path in PATHS]
     kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
@@ -61,8 +46,8 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
     Args:
         scores: (K, F), training-free ones; their normal quantiles are taken.
     """
-    space = NASBench201()
-    operations = [parse(space.architectures[row]) for row in first_members()]
+    cells = all_cells()
+    operations = [cells[number] for number in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
     return {
         "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),

@@ -11,15 +11,11 @@ skipped into another. Each of their classes lies within one of these.
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import product
 
 import torch
 
-from metad2a.core.environment import random_generator
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, SKIP, all_cells
 
-NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
-WEIGHTS = (0, 0, 1, 9, 0)  # of each operation's convolution, relative to that of 1x1
 NUM_CLASSES = 4930
 INPUT = "x"
 Expression = tuple[str, ...]  # the sorted terms of a sum: the input, or an operation on a sum, as text
@@ -45,32 +41,14 @@ def equivalence_classes() -> torch.Tensor:
 
     Classes are numbered in the order of their first members.
     """
-    cells = product(range(len(OPERATIONS)), repeat=len(CELL_EDGES))  # in that order
     numbers: dict[Expression, int] = {}
-    return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in cells])
+    return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in all_cells()])
 
 
 def first_members() -> list[int]:
     """The first architecture of each class, (classes,)."""
-    classes = equivalence_classes()
-    return _leading(classes, torch.arange(len(classes)))
-
-
-def cheapest_members(allowed: torch.Tensor | None = None) -> list[int]:
-    """The architecture of each class with the fewest parameters, the first of several.
-
-    Args:
-        allowed: (15625,) bool, the architectures to choose from; classes without any are left out. None for all.
-    """
-    digits = torch.cartesian_prod(*[torch.tensor(WEIGHTS)] * len(CELL_EDGES))  # (15625, 6)
-    key = equivalence_classes() * (max(WEIGHTS) * len(CELL_EDGES) + 1) + digits.sum(1)
-    return _leading(key, torch.arange(len(key)) if allowed is None else allowed.nonzero()[:, 0])
-
-
-def _leading(key: torch.Tensor, numbers: torch.Tensor) -> list[int]:
-    """Those of the architectures `numbers` that come first of their classes by a key (15625,) that the class leads."""
-    order = numbers[torch.argsort(key[numbers], stable=True)]
-    return order[equivalence_classes()[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
+    highest = equivalence_classes().cummax(0).values
+    return highest.diff(prepend=torch.tensor([-1])).nonzero()[:, 0].tolist()
 
 
 def class_means(values: torch.Tensor) -> torch.Tensor:
@@ -84,11 +62,6 @@ def class_means(values: torch.Tensor) -> torch.Tensor:
 def at_class_means(values: torch.Tensor) -> torch.Tensor:
     """Values (15625, ...) of the architectures, each replaced by the mean of its class."""
     return class_means(values)[equivalence_classes()]
-
-
-def parts_of_cells(num_cells: int, parts: int) -> list[torch.Tensor]:
-    """Divide cells at random into equal parts, always the same ones."""
-    return list(torch.randperm(num_cells, generator=random_generator(0)).chunk(parts))
 
 
 def noise(values: torch.Tensor) -> float:

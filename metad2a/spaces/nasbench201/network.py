@@ -6,7 +6,7 @@ between the stages, global average pooling and a linear classifier.
 Dimensions: B images, K classes, C channels, H x W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, parse
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, nodes_before_output, parse
 
 FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
@@ -44,16 +44,14 @@ class Cell(nn.Module):
     parameters, as in the benchmark, but are neither computed nor trained: nothing depends on them.
     """
 
-    def __init__(self, operations: list[str], channels: int):
+    def __init__(self, operations: Sequence[int], channels: int):
         super().__init__()
-        self.layers = nn.ModuleList(operation(name, channels) for name in operations)
-        self.convolves = [name in KERNEL_SIZES for name in operations]
-        live = {3}
-        for (node, source), name in reversed(list(zip(CELL_EDGES, operations, strict=True))):
-            if node in live and name != "none":
-                live.add(source)
-        self.inputs: dict[int, list[tuple[int, int]]] = {node: [] for node in (1, 2, 3) if node in live}
-        for edge, ((node, source), name) in enumerate(zip(CELL_EDGES, operations, strict=True)):
+        names = [OPERATIONS[number] for number in operations]
+        self.layers = nn.ModuleList(operation(name, channels) for name in names)
+        self.convolves = [name in KERNEL_SIZES for name in names]
+        live = nodes_before_output(operations)
+        self.inputs: dict[int, list[tuple[int, int]]] = {node: [] for node in sorted(live - {0})}
+        for edge, ((node, source), name) in enumerate(zip(CELL_EDGES, names, strict=True)):
             if node not in live:
                 self.layers[edge].requires_grad_(False)
             elif name != "none":
@@ -140,7 +138,7 @@ class NASBench201Network(Skeleton):
     """
 
     def __init__(self, arch: str, *sizes: int):
-        operations = [OPERATIONS[number] for number in parse(arch)]
+        operations = parse(arch)
         super().__init__(lambda channels: Cell(operations, channels), *sizes)
 
 

@@ -2,23 +2,14 @@
 
 from collections.abc import Sequence
 
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, OPERATIONS, live_operations
 
-NONE = OPERATIONS.index("none")
 CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
 
 
 def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Edges (node, its input, operation) on a way from the cell's input, node 0, to its output, node 3."""
-    edges = [(*edge, op) for edge, op in zip(CELL_EDGES, operations, strict=True) if op != NONE]
-    reached, leads = {0}, {3}
-    for node, source, _ in edges:  # nodes come after their inputs
-        if source in reached:
-            reached.add(node)
-    for node, source, _ in reversed(edges):
-        if node in leads:
-            leads.add(source)
-    return [(node, source, op) for node, source, op in edges if source in reached and node in leads]
+    """Edges (node, its input, operation) on a way from the cell's input to its output."""
+    return [(*edge, op) for edge, op in zip(CELL_EDGES, live_operations(operations), strict=True) if op != NONE]
 
 
 def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:

@@ -24,16 +24,19 @@ from metad2a.spaces.nasbench201.cells import (
     FIRST_OPERATION_TYPE,
     GRAPH_EDGES,
     IMAGE_SIZE,
+    NUM_CELLS,
     OPERATIONS,
+    all_cells,
     parse,
     to_string,
 )
+from metad2a.spaces.nasbench201.classes import equivalence_classes
 from metad2a.spaces.nasbench201.extra_tables import NASBENCH360_NAMES, device_latency, nasbench360, nwot
 
 TABLE = ASSETS / "nasbench201" / "accuracy.pt"
 
 
-_Column = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), low=0, high=100)]
+_Column = Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CELLS,), low=0, high=100)]
 Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})  # type: ignore[misc]
 
 
@@ -41,7 +44,7 @@ class NASBench201(SearchSpace):
     name = "nasbench201"
     max_n = 8
     num_vertex_type = FIRST_OPERATION_TYPE + len(OPERATIONS)
-    size = len(OPERATIONS) ** len(CELL_EDGES)
+    size = NUM_CELLS
     results_folder = ""
     published_epoch = 400
     image_size = IMAGE_SIZE
@@ -73,15 +76,12 @@ class NASBench201(SearchSpace):
 
     @cached_property
     def architectures(self) -> list[str]:
-        """All 15,625 strings; number i has the operations of i's base-5 digits, first edge first."""
-        return [to_string(row) for row in self._all_operations().tolist()]
+        """The strings of `metad2a.spaces.nasbench201.cells.all_cells`."""
+        return [to_string(cell) for cell in all_cells()]
 
     def encode_all(self) -> GraphBatch:
         """`encode(architectures)`."""
-        return self._graphs(self._all_operations())
-
-    def all_architectures(self) -> list[str]:
-        return self.architectures
+        return self._graphs(torch.tensor(all_cells()))
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
         from metad2a.spaces.nasbench201.network import cost
@@ -108,11 +108,14 @@ class NASBench201(SearchSpace):
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
 
-    def fold(self, number: int) -> set[str]:
-        from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
+    def classes_of_equals(self) -> torch.Tensor:
+        return equivalence_classes()
 
-        chosen = torch.isin(equivalence_classes(), parts_of_cells(NUM_CLASSES, 5)[number])
-        return {self.architectures[row] for row in chosen.nonzero()[:, 0].tolist()}
+    def features(self) -> dict[str, torch.Tensor]:
+        """`paths`, `operations` and `scores`, see `metad2a.spaces.nasbench201.cell_features`."""
+        from metad2a.spaces.nasbench201.cell_features import published_features
+
+        return published_features()
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
         """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
@@ -144,17 +147,12 @@ class NASBench201(SearchSpace):
         return parse(arch)
 
     def from_genes(self, genes: Sequence[int]) -> str:
-        return to_string(list(genes))
+        return to_string(genes)
 
     def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in parse(arch)]
         edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
         return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]
-
-    @staticmethod
-    def _all_operations() -> torch.Tensor:
-        digits = torch.arange(len(OPERATIONS))
-        return torch.cartesian_prod(*[digits] * len(CELL_EDGES))  # (15625, 6)
 
     def _graphs(self, operations: torch.Tensor) -> GraphBatch:
         B = len(operations)

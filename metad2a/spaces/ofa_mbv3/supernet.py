@@ -31,7 +31,10 @@ from metad2a.core.schema import (
 from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
 
 FORMAT = "metad2a-supernet-1"
-FETCH = "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: python -m metad2a.commands.train_supernet --imgnet DIR"
+FETCH = (
+    "Fetch it with: python get_files/get_ofa_supernet.py, or train one with: "
+    "python -m metad2a.commands.train_supernet --imgnet DIR"
+)
 LAST_CHANNELS = 1280  # of the published supernet at width 1.0
 CLASSIFIER = "classifier.linear.weight"
 MAX_IMAGE_SIZE = 4096  # side in pixels
