@@ -31,7 +31,7 @@ from metad2a.searches.budget.belief import Belief, Observation
 from metad2a.searches.budget.proposals import learn, propose
 from metad2a.spaces.nasbench201.cell_features import published_features
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
-from metad2a.spaces.nasbench201.extra_tables import nasbench360
+from metad2a.spaces.nasbench201.tables import nasbench360
 
 TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
 FULL_EPOCHS, SHORT_EPOCHS = 200, 12

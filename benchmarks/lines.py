@@ -40,7 +40,7 @@ from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.report import ORACLE_SIZE
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
 from metad2a.spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
-from metad2a.spaces.nasbench201.make_extra_tables import SCALES, read_columns
+from metad2a.spaces.nasbench201.make_tables import SCALES, read_columns
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from
 SHOWN = {"cifar100": "cifar10", "ninapro": "cifar10", "darcy": "cifar10"}  # images of these are not to be had

@@ -32,9 +32,10 @@ from metad2a.metatrain.models import load_model
 from metad2a.metatrain.predictor_objective import target_statistics
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.networks.trained import TrainedNetwork, load_network
-from metad2a.spaces.nasbench201 import space as nasbench201
+from metad2a.spaces.nasbench201 import tables
 from metad2a.spaces.nasbench201.cells import to_string
 from metad2a.spaces.nasbench201.network import NASBench201Network
+from metad2a.spaces.nasbench201.space import NASBench201
 from metad2a.training.classifier import Run, published_protocol
 from predictor import model as predictor_model
 
@@ -683,8 +684,8 @@ def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
 @fuzzed(30)
 @given(st.data())
 def test_tables_of_accuracies(tmp_path, data):
-    table = torch.load(nasbench201.TABLE, weights_only=True)
+    table = torch.load(tables.ACCURACY, weights_only=True)
     torch.save(data.draw(changed(table)), tmp_path / "table.pt")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nasbench201, "TABLE", tmp_path / "table.pt")
-        used_or_refused(nasbench201.NASBench201().known_accuracy, "cifar10")
+        patch.setattr(tables, "ACCURACY", tmp_path / "table.pt")
+        used_or_refused(NASBench201().known_accuracy, "cifar10")

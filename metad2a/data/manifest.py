@@ -84,7 +84,7 @@ NASBENCH201_TABLE = PublishedFile(
     "nasbench201",
     DROPBOX.format("qhyhdfc9l5nborq/nasbench201.pt"),
     "data/nasbench201.pt",
-    "python -m metad2a.spaces.nasbench201.make_table --published FILE (the table is shipped already)",
+    "the authors' code; here the benchmark's table is shipped",
 )
 PREPROCESSED = {
     "nasbench201": [*FEATURES, *META_TRAIN, NASBENCH201_TABLE],
@@ -132,7 +132,7 @@ NASBENCH201_BENCHMARK = PublishedFile(
     "NAS-Bench-201-v1_1-096897.pth",
     "https://drive.usercontent.google.com/download?id=16Y0UwGisiouVRxW-W5hEtbxmcHw_0hF_&export=download&confirm=t",
     "data/NAS-Bench-201-v1_1-096897.pth",
-    "python -m metad2a.spaces.nasbench201.make_table --benchmark FILE (the table is shipped already)",
+    "python -m metad2a.spaces.nasbench201.make_tables --benchmark FILE (the table is shipped already)",
     md5_suffix="096897",
     note="4.7 GB",
 )

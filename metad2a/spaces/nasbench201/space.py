@@ -8,17 +8,15 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn as nn
-from typing_extensions import TypedDict
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import FLOATS, TensorOf, Text, check
 from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
 from metad2a.spaces.base import Evaluator, SearchSpace
+from metad2a.spaces.nasbench201 import tables
 from metad2a.spaces.nasbench201.cells import (
     CELL_EDGES,
     FIRST_OPERATION_TYPE,
@@ -31,13 +29,6 @@ from metad2a.spaces.nasbench201.cells import (
     to_string,
 )
 from metad2a.spaces.nasbench201.classes import equivalence_classes
-from metad2a.spaces.nasbench201.extra_tables import NASBENCH360_NAMES, device_latency, nasbench360, nwot
-
-TABLE = ASSETS / "nasbench201" / "accuracy.pt"
-
-
-_Column = Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CELLS,), low=0, high=100)]
-Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})  # type: ignore[misc]
 
 
 class NASBench201(SearchSpace):
@@ -102,8 +93,8 @@ class NASBench201(SearchSpace):
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
         """Test accuracy after 200 epochs, or validation accuracy after 12; see the base class."""
         known = self.table.get({200: "test_200", 12: "valid_12"}.get(epochs, ""), {})
-        if epochs == 200 and dataset in NASBENCH360_NAMES:
-            known = nasbench360()
+        if epochs == 200 and dataset in tables.NASBENCH360_NAMES:
+            known = tables.nasbench360()
         if dataset not in known:
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
@@ -119,12 +110,12 @@ class NASBench201(SearchSpace):
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
         """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
-        scores = nwot()
+        scores = tables.nwot()
         return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
 
     def device_latency(self, device: str) -> dict[str, float]:
         """As HELP's authors measured them; see the base class."""
-        known = device_latency()
+        known = tables.device_latency()
         if device not in known:
             guess = did_you_mean(device, list(known))
             raise UserError(f"--device-latency {device!r} is none of the devices measured: {', '.join(known)}. {guess}")
@@ -132,15 +123,8 @@ class NASBench201(SearchSpace):
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The benchmark's accuracies (%), each (15625,) in the order of `architectures`.
-
-        `test_200`: test accuracy after 200 epochs, mean over seeds; `valid_12`: validation accuracy after 12.
-
-        Raises:
-            UserError: the shipped table is missing or damaged.
-        """
-        hint = "Rebuild it with: python -m metad2a.spaces.nasbench201.make_table --benchmark FILE"
-        return check(TABLE, load_torch(TABLE, hint), Table, "the benchmark's table", hint)
+        """See `metad2a.spaces.nasbench201.tables.accuracy`."""
+        return tables.accuracy()
 
     def genes(self, arch: str) -> list[int]:
         """Numbers of the operations."""
