@@ -106,5 +106,5 @@ def test_a_space_keeps_its_size_when_another_is_made():
     assert ofa.image_size == spaces.get("ofa_mbv3").image_size == 224
     assert ofa.sized() is ofa.sized(224, 1.0) is ofa
     for sizes in ({"image_size": "abc"}, {"image_size": -1}, {"image_size": 3.5}, {"width_mult": 1e9}):
-        with pytest.raises(UserError, match="is not one that networks can have"):
+        with pytest.raises(UserError, match="is not a size that networks can have"):
             ofa.sized(**sizes)

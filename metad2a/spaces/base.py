@@ -17,8 +17,8 @@ from metad2a.core.errors import UserError
 from metad2a.core.schema import Number, Size, check
 from metad2a.graphs.batch import GraphBatch
 
-COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
-DEVICE_LATENCY = "device_latency"  # milliseconds, beside these: of `SearchSpace.device_latency`
+COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # the figures of `SearchSpace.cost`
+DEVICE_LATENCY = "device_latency"  # the figure of `SearchSpace.device_latency`, in milliseconds
 
 
 def random_parts(count: int, parts: int) -> list[torch.Tensor]:
@@ -27,7 +27,7 @@ def random_parts(count: int, parts: int) -> list[torch.Tensor]:
 
 
 class Sizes(TypedDict, total=False):
-    """Sizes that networks of a space may have: side of their images in pixels, and channels relative to the space's."""
+    """Sizes of a space's networks: side of their images in pixels, and channels relative to the space's default."""
 
     image_size: Annotated[Size, Le(4096)]
     width_mult: Annotated[Number, Gt(0), Le(16)]
@@ -48,20 +48,20 @@ class SearchSpace(ABC):
         max_n: N, vertices of a graph.
         num_vertex_type: T, vertex types.
         size: number of encodings.
-        results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
-        ranking_shipped: whether a ranking that is the same for every dataset is shipped (`metad2a.rankings.universal`,
-            `metad2a.rankings.subnets`).
-        tuples_shipped: whether meta-training tuples of this space are shipped.
-        published_epoch: of the authors' generator checkpoint.
-        image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
-        width_mult: channels of networks and costs, relative to the space's own.
+        results_folder: below `--save-path`; the checkpoints of the two published spaces have the same names.
+        published_epoch: epoch of the authors' generator checkpoint.
+        image_size: side of the images in pixels, for networks, costs and latency; see `sized`.
+        width_mult: channels of networks and costs, relative to the space's default.
         task_sizes: fewest and most classes of a task when a database is built.
         ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
-        fixed_size: whether `image_size` and `width_mult` cannot be changed.
-        benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
-            how many they are.
-        adds_up: whether a regression on the vertices is a member of a predictor of this space unless told otherwise.
-        gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
+        fixed_size: whether `image_size` and `width_mult` cannot change.
+        ranking_shipped: whether a ranking that is the same for every dataset is shipped: `metad2a.rankings.universal`
+            if the space can be listed, otherwise `metad2a.rankings.subnets`.
+        tuples_shipped: whether meta-training tuples of this space are shipped.
+        benchmark_classes: benchmark dataset -> number of its classes, which are the first classes of the meta-training
+            images.
+        adds_up: whether a predictor of this space by default includes a regression on the vertices.
+        gene_choices: number of values of each gene, for the methods of `metad2a.rivals`; empty without genes.
     """
 
     name: str
@@ -82,16 +82,16 @@ class SearchSpace(ABC):
     gene_choices: tuple[int, ...] = ()
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
-        """This space with networks and costs for images of another side, and of another width; None leaves them.
+        """This space with networks and costs for images of another side or with another width; None changes nothing.
 
         Raises:
-            UserError: networks of this space have one size, or none can have this one.
+            UserError: networks of this space have a fixed size, or no network can have this size.
         """
         sizes = {"image_size": image_size, "width_mult": width_mult}
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
             return self
-        check("This size", changed, Sizes, "one that networks can have", "Give another --image-size")
+        check("This size", changed, Sizes, "a size that networks can have", "Give another --image-size")
         if self.fixed_size:
             raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
         space = copy.copy(self)
@@ -105,7 +105,7 @@ class SearchSpace(ABC):
         return f"{self.image_size}x{self.image_size} images{width}"
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        """`image_size` and `width_mult` of what a database is measured with; empty where that is no supernet.
+        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none.
 
         Raises:
             UserError: the file `supernet` is missing or damaged.
@@ -114,11 +114,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:
-        """Architectures to graphs, in their canonical form.
-
-        Raises:
-            UserError: an architecture is not of this space.
-        """
+        """Architectures to graphs, in canonical form. Raises a UserError if one does not belong to this space."""
 
     @abstractmethod
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
@@ -126,11 +122,11 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def decode(self, graphs: GraphBatch) -> list[Any]:
-        """Graphs to architectures, None where invalid."""
+        """Graphs to architectures, None for an invalid graph."""
 
     @abstractmethod
     def sample(self, n: int, rng: torch.Generator) -> list[Any]:
-        """`n` architectures drawn independently and evenly."""
+        """Draw `n` architectures, independently and evenly."""
 
     @property
     def architectures(self) -> list[Any] | None:
@@ -179,30 +175,31 @@ class SearchSpace(ABC):
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
-        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters.
-
-        Empty where the space cannot tell.
-        """
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters; empty if
+        the space knows no costs."""
         return {}
 
     def device_latency(self, device: str) -> dict[str, float]:
         """Measured milliseconds of every architecture on a device, by text.
 
         Raises:
-            UserError: none are known of this space, or of this device.
+            UserError: no latencies of this space or of this device are known.
         """
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
     def evaluator(self, options: Any) -> Evaluator:
-        """Make what measures architectures for a database, from a `metad2a.database.workers.EvaluatorOptions`.
+        """The evaluator that measures architectures for a database.
+
+        Args:
+            options: a `metad2a.database.workers.EvaluatorOptions`.
 
         Raises:
-            UserError: its images or weights are missing, or nothing measures this space.
+            UserError: images or weights are missing, or the space has no evaluator.
         """
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
-        """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""
+        """The smallest value of each figure of `cost` in the whole space; empty if the space knows no costs."""
         if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
             return {}
         costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
@@ -211,15 +208,12 @@ class SearchSpace(ABC):
     def network(self, arch: Any, num_classes: int) -> nn.Module:
         """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes).
 
-        S is `image_size`.
-
-        Raises:
-            UserError: networks of this space cannot be built.
+        S is `image_size`. Raises a UserError if networks of this space cannot be built.
         """
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
-        """Benchmark accuracy (%) of every architecture, by text, where a benchmark knows `dataset` after `epochs`."""
+        """Accuracy (%) of every architecture after `epochs`, by text; None if no benchmark has it for `dataset`."""
         return None
 
     def fold(self, number: int) -> set[str]:
@@ -235,30 +229,26 @@ class SearchSpace(ABC):
         return {self.to_text(self.architectures[row]) for row in chosen.nonzero()[:, 0].tolist()}
 
     def vertex_features(self) -> torch.Tensor:
-        """What a regression that adds up vertices knows of each: (N, T, F) float64, of a vertex's number and type."""
+        """Features of each vertex number and type for a regression that adds up vertices: (N, T, F) float64."""
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
-        """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.
+        """An architecture as a number 0..choices - 1 for each of `gene_choices`.
 
         Raises:
-            UserError: it is not of this space, or the space has no genes.
+            UserError: it does not belong to this space, or the space has no genes.
         """
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def from_genes(self, genes: Sequence[int]) -> Any:
-        """The architecture of these numbers, in its canonical form.
-
-        Raises:
-            UserError: the space has no genes.
-        """
+        """The architecture with these genes, in canonical form. Raises a UserError if the space has no genes."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's score of every architecture, by text: of `dataset`, or of another where none of it are known.
+        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset.
 
         Raises:
-            UserError: none are known of this space.
+            UserError: no scores of this space are known.
         """
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 
@@ -268,12 +258,8 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def to_text(self, arch: Any) -> str:
-        """One line that `from_text` reads back; equal for encodings of the same network."""
+        """One line that `from_text` reads back; the same for all encodings of a network."""
 
     @abstractmethod
     def from_text(self, text: str) -> Any:
-        """The architecture that a line of text describes.
-
-        Raises:
-            UserError: the line is not an architecture of this space.
-        """
+        """The architecture that a line describes. Raises a UserError if it describes none of this space."""

@@ -178,8 +178,8 @@ def make(args: argparse.Namespace) -> None:
     """Write the table that the options name."""
     space = NASBench201()
     if args.benchmark:
-        columns = api_columns(load_api(args.benchmark), space)
-        path, value = ACCURACY, {name: whole(column, args.benchmark) for name, column in columns.items()}
+        table = api_columns(load_api(args.benchmark), space)
+        path, value = ACCURACY, {name: whole(columns, args.benchmark) for name, columns in table.items()}
     elif args.csv:
         path, value = ACCURACY, table_from_csv(Path(args.csv[0]), Path(args.csv[1]), space)
     elif args.nasbench360:
