@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from metad2a.core.cli import gpu_option, positive_int, run
 from metad2a.core.environment import choose_device
-from metad2a.data.extraction import ExtractOptions, extract
-from metad2a.data.extractors import ExtractorSpec
-from metad2a.data.source import image_folder
+from metad2a.data.extractors import Extractor, ExtractorSpec
+from metad2a.data.image_source import image_folder
+from metad2a.data.make_features import extract
 from metad2a.metatrain.checkpoints import read_checkpoint
 from metad2a.metatrain.fit import BEST, FitOptions
 from metad2a.metatrain.options import TrainOptions
@@ -33,8 +33,8 @@ def study(args: argparse.Namespace) -> None:
         layer, size = variant.split("@")
         spec = ExtractorSpec("efficientnet_lite0", layer, int(size), WIDTHS[layer])
         with tempfile.TemporaryDirectory() as folder:
-            how = ExtractOptions("efficientnet_lite0", device, 32, 0, spec)
-            extract(source, source.select(None, 0), how).save(Path(folder) / f"{FEATURES_NAME}bylabel.pt")
+            network = Extractor("efficientnet_lite0", source.name, spec).to(device)
+            extract(source, source.select(), network, 32).save(Path(folder) / f"{FEATURES_NAME}bylabel.pt")
             fit = FitOptions(max_epoch=args.max_epoch, lr=3e-4)
             for path in Path(args.data_path).glob("meta_train_*.pt"):
                 shutil.copy(path, folder)

@@ -15,7 +15,7 @@ from conftest import ROOT
 from test_train_arch import write_images
 
 from metad2a.core.errors import UserError
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.networks import load_network
 from metad2a.searches.budget.options import NOTHING, Budget, budget
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, make_plan, smaller

@@ -14,9 +14,10 @@ from PIL import Image
 
 from metad2a.core.environment import choose_device
 from metad2a.core.processes import process_group
-from metad2a.data.extraction import ExtractOptions, extract
-from metad2a.data.official import KNOWN, known_dataset
-from metad2a.data.source import image_folder
+from metad2a.data.datasets import KNOWN, known_dataset
+from metad2a.data.extractors import Extractor
+from metad2a.data.image_source import image_folder
+from metad2a.data.make_features import extract
 from metad2a.database import workers
 from metad2a.database.items import Item
 from metad2a.database.workers import EvaluatorOptions, gpu_share, measure_with_ray
@@ -172,8 +173,7 @@ def test_workers_can_be_spawned(folder):
     """As on macOS and Windows, and on Linux from Python 3.14."""
     source = image_folder("mine", folder, None)
     alone, spawned = (
-        extract(source, source.select(None, 0), ExtractOptions("efficientnet_lite0", torch.device("cpu"), 4, workers))
-        for workers in (0, 1)
+        extract(source, source.select(), Extractor("efficientnet_lite0", source.name), 4, workers) for workers in (0, 1)
     )
     assert torch.equal(alone.images, spawned.images)
 

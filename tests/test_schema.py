@@ -23,7 +23,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.published_weights import published_name
 from metad2a.core.training_run import RECORD, TrainingRun
 from metad2a.data.features import Features, draw_dataset, load_features
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.finetuning.architectures import read_model_config
 from metad2a.metatrain import checkpoints, ensemble, fit
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint

@@ -18,9 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def dispatch(args: argparse.Namespace) -> None:
-    from metad2a.data.process import process
+    from metad2a.data.make_features import make_features
 
-    process(fill(ProcessOptions, args, gpu=args.gpu))
+    make_features(fill(ProcessOptions, args, gpu=args.gpu))
 
 
 if __name__ == "__main__":

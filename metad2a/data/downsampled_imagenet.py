@@ -1,14 +1,13 @@
 """Downsampled ImageNet (Chrabaszcz et al., 2017) from its ten pickled batches, resumable class by class.
 
-The batches are not sorted by class. Each is read once and written, sorted, to a working folder beside the result;
-then the classes go through the network one after the other, each saved when it is done.
+The batches are not sorted by class. Each is read once and written, sorted, to a working folder beside the result. Then
+the classes go through the network one after the other, and each is saved when it is done.
 
 Dimensions: M images in all, C classes, D feature width.
 """
 
 import json
 import pickle
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ from metad2a.core.files import atomic_write, load_torch, save_torch
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.core.schema import Integer, check_form, read_json
-from metad2a.data.extraction import ExtractOptions
 from metad2a.data.extractors import IMAGE_SIZE, Extractor
 from metad2a.data.features import Features
 
@@ -40,7 +38,7 @@ ALLOWED = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays, numbers and text; refuses everything else that a pickle can call."""
+    """Reads arrays, numbers and text. Refuses everything else that a pickle can call."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
@@ -49,11 +47,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (n, 3072) uint8 and labels (n,), from 0, of a pickled batch.
-
-    Raises:
-        UserError: the file is damaged or not a batch.
-    """
+    """Pixels (n, 3072) uint8 and labels (n,) from 0 of a pickled batch. Raises a UserError if the file is no batch."""
     try:
         with path.open("rb") as stream:
             value = _ArrayUnpickler(stream, encoding="latin1").load()
@@ -68,29 +62,28 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_batches(folder: str | Path) -> list[Path]:
-    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError when one is missing."""
-    matches = ((re.fullmatch(r"train_data_batch_(\d+)", p.name), p) for p in sorted(Path(folder).glob("train_data_*")))
-    found = {int(match[1]): path for match, path in matches if match}
-    if not found:
+    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError if one is missing."""
+    paths = [Path(folder) / f"train_data_batch_{number}" for number in range(1, NUM_BATCHES + 1)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if len(missing) == len(paths):
         raise UserError(
             f"{folder} has no train_data_batch_1 ... 10: give the folder of downsampled ImageNet 32x32 (image-net.org, "
             "after a login) as --image-folder."
         )
-    missing = sorted(set(range(1, NUM_BATCHES + 1)) - set(found))
     if missing:
-        raise UserError(f"{folder} lacks train_data_batch_{missing[0]}.")
-    return [found[number] for number in sorted(found)]
+        raise UserError(f"{folder} lacks {missing[0]}.")
+    return paths
 
 
 class _Index(TypedDict):
-    """Index of a working folder: names, sizes and times of the batches, and the images of each class in each."""
+    """Index of a working folder: names, sizes and times of the batches, and each batch's images of each class."""
 
     stamp: list[Any]
     counts: list[list[Integer]]
 
 
 class _SortedBatches:
-    """Batches on disk, sorted by class, so that a class is read from a few places."""
+    """Batches on disk, sorted by class: each has the images of a class in one piece."""
 
     def __init__(self, work: Path, batches: list[Path]):
         self.work, self.batches = work, batches
@@ -125,17 +118,22 @@ class _SortedBatches:
 
 
 def extract_imagenet32(
-    name: str, folder: str | Path, target: Path, options: ExtractOptions, max_per_class: int | None, seed: int
+    name: str,
+    folder: str | Path,
+    target: Path,
+    network: Extractor,
+    batch_size: int,
+    max_per_class: int | None,
+    seed: int,
 ) -> Features:
-    """Features of all classes; a run that was killed goes on at the class where it was.
+    """Features of all classes. After an interruption the next call goes on with the first unfinished class.
 
     Args:
-        target: the features file to be; the working folder lies beside it until the caller has saved it.
+        target: the features file to be. The caller saves it and removes the working folder beside it.
 
     Raises:
         UserError: a batch is missing or damaged, or a class has no images.
     """
-    network = Extractor(options.extractor, name).to(options.device)
     batches = _SortedBatches(working_folder(target), find_batches(folder))
     counts = torch.from_numpy(batches.counts.sum(axis=0))
     if not bool(counts.all()):
@@ -146,23 +144,22 @@ def extract_imagenet32(
     done = batches.work / f"{network.spec.identity}-{max_per_class}-{seed}"
     done.mkdir(exist_ok=True)
     images = torch.empty(int(counts.sum()), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    finished = sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES))
-    if finished:
+    if finished := sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES)):
         log.info(f"Going on after {finished} of {NUM_CLASSES} classes.")
     with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
         for label, rows in enumerate(images.split(counts.tolist())):
             part = done / f"{label}.pt"
             if part.is_file():
                 hint = f"Remove it and run the command again: {part}"
-                found = load_torch(part, hint)
-                check_form(part, found, rows, "its content", hint)
-                rows.copy_(found)
+                saved = load_torch(part, hint)
+                check_form(part, saved, rows, "its content", hint)
+                rows.copy_(saved)
             else:
                 pixels = batches.pixels(label)
                 if len(pixels) > len(rows):
                     chosen = np.random.default_rng([seed, label]).choice(len(pixels), len(rows), replace=False)
                     pixels = pixels[torch.from_numpy(np.sort(chosen))]
-                rows.copy_(torch.cat(list(_embed(network, pixels, options.batch_size))))
+                rows.copy_(torch.cat(list(_embed(network, pixels, batch_size))))
                 save_torch(part, rows.clone())
             bar.update(len(rows))
     names = [str(label + 1) for label in range(NUM_CLASSES)]
@@ -176,5 +173,5 @@ def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> Iterato
 
 
 def working_folder(target: Path) -> Path:
-    """Return the folder of unfinished work on `target`."""
+    """The folder of unfinished work on `target`."""
     return target.with_name(f".{target.stem}.work")

@@ -7,7 +7,7 @@ gave its features file and that their databases refer to: `imgnet32bylabel.pt`.
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from metad2a.core.cli import image_side, not_negative_int, positive_int, seed_number
+from metad2a.core.cli import not_negative_int, positive_int, seed_number
 from metad2a.core.names import name_type
 from metad2a.core.options import MirrorOption, option
 
@@ -35,7 +35,6 @@ class ProcessOptions(MirrorOption):
     gpu: str | None = None
     batch_size: int = option(64, "images at a time", type=positive_int)
     num_workers: int = option(0, "processes that read images", type=not_negative_int, default_text="0: none")
-    first_size: int | None = option(None, "side in pixels to come at first (ImageNet16-120: 16)", type=image_side)
     max_per_class: int | None = option(None, "at most so many images of a class, at random", type=positive_int)
     seed: int = option(333, "of --max-per-class", type=seed_number)
     overwrite: bool = option(False, "replace an existing features file")

@@ -106,12 +106,12 @@ def predict(options: PredictOptions) -> list[Prediction]:
 
 def _read(paths: list[Path], side: int) -> tuple[list[Path], torch.Tensor]:
     """The readable ones of some files, and their pixels (B, 3, side, side) uint8."""
+    from metad2a.data.image_source import ImageSource, open_image
     from metad2a.data.reading import Squares, collate
-    from metad2a.data.source import ImageSource, open_image
 
     labels = torch.zeros(len(paths), dtype=torch.long)
     source = ImageSource("images", [""], labels, lambda i: open_image(paths[i]), lambda i: str(paths[i]), "")
-    pixels, readable = collate([Squares(source, torch.arange(len(paths)), (side,))[i] for i in range(len(paths))])
+    pixels, readable = collate([Squares(source, torch.arange(len(paths)), side)[i] for i in range(len(paths))])
     for path, good in zip(paths, readable.tolist(), strict=True):
         if not good:
             log.warning(f"{display_path(path)} cannot be read as an image; it is left out.")

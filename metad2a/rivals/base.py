@@ -171,7 +171,7 @@ class Problem(ABC):
 
     @property
     def images(self) -> Any:
-        """The `metad2a.data.pixels.ImageData` of a real problem.
+        """The `metad2a.data.image_data.ImageData` of a real problem.
 
         Raises:
             UserError: a table has none.

@@ -21,7 +21,7 @@ from metad2a.core.files import save_torch
 from metad2a.core.messages import log
 from metad2a.core.names import name_type
 from metad2a.core.options import fill, option, options_parser
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, whole
 from metad2a.rivals.real import SEARCH, read_record
 

@@ -46,9 +46,9 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
         log.info(f"No {name}bylabel.pt in {options.data_path}: using the shipped features.")
         return shipped
 
-    from metad2a.data.official import KNOWN
+    from metad2a.data.datasets import KNOWN
+    from metad2a.data.make_features import make_features  # torchvision takes seconds to import
     from metad2a.data.options import ProcessOptions
-    from metad2a.data.process import process  # torchvision takes seconds to import
 
     if options.image_folder or name in KNOWN:
         how = ProcessOptions(
@@ -61,14 +61,14 @@ def features_file(options: SearchOptions, extractor: str | None) -> Path:
             seed=options.seed,
             mirror=options.mirror,
         )
-        return process(how)
+        return make_features(how)
     return find_features(name, options.data_path)  # raises, naming what is missing
 
 
 def _official_files(name: str, data_path: str) -> bool:
     if not (Path(data_path) / "raw-data" / name).is_dir():
         return False
-    from metad2a.data.open_images import official_files_are_there  # torchvision takes seconds to import
+    from metad2a.data.datasets import official_files_are_there  # torchvision takes seconds to import
 
     return official_files_are_there(name, data_path)
 

@@ -14,7 +14,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import log
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.networks.export import check_formats
 from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.budget.belief import Belief, Observation

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from metad2a.core.environment import random_generator
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.searches.budget.trials import Trial
 from metad2a.spaces.base import SearchSpace

@@ -8,8 +8,8 @@ import torch
 
 from metad2a.core.messages import log
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
-from metad2a.data.pixels import ImageData, LabelledImages
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, published_protocol, train
 
@@ -25,7 +25,7 @@ class TrainingEvaluator:
 
     def __init__(self, space: SearchSpace, options: Any):
         self.space, self.options = space, options
-        self.training, self.held_out = open_imagenet(options.imgnet, list(options.class_names), IMAGE_SIZE, crop=1)
+        self.training, self.held_out = open_imagenet(options.imgnet, list(options.class_names), IMAGE_SIZE, share=1)
 
     def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
         """Held-out accuracy (%) after the last epoch. A seed drawn with `rng` decides on weights and batches."""

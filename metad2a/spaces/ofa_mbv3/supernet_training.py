@@ -21,7 +21,6 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.core.schema import Text, check, check_progress
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.fingerprints import images_digest
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
 from metad2a.spaces.ofa_mbv3.evaluator import calibrate, centered
 from metad2a.spaces.ofa_mbv3.layers import LARGEST, SMALLEST
@@ -116,7 +115,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         numbers, labels = training.numbers(classes), training.labels(classes)
         check_batches(options.batch_size, len(numbers))
         fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
-        identity = fixed | {"images": images_digest(training.store.source, numbers)}
+        identity = fixed | {"images": training.store.source.digest(numbers)}
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
         steps = len(_batches(numbers, options.batch_size))
         run = _Run(options, steps * options.epochs)
