@@ -17,7 +17,8 @@ from torchvision import datasets
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, display_path
 from metad2a.core.messages import log
-from metad2a.data.download import fetch_all, is_extracted, place
+from metad2a.data.archives import is_extracted
+from metad2a.data.download import fetch_all, place
 from metad2a.data.folders import TEST_SHARE, find_parts
 from metad2a.data.image_source import ImageSource, image_folder
 from metad2a.data.manifest import RAW_DATA
@@ -60,8 +61,7 @@ KNOWN = {
 def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | None:
     """Open one of `KNOWN` from its official files below `raw_data`; None if they are missing.
 
-    Raises:
-        UserError: the files are damaged, or their number of classes is not the paper's.
+    Raises a UserError if the files are damaged, or their number of classes is not the paper's.
     """
     known, root = KNOWN[name], Path(raw_data) / KNOWN[name].folder
     if not root.is_dir():
@@ -103,8 +103,7 @@ def open_dataset(
         mirror: where to download official files from instead.
         class_order: see `metad2a.data.image_source.image_folder`.
 
-    Raises:
-        UserError: the dataset is unknown, or its files cannot be downloaded or read.
+    Raises a UserError if the dataset is unknown, or its files cannot be downloaded or read.
     """
     if folder is not None:
         return _open_folder(name, folder, split, class_order)
@@ -127,8 +126,7 @@ def open_train_and_test(
 ) -> tuple[ImageSource, ImageSource]:
     """The two parts of a dataset, see `open_dataset`.
 
-    Raises:
-        UserError: the dataset cannot be opened, its parts differ in their classes, or it has a single class.
+    Raises a UserError if the dataset cannot be opened, its parts differ in their classes, or it has a single class.
     """
     train, test = (open_dataset(name, folder, split, data_path, mirror) for split in ("train", "test"))
     if odd := set(train.class_names) ^ set(test.class_names):
@@ -159,9 +157,11 @@ def _open_folder(name: str, folder: str, split: str, class_order: str | None) ->
 
 def _official(name: str, split: str, data_path: str | Path) -> ImageSource | None:
     """A known dataset from its official files; None if some are missing or not extracted to the end."""
-    files = RAW_DATA[name]
-    unfinished = any(place(f.target, data_path).exists() and not is_extracted(f, data_path) for f in files)
-    return None if unfinished else known_dataset(name, Path(data_path) / "raw-data", split)
+    for file in RAW_DATA[name]:
+        archive = place(file.target, data_path)
+        if file.extract_to and archive.exists() and not is_extracted(archive, place(file.extract_to, data_path)):
+            return None
+    return known_dataset(name, Path(data_path) / "raw-data", split)
 
 
 def official_files_are_there(name: str, data_path: str | Path) -> bool:

@@ -131,8 +131,7 @@ def extract_imagenet32(
     Args:
         target: the features file to be. The caller saves it and removes the working folder beside it.
 
-    Raises:
-        UserError: a batch is missing or damaged, or a class has no images.
+    Raises a UserError if a batch is missing or damaged, or a class has no images.
     """
     batches = _SortedBatches(working_folder(target), find_batches(folder))
     counts = torch.from_numpy(batches.counts.sum(axis=0))

@@ -66,8 +66,7 @@ class Extractor(nn.Module):
         dataset: whose mean and standard deviation ResNet-18's input is normalised with.
         spec: another layer or input size of the network, for studies.
 
-    Raises:
-        UserError: there is no such network, or its weights cannot be loaded.
+    Raises a UserError if there is no such network, or its weights cannot be loaded.
     """
 
     mean: torch.Tensor

@@ -125,8 +125,7 @@ def draw_dataset(
     Returns:
         (num_draws, C, S) long, rows of `features.images`.
 
-    Raises:
-        UserError: the dataset has fewer than `num_class` classes.
+    Raises a UserError if the dataset has fewer than `num_class` classes.
     """
     total, device = features.num_classes, features.counts.device
     if num_class is None or num_class == total:
@@ -168,8 +167,7 @@ def find_features(name: str, data_path: str | Path) -> Path:
 def load_features(path: str | Path, name: str) -> Features:
     """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
 
-    Raises:
-        UserError: the file is missing or damaged, a class is empty, or a value is not finite.
+    Raises a UserError if the file is missing or damaged, a class is empty, or a value is not finite.
     """
     hint = process_command(name)
     value, what = load_torch(path, hint, mapped=True), "a features file"

@@ -52,8 +52,7 @@ def folder_classes(folder: str | Path) -> list[str]:
 def image_files(folder: Path) -> list[Path]:
     """Files of images of a class, by their extension, in alphabetical order; special files too, but no folders.
 
-    Raises:
-        UserError: all of them are in sub-folders.
+    Raises a UserError if all of them are in sub-folders.
     """
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
     if found and folder not in (path.parent for path in found):

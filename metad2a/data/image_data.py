@@ -108,8 +108,7 @@ def load_image_data(
         image_size: H, the side to which whole images are resized.
         mirror: where to download official files from instead.
 
-    Raises:
-        UserError: there are no such images, they have one class, or a class is too small to be split.
+    Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
     """
     sources = open_train_and_test(name, image_folder, data_path, mirror or default_mirror())
     origin = display_path(image_folder or sources[0].folder)
@@ -128,8 +127,7 @@ def stratified_split(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Numbers of the images to train on and to validate with: a share of each class, at least one and never all.
 
-    Raises:
-        UserError: a class has a single image.
+    Raises a UserError if a class has a single image.
     """
     rng = random_generator(seed)
     train, valid = [], []

@@ -50,8 +50,7 @@ class ImageSource:
     def select(self, max_per_class: int | None = None, seed: int = 0) -> torch.Tensor:
         """Numbers of all images, class after class, or of at most `max_per_class` in each class, drawn with `seed`.
 
-        Raises:
-            UserError: a class has no images, or a label has no class.
+        Raises a UserError if a class has no images, or a label has no class.
         """
         C = len(self.class_names)
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
@@ -70,8 +69,7 @@ class ImageSource:
     def digest(self, numbers: torch.Tensor) -> str:
         """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie.
 
-        Raises:
-            UserError: an image cannot be read.
+        Raises a UserError if an image cannot be read.
         """
 
         def of_image(number: int) -> bytes:
@@ -100,8 +98,7 @@ def image_folder(
             alphabetical order.
         part: "test" for the images that are held out for testing, "train" for the others, "all" for both.
 
-    Raises:
-        UserError: the folder or a class is missing, or a class has a single image and none to test on.
+    Raises a UserError if the folder or a class is missing, or a class has a single image and none to test on.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -147,8 +144,7 @@ def open_image(path: Path) -> Image.Image:
 def read_class_order(path: str | Path) -> list[str]:
     """The first word of every line of a text file.
 
-    Raises:
-        UserError: the file cannot be read, names fewer than two classes, or names one twice.
+    Raises a UserError if the file cannot be read, names fewer than two classes, or names one twice.
     """
     wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
     try:

@@ -110,8 +110,7 @@ def open_imagenet(
     Args:
         share: see `PixelStore`.
 
-    Raises:
-        UserError: the folder or a class is missing, or a class has too few images.
+    Raises a UserError if the folder or a class is missing, or a class has too few images.
     """
     parts = _parts(folder)
     if parts.test is None:
@@ -146,8 +145,7 @@ def _images(folder: Path, names: list[str], image_size: int, share: float, part:
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:
     """Names of the classes of an ImageNet folder: the names in the file `class_order`, or all sub-folders.
 
-    Raises:
-        UserError: the folder is missing or has fewer than two sub-folders, or the file cannot be read.
+    Raises a UserError if the folder is missing or has fewer than two sub-folders, or the file cannot be read.
     """
     if class_order is not None:
         return read_class_order(class_order)

@@ -28,8 +28,7 @@ from metad2a.data.reading import Squares, check_readable, collate
 def make_features(options: ProcessOptions) -> Path:
     """Write the features file of a dataset; returns its path.
 
-    Raises:
-        UserError: images are missing, too many are unreadable, or the file exists already.
+    Raises a UserError if images are missing, too many are unreadable, or the file exists already.
     """
     keep_freed_memory()
     o, target = options, options.target
@@ -66,8 +65,7 @@ def extract(
     Args:
         num_workers: processes that read images.
 
-    Raises:
-        UserError: more than 5 % of the images, or all of a class, cannot be read.
+    Raises a UserError if more than 5 % of the images, or all of a class, cannot be read.
     """
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
     loader = DataLoader(Squares(source, numbers, IMAGE_SIZE), batch_size, num_workers=num_workers, collate_fn=collate)

@@ -1,7 +1,6 @@
-"""Every file that MetaD2A can fetch: where it is published, where it goes, who needs it.
+"""Every file that MetaD2A can fetch: where it is published, where it goes, and which command needs it.
 
-Sizes and checksums that the publishers do not state are unknown (None): such a file is verified by its
-Content-Length and by opening it.
+A file without a published checksum is verified by its Content-Length and by opening it.
 """
 
 from dataclasses import dataclass, replace
@@ -21,21 +20,16 @@ class PublishedFile:
         address: where it is published.
         target: its path below the project; a mirror has it under the same path.
         needed_by: the command that reads it.
-        size: bytes, None where unknown.
-        sha256, md5: hexadecimal, None where unknown.
-        md5_suffix: the digest's last digits, where the file's name states them.
+        md5: hexadecimal, or only the last digits, None if unknown.
         extract_to: folder to extract an archive into.
-        note: what a user should know.
+        note: shown by --list.
     """
 
     name: str
     address: str
     target: str
     needed_by: str
-    size: int | None = None
-    sha256: str | None = None
     md5: str | None = None
-    md5_suffix: str | None = None
     extract_to: str | None = None
     note: str = ""
 
@@ -57,7 +51,7 @@ def _checkpoint(name: str, key: str, target: str) -> PublishedFile:
 
 
 def _raw(dataset: str, address: str, md5: str | None = None, folder: str = "") -> PublishedFile:
-    """An official file, to be extracted where it lies: in the dataset's folder or in `folder`, below that of all."""
+    """An official file, extracted where it lies: in `folder`, or the dataset's folder, below data/raw-data."""
     name, place = address.rsplit("/", 1)[1], f"data/raw-data/{folder or dataset}"
     needed_by = f"process_dataset.py --dataset {dataset}"
     return PublishedFile(name, address, f"{place}/{name}", needed_by, md5=md5, extract_to=place)
@@ -133,6 +127,6 @@ NASBENCH201_BENCHMARK = PublishedFile(
     "https://drive.usercontent.google.com/download?id=16Y0UwGisiouVRxW-W5hEtbxmcHw_0hF_&export=download&confirm=t",
     "data/NAS-Bench-201-v1_1-096897.pth",
     "python -m metad2a.spaces.nasbench201.make_tables --benchmark FILE (the table is shipped already)",
-    md5_suffix="096897",
+    md5="096897",
     note="4.7 GB",
 )

@@ -110,8 +110,7 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
     Returns:
         Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
 
-    Raises:
-        UserError: a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
+    Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
     """
     numbers = source.select().sort().values
     loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
@@ -124,8 +123,7 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
 def check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
     """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,).
 
-    Raises:
-        UserError: more than one image and more than 5 % are unreadable, or all of a class.
+    Raises a UserError if more than one image and more than 5 % are unreadable, or all of a class.
     """
     bad = [source.describe(i) for i in numbers[~readable].tolist()]
     listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")

@@ -84,8 +84,7 @@ class SearchSpace(ABC):
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
         """This space with networks and costs for images of another side or with another width; None changes nothing.
 
-        Raises:
-            UserError: networks of this space have a fixed size, or no network can have this size.
+        Raises a UserError if networks of this space have a fixed size, or no network can have this size.
         """
         sizes = {"image_size": image_size, "width_mult": width_mult}
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
@@ -107,8 +106,7 @@ class SearchSpace(ABC):
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
         """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none.
 
-        Raises:
-            UserError: the file `supernet` is missing or damaged.
+        Raises a UserError if the file `supernet` is missing or damaged.
         """
         return {}
 
@@ -169,8 +167,7 @@ class SearchSpace(ABC):
     def features(self) -> dict[str, torch.Tensor]:
         """What rankings know of each class of equal architectures before any training, each (K, F) float64.
 
-        Raises:
-            UserError: nothing is known.
+        Raises a UserError if nothing is known.
         """
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
@@ -182,8 +179,7 @@ class SearchSpace(ABC):
     def device_latency(self, device: str) -> dict[str, float]:
         """Measured milliseconds of every architecture on a device, by text.
 
-        Raises:
-            UserError: no latencies of this space or of this device are known.
+        Raises a UserError if no latencies of this space or of this device are known.
         """
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
@@ -193,8 +189,7 @@ class SearchSpace(ABC):
         Args:
             options: a `metad2a.database.workers.EvaluatorOptions`.
 
-        Raises:
-            UserError: images or weights are missing, or the space has no evaluator.
+        Raises a UserError if images or weights are missing, or the space has no evaluator.
         """
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
@@ -219,8 +214,7 @@ class SearchSpace(ABC):
     def fold(self, number: int) -> set[str]:
         """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth.
 
-        Raises:
-            UserError: the space cannot be listed.
+        Raises a UserError if the space cannot be listed.
         """
         if self.architectures is None:
             raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
@@ -235,8 +229,7 @@ class SearchSpace(ABC):
     def genes(self, arch: Any) -> list[int]:
         """An architecture as a number 0..choices - 1 for each of `gene_choices`.
 
-        Raises:
-            UserError: it does not belong to this space, or the space has no genes.
+        Raises a UserError if it does not belong to this space, or the space has no genes.
         """
         raise UserError(f"Architectures of {self.name} have no genes.")
 
@@ -247,8 +240,7 @@ class SearchSpace(ABC):
     def training_free_scores(self, dataset: str) -> dict[str, float]:
         """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset.
 
-        Raises:
-            UserError: no scores of this space are known.
+        Raises a UserError if no scores of this space are known.
         """
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 

@@ -59,8 +59,7 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
 def published_features() -> dict[str, torch.Tensor]:
     """`cell_features` with the published training-free scores.
 
-    Raises:
-        UserError: their file is missing or damaged.
+    Raises a UserError if their file is missing or damaged.
     """
     hint = "It is part of the repository: check it out anew."
     value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)

@@ -21,8 +21,7 @@ PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
 def parse(arch: str) -> list[int]:
     """Numbers of the six operations of an architecture string.
 
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
+    Raises a UserError if the string is malformed or names an unknown operation.
     """
     match = PATTERN.fullmatch(arch)
     if match is None:

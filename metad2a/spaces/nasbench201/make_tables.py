@@ -59,8 +59,7 @@ def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str 
     Args:
         key: the column of architectures.
 
-    Raises:
-        UserError: the file cannot be read, lacks a column or names what is not an architecture.
+    Raises a UserError if the file cannot be read, lacks a column or names what is not an architecture.
     """
     numbers = {text: i for i, text in enumerate(space.architectures)}
     columns = {name: torch.full((space.size,), torch.nan, dtype=torch.float64) for name in names}
@@ -124,9 +123,8 @@ def table_from_csv(test_200: Path, accuracy_12: Path, space: NASBench201) -> dic
 def make_latency(path: Path, space: NASBench201) -> Columns:
     """Milliseconds on each device, in half precision.
 
-    Raises:
-        UserError: the file names no devices, lacks an architecture, or has a time that is no positive number within
-            half precision.
+    Raises a UserError if the file names no devices, lacks an architecture, or has a time that is no positive number
+    within half precision.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -133,8 +133,7 @@ class NASBench201Network(Skeleton):
         arch: for example `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|`.
         sizes: `num_classes` and, where they are not the benchmark's, `channels` and `cells_per_stage`.
 
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
+    Raises a UserError if the string is malformed or names an unknown operation.
     """
 
     def __init__(self, arch: str, *sizes: int):
@@ -154,8 +153,7 @@ def cost(arch: str, num_classes: int) -> tuple[int, int]:
     Counted as the benchmark's authors do: FLOPs are multiply-accumulates of convolutions and of the classifier (and
     its bias) for one image; pooling, normalisation and sums are free, and a convolution that leads nowhere counts.
 
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
+    Raises a UserError if the string is malformed or names an unknown operation.
     """
     kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in parse(arch))
     return _cost(tuple(sorted(kernels)), num_classes)

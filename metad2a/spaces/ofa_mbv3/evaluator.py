@@ -37,8 +37,7 @@ class SubnetEvaluator:
     Args:
         options: a `metad2a.database.workers.EvaluatorOptions`.
 
-    Raises:
-        UserError: the supernet or images are missing, or it does not know a class.
+    Raises a UserError if the supernet or images are missing, or it does not know a class.
     """
 
     def __init__(self, options: Any):
@@ -60,8 +59,7 @@ class SubnetEvaluator:
 def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[int]:
     """Outputs of the supernet's classifier for the classes `names`.
 
-    Raises:
-        UserError: the supernet at `path` does not know a class.
+    Raises a UserError if the supernet at `path` does not know a class.
     """
     known = config.class_names or (sorted(names) if len(names) == config.num_classes else [])
     if not known:

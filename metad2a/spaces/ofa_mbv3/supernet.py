@@ -104,8 +104,7 @@ def subnet(supernet: nn.Module, arch: Arch) -> nn.Module:
 def check_batches(batch_size: int, num_images: int) -> None:
     """Check that subnets can be trained on such batches.
 
-    Raises:
-        UserError: there is none of two images, which batch norm needs.
+    Raises a UserError if there is none of two images, which batch norm needs.
     """
     if min(batch_size, num_images) < 2:
         raise UserError(
@@ -122,8 +121,7 @@ def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig,
 def read_supernet(path: str | Path) -> dict[str, Any]:
     """A file of `save_supernet`, or the published weights with the configuration that follows from their shapes.
 
-    Raises:
-        UserError: the file is missing, damaged or something else.
+    Raises a UserError if the file is missing, damaged or something else.
     """
     value = load_torch(path, FETCH)
     published = not isinstance(value, dict) or "format" not in value
@@ -151,8 +149,7 @@ def _short(name: str) -> str:
 def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, SupernetConfig]:
     """Read a supernet in evaluation mode, ours or the published one.
 
-    Raises:
-        UserError: the file is missing, damaged, something else, or the package `ofa` is missing.
+    Raises a UserError if the file is missing, damaged, something else, or the package `ofa` is missing.
     """
     value = read_supernet(path)
     net = build_supernet(value["config"])

@@ -104,8 +104,7 @@ class _Run:
 def train_supernet(options: SupernetOptions) -> Path:
     """Train, and keep the state after every epoch in `save_path`/supernet.pt; returns that file.
 
-    Raises:
-        UserError: images are missing, an earlier run is in the way, or the loss is not finite.
+    Raises a UserError if images are missing, an earlier run is in the way, or the loss is not finite.
     """
     keep_freed_memory()
     folder = Path(options.save_path)

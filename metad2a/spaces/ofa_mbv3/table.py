@@ -83,11 +83,7 @@ def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
 
 @cache
 def measured(path: str | Path = TABLE) -> Measured:
-    """Read a table.
-
-    Raises:
-        UserError: it is missing, damaged or of another kind.
-    """
+    """Read a table. Raises a UserError if it is missing, damaged or of another kind."""
     hint = "Make it with: python -m metad2a.spaces.ofa_mbv3.table CSV"
     value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
     archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
@@ -103,8 +99,7 @@ def measured(path: str | Path = TABLE) -> Measured:
 def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
     """The accuracies (%) of each subnet (text), side of images and source.
 
-    Raises:
-        UserError: the file is missing, or a line is no subnet with an accuracy.
+    Raises a UserError if the file is missing, or a line is no subnet with an accuracy.
     """
     space, found = spaces.get("ofa_mbv3"), defaultdict(list)
     try:
