@@ -1,4 +1,4 @@
-"""What is known of each cell of distinct function before any training: operations, paths and training-free scores.
+"""What is known about each class of equal cells before any training: operations, paths and training-free scores.
 
 Dimensions: K cells (4,930), F features.
 """
@@ -27,7 +27,7 @@ class _Scores(TypedDict):
 
 
 def path_counts(operations: Sequence[int]) -> list[int]:
-    """How many paths from input to output have each of the 40 sequences of operations, skips left out."""
+    """The number of paths from input to output with each of the 40 sequences of operations, without skips."""
     chains = [tuple(operations[edge] for edge in path) for path in PATHS]
     kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
     others = [op for op in range(len(OPERATIONS)) if op not in (NONE, SKIP)]
@@ -35,17 +35,13 @@ def path_counts(operations: Sequence[int]) -> list[int]:
 
 
 def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
-    """Normal quantiles (K, ...) float64 of the ranks of values (K, ...) in each column."""
+    """Values (K, ...) to the normal quantiles of their ranks in each column, (K, ...) float64."""
     ranks = stats.rankdata(values.numpy(), axis=0)
     return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
 
 
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What is known of each cell before any training, each (K, F) float64: paths, operations on live edges, and scores.
-
-    Args:
-        scores: (K, F), training-free ones; their normal quantiles are taken.
-    """
+    """Features of each class, each (K, F) float64: paths, operations on live edges, and quantiles of scores (K, F)."""
     cells = all_cells()
     operations = [cells[number] for number in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
@@ -57,10 +53,7 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def published_features() -> dict[str, torch.Tensor]:
-    """`cell_features` with the published training-free scores.
-
-    Raises a UserError if their file is missing or damaged.
-    """
+    """`cell_features` with the published training-free scores. Raises a UserError if their file is damaged."""
     hint = "It is part of the repository: check it out anew."
     value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)
     return cell_features(value["scores"].double())

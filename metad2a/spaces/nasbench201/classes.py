@@ -1,12 +1,12 @@
-"""Cells of NAS-Bench-201 that compute the same function: the 15,625 are 4,930 classes.
+"""Cells of NAS-Bench-201 that compute the same function: the 15,625 cells form 4,930 classes.
 
-Two cells are equal when simplifying gives the same expression of the cell's input: an edge `none` is no edge, an edge
-from a node that nothing reaches or to one that nothing leaves is none either, a skip connection hands on the terms of
-its input, and the order of a sum does not matter. (An operation has weights of its own on each edge, so that a sum of
-two equal ones is not twice the one.)
+Two cells are equal if they simplify to the same expression of the cell's input. An edge `none` is no edge, and neither
+is an edge from a node that nothing reaches or to a node that nothing leaves. A skip connection passes on the terms of
+its input. The order of a sum does not matter. (An operation has different weights on each edge, so a sum of two equal
+operations is not twice the operation.)
 
-The benchmark's authors count 6,466: their text form keeps a `none` within a sum and does not open a sum that is
-skipped into another. Each of their classes lies within one of these.
+The benchmark's authors count 6,466 classes: their text form keeps a `none` within a sum, and does not open a sum that a
+skip connection passes into another. Each of their classes lies within one of these.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,7 @@ Expression = tuple[str, ...]  # the sorted terms of a sum: the input, or an oper
 
 
 def expression(operations: Sequence[int]) -> Expression:
-    """The output of a cell as the terms of a sum, none where the input does not reach it.
-
-    Args:
-        operations: numbers of its six operations, as of `cells.parse`.
-    """
+    """The output of a cell with these six operations as the terms of a sum; no terms if the input does not reach it."""
     values: list[Expression] = [(INPUT,), (), (), ()]
     for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
         if operation != NONE and values[source]:
@@ -37,10 +33,7 @@ def expression(operations: Sequence[int]) -> Expression:
 
 @cache
 def equivalence_classes() -> torch.Tensor:
-    """(15625,) long, the class of each architecture in the order of `NASBench201.architectures`.
-
-    Classes are numbered in the order of their first members.
-    """
+    """(15625,) long, the class of each cell of `all_cells`, numbered in the order of their first members."""
     numbers: dict[Expression, int] = {}
     return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in all_cells()])
 
@@ -52,7 +45,7 @@ def first_members() -> list[int]:
 
 
 def class_means(values: torch.Tensor) -> torch.Tensor:
-    """The mean of each class, (classes, ...), of values (15625, ...) of the architectures."""
+    """Values (15625, ...) of the architectures to the mean of each class, (classes, ...)."""
     classes = equivalence_classes()
     sizes = classes.bincount()
     sums = values.new_zeros(len(sizes), *values.shape[1:]).index_add_(0, classes, values)
@@ -65,7 +58,7 @@ def at_class_means(values: torch.Tensor) -> torch.Tensor:
 
 
 def noise(values: torch.Tensor) -> float:
-    """Pooled standard deviation of values (15625,) within the classes: what equal functions differ by."""
+    """Pooled standard deviation of values (15625,) within the classes: by how much equal functions differ."""
     classes = equivalence_classes()
     squares = (values - at_class_means(values)).square().sum()
     return float((squares / (len(values) - int(classes.max()) - 1)).sqrt())

@@ -26,15 +26,7 @@ from metad2a.core.files import save_torch
 from metad2a.core.messages import log
 from metad2a.spaces.nasbench201.classes import equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201
-from metad2a.spaces.nasbench201.tables import (
-    ACCURACY,
-    FORMATS,
-    LATENCY,
-    NASBENCH360,
-    NASBENCH360_NAMES,
-    NO_SCORE,
-    NWOT,
-)
+from metad2a.spaces.nasbench201.tables import ACCURACY, FORMATS, LATENCY, NASBENCH360, NASBENCH360_NAMES, NO_SCORE, NWOT
 
 # Our name of a dataset -> the benchmark's (name, test split) after 200 epochs, (name, validation split) after 12.
 API_SPLITS = {

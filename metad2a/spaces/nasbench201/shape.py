@@ -13,13 +13,10 @@ def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
-    """Edges on the longest way from input to output, and how many nodes hang on the input.
+    """The number of edges on the longest way from input to output, and the number of nodes connected to the input.
 
-    A node of which only a part of the incoming edges comes from the input counts that share. Edges that are on no way
-    from input to output are none. (0, 0) of a cell that passes nothing on.
-
-    Args:
-        operations: numbers of its six operations, as of `cells.parse`.
+    A node counts as the share of its incoming edges that come from the input. Only edges on a way from input to output
+    count, so the result is (0, 0) for a cell that passes nothing on.
     """
     edges = live_edges(operations)
     longest = {0: 0}
@@ -33,5 +30,5 @@ def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
 
 
 def convolutions(operations: Sequence[int]) -> int:
-    """How many convolutions lie on a way from input to output."""
+    """The number of convolutions on a way from input to output."""
     return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))

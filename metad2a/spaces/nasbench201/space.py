@@ -91,7 +91,7 @@ class NASBench201(SearchSpace):
         return TrainingEvaluator(self, options)
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
-        """Test accuracy after 200 epochs, or validation accuracy after 12; see the base class."""
+        """Test accuracy after 200 epochs, or validation accuracy after 12."""
         known = self.table.get({200: "test_200", 12: "valid_12"}.get(epochs, ""), {})
         if epochs == 200 and dataset in tables.NASBENCH360_NAMES:
             known = tables.nasbench360()
@@ -109,16 +109,16 @@ class NASBench201(SearchSpace):
         return published_features()
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
+        """NASWOT's published scores on `dataset`, or on CIFAR-10 if `dataset` has none."""
         scores = tables.nwot()
         return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """As HELP's authors measured them; see the base class."""
+        """Measured by the authors of HELP (Lee et al., NeurIPS 2021)."""
         known = tables.device_latency()
         if device not in known:
             guess = did_you_mean(device, list(known))
-            raise UserError(f"--device-latency {device!r} is none of the devices measured: {', '.join(known)}. {guess}")
+            raise UserError(f"--device-latency {device!r} is none of the measured devices: {', '.join(known)}. {guess}")
         return dict(zip(self.architectures, known[device].tolist(), strict=True))
 
     @cached_property

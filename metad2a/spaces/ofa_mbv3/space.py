@@ -1,7 +1,7 @@
 """Once-for-All MobileNetV3 (Cai et al., ICLR 2020): 5 stages of 2 to 4 layers, kernel 3/5/7, expansion 3/4/6.
 
-An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers,
-depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are one network; the
+An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers, and
+depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are the same network. The
 canonical form gives inactive layers the smallest kernel and expansion.
 """
 
@@ -101,7 +101,7 @@ class OFAMobileNetV3(SearchSpace):
         }
 
     def vertex_features(self) -> torch.Tensor:
-        """One-hots of kernel, expansion and both, 0 where a layer is inactive, and of a stage's depth at its first."""
+        """One-hots of kernel, expansion and both, 0 for an inactive layer; and of the depth at first layers."""
         operation = torch.arange(self.num_vertex_type - FIRST_OPERATION_TYPE)
         layer = torch.arange(NUM_LAYERS)[:, None] % MAX_DEPTH
         depth = operation.div(9, rounding_mode="floor")
@@ -131,7 +131,7 @@ class OFAMobileNetV3(SearchSpace):
         return {"flops": flops, "params": params}
 
     def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
-        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions."""
+        """(2, n) float64, `cost` of n architectures: multiply-accumulates and parameters, both in millions."""
         fixed, layers = cost_table(num_classes, self.image_size, self.width_mult)
         operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
         depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
