@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, OxfordIIITPet
 
+TRAINING = "main.py --model generator | predictor"
 DROPBOX = "https://www.dropbox.com/s/{}?dl=1"
 AIRCRAFT = "http://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
 
@@ -34,20 +35,17 @@ class PublishedFile:
     note: str = ""
 
 
+def _dropbox(name: str, key: str, target: str, needed_by: str, note: str = "") -> PublishedFile:
+    return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by, note=note)
+
+
 def _features(name: str, key: str, note: str = "") -> PublishedFile:
-    file = f"{name}bylabel.pt"
-    needed_by = "main.py --model generator | predictor" if name == "imgnet32" else f"main.py --data-name {name}"
-    return PublishedFile(name, DROPBOX.format(f"{key}/{file}"), f"data/{file}", needed_by, note=note)
+    needed_by = TRAINING if name == "imgnet32" else f"main.py --data-name {name}"
+    return _dropbox(name, key, f"data/{name}bylabel.pt", needed_by, note)
 
 
-def _meta_train(file: str, key: str) -> PublishedFile:
-    address = DROPBOX.format(f"{key}/{file}.pt")
-    return PublishedFile(file, address, f"data/{file}.pt", "main.py --model generator | predictor")
-
-
-def _checkpoint(name: str, key: str, target: str) -> PublishedFile:
-    needed_by = f"main.py --model {name.split('_')[0]} --test"
-    return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by)
+def _checkpoint(kind: str, space: str, key: str, path: str) -> PublishedFile:
+    return _dropbox(f"{kind}_{space}", key, f"results/{path}", f"main.py --model {kind} --test")
 
 
 def _raw(dataset: str, address: str, md5: str | None = None, folder: str = "") -> PublishedFile:
@@ -68,31 +66,28 @@ FEATURES = [
 ]
 AIRCRAFT100 = _features("aircraft100", "nn6mlrk1jijg108", "100 variants")
 META_TRAIN = [
-    _meta_train("meta_train_task_lst", "0eu01gig3gnxvk4"),
-    _meta_train("meta_train_tasks_generator_idx", "reqtqut3eiyeut4"),
-    _meta_train("meta_train_tasks_generator", "2qjjtfldw99sqx0"),
-    _meta_train("meta_train_tasks_predictor_idx", "ziwckbuqdokmgo7"),
-    _meta_train("meta_train_tasks_predictor", "wc6kylzo5ehqlem"),
+    _dropbox(name, key, f"data/{name}.pt", TRAINING)
+    for name, key in (
+        ("meta_train_task_lst", "0eu01gig3gnxvk4"),
+        ("meta_train_tasks_generator_idx", "reqtqut3eiyeut4"),
+        ("meta_train_tasks_generator", "2qjjtfldw99sqx0"),
+        ("meta_train_tasks_predictor_idx", "ziwckbuqdokmgo7"),
+        ("meta_train_tasks_predictor", "wc6kylzo5ehqlem"),
+    )
 ]
-NASBENCH201_TABLE = PublishedFile(
-    "nasbench201",
-    DROPBOX.format("qhyhdfc9l5nborq/nasbench201.pt"),
-    "data/nasbench201.pt",
-    "the authors' code; here the benchmark's table is shipped",
-)
+BENCHMARK_TABLE = "the authors' code; here the benchmark's table is shipped"
+NASBENCH201_TABLE = _dropbox("nasbench201", "qhyhdfc9l5nborq", "data/nasbench201.pt", BENCHMARK_TABLE)
 PREPROCESSED = {
     "nasbench201": [*FEATURES, *META_TRAIN, NASBENCH201_TABLE],
-    "ofa_mbv3": [*(f for f in FEATURES if f.name != "aircraft"), AIRCRAFT100],
+    "ofa_mbv3": [*(file for file in FEATURES if file.name != "aircraft"), AIRCRAFT100],
 }
 GENERATOR_CHECKPOINT = {
-    "nasbench201": _checkpoint("generator_nasbench201", "8sh04wxk1t43xtg", "results/generator/model/ckpt_400.pt"),
-    "ofa_mbv3": _checkpoint("generator_ofa_mbv3", "zss9yt034hen45h", "results/ofa_mbv3/generator/model/ckpt_120.pt"),
+    "nasbench201": _checkpoint("generator", "nasbench201", "8sh04wxk1t43xtg", "generator/model/ckpt_400.pt"),
+    "ofa_mbv3": _checkpoint("generator", "ofa_mbv3", "zss9yt034hen45h", "ofa_mbv3/generator/model/ckpt_120.pt"),
 }
 PREDICTOR_CHECKPOINT = {
-    "nasbench201": _checkpoint("predictor_nasbench201", "1l73vq2orv0chso", "results/predictor/model/ckpt_max_corr.pt"),
-    "ofa_mbv3": _checkpoint(
-        "predictor_ofa_mbv3", "ycm4jaojgswp0zm", "results/ofa_mbv3/predictor/model/ckpt_max_corr.pt"
-    ),
+    "nasbench201": _checkpoint("predictor", "nasbench201", "1l73vq2orv0chso", "predictor/model/ckpt_max_corr.pt"),
+    "ofa_mbv3": _checkpoint("predictor", "ofa_mbv3", "ycm4jaojgswp0zm", "ofa_mbv3/predictor/model/ckpt_max_corr.pt"),
 }
 GENERATOR_DATABASE = PublishedFile(
     "generator_database",
@@ -100,18 +95,15 @@ GENERATOR_DATABASE = PublishedFile(
     "data/generator/processed/collected_database.pt",
     "main.py --model generator --search-space ofa_mbv3",
 )
-MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
 AIRCRAFT_RAW = _raw("aircraft", AIRCRAFT)
+MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
 PETS_RAW = [_raw("pets", address, md5, "pets/oxford-iiit-pet") for address, md5 in OxfordIIITPet._RESOURCES]
-SVHN_RAW = [
-    replace(_raw("svhn", address, md5), extract_to=None)
-    for address, _, md5 in (SVHN.split_list[split] for split in ("train", "test"))
-]
+SVHN_FILES = [_raw("svhn", *SVHN.split_list[split][::2]) for split in ("train", "test")]
 RAW_DATA = {
     "cifar10": [_raw("cifar10", CIFAR10.url, CIFAR10.tgz_md5)],
     "cifar100": [_raw("cifar100", CIFAR100.url, CIFAR100.tgz_md5)],
     "mnist": MNIST_RAW,
-    "svhn": SVHN_RAW,
+    "svhn": [replace(file, extract_to=None) for file in SVHN_FILES],  # no archives
     "aircraft": [AIRCRAFT_RAW],
     "aircraft100": [AIRCRAFT_RAW],
     "pets": PETS_RAW,
