@@ -75,7 +75,7 @@ def test_a_benchmarks_networks_have_one_size(refuses):
     write_images(Path("images"), n=6)
     arch = spaces.get("nasbench201").architectures[100]
     line = f"--model train_arch --arch {arch} --data-name toy --image-folder images --image-size 64"
-    assert "nasbench201 are of 32x32 images" in refuses(line)
+    assert "nasbench201 take only images of 32x32 pixels" in refuses(line)
 
 
 @pytest.mark.usefixtures("of_a_small_supernet")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metad2a.spaces.nasbench201 import shape
+from metad2a.spaces.nasbench201 import cell_features
 from metad2a.spaces.nasbench201.cells import parse
 from metad2a.spaces.nasbench201.classes import (
     at_class_means,
@@ -136,5 +136,5 @@ def test_the_cheapest_of_each_class():
     ],
 )
 def test_depth_and_width_by_hand(operations, depth, width, convolutions):
-    assert shape.depth_and_width(operations) == (depth, pytest.approx(width))
-    assert shape.convolutions(operations) == convolutions
+    assert cell_features.depth_and_width(operations) == (depth, pytest.approx(width))
+    assert cell_features.convolutions(operations) == convolutions

@@ -1,27 +1,23 @@
-"""Downsampled ImageNet (Chrabaszcz et al., 2017) from its ten pickled batches, resumable class by class.
+"""Downsampled ImageNet (Chrabaszcz et al., 2017) from its ten pickled batches, resumable batch by batch.
 
-The batches are not sorted by class. Each is read once and written, sorted, to a working folder beside the result. Then
-the classes go through the network one after the other, and each is saved when it is done.
+The batches are not sorted by class. The features of each batch are saved to a working folder beside the result, and
+their places in the result follow from the labels, which are read first.
 
 Dimensions: M images in all, C classes, D feature width.
 """
 
-import json
 import pickle
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from typing_extensions import TypedDict
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import atomic_write, load_torch, save_torch
+from metad2a.core.files import load_torch, save_torch
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
-from metad2a.core.schema import Integer, check_form, read_json
+from metad2a.core.schema import check_form
 from metad2a.data.extractors import IMAGE_SIZE, Extractor
 from metad2a.data.features import Features
 
@@ -75,48 +71,6 @@ def find_batches(folder: str | Path) -> list[Path]:
     return paths
 
 
-class _Index(TypedDict):
-    """Index of a working folder: names, sizes and times of the batches, and each batch's images of each class."""
-
-    stamp: list[Any]
-    counts: list[list[Integer]]
-
-
-class _SortedBatches:
-    """Batches on disk, sorted by class: each has the images of a class in one piece."""
-
-    def __init__(self, work: Path, batches: list[Path]):
-        self.work, self.batches = work, batches
-        index = work / "index.json"
-        stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in batches]
-        if index.is_file():
-            saved = read_json(index, _Index, "a list of sorted batches", f"Remove it and run this again: {index}")
-            if saved["stamp"] == stamp and [len(row) for row in saved["counts"]] == [NUM_CLASSES] * len(batches):
-                self.counts = np.array(saved["counts"])  # (batches, C)
-                return
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        self.counts = np.zeros((len(batches), NUM_CLASSES), dtype=np.int64)
-        for number, path in enumerate(progress(batches, desc="sorting batches", unit="file")):
-            pixels, labels = read_batch(path)
-            order = np.argsort(labels, kind="stable")
-            with (work / f"batch_{number}.bin").open("wb") as stream:
-                for start in range(0, len(order), 4096):  # bounds the memory of the sorted copy
-                    stream.write(pixels[order[start : start + 4096]].tobytes())
-            self.counts[number] = np.bincount(labels, minlength=NUM_CLASSES)
-        value = {"stamp": stamp, "counts": self.counts.tolist()}
-        atomic_write(index, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
-
-    def pixels(self, label: int) -> torch.Tensor:
-        """Images (n, 3, 32, 32) uint8 of a class."""
-        parts = []
-        for number, counts in enumerate(self.counts):
-            with (self.work / f"batch_{number}.bin").open("rb") as stream:
-                stream.seek(int(counts[:label].sum()) * PIXELS)
-                parts.append(np.frombuffer(stream.read(int(counts[label]) * PIXELS), dtype=np.uint8))
-        return torch.from_numpy(np.concatenate(parts)).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
-
-
 def extract_imagenet32(
     name: str,
     folder: str | Path,
@@ -126,49 +80,63 @@ def extract_imagenet32(
     max_per_class: int | None,
     seed: int,
 ) -> Features:
-    """Features of all classes. After an interruption the next call goes on with the first unfinished class.
+    """Features of all classes. After an interruption the next call goes on with the first unfinished batch.
 
     Args:
         target: the features file to be. The caller saves it and removes the working folder beside it.
 
     Raises a UserError if a batch is missing or damaged, or a class has no images.
     """
-    batches = _SortedBatches(working_folder(target), find_batches(folder))
-    counts = torch.from_numpy(batches.counts.sum(axis=0))
+    paths = find_batches(folder)
+    labels = [read_batch(path)[1] for path in progress(paths, desc="reading labels", unit="file")]
+    chosen = choose(labels, max_per_class, seed)
+    kept = np.concatenate([part[rows] for part, rows in zip(labels, chosen, strict=True)])  # (M,)
+    counts = torch.from_numpy(np.bincount(kept, minlength=NUM_CLASSES))
     if not bool(counts.all()):
         label = int((counts == 0).nonzero()[0]) + 1
         raise UserError(f"{folder}: class {label} has no images. Are all ten batches there?")
-    if max_per_class is not None:
-        counts = counts.clamp(max=max_per_class)
-    done = batches.work / f"{network.spec.identity}-{max_per_class}-{seed}"
-    done.mkdir(exist_ok=True)
-    images = torch.empty(int(counts.sum()), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    if finished := sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES)):
-        log.info(f"Going on after {finished} of {NUM_CLASSES} classes.")
+    places = torch.from_numpy(kept).argsort(stable=True).argsort()  # (M,), rows of the result
+    images = torch.empty(len(kept), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
+    work = working_folder(target)
+    parts = [work / _part_name(path, f"{network.spec.identity}-{max_per_class}-{seed}") for path in paths]
+    if finished := sum(part.is_file() for part in parts):
+        log.info(f"Going on after {finished} of {len(parts)} batches.")
     with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
-        for label, rows in enumerate(images.split(counts.tolist())):
-            part = done / f"{label}.pt"
+        for path, part, rows, place in zip(paths, parts, chosen, places.split(list(map(len, chosen))), strict=True):
             if part.is_file():
                 hint = f"Remove it and run the command again: {part}"
                 saved = load_torch(part, hint)
-                check_form(part, saved, rows, "its content", hint)
-                rows.copy_(saved)
+                check_form(part, saved, images[: len(rows)], "its content", hint)
             else:
-                pixels = batches.pixels(label)
-                if len(pixels) > len(rows):
-                    chosen = np.random.default_rng([seed, label]).choice(len(pixels), len(rows), replace=False)
-                    pixels = pixels[torch.from_numpy(np.sort(chosen))]
-                rows.copy_(torch.cat(list(_embed(network, pixels, batch_size))))
-                save_torch(part, rows.clone())
+                pixels = torch.from_numpy(read_batch(path)[0][rows]).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
+                saved = _embed(network, pixels, batch_size)
+                save_torch(part, saved)
+            images[place] = saved
             bar.update(len(rows))
     names = [str(label + 1) for label in range(NUM_CLASSES)]
     return Features(name, images, counts, names, network.spec.identity, str(folder))
 
 
+def choose(labels: list[np.ndarray], max_per_class: int | None, seed: int) -> list[np.ndarray]:
+    """The rows to take from each batch: all, or at most `max_per_class` images of a class, drawn with `seed`."""
+    together = np.concatenate(labels)
+    keep = np.ones(len(together), dtype=bool)
+    for label in range(NUM_CLASSES if max_per_class is not None else 0):
+        rows = np.flatnonzero(together == label)
+        if len(rows) > max_per_class:
+            keep[rows] = False
+            keep[rows[np.random.default_rng([seed, label]).choice(len(rows), max_per_class, replace=False)]] = True
+    return [np.flatnonzero(part) for part in np.split(keep, np.cumsum([len(part) for part in labels])[:-1])]
+
+
 @torch.inference_mode()
-def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    for batch in pixels.split(batch_size):
-        yield network.embed(batch)
+def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    return torch.cat([network.embed(batch) for batch in pixels.split(batch_size)])
+
+
+def _part_name(path: Path, how: str) -> str:
+    """A file name that changes if the batch or the extraction changes."""
+    return f"{path.name}-{path.stat().st_size}-{path.stat().st_mtime_ns}-{how}.pt"
 
 
 def working_folder(target: Path) -> Path:

@@ -92,7 +92,7 @@ class SearchSpace(ABC):
             return self
         check("This size", changed, Sizes, "a size that networks can have", "Give another --image-size")
         if self.fixed_size:
-            raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
+            raise UserError(f"Networks of {self.name} take only images of {self.image_size}x{self.image_size} pixels.")
         space = copy.copy(self)
         vars(space).update(changed)
         return space

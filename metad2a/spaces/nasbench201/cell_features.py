@@ -14,11 +14,12 @@ from typing_extensions import TypedDict
 
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import FLOATS, TensorOf, check
-from metad2a.spaces.nasbench201.cells import NONE, OPERATIONS, SKIP, all_cells, live_operations
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, OPERATIONS, SKIP, all_cells, live_operations
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
 SCORES_FORMAT = "metad2a-training-free-1"
+CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 
 
@@ -32,6 +33,32 @@ def path_counts(operations: Sequence[int]) -> list[int]:
     kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
     others = [op for op in range(len(OPERATIONS)) if op not in (NONE, SKIP)]
     return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
+
+
+def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Edges (node, its input, operation) on a way from the cell's input to its output."""
+    return [(*edge, op) for edge, op in zip(CELL_EDGES, live_operations(operations), strict=True) if op != NONE]
+
+
+def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
+    """The number of edges on the longest way from input to output, and the number of nodes connected to the input
+    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS").
+
+    A node counts as the share of its incoming edges that come from the input. Only edges on a way from input to output
+    count, so the result is (0, 0) for a cell that passes nothing on.
+    """
+    edges, longest, width = live_edges(operations), {0: 0}, 0.0
+    for node in (1, 2, 3):
+        sources = [source for target, source, _ in edges if target == node]
+        if sources:
+            longest[node] = 1 + max(longest[source] for source in sources)
+            width += sources.count(0) / len(sources)
+    return longest.get(3, 0), width
+
+
+def convolutions(operations: Sequence[int]) -> int:
+    """The number of convolutions on a way from input to output."""
+    return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))
 
 
 def normal_quantiles(values: torch.Tensor) -> torch.Tensor:

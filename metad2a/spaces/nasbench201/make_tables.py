@@ -167,6 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
 def make(args: argparse.Namespace) -> None:
     """Write the table that the options name."""
     space = NASBench201()
+    value: dict[str, Any]
     if args.benchmark:
         table = api_columns(load_api(args.benchmark), space)
         path, value = ACCURACY, {name: whole(columns, args.benchmark) for name, columns in table.items()}
@@ -181,8 +182,7 @@ def make(args: argparse.Namespace) -> None:
     about = {"format": FORMATS[path], "source": SOURCES[path]} if path in FORMATS else {}
     target = Path(args.output) / path.name
     save_torch(target, about | value)
-    for name, columns in value.items():
-        log.info(f"{target}: {name} of {', '.join(columns)}")
+    log.info(f"{target}: {', '.join(next(iter(value.values())))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
