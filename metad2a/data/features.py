@@ -236,14 +236,14 @@ def check_images(features: Features, folder: str | Path) -> None:
 def check_extractor(features: Features, extractor: str, feature_dim: int, model: str) -> None:
     """Raise a UserError if the checkpoint of `model` was trained on features of another extractor or width."""
     if features.dim != feature_dim:
-        found, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
+        actual, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
     elif features.extractor != extractor:
-        found, wanted = f"made by {features.extractor}", f"made by {extractor}"
+        actual, wanted = f"made by {features.extractor}", f"made by {extractor}"
     else:
         return
     name = extractor.split("-")[0]
     raise UserError(
-        f"The features of {features.name} in {features.source} are {found}, but the {model} was trained on features "
+        f"The features of {features.name} in {features.source} are {actual}, but the {model} was trained on features "
         f"{wanted}. Make them anew with: python process_dataset.py --dataset {features.name} --image-folder DIR "
         f"--extractor {name}"
     )

@@ -85,9 +85,9 @@ def listing_digest(folder: str | Path, extensions: set[str] | None = None) -> st
     Args:
         extensions: of the files to look at; None for all files that are not hidden.
     """
-    lines, found = [], list(Path(folder).rglob("*"))
-    linked = [path for path in found if path.is_symlink() and path.is_dir()]
-    for path in sorted({*found, *(below for link in linked for below in link.rglob("*"))}):
+    lines, paths = [], list(Path(folder).rglob("*"))
+    linked = [path for path in paths if path.is_symlink() and path.is_dir()]
+    for path in sorted({*paths, *(below for link in linked for below in link.rglob("*"))}):
         wanted = path.suffix.lower() in extensions if extensions else not path.name.startswith(".")
         if wanted and path.is_file():
             stat = path.stat()

@@ -154,7 +154,7 @@ def _decoded(
         for split in SPLITS:
             labels = value[f"{split}_labels"]
             if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(value["class_names"]):
-                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {hint}")
+                raise UserError(f"{path} is damaged: its {split} labels do not fit its images. {hint}")
         sides = {side for split in SPLITS for side in value[f"{split}_pixels"].shape[1:3]}
         if value["key"] == key and sides == {image_size}:
             return value

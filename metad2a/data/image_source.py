@@ -75,10 +75,8 @@ class ImageSource:
         def of_image(number: int) -> bytes:
             try:
                 with self.open(number) as image:
-                    name = getattr(image, "filename", "")
-                    content = (
-                        Path(name).read_bytes() if name else f"{image.mode} {image.size}".encode() + image.tobytes()
-                    )
+                    file, about = getattr(image, "filename", ""), f"{image.mode} {image.size}".encode()
+                    content = Path(file).read_bytes() if file else about + image.tobytes()
             except Exception as error:  # decoders raise exceptions of all kinds
                 raise UserError(f"{self.describe(number)} cannot be read ({error}). Replace or remove it.") from error
             return hashlib.sha256(content).digest()

@@ -23,30 +23,11 @@ FORMATS = {NASBENCH360: "metad2a-nasbench360-1", NWOT: "metad2a-nwot-1", LATENCY
 NASBENCH360_NAMES = ("ninapro", "darcy")
 NO_SCORE = -1e8  # published score of a network with a singular kernel; here also of a class without a score
 
-_Accuracies = dict[Text, Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CELLS,), low=0, high=100)]]
-_Scores = dict[Text, Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CELLS,), high=100)]]
-_ClassScores = dict[Text, Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES,))]]
-_Milliseconds = dict[Text, Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CELLS,), low=0)]]
 
-
-class _Accuracy(TypedDict):
-    test_200: _Accuracies
-    valid_12: _Accuracies
-
-
-class _NASBench360(TypedDict):
-    score: _Scores
-
-
-class _NWOT(TypedDict):
-    nwot: _ClassScores
-
-
-class _Latency(TypedDict):
-    ms: _Milliseconds
-
-
-def _read(path: Path, schema: type, what: str) -> Any:
+def _read(path: Path, what: str, names: tuple[str, ...], values: TensorOf) -> Any:
+    """The tables `names` of a file, each a dict of columns with such `values`."""
+    columns = dict[Text, Annotated[torch.Tensor, values]]  # type: ignore[valid-type]
+    schema = TypedDict("_File", dict.fromkeys(names, columns))  # type: ignore[misc]
     hint = "Check the repository out anew, or make it: python -m metad2a.spaces.nasbench201.make_tables --help"
     return check(path, load_torch(path, hint), schema, what, hint, FORMATS.get(path))
 
@@ -54,17 +35,17 @@ def _read(path: Path, schema: type, what: str) -> Any:
 def accuracy() -> dict[str, dict[str, torch.Tensor]]:
     """Accuracies (%) of each dataset, (15625,): `test_200`, test accuracy after 200 epochs, mean over seeds; and
     `valid_12`, validation accuracy after 12. Raises a UserError if the file is missing or damaged."""
-    return _read(ACCURACY, _Accuracy, "the benchmark's table")
+    values = TensorOf(FLOATS, (NUM_CELLS,), low=0, high=100)
+    return _read(ACCURACY, "the benchmark's table", ("test_200", "valid_12"), values)
 
 
 @cache
 def nasbench360() -> dict[str, torch.Tensor]:
     """Scores (15625,) of NinaPro (accuracy, %) and Darcy (times 100), the higher the better.
 
-    One seed; the publishers do not say on which split they measured. Raises a UserError if the file is missing or
-    damaged.
+    One seed; the publishers do not say on which split they measured. Raises a UserError if the file is damaged.
     """
-    return _read(NASBENCH360, _NASBench360, "a table of NAS-Bench-360")["score"]
+    return _read(NASBENCH360, "a table of NAS-Bench-360", ("score",), TensorOf(FLOATS, (NUM_CELLS,), high=100))["score"]
 
 
 @cache
@@ -74,7 +55,7 @@ def nwot() -> dict[str, torch.Tensor]:
     Minus infinity if no score of the class is published or its kernel is singular. Raises a UserError if the file is
     missing or damaged.
     """
-    scores = _read(NWOT, _NWOT, "a file of NASWOT scores")["nwot"]
+    scores = _read(NWOT, "a file of NASWOT scores", ("nwot",), TensorOf(FLOATS, (NUM_CLASSES,)))["nwot"]
     classes = equivalence_classes()
     return {name: values.masked_fill(values <= NO_SCORE, -torch.inf)[classes] for name, values in scores.items()}
 
@@ -86,4 +67,4 @@ def device_latency() -> dict[str, torch.Tensor]:
     A number at the end of a name is the batch size, for example `titan_rtx_256`. Measured by the authors of HELP (Lee
     et al., NeurIPS 2021), kept in half precision: three digits. Raises a UserError if the file is missing or damaged.
     """
-    return _read(LATENCY, _Latency, "a table of latencies")["ms"]
+    return _read(LATENCY, "a table of latencies", ("ms",), TensorOf(FLOATS, (NUM_CELLS,), low=0))["ms"]
