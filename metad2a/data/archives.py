@@ -15,10 +15,8 @@ from metad2a.core.messages import log
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Extract a verified archive (tar, or a single file with gzip) into `folder`, unless this was done before.
-
-    Raises a UserError if a member's path leads outside of `folder`, or the archive is damaged.
-    """
+    """Extract a verified archive (tar, or a single file with gzip) into `folder`, unless this was done before. Raises a
+    UserError if a member's path leads outside of `folder`, or the archive is damaged."""
     if is_extracted(archive, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -59,10 +59,8 @@ KNOWN = {
 
 
 def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | None:
-    """Open one of `KNOWN` from its official files below `raw_data`; None if they are missing.
-
-    Raises a UserError if the files are damaged, or their number of classes is not the paper's.
-    """
+    """Open one of `KNOWN` from its official files below `raw_data`; None if they are missing. Raises a UserError if the
+    files are damaged, or their number of classes is not the paper's."""
     known, root = KNOWN[name], Path(raw_data) / KNOWN[name].folder
     if not root.is_dir():
         return None
@@ -124,10 +122,8 @@ def open_dataset(
 def open_train_and_test(
     name: str, folder: str | None, data_path: str | Path, mirror: str | None
 ) -> tuple[ImageSource, ImageSource]:
-    """The two parts of a dataset, see `open_dataset`.
-
-    Raises a UserError if the dataset cannot be opened, its parts differ in their classes, or it has a single class.
-    """
+    """The two parts of a dataset, see `open_dataset`. Raises a UserError if the dataset cannot be opened, its parts
+    differ in their classes, or it has a single class."""
     train, test = (open_dataset(name, folder, split, data_path, mirror) for split in ("train", "test"))
     if odd := set(train.class_names) ^ set(test.class_names):
         raise UserError(f"{folder or name}: train and test do not have the same classes ({min(odd)!r} is in one only).")

@@ -282,9 +282,7 @@ def _write_body(response: requests.Response, part: Path, done: int, length: int 
 
 def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str | Path = "data") -> None:
     """Fetch files one after the other. A failure does not stop the rest; a server without a connection is tried once.
-
-    Raises a UserError if some files could not be downloaded.
-    """
+    Raises a UserError if some files could not be downloaded."""
     failed: list[tuple[PublishedFile, UserError]] = []
     dead_hosts: set[str] = set()
     for file in files:

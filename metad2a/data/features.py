@@ -165,10 +165,8 @@ def find_features(name: str, data_path: str | Path) -> Path:
 
 
 def load_features(path: str | Path, name: str) -> Features:
-    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
-
-    Raises a UserError if the file is missing or damaged, a class is empty, or a value is not finite.
-    """
+    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18). Raises a UserError if the
+    file is missing or damaged, a class is empty, or a value is not finite."""
     hint = process_command(name)
     value, what = load_torch(path, hint, mapped=True), "a features file"
     if not isinstance(value, dict) or "format" in value:

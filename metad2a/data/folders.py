@@ -50,10 +50,8 @@ def folder_classes(folder: str | Path) -> list[str]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files of a class, by their extension, in alphabetical order; also special files, but no folders.
-
-    Raises a UserError if all of them are in sub-folders.
-    """
+    """Image files of a class, by their extension, in alphabetical order; also special files, but no folders. Raises a
+    UserError if all of them are in sub-folders."""
     images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
     if images and folder not in (path.parent for path in images):
         below = sorted({display_path(path.relative_to(folder).parts[0]) for path in images})

@@ -125,10 +125,8 @@ def load_image_data(
 def stratified_split(
     labels: torch.Tensor, class_names: list[str], seed: int, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to validate with: a share of each class, at least one and never all.
-
-    Raises a UserError if a class has a single image.
-    """
+    """Numbers of the images to train on and to validate with: a share of each class, at least one and never all. Raises
+    a UserError if a class has a single image."""
     rng = random_generator(seed)
     train, valid = [], []
     for label, name in enumerate(class_names):

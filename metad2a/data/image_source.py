@@ -49,9 +49,7 @@ class ImageSource:
 
     def select(self, max_per_class: int | None = None, seed: int = 0) -> torch.Tensor:
         """Numbers of all images, class after class, or of at most `max_per_class` in each class, drawn with `seed`.
-
-        Raises a UserError if a class has no images, or a label has no class.
-        """
+        Raises a UserError if a class has no images, or a label has no class."""
         C = len(self.class_names)
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
             raise UserError(f"{self.origin}: label {int(self.labels.max())} is none of the {C} classes of {self.name}.")
@@ -67,10 +65,8 @@ class ImageSource:
         return torch.cat(parts)
 
     def digest(self, numbers: torch.Tensor) -> str:
-        """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie.
-
-        Raises a UserError if an image cannot be read.
-        """
+        """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie. Raises a
+        UserError if an image cannot be read."""
 
         def of_image(number: int) -> bytes:
             try:
@@ -140,10 +136,8 @@ def open_image(path: Path) -> Image.Image:
 
 
 def read_class_order(path: str | Path) -> list[str]:
-    """The first word of every line of a text file.
-
-    Raises a UserError if the file cannot be read, names fewer than two classes, or names one twice.
-    """
+    """The first word of every line of a text file. Raises a UserError if the file cannot be read, names fewer than two
+    classes, or names one twice."""
     wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
     try:
         names = [line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -4,7 +4,6 @@ Dimensions: M images in all, n of them, s side of a stored image in pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,10 @@ CACHE_BYTES = 2**30  # pixels stay in memory if all of them take no more
 MEAN, STD = map(torch.tensor, IMAGENET_STATS)
 
 
-class PixelStore:
-    """Images of a source at s x s pixels, decoded when they are read, and kept if there is room for all of them.
+class ImagesByClass:
+    """Images at s x s pixels, decoded when they are read, and kept if there is room for all of them.
+
+    `by_class` has the numbers of each class's images. Raises a UserError if a class is empty.
 
     Args:
         image_size: side of a network's input.
@@ -35,6 +36,7 @@ class PixelStore:
 
     def __init__(self, source: ImageSource, image_size: int, share: float):
         self.source = source
+        self.by_class = source.select().split(source.labels.bincount().tolist())
         self.image_size = image_size
         self.side = round(image_size / share)
         M = len(source.labels)
@@ -77,19 +79,6 @@ class PixelStore:
         pixels = TF.resize(pixels, [self.side], antialias=True)
         return TF.center_crop(pixels, [self.side, self.side]).permute(1, 2, 0)
 
-
-@dataclass(frozen=True)
-class ImagesByClass:
-    """Images by class.
-
-    Attributes:
-        store: their pixels.
-        by_class: for each class the numbers of its images in the store.
-    """
-
-    store: PixelStore
-    by_class: list[torch.Tensor]
-
     def labels(self, classes: list[int]) -> torch.Tensor:
         """The label of every image of `numbers`: the position of its class in `classes`."""
         return torch.arange(len(classes)).repeat_interleave(torch.tensor([len(self.by_class[c]) for c in classes]))
@@ -108,7 +97,7 @@ def open_imagenet(
     each class is held out, as in all commands (`metad2a.data.folders.held_out`).
 
     Args:
-        share: see `PixelStore`.
+        share: see `ImagesByClass`.
 
     Raises a UserError if the folder or a class is missing, or a class has too few images.
     """
@@ -137,16 +126,12 @@ def _images(folder: Path, names: list[str], image_size: int, share: float, part:
             f"{folder} lacks {len(missing)} of {len(names)} classes: it has no sub-folder {missing[0]}{more}. Give the "
             "whole ImageNet folder as --imgnet, or list the classes there are in a file for --class-order."
         )
-    source = image_folder("imagenet", folder, names, part)
-    numbers = source.select()  # refuses empty classes
-    return ImagesByClass(PixelStore(source, image_size, share), list(numbers.split(source.labels.bincount().tolist())))
+    return ImagesByClass(image_folder("imagenet", folder, names, part), image_size, share)
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:
-    """Names of the classes of an ImageNet folder: the names in the file `class_order`, or all sub-folders.
-
-    Raises a UserError if the folder is missing or has fewer than two sub-folders, or the file cannot be read.
-    """
+    """Names of the classes of an ImageNet folder: the names in the file `class_order`, or all sub-folders. Raises a
+    UserError if the folder is missing or has fewer than two sub-folders, or the file cannot be read."""
     if class_order is not None:
         return read_class_order(class_order)
     names = folder_classes(_parts(folder).train)

@@ -26,10 +26,8 @@ from metad2a.data.reading import Squares, check_readable, collate
 
 
 def make_features(options: ProcessOptions) -> Path:
-    """Write the features file of a dataset; returns its path.
-
-    Raises a UserError if images are missing, too many are unreadable, or the file exists already.
-    """
+    """Write the features file of a dataset; returns its path. Raises a UserError if images are missing, too many are
+    unreadable, or the file exists already."""
     keep_freed_memory()
     o, target = options, options.target
     if target.exists() and not o.overwrite:

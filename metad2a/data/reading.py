@@ -121,10 +121,8 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
 
 
 def check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
-    """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,).
-
-    Raises a UserError if more than one image and more than 5 % are unreadable, or all of a class.
-    """
+    """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). Raises a
+    UserError if more than one image and more than 5 % are unreadable, or all of a class."""
     bad = [source.describe(i) for i in numbers[~readable].tolist()]
     listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
     if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):

@@ -83,9 +83,7 @@ class SearchSpace(ABC):
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
         """This space with networks and costs for images of another side or with another width; None changes nothing.
-
-        Raises a UserError if networks of this space have a fixed size, or no network can have this size.
-        """
+        Raises a UserError if networks of this space have a fixed size, or no network can have this size."""
         sizes = {"image_size": image_size, "width_mult": width_mult}
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
@@ -104,10 +102,8 @@ class SearchSpace(ABC):
         return f"{self.image_size}x{self.image_size} images{width}"
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none.
-
-        Raises a UserError if the file `supernet` is missing or damaged.
-        """
+        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none. Raises a
+        UserError if the file `supernet` is missing or damaged."""
         return {}
 
     @abstractmethod
@@ -165,10 +161,8 @@ class SearchSpace(ABC):
         return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
 
     def features(self) -> dict[str, torch.Tensor]:
-        """What rankings know of each class of equal architectures before any training, each (K, F) float64.
-
-        Raises a UserError if nothing is known.
-        """
+        """What rankings know of each class of equal architectures before any training, each (K, F) float64. Raises a
+        UserError if nothing is known."""
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
@@ -177,10 +171,8 @@ class SearchSpace(ABC):
         return {}
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """Measured milliseconds of every architecture on a device, by text.
-
-        Raises a UserError if no latencies of this space or of this device are known.
-        """
+        """Measured milliseconds of every architecture on a device, by text. Raises a UserError if no latencies of this
+        space or of this device are known."""
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
     def evaluator(self, options: Any) -> Evaluator:
@@ -212,10 +204,8 @@ class SearchSpace(ABC):
         return None
 
     def fold(self, number: int) -> set[str]:
-        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth.
-
-        Raises a UserError if the space cannot be listed.
-        """
+        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth. Raises a UserError
+        if the space cannot be listed."""
         if self.architectures is None:
             raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
         classes = self.classes_of_equals()
@@ -227,10 +217,8 @@ class SearchSpace(ABC):
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
-        """An architecture as a number 0..choices - 1 for each of `gene_choices`.
-
-        Raises a UserError if it does not belong to this space, or the space has no genes.
-        """
+        """An architecture as a number 0..choices - 1 for each of `gene_choices`. Raises a UserError if it does not
+        belong to this space, or the space has no genes."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def from_genes(self, genes: Sequence[int]) -> Any:
@@ -238,10 +226,8 @@ class SearchSpace(ABC):
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset.
-
-        Raises a UserError if no scores of this space are known.
-        """
+        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset. Raises a
+        UserError if no scores of this space are known."""
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 
     @abstractmethod

@@ -19,10 +19,8 @@ PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
 
 
 def parse(arch: str) -> list[int]:
-    """Numbers of the six operations of an architecture string.
-
-    Raises a UserError if the string is malformed or names an unknown operation.
-    """
+    """Numbers of the six operations of an architecture string. Raises a UserError if the string is malformed or names
+    an unknown operation."""
     match = PATTERN.fullmatch(arch)
     if match is None:
         raise UserError(f"Not a NAS-Bench-201 architecture: {arch!r}. It has the form {TEMPLATE.format(*'abcdef')}")

@@ -42,4 +42,4 @@ class TrainingEvaluator:
 
 
 def _images(images: ImagesByClass, classes: list[int]) -> LabelledImages:
-    return LabelledImages(images.store.pixels(images.numbers(classes)), images.labels(classes))
+    return LabelledImages(images.pixels(images.numbers(classes)), images.labels(classes))

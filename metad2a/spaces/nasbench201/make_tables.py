@@ -113,11 +113,8 @@ def table_from_csv(test_200: Path, accuracy_12: Path, space: NASBench201) -> dic
 
 
 def make_latency(path: Path, space: NASBench201) -> Columns:
-    """Milliseconds on each device, in half precision.
-
-    Raises a UserError if the file names no devices, lacks an architecture, or has a time that is no positive number
-    within half precision.
-    """
+    """Milliseconds on each device, in half precision. Raises a UserError if the file names no devices, lacks an
+    architecture, or has a time that is no positive number within half precision."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             names = next(csv.reader(file), [])

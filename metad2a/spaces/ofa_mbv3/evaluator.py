@@ -21,14 +21,14 @@ def calibrate(network: nn.Module, images: ImagesByClass, numbers: torch.Tensor) 
     """Set the running statistics of batch norm to the statistics of images `numbers` (n,), as Once-for-All does."""
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
-    set_running_statistics(network, ((images.store.centered(part), None) for part in numbers.split(BATCH)))
+    set_running_statistics(network, ((images.centered(part), None) for part in numbers.split(BATCH)))
 
 
 def centered(
     images: ImagesByClass, numbers: torch.Tensor, labels: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of the middle of images `numbers` (n,), with their labels (n,)."""
-    return zip(map(images.store.centered, numbers.split(BATCH)), labels.split(BATCH), strict=True)
+    return zip(map(images.centered, numbers.split(BATCH)), labels.split(BATCH), strict=True)
 
 
 class SubnetEvaluator:

@@ -115,10 +115,8 @@ def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig,
 
 
 def read_supernet(path: str | Path) -> dict[str, Any]:
-    """A file of `save_supernet`, or the published weights and the configuration that their shapes imply.
-
-    Raises a UserError if the file is missing, damaged or something else.
-    """
+    """A file of `save_supernet`, or the published weights and the configuration that their shapes imply. Raises a
+    UserError if the file is missing, damaged or something else."""
     value = load_torch(path, FETCH)
     published = not isinstance(value, dict) or "format" not in value
     file = check(path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT)

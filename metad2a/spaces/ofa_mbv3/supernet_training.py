@@ -102,10 +102,8 @@ class _Run:
 
 
 def train_supernet(options: SupernetOptions) -> Path:
-    """Train, and save the state after every epoch to `save_path`/supernet.pt; returns that file.
-
-    Raises a UserError if images are missing, an earlier run is in the way, or the loss is not finite.
-    """
+    """Train, and save the state after every epoch to `save_path`/supernet.pt; returns that file. Raises a UserError if
+    images are missing, an earlier run is in the way, or the loss is not finite."""
     keep_freed_memory()
     folder = Path(options.save_path)
     with TrainingRun(folder, (FILE,), options.resume, options.overwrite) as training_run:
@@ -114,7 +112,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         numbers, labels = training.numbers(classes), training.labels(classes)
         check_batches(options.batch_size, len(numbers))
         fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
-        identity = fixed | {"images": training.store.source.digest(numbers)}
+        identity = fixed | {"images": training.source.digest(numbers)}
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
         steps = len(_batches(numbers, options.batch_size))
         run = _Run(options, steps * options.epochs)
@@ -140,10 +138,10 @@ def _epoch(
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
     batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)
-    pixels = images.store.read([numbers[rows] for rows in batches], options.num_workers)
+    pixels = images.read([numbers[rows] for rows in batches], options.num_workers)
     bar = progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
     for rows, part in zip(bar, pixels, strict=True):
-        x = images.store.augmented(part, run.rng).to(options.device)
+        x = images.augmented(part, run.rng).to(options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:
             smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
