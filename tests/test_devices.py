@@ -178,10 +178,16 @@ def test_workers_can_be_spawned(folder):
     assert torch.equal(alone.images, spawned.images)
 
 
+class Images(list):
+    @property
+    def numbers(self):
+        return list(range(len(self)))
+
+
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_known_datasets_can_be_sent_to_a_worker(tmp_path, monkeypatch, name):
-    images = [(Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes)]
-    known = replace(KNOWN[name], open=lambda root, split: images, labels=lambda data: list(range(len(data))))
+    images = Images((Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes))
+    known = replace(KNOWN[name], open=lambda root, split: images, labels="numbers")
     monkeypatch.setitem(KNOWN, name, known)
     (tmp_path / known.folder).mkdir(parents=True)
     source = pickle.loads(pickle.dumps(known_dataset(name, tmp_path, "train")))
