@@ -134,7 +134,10 @@ def test_a_predictor_ranks_all_of_it(chains, rng, authors_data, command):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--budget 2e", "--budget needs a shipped ranking of all architectures, and chains has none"),
+        (
+            "--budget 2e",
+            "--budget is for spaces with a shipped ranking of all architectures, such as nasbench201, and not for chains.",
+        ),
         ("--ranking universal", "there is none of chains"),
     ],
 )

@@ -57,8 +57,8 @@ class BudgetSearch:
         self.space = spaces.get(options.search_space)
         if self.space.architectures is None or not self.space.ranking_shipped:
             raise UserError(
-                f"--budget needs a shipped ranking of all architectures, and {self.space.name} has none. Leave "
-                "--budget out, or use --search-space nasbench201."
+                "--budget is for spaces with a shipped ranking of all architectures, such as nasbench201, and not for "
+                f"{self.space.name}."
             )
         self.formats = check_formats(how.export)
         if how.num_workers:
