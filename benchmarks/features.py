@@ -12,11 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from metad2a.data.extraction import ExtractOptions, extract
+
 from metad2a.core.cli import gpu_option, positive_int, run
 from metad2a.core.environment import choose_device
-from metad2a.data.extraction import ExtractOptions, extract
 from metad2a.data.extractors import ExtractorSpec
-from metad2a.data.source import image_folder
+from metad2a.data.image_source import image_folder
 from metad2a.metatrain.checkpoints import read_checkpoint
 from metad2a.metatrain.fit import BEST
 from metad2a.metatrain.options import MetaTrainOptions

@@ -32,7 +32,8 @@ from metad2a.core.files import ROOT, write_json
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.metatrain.models import find_checkpoint
-from metad2a.spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes, parts_of_cells
+from metad2a.spaces.base import random_parts
+from metad2a.spaces.nasbench201.classes import at_class_means, class_means, equivalence_classes
 
 KEPT = ("first_choice", "until_best_class", "spearman", "ndcg")
 DATASETS = (TRANSFERRED, "cifar10", "cifar100")
@@ -61,7 +62,7 @@ class Joint(Lines):
     def joint_held_out(self) -> np.ndarray:
         """(K,) of each class the score of the predictor that left it out, on `TRANSFERRED`."""
         values = np.empty(int(self.classes.max()) + 1)
-        for fold, cells in enumerate(parts_of_cells(len(values), len(self.joint))):
+        for fold, cells in enumerate(random_parts(len(values), len(self.joint))):
             values[cells.numpy()] = self.by_class(self.joint[fold].scores(TRANSFERRED, 1))[cells.numpy()]
         return values
 

@@ -26,9 +26,10 @@ from metad2a.core.messages import log
 from metad2a.rankings.fit_universal import BENCHMARK, KERNELS, Form, Process, accuracies, fit, validate
 from metad2a.rankings.gaussian_process import matern
 from metad2a.rankings.universal import SEEDS
+from metad2a.spaces.base import random_parts
 from metad2a.spaces.nasbench201.cell_features import normal_quantiles, published_features
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
-from metad2a.spaces.nasbench201.classes import class_means, first_members, parts_of_cells
+from metad2a.spaces.nasbench201.classes import class_means, first_members
 from metad2a.spaces.nasbench201.space import NASBench201
 
 TARGET = Path(__file__).parent / "results" / "kernels.json"
@@ -90,7 +91,7 @@ def held_out(known: dict[str, torch.Tensor], name: str, steps: int) -> tuple[tor
     """(K,) accuracies (%) of all cells, each by processes that left its part out, and their mean log density."""
     data = accuracies()
     every, predicted, density = torch.arange(len(data.value)), torch.empty_like(data.value), 0.0
-    for seed, part in zip(SEEDS, parts_of_cells(len(every), len(SEEDS)), strict=True):
+    for seed, part in zip(SEEDS, random_parts(len(every), len(SEEDS)), strict=True):
         cells = every[~torch.isin(every, part)]
         processes = [fit(Compared(known, form), data, cells, seed, steps) for form in forms(name)]
         predicted[part], figures = validate(processes, data, cells, part)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from metad2a.spaces.nasbench201.make_extra_tables import SCALES, read_columns
 from scipy import linalg, stats
 
 from metad2a import spaces
@@ -40,7 +41,6 @@ from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.report import ORACLE_SIZE
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
 from metad2a.spaces.nasbench201.classes import at_class_means, equivalence_classes, noise
-from metad2a.spaces.nasbench201.make_extra_tables import SCALES, read_columns
 from set_encoder.encoder import SharedImages
 
 TRANSFERRED = "imagenet16-120"  # the table that lines may learn from

@@ -22,7 +22,7 @@ from metad2a.core.environment import keep_freed_memory, provenance, random_gener
 from metad2a.core.files import ROOT, write_json
 from metad2a.core.progress import progress
 from metad2a.data.augmentation import normalize
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.rivals.naswot import NO_SCORE, score
 
 RESULT = ROOT / "benchmarks" / "results" / "naswot.json"

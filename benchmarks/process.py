@@ -24,9 +24,9 @@ from metad2a.core.cli import positive_int, run
 from metad2a.core.environment import keep_freed_memory, peak_gb
 from metad2a.core.files import ROOT
 from metad2a.data import downsampled_imagenet
-from metad2a.data.extraction import ExtractOptions, extract
 from metad2a.data.extractors import Extractor
-from metad2a.data.source import ImageSource
+from metad2a.data.image_source import ImageSource
+from metad2a.data.make_features import extract
 
 
 def source_of(n: int) -> ImageSource:
@@ -46,8 +46,8 @@ def published_loop(source: ImageSource, numbers: list[int], network: Extractor) 
 
 def speed(n: int) -> None:
     for name in ("resnet18", "efficientnet_lite0"):
-        source, device = source_of(n), torch.device("cpu")
-        numbers = source.select(None, 0)
+        source = source_of(n)
+        numbers = source.select()
         network = Extractor(name, "toy")
         published_loop(source, range(5), network)
         part = n // 8
@@ -55,7 +55,7 @@ def speed(n: int) -> None:
         published_loop(source, range(part), network)
         slow = (time.perf_counter() - start) / part
         start = time.perf_counter()
-        extract(source, numbers, ExtractOptions(name, device, 32, 0))
+        extract(source, numbers, network, 32)
         fast = (time.perf_counter() - start) / n
         print(f"{name:<19} one at a time {1 / slow:6.0f} images/s, here {1 / fast:6.0f} images/s: {slow / fast:.1f}x")
 

@@ -30,8 +30,8 @@ from metad2a.rivals import METHODS
 from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
 from metad2a.rivals.options import ALL, CompareOptions
 from metad2a.rivals.table import CLASSES, TableProblem
+from metad2a.spaces.nasbench201.cell_features import convolutions, depth_and_width
 from metad2a.spaces.nasbench201.cells import parse
-from metad2a.spaces.nasbench201.shape import convolutions, depth_and_width
 
 SUBNETS = "imagenet-224"
 DATASETS = (*CLASSES, SUBNETS)

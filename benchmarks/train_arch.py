@@ -20,7 +20,7 @@ from tqdm import tqdm
 from metad2a.core.cli import gpu_option, positive_int, run
 from metad2a.core.environment import choose_device, keep_freed_memory
 from metad2a.core.errors import UserError
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.spaces.nasbench201.network import NASBench201Network
 from metad2a.training.classifier import Run, published_protocol, train_epoch
 

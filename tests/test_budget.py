@@ -16,7 +16,7 @@ from test_train_arch import write_images
 
 from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.networks import load_network
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, make_plan, smaller
 from metad2a.searches.budget.training import reduced

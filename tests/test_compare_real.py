@@ -17,7 +17,7 @@ from metad2a import rivals
 from metad2a.core.budget import Budget
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
-from metad2a.data.pixels import ImageData, LabelledImages, load_image_data
+from metad2a.data.image_data import ImageData, LabelledImages, load_image_data
 from metad2a.rivals import fisher, supernet_search
 from metad2a.rivals.real import ImageProblem, Sizes, read_record
 from metad2a.spaces import get

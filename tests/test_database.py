@@ -133,11 +133,11 @@ def test_measured_accuracies_are_those_of_the_subnet(world, build):
 
     training, held_out = evaluator.training, evaluator.held_out
     network = net.get_active_subnet()
-    set_running_statistics(network, [(training.store.centered(training.numbers(classes)), None)])
+    set_running_statistics(network, [(training.centered(training.numbers(classes)), None)])
     right = []
     for position, c in enumerate(classes):
         for number in held_out.by_class[c]:
-            logits = network.eval()(held_out.store.centered(number[None]))[0]
+            logits = network.eval()(held_out.centered(number[None]))[0]
             right.append(int(max(range(3), key=lambda i: logits[classes[i]]) == position))
     assert found == pytest.approx(100 * sum(right) / len(right))
 

@@ -19,7 +19,7 @@ from conftest import ROOT
 from PIL import Image
 from test_process_dataset import process
 
-from metad2a.data.downsampled_imagenet import read_batch
+from metad2a.data.downsampled_imagenet import choose, read_batch
 from metad2a.data.features import load_features
 
 RNG = np.random.default_rng(0)
@@ -246,14 +246,14 @@ def test_imagenet32(tmp_path):
 
 
 @pytest.mark.usefixtures("_small_imagenet")
-def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, capsys):
+def test_a_killed_imagenet32_run_continues_at_its_batch(tmp_path, monkeypatch, capsys):
     from metad2a.data import downsampled_imagenet as imagenet32
 
     folder = write_imagenet32(tmp_path / "imagenet32")
     embedded, embed = [], imagenet32._embed
 
     def counting(network, pixels, batch_size):
-        if len(embedded) == 30:
+        if len(embedded) == 1:
             raise KeyboardInterrupt
         embedded.append(len(pixels))
         return embed(network, pixels, batch_size)
@@ -266,12 +266,24 @@ def test_a_killed_imagenet32_run_continues_at_its_class(tmp_path, monkeypatch, c
     monkeypatch.setattr(imagenet32, "_embed", lambda *arguments: embedded.append(1) or embed(*arguments))
     capsys.readouterr()
     assert process(line) == 0
-    assert "after 30 of 50 classes" in capsys.readouterr().err
-    assert len(embedded) == 20
+    assert "after 1 of 2 batches" in capsys.readouterr().err
+    assert len(embedded) == 1
     resumed = load_features("data/imgnet32bylabel.pt", "imgnet32").images
     monkeypatch.setattr(imagenet32, "_embed", embed)
     assert process(f"{line} --overwrite") == 0
     assert torch.equal(load_features("data/imgnet32bylabel.pt", "imgnet32").images, resumed)
+
+
+@pytest.mark.usefixtures("_small_imagenet")
+def test_a_limit_takes_as_many_images_of_each_class_from_any_batch():
+    labels = [np.repeat(np.arange(NUM_IMAGENET), 2), np.arange(NUM_IMAGENET)]
+    rows = choose(labels, 2, 1)
+    taken = np.concatenate([part[row] for part, row in zip(labels, rows, strict=True)])
+    assert np.bincount(taken).tolist() == [2] * NUM_IMAGENET
+    assert all(len(row) for row in rows)
+    assert [row.tolist() for row in rows] == [row.tolist() for row in choose(labels, 2, 1)]
+    assert [row.tolist() for row in rows] != [row.tolist() for row in choose(labels, 2, 2)]
+    assert [len(row) for row in choose(labels, None, 1)] == [100, 50]
 
 
 def test_bad_imagenet32(tmp_path, capsys, monkeypatch):

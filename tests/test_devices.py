@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from metad2a.core.environment import choose_device
-from metad2a.data.extraction import ExtractOptions, extract
-from metad2a.data.official import KNOWN, known_dataset
-from metad2a.data.source import image_folder
+from metad2a.data.datasets import KNOWN, known_dataset
+from metad2a.data.extractors import Extractor
+from metad2a.data.image_source import image_folder
+from metad2a.data.make_features import extract
 from metad2a.database import workers
 from metad2a.database.items import Item
 from metad2a.database.workers import EvaluatorOptions, gpu_share, measure_with_ray
@@ -131,16 +132,21 @@ def test_workers_can_be_spawned(folder):
     """As on macOS and Windows, and on Linux from Python 3.14."""
     source = image_folder("mine", folder, None)
     alone, spawned = (
-        extract(source, source.select(None, 0), ExtractOptions("efficientnet_lite0", torch.device("cpu"), 4, workers))
-        for workers in (0, 1)
+        extract(source, source.select(), Extractor("efficientnet_lite0", source.name), 4, workers) for workers in (0, 1)
     )
     assert torch.equal(alone.images, spawned.images)
 
 
+class Images(list):
+    @property
+    def numbers(self):
+        return list(range(len(self)))
+
+
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_known_datasets_can_be_sent_to_a_worker(tmp_path, monkeypatch, name):
-    images = [(Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes)]
-    known = replace(KNOWN[name], open=lambda root, split: images, labels=lambda data: list(range(len(data))))
+    images = Images((Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes))
+    known = replace(KNOWN[name], open=lambda root, split: images, labels="numbers")
     monkeypatch.setitem(KNOWN, name, known)
     (tmp_path / known.folder).mkdir(parents=True)
     source = pickle.loads(pickle.dumps(known_dataset(name, tmp_path, "train")))

@@ -75,7 +75,7 @@ def test_a_benchmarks_networks_have_one_size(refuses):
     write_images(Path("images"), n=6)
     arch = spaces.get("nasbench201").architectures[100]
     line = f"--model train_arch --arch {arch} --data-name toy --image-folder images --image-size 64"
-    assert "nasbench201 are of 32x32 images" in refuses(line)
+    assert "nasbench201 take only images of 32x32 pixels" in refuses(line)
 
 
 @pytest.mark.usefixtures("of_a_small_supernet")
@@ -106,5 +106,5 @@ def test_a_space_keeps_its_size_when_another_is_made():
     assert ofa.image_size == spaces.get("ofa_mbv3").image_size == 224
     assert ofa.sized() is ofa.sized(224, 1.0) is ofa
     for sizes in ({"image_size": "abc"}, {"image_size": -1}, {"image_size": 3.5}, {"width_mult": 1e9}):
-        with pytest.raises(UserError, match="is not one that networks can have"):
+        with pytest.raises(UserError, match="is not a size that networks can have"):
             ofa.sized(**sizes)

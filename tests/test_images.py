@@ -17,12 +17,12 @@ from test_process_dataset import process, write_images
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS
-from metad2a.data import open_images as locate
+from metad2a.data import datasets
+from metad2a.data.datasets import open_dataset
 from metad2a.data.features import check_images, load_features
 from metad2a.data.folders import find_parts
+from metad2a.data.image_data import load_image_data
 from metad2a.data.imagenet import open_imagenet
-from metad2a.data.open_images import open_source
-from metad2a.data.pixels import load_image_data
 from metad2a.data.reading import ORIENTATION, decode, read_rgb, to_rgb
 from metad2a.finetuning.data import load_fine_tuning_data
 from metad2a.searches import session
@@ -55,8 +55,8 @@ def test_a_dataset_with_parts_is_understood_everywhere(tmp_path, capsys, part):
 def test_of_two_parts_to_test_on_one_is_taken_and_the_other_named(tmp_path, capsys):
     for part in ("train", "val", "test"):
         write_images(tmp_path / part, n=2)
-    assert open_source("mine", tmp_path, "test", "data", None).folder == tmp_path / "test"
-    open_source("mine", tmp_path, "train", "data", None)
+    assert open_dataset("mine", tmp_path, "test", "data", None).folder == tmp_path / "test"
+    open_dataset("mine", tmp_path, "train", "data", None)
     assert "test to test on; val is not used" in capsys.readouterr().err
 
 
@@ -71,12 +71,12 @@ def test_classes_whose_images_are_in_sub_folders_are_refused(tmp_path, capsys):
 def test_classes_called_train_and_test_are_classes(tmp_path):
     write_images(tmp_path, ("train", "test", "bus"))
     assert find_parts(tmp_path).test is None
-    assert open_source("mine", tmp_path, "all", "data", None).class_names == ["bus", "test", "train"]
+    assert open_dataset("mine", tmp_path, "all", "data", None).class_names == ["bus", "test", "train"]
 
 
 def test_what_networks_are_tested_on_reaches_no_search(tmp_path, capsys):
     folder = write_images(tmp_path / "images", n=10)
-    train, test = (open_source("mine", folder, split, "data", None) for split in ("train", "test"))
+    train, test = (open_dataset("mine", folder, split, "data", None) for split in ("train", "test"))
     assert "20% of each class are held out" in capsys.readouterr().err
     assert torch.bincount(train.labels).tolist() == [8, 8]
     assert torch.bincount(test.labels).tolist() == [2, 2]
@@ -95,7 +95,7 @@ def test_what_networks_are_tested_on_reaches_no_search(tmp_path, capsys):
 
 def test_an_image_that_cannot_be_read_moves_no_other_between_the_parts(tmp_path):
     folder = write_images(tmp_path / "images", n=10)
-    source = open_source("mine", folder, "train", "data", None)
+    source = open_dataset("mine", folder, "train", "data", None)
     before = decode(source)[0]
     Path(source.describe(3)).write_bytes(b"damaged")
     data = load_image_data("mine", str(folder), "data", 333)
@@ -110,7 +110,7 @@ def test_test_images_of_mnist_that_the_shipped_features_are_of_are_left_out(tmp_
     write_mnist(Path("data/raw-data"))  # its test images are 0 to 9, one of each class
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "mnist-test-images.txt").write_text("2 7\n9999\n")
-    monkeypatch.setattr(locate, "ASSETS", tmp_path)
+    monkeypatch.setattr(datasets, "ASSETS", tmp_path)
     data = load_image_data("mnist", None, "data", 333)
     assert sorted([*data.valid.labels.tolist(), *data.test.labels.tolist()]) == [0, 1, 3, 4, 5, 6, 8, 9]
     assert "2 of 10 test images of mnist are left out" in capsys.readouterr().err
@@ -119,7 +119,7 @@ def test_test_images_of_mnist_that_the_shipped_features_are_of_are_left_out(tmp_
     data = load_image_data("mnist", None, "data", 333)
     assert (data.valid.labels.tolist(), data.test.labels.tolist()) == ([0, 4], [1, 3])
     Path("data/mnist-test-split.txt").write_text('{"xvalid": ["int", [2]], "xtest": ["int", [1, 3]]}')
-    with pytest.raises(UserError, match=r"mnist-test-split\.txt: no image"):
+    with pytest.raises(UserError, match=r"mnist-test-split\.txt: one half holds only images"):
         load_image_data("mnist", None, "data", 333)
 
 
@@ -152,7 +152,7 @@ def test_images_are_turned_as_their_exif_data_say(tmp_path, extension):
     exif[0x0112] = 6  # a quarter turn clockwise
     (tmp_path / "a").mkdir()
     Image.fromarray(pixels).save(tmp_path / "a" / f"x.{extension}", exif=exif)
-    image = np.asarray(read_rgb(open_source("mine", tmp_path, "all", "data", None), 0))
+    image = np.asarray(read_rgb(open_dataset("mine", tmp_path, "all", "data", None), 0))
     assert image.shape == (32, 16, 3)
     assert image[:14].mean() > 250
     assert image[18:].mean() < 5
@@ -179,7 +179,7 @@ def test_whatever_a_decoder_raises_is_an_image_that_cannot_be_read(tmp_path, err
     def fail(number):
         raise error
 
-    source = replace(open_source("mine", write_images(tmp_path), "train", "data", None), open=fail)
+    source = replace(open_dataset("mine", write_images(tmp_path), "train", "data", None), open=fail)
     with pytest.raises(UserError, match=r"cat/\d\.png cannot be read \(\w+"):
         read_rgb(source, 0)
 
@@ -292,7 +292,7 @@ def test_images_are_processed_by_the_generators_extractor(monkeypatch):
 
 @pytest.mark.parametrize("left", ["raw-data/cifar10/.a.tar.gz.lock", "raw-data/mnist/MNIST/raw/t.gz.part"])
 def test_what_a_failed_download_leaves_does_not_hide_the_shipped_features(monkeypatch, left):
-    monkeypatch.setattr(locate, "fetch_all", lambda *arguments: pytest.fail("a download was tried"))
+    monkeypatch.setattr(datasets, "fetch_all", lambda *arguments: pytest.fail("a download was tried"))
     path, name = Path("data", left), Path(left).parts[1]
     path.parent.mkdir(parents=True)
     path.touch()

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from metad2a.spaces.nasbench201 import shape
+from metad2a.spaces.nasbench201 import cell_features
 from metad2a.spaces.nasbench201.cells import parse
 from metad2a.spaces.nasbench201.classes import (
     at_class_means,
-    cheapest_members,
     class_means,
     equivalence_classes,
     expression,
@@ -116,7 +115,7 @@ def test_means_of_classes():
 
 
 def test_the_cheapest_of_each_class():
-    cheapest = cheapest_members()
+    cheapest = space.cheapest_members()
     assert equivalence_classes()[cheapest].tolist() == list(range(int(equivalence_classes().max()) + 1))
     costs = torch.tensor([tuple(space.cost(arch, 10).values()) for arch in space.architectures], dtype=torch.float64)
     least = torch.full((len(cheapest), 2), torch.inf, dtype=torch.float64)
@@ -137,5 +136,5 @@ def test_the_cheapest_of_each_class():
     ],
 )
 def test_depth_and_width_by_hand(operations, depth, width, convolutions):
-    assert shape.depth_and_width(operations) == (depth, pytest.approx(width))
-    assert shape.convolutions(operations) == convolutions
+    assert cell_features.depth_and_width(operations) == (depth, pytest.approx(width))
+    assert cell_features.convolutions(operations) == convolutions

@@ -13,7 +13,7 @@ from torchvision.transforms import functional as TF
 
 from metad2a.core.errors import UserError
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks import load_network
 from metad2a.networks.export import FORMATS, TOLERANCE, check_formats, export
 from metad2a.networks.latency import latency

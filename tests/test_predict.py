@@ -147,6 +147,6 @@ def test_the_linear_classifier_learns_and_chooses_on_the_validation_part_alone(m
 
 
 def judge_data():
-    from metad2a.data.pixels import load_image_data
+    from metad2a.data.image_data import load_image_data
 
     return load_image_data("toy", "images", "data", 333)

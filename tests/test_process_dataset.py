@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms.v2 import functional as TF
 
 from metad2a.__main__ import main
 from metad2a.data.extractors import Extractor
@@ -134,20 +133,3 @@ def test_resnet18_weights_that_cannot_be_fetched(tmp_path, monkeypatch, capsys):
     folder = write_images(tmp_path / "images")
     assert process(f"--dataset mine --image-folder {folder} --extractor resnet18") == 2
     assert "--extractor efficientnet_lite0" in " ".join(capsys.readouterr().err.split())
-
-
-def test_images_brought_to_another_size_first(tmp_path, capsys):
-    folder, small = write_images(tmp_path / "images"), tmp_path / "small"
-    for path in folder.rglob("*.png"):
-        pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
-        pixels = TF.resize(pixels, [16, 16], antialias=True)
-        (small / path.parent.name).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(small / path.parent.name / path.name)
-    assert process(f"--dataset a --image-folder {folder} --first-size 16") == 0
-    assert process(f"--dataset b --image-folder {small}") == 0
-    assert process(f"--dataset c --image-folder {folder}") == 0
-    a, b, c = (load_features(f"data/{name}bylabel.pt", name).images for name in "abc")
-    torch.testing.assert_close(a, b)
-    assert not torch.allclose(a.float(), c.float(), atol=1e-2)
-    assert process(f"--dataset imagenet32 --image-folder {folder} --first-size 16") == 2
-    assert "--first-size" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.published_weights import published_name
 from metad2a.core.training_run import RECORD, TrainingRun
 from metad2a.data.features import Features, draw_dataset, load_features
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.finetuning.architectures import read_model_config
 from metad2a.metatrain import checkpoints, ensemble, fit
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
@@ -31,9 +31,10 @@ from metad2a.metatrain.models import load_model
 from metad2a.metatrain.predictor_objective import target_statistics
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.networks.trained import TrainedNetwork, load_network
-from metad2a.spaces.nasbench201 import space as nasbench201
+from metad2a.spaces.nasbench201 import tables
 from metad2a.spaces.nasbench201.cells import to_string
 from metad2a.spaces.nasbench201.network import NASBench201Network
+from metad2a.spaces.nasbench201.space import NASBench201
 from metad2a.training.classifier import Run, published_protocol
 from predictor import model as predictor_model
 
@@ -681,8 +682,8 @@ def test_a_supernet_is_resumed_from_a_good_training_state_alone(tmp_path):
 @fuzzed(30)
 @given(st.data())
 def test_tables_of_accuracies(tmp_path, data):
-    table = torch.load(nasbench201.TABLE, weights_only=True)
+    table = torch.load(tables.ACCURACY, weights_only=True)
     torch.save(data.draw(changed(table)), tmp_path / "table.pt")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nasbench201, "TABLE", tmp_path / "table.pt")
-        used_or_refused(nasbench201.NASBench201().known_accuracy, "cifar10")
+        patch.setattr(tables, "ACCURACY", tmp_path / "table.pt")
+        used_or_refused(NASBench201().known_accuracy, "cifar10")

@@ -148,7 +148,7 @@ def test_the_whole_space_ranked(command, toy, space):
 
 def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_data, space):
     """No model is loaded, and what is best does not depend on the dataset."""
-    from metad2a.spaces.nasbench201.classes import at_class_means, cheapest_members
+    from metad2a.spaces.nasbench201.classes import at_class_means
 
     for data_name in ("cifar10", "pets"):
         code, out, err = command(f"--model search --data-name {data_name}")
@@ -160,7 +160,7 @@ def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_dat
     paths = (f"results/search/{name}/001/ranking_run_1.csv" for name in ("cifar10", "pets"))
     cifar10, pets = (list(csv.DictReader(lines(path))) for path in paths)
     assert [row["architecture"] for row in cifar10] == [row["architecture"] for row in pets]
-    assert {row["architecture"] for row in pets} == {space.architectures[row] for row in cheapest_members()}
+    assert {row["architecture"] for row in pets} == {space.architectures[row] for row in space.cheapest_members()}
     assert all(0 < float(row["predicted_deviation"]) < 10 for row in pets)
     first = pets[0]
     assert f"{float(first['predicted_accuracy']):.2f} +- {float(first['predicted_deviation']):.2f}" in out

@@ -167,7 +167,7 @@ def test_held_out_images_are_never_trained_on(images):
     training, held_out = open_imagenet("images", ["a", "b", "c"], 16)
     for kept, held in zip(training.by_class, held_out.by_class, strict=True):
         names = [
-            {part.store.source.describe(n) for n in numbers.tolist()}
+            {part.source.describe(n) for n in numbers.tolist()}
             for part, numbers in ((training, kept), (held_out, held))
         ]
         assert (len(names[0]), len(names[1]), len(names[0] | names[1])) == (6, 2, 8)
@@ -182,11 +182,11 @@ def test_a_folder_with_train_and_val_is_taken_as_it_is(images):
     (images.parent / "old" / "b").rename(images / "val" / "a")
     training, held_out = open_imagenet("images", ["a"], 16)
     assert (len(training.by_class[0]), len(held_out.by_class[0])) == (8, 8)
-    assert held_out.store.pixels(torch.tensor([0])).float().mean() > 150
+    assert held_out.pixels(torch.tensor([0])).float().mean() > 150
 
 
 def test_crops_stay_within_the_image(images, rng):
-    store = open_imagenet("images", ["b"], 16)[0].store
+    store = open_imagenet("images", ["b"], 16)[0]
     assert store.pixels(torch.tensor([1, 0])).shape == (2, 18, 18, 3)
     crops = store.augmented(store.pixels(torch.arange(6).repeat(20)), rng)
     assert crops.shape == (120, 3, 16, 16)
@@ -201,7 +201,7 @@ def test_images_that_cannot_be_read_are_named(images):
         path.write_bytes(b"no image")
     _, held_out = open_imagenet("images", ["a", "b"], 16)
     with pytest.raises(UserError, match=r"images/b/\d\.png cannot be read"):
-        held_out.store.pixels(held_out.by_class[1])
+        held_out.pixels(held_out.by_class[1])
 
 
 @pytest.mark.parametrize("value", [{"format": "x"}, {"state_dict": {"a": torch.zeros(1)}}, [1]])

@@ -18,8 +18,8 @@ from test_networks import SMALL
 
 from metad2a.core.errors import UserError
 from metad2a.core.training_run import TrainingRun
-from metad2a.data import pixels
-from metad2a.data.pixels import load_image_data, stratified_split
+from metad2a.data import image_data as pixels
+from metad2a.data.image_data import load_image_data, stratified_split
 from metad2a.networks import load_network
 
 OTHER = SMALL.replace("none~0", "skip_connect~0")

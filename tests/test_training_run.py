@@ -9,8 +9,7 @@ from PIL import Image
 
 from metad2a.core.errors import UserError
 from metad2a.core.training_run import RECORD, TrainingRun
-from metad2a.data.fingerprints import images_digest
-from metad2a.data.source import image_folder
+from metad2a.data.image_source import image_folder
 
 FOLDER = Path("results/run")
 
@@ -118,7 +117,7 @@ def test_an_interruption_says_how_to_go_on(capsys):
 def test_images_are_known_by_their_content():
     def digest():
         source = image_folder("toy", "images", None)
-        return images_digest(source, torch.arange(len(source.labels)))
+        return source.digest(torch.arange(len(source.labels)))
 
     for name, level in (("a/0.png", 10), ("a/1.png", 20), ("b/0.png", 30)):
         path = Path("images", name)

@@ -22,9 +22,10 @@ from metad2a.rankings.fit_universal import (
     validate,
 )
 from metad2a.rankings.universal import FORMAT
-from metad2a.spaces.nasbench201.cell_features import cell_features, live_operations, path_counts
-from metad2a.spaces.nasbench201.cells import parse
-from metad2a.spaces.nasbench201.classes import equivalence_classes, expression, first_members, parts_of_cells
+from metad2a.spaces.base import random_parts
+from metad2a.spaces.nasbench201.cell_features import cell_features, path_counts
+from metad2a.spaces.nasbench201.cells import live_operations, parse
+from metad2a.spaces.nasbench201.classes import equivalence_classes, expression, first_members
 from metad2a.spaces.nasbench201.space import NASBench201
 
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
@@ -133,7 +134,7 @@ def test_processes_are_averaged_as_a_mixture(small):
 
 def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
     features, data = small
-    held_out = parts_of_cells(NUM_CELLS, 4)[0]
+    held_out = random_parts(NUM_CELLS, 4)[0]
     cells = torch.tensor([cell for cell in range(NUM_CELLS) if cell not in held_out.tolist()])
     _, before = validate([Process(features, FORM).requires_grad_(False)], data, cells, held_out)
     _, after = validate([fit(Process(features, FORM), data, cells, seed=1, steps=40)], data, cells, held_out)
@@ -151,7 +152,7 @@ def test_a_meta_training_can_be_repeated(small):
 
 
 def test_every_cell_is_held_out_once():
-    parts = parts_of_cells(4930, 5)
+    parts = random_parts(4930, 5)
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(4930))
     assert sorted(seed % 5 for seed in universal.SEEDS) == [0, 1, 2, 3, 4]
 

@@ -6,9 +6,9 @@ from metad2a.data.options import ProcessOptions
 
 def run(options: ProcessOptions) -> None:
     """Write a features file."""
-    from metad2a.data.process import process
+    from metad2a.data.make_features import make_features
 
-    process(options)
+    make_features(options)
 
 
 COMMAND = Command(

@@ -1,4 +1,4 @@
-"""Batches of pixels to a network's input: cut out, mirrored and normalised, where they lie.
+"""Batches of pixels to a network's input: cropped, mirrored and normalised, on the pixels' device.
 
 Dimensions: B images of a batch, H x W pixels, H = W.
 """
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from metad2a.data.extractors import IMAGE_SIZE
 
-PADDING = 1 / 8  # of the random crop, of the images' side: 4 of 32 pixels
+PADDING = 1 / 8  # padding of the random crop, relative to the images' side: 4 of 32 pixels
 
 
 def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
@@ -17,7 +17,7 @@ def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
 
 
 def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """Corners (n, 2) of random crops of padded images, and (n,) bool which images are mirrored."""
+    """Corners (n, 2) of random crops of padded images, and which images are mirrored (n,) bool."""
     corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
     return corners, torch.rand(n, generator=rng) < 0.5
 
@@ -28,11 +28,16 @@ def _padding(side: int) -> int:
 
 
 def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
-    """Pad (B, H, W, 3) by black pixels, cut H x W at each image's corner, and mirror some, all at once."""
+    """Pad (B, H, W, 3) with black pixels, crop H x W at each image's corner, and mirror some, all at once."""
     side = pixels.shape[1]
-    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) where H is 32
+    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) if H is 32
+    return crop(padded, corners, mirrored, side)
+
+
+def crop(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, side: int) -> torch.Tensor:
+    """Crop (B, H, W, 3) to (B, side, side, 3) at each image's corner, and mirror some."""
     steps = torch.arange(side, device=pixels.device)
-    rows = corners[:, :1] + steps  # (B, H)
-    columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, W)
+    rows = corners[:, :1] + steps  # (B, side)
+    columns = corners[:, 1:] + torch.where(mirrored[:, None], steps.flip(0), steps)  # (B, side)
     images = torch.arange(len(pixels), device=pixels.device)[:, None, None]
-    return padded[images, rows[:, :, None], columns[:, None, :]]
+    return pixels[images, rows[:, :, None], columns[:, None, :]]

@@ -1,29 +1,23 @@
-"""Downsampled ImageNet (Chrabaszcz et al., 2017) from its ten pickled batches, resumable class by class.
+"""Downsampled ImageNet (Chrabaszcz et al., 2017) from its ten pickled batches, resumable batch by batch.
 
-The batches are not sorted by class. Each is read once and written, sorted, to a working folder beside the result;
-then the classes go through the network one after the other, each saved when it is done.
+The batches are not sorted by class. The features of each batch are saved to a working folder beside the result, and
+their places in the result follow from the labels, which are read first.
 
 Dimensions: M images in all, C classes, D feature width.
 """
 
-import json
 import pickle
-import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from typing_extensions import TypedDict
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import atomic_write, load_torch, save_torch
+from metad2a.core.files import load_torch, save_torch
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
-from metad2a.core.schema import Integer, check_form, read_json
-from metad2a.data.extraction import ExtractOptions
+from metad2a.core.schema import check_form
 from metad2a.data.extractors import IMAGE_SIZE, Extractor
 from metad2a.data.features import Features
 
@@ -40,7 +34,7 @@ ALLOWED = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays, numbers and text; refuses everything else that a pickle can call."""
+    """Reads arrays, numbers and text. Refuses everything else that a pickle can call."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
@@ -49,11 +43,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (n, 3072) uint8 and labels (n,), from 0, of a pickled batch.
-
-    Raises:
-        UserError: the file is damaged or not a batch.
-    """
+    """Pixels (n, 3072) uint8 and labels (n,) from 0 of a pickled batch. Raises a UserError if the file is no batch."""
     try:
         with path.open("rb") as stream:
             value = _ArrayUnpickler(stream, encoding="latin1").load()
@@ -68,113 +58,87 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_batches(folder: str | Path) -> list[Path]:
-    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError when one is missing."""
-    matches = ((re.fullmatch(r"train_data_batch_(\d+)", p.name), p) for p in sorted(Path(folder).glob("train_data_*")))
-    found = {int(match[1]): path for match, path in matches if match}
-    if not found:
+    """The files train_data_batch_1 ... 10 of a folder. Raises a UserError if one is missing."""
+    paths = [Path(folder) / f"train_data_batch_{number}" for number in range(1, NUM_BATCHES + 1)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if len(missing) == len(paths):
         raise UserError(
             f"{folder} has no train_data_batch_1 ... 10: give the folder of downsampled ImageNet 32x32 (image-net.org, "
             "after a login) as --image-folder."
         )
-    missing = sorted(set(range(1, NUM_BATCHES + 1)) - set(found))
     if missing:
-        raise UserError(f"{folder} lacks train_data_batch_{missing[0]}.")
-    return [found[number] for number in sorted(found)]
-
-
-class _Index(TypedDict):
-    """Index of a working folder: names, sizes and times of the batches, and the images of each class in each."""
-
-    stamp: list[Any]
-    counts: list[list[Integer]]
-
-
-class _SortedBatches:
-    """Batches on disk, sorted by class, so that a class is read from a few places."""
-
-    def __init__(self, work: Path, batches: list[Path]):
-        self.work, self.batches = work, batches
-        index = work / "index.json"
-        stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in batches]
-        if index.is_file():
-            saved = read_json(index, _Index, "a list of sorted batches", f"Remove it and run this again: {index}")
-            if saved["stamp"] == stamp and [len(row) for row in saved["counts"]] == [NUM_CLASSES] * len(batches):
-                self.counts = np.array(saved["counts"])  # (batches, C)
-                return
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        self.counts = np.zeros((len(batches), NUM_CLASSES), dtype=np.int64)
-        for number, path in enumerate(progress(batches, desc="sorting batches", unit="file")):
-            pixels, labels = read_batch(path)
-            order = np.argsort(labels, kind="stable")
-            with (work / f"batch_{number}.bin").open("wb") as stream:
-                for start in range(0, len(order), 4096):  # bounds the memory of the sorted copy
-                    stream.write(pixels[order[start : start + 4096]].tobytes())
-            self.counts[number] = np.bincount(labels, minlength=NUM_CLASSES)
-        value = {"stamp": stamp, "counts": self.counts.tolist()}
-        atomic_write(index, lambda temporary: temporary.write_text(json.dumps(value), encoding="utf-8"))
-
-    def pixels(self, label: int) -> torch.Tensor:
-        """Images (n, 3, 32, 32) uint8 of a class."""
-        parts = []
-        for number, counts in enumerate(self.counts):
-            with (self.work / f"batch_{number}.bin").open("rb") as stream:
-                stream.seek(int(counts[:label].sum()) * PIXELS)
-                parts.append(np.frombuffer(stream.read(int(counts[label]) * PIXELS), dtype=np.uint8))
-        return torch.from_numpy(np.concatenate(parts)).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
+        raise UserError(f"{folder} lacks {missing[0]}.")
+    return paths
 
 
 def extract_imagenet32(
-    name: str, folder: str | Path, target: Path, options: ExtractOptions, max_per_class: int | None, seed: int
+    name: str,
+    folder: str | Path,
+    target: Path,
+    network: Extractor,
+    batch_size: int,
+    max_per_class: int | None,
+    seed: int,
 ) -> Features:
-    """Features of all classes; a run that was killed goes on at the class where it was.
+    """Features of all classes. After an interruption the next call goes on with the first unfinished batch.
 
     Args:
-        target: the features file to be; the working folder lies beside it until the caller has saved it.
+        target: the features file to be. The caller saves it and removes the working folder beside it.
 
-    Raises:
-        UserError: a batch is missing or damaged, or a class has no images.
+    Raises a UserError if a batch is missing or damaged, or a class has no images.
     """
-    network = Extractor(options.extractor, name).to(options.device)
-    batches = _SortedBatches(working_folder(target), find_batches(folder))
-    counts = torch.from_numpy(batches.counts.sum(axis=0))
+    paths = find_batches(folder)
+    labels = [read_batch(path)[1] for path in progress(paths, desc="reading labels", unit="file")]
+    chosen = choose(labels, max_per_class, seed)
+    kept = np.concatenate([part[rows] for part, rows in zip(labels, chosen, strict=True)])  # (M,)
+    counts = torch.from_numpy(np.bincount(kept, minlength=NUM_CLASSES))
     if not bool(counts.all()):
         label = int((counts == 0).nonzero()[0]) + 1
         raise UserError(f"{folder}: class {label} has no images. Are all ten batches there?")
-    if max_per_class is not None:
-        counts = counts.clamp(max=max_per_class)
-    done = batches.work / f"{network.spec.identity}-{max_per_class}-{seed}"
-    done.mkdir(exist_ok=True)
-    images = torch.empty(int(counts.sum()), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    finished = sum((done / f"{label}.pt").is_file() for label in range(NUM_CLASSES))
-    if finished:
-        log.info(f"Going on after {finished} of {NUM_CLASSES} classes.")
+    places = torch.from_numpy(kept).argsort(stable=True).argsort()  # (M,), rows of the result
+    images = torch.empty(len(kept), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
+    work = working_folder(target)
+    parts = [work / _part_name(path, f"{network.spec.identity}-{max_per_class}-{seed}") for path in paths]
+    if finished := sum(part.is_file() for part in parts):
+        log.info(f"Going on after {finished} of {len(parts)} batches.")
     with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
-        for label, rows in enumerate(images.split(counts.tolist())):
-            part = done / f"{label}.pt"
+        for path, part, rows, place in zip(paths, parts, chosen, places.split(list(map(len, chosen))), strict=True):
             if part.is_file():
                 hint = f"Remove it and run the command again: {part}"
-                found = load_torch(part, hint)
-                check_form(part, found, rows, "its content", hint)
-                rows.copy_(found)
+                saved = load_torch(part, hint)
+                check_form(part, saved, images[: len(rows)], "its content", hint)
             else:
-                pixels = batches.pixels(label)
-                if len(pixels) > len(rows):
-                    chosen = np.random.default_rng([seed, label]).choice(len(pixels), len(rows), replace=False)
-                    pixels = pixels[torch.from_numpy(np.sort(chosen))]
-                rows.copy_(torch.cat(list(_embed(network, pixels, options.batch_size))))
-                save_torch(part, rows.clone())
+                pixels = torch.from_numpy(read_batch(path)[0][rows]).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
+                saved = _embed(network, pixels, batch_size)
+                save_torch(part, saved)
+            images[place] = saved
             bar.update(len(rows))
     names = [str(label + 1) for label in range(NUM_CLASSES)]
     return Features(name, images, counts, names, network.spec.identity, str(folder))
 
 
+def choose(labels: list[np.ndarray], max_per_class: int | None, seed: int) -> list[np.ndarray]:
+    """The rows to take from each batch: all, or at most `max_per_class` images of a class, drawn with `seed`."""
+    together = np.concatenate(labels)
+    keep = np.ones(len(together), dtype=bool)
+    for label in range(NUM_CLASSES if max_per_class is not None else 0):
+        rows = np.flatnonzero(together == label)
+        if len(rows) > max_per_class:
+            keep[rows] = False
+            keep[rows[np.random.default_rng([seed, label]).choice(len(rows), max_per_class, replace=False)]] = True
+    return [np.flatnonzero(part) for part in np.split(keep, np.cumsum([len(part) for part in labels])[:-1])]
+
+
 @torch.inference_mode()
-def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-    for batch in pixels.split(batch_size):
-        yield network.embed(batch)
+def _embed(network: Extractor, pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    return torch.cat([network.embed(batch) for batch in pixels.split(batch_size)])
+
+
+def _part_name(path: Path, how: str) -> str:
+    """A file name that changes if the batch or the extraction changes."""
+    return f"{path.name}-{path.stat().st_size}-{path.stat().st_mtime_ns}-{how}.pt"
 
 
 def working_folder(target: Path) -> Path:
-    """Return the folder of unfinished work on `target`."""
+    """The folder of unfinished work on `target`."""
     return target.with_name(f".{target.stem}.work")

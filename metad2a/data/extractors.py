@@ -1,7 +1,7 @@
 """ImageNet-trained networks without their classifier, which turn images into features.
 
-Dimensions: B images, D feature width. Images come at 32 x 32, as in the paper; each network brings them to its
-own input size and normalisation.
+Dimensions: B images, D feature width. Images have 32 x 32 pixels, as in the paper; each network resizes and normalises
+them as it needs.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ import torch.nn.functional as F
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch
+from metad2a.core.schema import State, check
 
 IMAGE_SIZE = 32
-PUBLISHED_EXTRACTOR = "resnet18-32px"  # of the authors' features and checkpoints
-Colour = tuple[float, float, float]  # a number each for red, green and blue
+PUBLISHED_EXTRACTOR = "resnet18-32px"  # made the authors' features and checkpoints
+Colour = tuple[float, float, float]  # red, green and blue
 IMAGENET_STATS: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Each dataset's own mean and standard deviation, as the paper normalises for ResNet-18 (of values in 0..1).
+# Mean and standard deviation of each dataset (values 0..1), with which the paper normalises for ResNet-18.
 DATASET_STATS: dict[str, tuple[Colour, Colour]] = {
     "imgnet32": ((122.68 / 255, 116.66 / 255, 104.01 / 255), (66.22 / 255, 64.20 / 255, 67.86 / 255)),
     "cifar10": ((125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)),
@@ -35,7 +36,7 @@ class ExtractorSpec:
 
     Attributes:
         name: as given to `--extractor`.
-        layer: where its features are taken.
+        layer: the layer whose output is the features.
         input_size: side of the network's input in pixels.
         feature_dim: D.
     """
@@ -47,7 +48,7 @@ class ExtractorSpec:
 
     @property
     def identity(self) -> str:
-        """Name of network, layer and input size, on which a features file and a checkpoint have to agree."""
+        """Names of network and layer, and input size. A features file and a checkpoint must have the same."""
         layer = f"-{self.layer}" if self.layer else ""
         return f"{self.name}{layer}-{self.input_size}px"
 
@@ -62,12 +63,11 @@ class Extractor(nn.Module):
     """Images (B, 3, 32, 32) with values 0..1 to features (B, D).
 
     Args:
-        name: of one of `SPECS`.
-        dataset: whose mean and standard deviation ResNet-18's input is normalised with.
+        name: one of `SPECS`.
+        dataset: ResNet-18's input is normalised with its mean and standard deviation.
         spec: another layer or input size of the network, for studies.
 
-    Raises:
-        UserError: there is no such network, or its weights cannot be loaded.
+    Raises a UserError if there is no such network, or its weights cannot be loaded.
     """
 
     mean: torch.Tensor
@@ -96,7 +96,7 @@ class Extractor(nn.Module):
         return self.network(x.to(memory_format=torch.channels_last)).flatten(1)
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Features (B, D) in half precision, on the CPU, of images (B, 3, 32, 32) with values 0..255."""
+        """Images (B, 3, 32, 32) with values 0..255 to features (B, D) in half precision, on the CPU."""
         return self(pixels.to(self.mean.device).float() / 255).half().cpu()
 
 
@@ -115,13 +115,12 @@ def _resnet18() -> nn.Module:
             torch.hub.download_url_to_file(address, str(path), path.stem.rpartition("-")[2])
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {hint}") from error
-    state, network = load_torch(path, hint), resnet18()
+    network = resnet18()
+    state = check(path, load_torch(path, hint), State, "ResNet-18's weights", hint)
     try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
+        network.load_state_dict(state)  # which accepts files of older releases, too
+    except RuntimeError as error:
         raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {hint}") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise UserError(f"{path} is damaged: some weights are NaN or infinite. {hint}")
     network.fc = nn.Identity()
     return network
 

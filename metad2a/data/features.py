@@ -15,7 +15,7 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, display_path, load_torch, save_torch
+from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from metad2a.core.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.data.folders import EXTENSIONS, listing_digest
@@ -33,9 +33,9 @@ class Features:
         images: (M, D) float, class after class.
         counts: (C,) long, images of each class.
         class_names: C names.
-        extractor: identity of the network, layer and sizes that made them, for example "resnet18-32px".
-        source: the file they were read from.
-        listing: digest of the folder of images that they are of, "" where it is not known.
+        extractor: network, layer and input size that made the features, for example "resnet18-32px".
+        source: the file that they were read from.
+        listing: digest of the folder of images, "" if it is not known.
     """
 
     name: str
@@ -71,14 +71,18 @@ class Features:
         images = self.images.to(device=device, dtype=torch.float32)
         return replace(self, images=images, counts=self.counts.to(device))
 
+    def digest(self) -> str:
+        """A digest of the features, their classes and their extractor, whatever their file is called."""
+        return content_digest(self.images, self.counts, self.class_names, self.extractor)
+
     def save(self, path: str | Path) -> None:
-        """Write our features file atomically; half precision keeps its width."""
+        """Write our features file atomically, in the precision that the features have."""
         value = {n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing")}
         save_torch(path, {"format": FORMAT, **value})
 
 
 def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng: torch.Generator) -> torch.Tensor:
-    """Draw S images of each class, evenly: without replacement, or with it where a class has fewer than S.
+    """Draw S images of each class, evenly: without replacement, or with it if a class has fewer than S.
 
     Args:
         classes: (B, C) long, the classes of each draw.
@@ -100,7 +104,7 @@ def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
     """S distinct numbers below each of `counts` (...), every subset as likely as another, from random (S, ...) in 0..1.
 
     Floyd's sampling (Bentley and Floyd, CACM 1987), whose cost does not depend on the counts: number j is one of the
-    first count - S + j + 1; where that is taken, the last of these is not. Without meaning where a count is below S.
+    first count - S + j + 1; if that is taken, the last of these is free. Without meaning if a count is below S.
     """
     S = len(random)
     step = torch.arange(S, device=counts.device).view(-1, *[1] * counts.ndim)
@@ -121,8 +125,7 @@ def draw_dataset(
     Returns:
         (num_draws, C, S) long, rows of `features.images`.
 
-    Raises:
-        UserError: the dataset has fewer than `num_class` classes.
+    Raises a UserError if the dataset has fewer than `num_class` classes.
     """
     total, device = features.num_classes, features.counts.device
     if num_class is None or num_class == total:
@@ -140,13 +143,13 @@ def process_command(name: str) -> str:
 
 
 def shipped_features(name: str) -> Path | None:
-    """The shipped features file of dataset `name`, None where there is none."""
+    """The shipped features file of dataset `name`, None if there is none."""
     path = ASSETS / "features" / f"{name}.pt"
     return path if path.is_file() else None
 
 
 def find_features(name: str, data_path: str | Path) -> Path:
-    """The features file of dataset `name`: the user's, else the shipped one. Raises a UserError without either."""
+    """The user's features file of dataset `name`, or the shipped one. Raises a UserError if there is neither."""
     own = Path(data_path) / f"{name}bylabel.pt"
     if own.is_file():
         return own
@@ -156,21 +159,16 @@ def find_features(name: str, data_path: str | Path) -> Path:
     own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
     guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
-        f"No features of a dataset called {name!r}: {own} is missing, and those shipped are "
-        f"{', '.join(shipped_names)}. {guess}"
-        f"{process_command(name)}"
+        f"No features of a dataset called {name!r}: {own} is missing, and features are shipped for "
+        f"{', '.join(shipped_names)}. {guess}{process_command(name)}"
     )
 
 
 def load_features(path: str | Path, name: str) -> Features:
-    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18).
-
-    Raises:
-        UserError: the file is missing or damaged, or not as its schema says: a class is empty, a value is not finite.
-    """
+    """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18). Raises a UserError if the
+    file is missing or damaged, a class is empty, or a value is not finite."""
     hint = process_command(name)
-    value = load_torch(path, hint, mapped=True)
-    what = "a features file"
+    value, what = load_torch(path, hint, mapped=True), "a features file"
     if not isinstance(value, dict) or "format" in value:
         file = check(path, value, _File, what, hint, FORMAT)
         counts, total = file.counts.clamp(max=len(file.images)), len(file.images)  # no sum overflows
@@ -178,7 +176,7 @@ def load_features(path: str | Path, name: str) -> Features:
             raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {hint}")
         fields = (file.images, file.counts, file.class_names, file.extractor)
         return Features(name, *fields, display_path(path), file.listing)
-    if empty := [label for label, tensors in value.items() if _has_no_images(tensors)]:
+    if empty := [label for label, tensors in value.items() if not _images_of_class(tensors)]:
         raise UserError(f"{path}: class {describe(empty[0])} has no images. {hint}")
     classes = check(path, value, _Published, what, hint)
     labels = sorted(classes, key=_label_order)
@@ -187,9 +185,8 @@ def load_features(path: str | Path, name: str) -> Features:
     if len(widths) != 1:
         raise UserError(f"{path}: classes differ in feature width ({sorted(widths)}). {hint}")
     counts = torch.tensor([sum(map(len, classes[label])) for label in labels])
-    return Features(
-        name, torch.cat(tensors).float(), counts, list(map(str, labels)), PUBLISHED_EXTRACTOR, display_path(path)
-    )
+    names = list(map(str, labels))
+    return Features(name, torch.cat(tensors).float(), counts, names, PUBLISHED_EXTRACTOR, display_path(path))
 
 
 @dataclass(frozen=True)
@@ -205,19 +202,14 @@ class _File:
     listing: Text = ""
 
 
-def _has_no_images(tensors: Any) -> bool:
-    parts = tensors if isinstance(tensors, list | tuple) else [tensors]
-    return all(torch.is_tensor(part) and part.numel() == 0 for part in parts)
-
-
-def _images_of_class(tensors: Any) -> Any:
-    """The authors' list of tensors, or a tensor alone, without empty ones."""
+def _images_of_class(tensors: Any) -> list[Any]:
+    """The authors' list of tensors, or a single tensor, without empty tensors."""
     parts = tensors if isinstance(tensors, list | tuple) else [tensors]
     return [part for part in parts if not (torch.is_tensor(part) and part.numel() == 0)]
 
 
 def _label_order(label: int | str) -> tuple[int, int, str]:
-    """Numbers, whether as text or not, by size, then names."""
+    """Sort numbers, also numbers as text, by size, then names."""
     return (0, int(label), "") if re.fullmatch("[0-9]{1,18}", str(label)) else (1, 0, str(label))
 
 
@@ -227,7 +219,7 @@ _Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
 
 
 def check_images(features: Features, folder: str | Path) -> None:
-    """Raise a UserError where `features` are known to be of other images than those that are in `folder` now."""
+    """Raise a UserError if `features` were made from other images than the ones in `folder` now."""
     if not Path(folder).is_dir():
         raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
     if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
@@ -240,21 +232,16 @@ def check_images(features: Features, folder: str | Path) -> None:
 
 
 def check_extractor(features: Features, extractor: str, feature_dim: int, model: str) -> None:
-    """Raise a UserError unless `features` are what a checkpoint was trained on.
-
-    Args:
-        extractor, feature_dim: of the checkpoint.
-        model: its name in messages.
-    """
+    """Raise a UserError if the checkpoint of `model` was trained on features of another extractor or width."""
     if features.dim != feature_dim:
-        found, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
+        actual, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
     elif features.extractor != extractor:
-        found, wanted = f"made by {features.extractor}", f"made by {extractor}"
+        actual, wanted = f"made by {features.extractor}", f"made by {extractor}"
     else:
         return
     name = extractor.split("-")[0]
     raise UserError(
-        f"The features of {features.name} in {features.source} are {found}, but the {model} was trained on features "
+        f"The features of {features.name} in {features.source} are {actual}, but the {model} was trained on features "
         f"{wanted}. Make them anew with: python process_dataset.py --dataset {features.name} --image-folder DIR "
         f"--extractor {name}"
     )

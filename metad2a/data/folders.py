@@ -1,6 +1,6 @@
-"""How folders of images are laid out: the parts of a dataset, its classes and files, and what is held out for testing.
+"""How folders of images are laid out: parts of a dataset, classes, files, and the images held out for testing.
 
-No image is opened here.
+No function here opens an image.
 """
 
 import hashlib
@@ -13,16 +13,16 @@ from metad2a.core.files import display_path
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 TEST_PARTS = ("test", "val", "valid", "validation")
-TEST_SHARE = 0.2  # of the images of each class, where a folder has no part for testing
+TEST_SHARE = 0.2  # held-out share of each class, if a folder has no part for testing
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Folders with a sub-folder a class.
+    """Folders with a sub-folder for each class.
 
     Attributes:
-        test: None where `train` is the whole dataset.
-        note: what a user should know of the choice, "" for nothing.
+        test: None if `train` is the whole dataset.
+        note: what a user should know about the choice, "" for nothing.
     """
 
     train: Path
@@ -31,9 +31,9 @@ class Parts:
 
 
 def find_parts(folder: str | Path) -> Parts:
-    """The parts of a dataset: `train` with `test`, `val`, `valid` or `validation`, the first of them that there is.
+    """The parts of a dataset: `train`, and the first of `test`, `val`, `valid` and `validation` that exists.
 
-    A folder without such parts is one of classes.
+    A folder without these parts holds the classes.
     """
     folder = Path(folder)
     train, tests = folder / "train", [folder / name for name in TEST_PARTS if _has_classes(folder / name)]
@@ -50,28 +50,25 @@ def folder_classes(folder: str | Path) -> list[str]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files of images of a class, by their extension, in alphabetical order; special files too, but no folders.
-
-    Raises:
-        UserError: all of them are in sub-folders.
-    """
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
-    if found and folder not in (path.parent for path in found):
-        below = sorted({display_path(path.relative_to(folder).parts[0]) for path in found})
+    """Image files of a class, by their extension, in alphabetical order; also special files, but no folders. Raises a
+    UserError if all of them are in sub-folders."""
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
+    if images and folder not in (path.parent for path in images):
+        below = sorted({display_path(path.relative_to(folder).parts[0]) for path in images})
         listed = ", ".join(below[:3]) + (" ..." if len(below) > 3 else "")
         raise UserError(
             f"{display_path(folder)} has no images of its own, but "
-            f"{len(below)} sub-folder{'s' if len(below) > 1 else ''} with images ({listed}): it is no folder of one "
-            "class. Name the parts of a dataset train and test (or "
-            f"{', '.join(TEST_PARTS[1:])}), or give the folder whose sub-folders hold the images as --image-folder."
+            f"{len(below)} sub-folder{'s' if len(below) > 1 else ''} with images ({listed}). Images must lie directly "
+            f"in the class folder. Name the parts of a dataset train and test (or {', '.join(TEST_PARTS[1:])}), or "
+            "give the folder whose sub-folders hold the images as --image-folder."
         )
-    return found
+    return images
 
 
 def held_out(files: list[Path], folder: Path) -> set[Path]:
-    """Choose the images of a class that are for testing: a fifth, at least one and never all.
+    """Choose the images of a class for testing: a fifth, at least one and never all.
 
-    They are chosen by their paths below the dataset's `folder` alone, so that all commands hold out the same.
+    Only their paths below the dataset's `folder` decide, so all commands hold out the same images.
     """
     count = min(max(1, round(TEST_SHARE * len(files))), len(files) - 1)
     ordered = sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
@@ -79,16 +76,16 @@ def held_out(files: list[Path], folder: Path) -> set[Path]:
 
 
 def listing_digest(folder: str | Path, extensions: set[str] | None = None) -> str:
-    """Digest of the names, sizes and times of all files: another one means that the images have changed.
+    """Digest of the names, sizes and times of all files. If it differs, the images have changed.
 
-    A class may be a link to a folder elsewhere; links within that are not followed.
+    A class may be a link to a folder elsewhere; links within that folder are not followed.
 
     Args:
-        extensions: of the files to look at; None for all but hidden ones.
+        extensions: of the files to look at; None for all files that are not hidden.
     """
-    lines, found = [], list(Path(folder).rglob("*"))
-    linked = [path for path in found if path.is_symlink() and path.is_dir()]
-    for path in sorted({*found, *(below for link in linked for below in link.rglob("*"))}):
+    lines, paths = [], list(Path(folder).rglob("*"))
+    linked = [path for path in paths if path.is_symlink() and path.is_dir()]
+    for path in sorted({*paths, *(below for link in linked for below in link.rglob("*"))}):
         wanted = path.suffix.lower() in extensions if extensions else not path.name.startswith(".")
         if wanted and path.is_file():
             stat = path.stat()

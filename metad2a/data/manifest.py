@@ -1,13 +1,13 @@
-"""Every file that MetaD2A can fetch: where it is published, where it goes, who needs it.
+"""Every file that MetaD2A can fetch: where it is published, where it goes, and which command needs it.
 
-Sizes and checksums that the publishers do not state are unknown (None): such a file is verified by its
-Content-Length and by opening it.
+A file without a published checksum is verified by its Content-Length and by opening it.
 """
 
 from dataclasses import dataclass, replace
 
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, SVHN, OxfordIIITPet
 
+TRAINING = "main.py --model generator | predictor"
 DROPBOX = "https://www.dropbox.com/s/{}?dl=1"
 AIRCRAFT = "http://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
 
@@ -21,43 +21,35 @@ class PublishedFile:
         address: where it is published.
         target: its path below the project; a mirror has it under the same path.
         needed_by: the command that reads it.
-        size: bytes, None where unknown.
-        sha256, md5: hexadecimal, None where unknown.
-        md5_suffix: the digest's last digits, where the file's name states them.
+        md5: hexadecimal, or only the last digits, None if unknown.
         extract_to: folder to extract an archive into.
-        note: what a user should know.
+        note: shown by --list.
     """
 
     name: str
     address: str
     target: str
     needed_by: str
-    size: int | None = None
-    sha256: str | None = None
     md5: str | None = None
-    md5_suffix: str | None = None
     extract_to: str | None = None
     note: str = ""
 
 
+def _dropbox(name: str, key: str, target: str, needed_by: str, note: str = "") -> PublishedFile:
+    return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by, note=note)
+
+
 def _features(name: str, key: str, note: str = "") -> PublishedFile:
-    file = f"{name}bylabel.pt"
-    needed_by = "main.py --model generator | predictor" if name == "imgnet32" else f"main.py --data-name {name}"
-    return PublishedFile(name, DROPBOX.format(f"{key}/{file}"), f"data/{file}", needed_by, note=note)
+    needed_by = TRAINING if name == "imgnet32" else f"main.py --data-name {name}"
+    return _dropbox(name, key, f"data/{name}bylabel.pt", needed_by, note)
 
 
-def _meta_train(file: str, key: str) -> PublishedFile:
-    address = DROPBOX.format(f"{key}/{file}.pt")
-    return PublishedFile(file, address, f"data/{file}.pt", "main.py --model generator | predictor")
-
-
-def _checkpoint(name: str, key: str, target: str) -> PublishedFile:
-    needed_by = f"main.py --model {name.split('_')[0]} --test"
-    return PublishedFile(name, DROPBOX.format(f"{key}/{target.rsplit('/', 1)[1]}"), target, needed_by)
+def _checkpoint(kind: str, space: str, key: str, path: str) -> PublishedFile:
+    return _dropbox(f"{kind}_{space}", key, f"results/{path}", f"main.py --model {kind} --test")
 
 
 def _raw(dataset: str, address: str, md5: str | None = None, folder: str = "") -> PublishedFile:
-    """An official file, to be extracted where it lies: in the dataset's folder or in `folder`, below that of all."""
+    """An official file, extracted where it lies: in `folder`, or the dataset's folder, below data/raw-data."""
     name, place = address.rsplit("/", 1)[1], f"data/raw-data/{folder or dataset}"
     needed_by = f"process_dataset.py --dataset {dataset}"
     return PublishedFile(name, address, f"{place}/{name}", needed_by, md5=md5, extract_to=place)
@@ -74,31 +66,28 @@ FEATURES = [
 ]
 AIRCRAFT100 = _features("aircraft100", "nn6mlrk1jijg108", "100 variants")
 META_TRAIN = [
-    _meta_train("meta_train_task_lst", "0eu01gig3gnxvk4"),
-    _meta_train("meta_train_tasks_generator_idx", "reqtqut3eiyeut4"),
-    _meta_train("meta_train_tasks_generator", "2qjjtfldw99sqx0"),
-    _meta_train("meta_train_tasks_predictor_idx", "ziwckbuqdokmgo7"),
-    _meta_train("meta_train_tasks_predictor", "wc6kylzo5ehqlem"),
+    _dropbox(name, key, f"data/{name}.pt", TRAINING)
+    for name, key in (
+        ("meta_train_task_lst", "0eu01gig3gnxvk4"),
+        ("meta_train_tasks_generator_idx", "reqtqut3eiyeut4"),
+        ("meta_train_tasks_generator", "2qjjtfldw99sqx0"),
+        ("meta_train_tasks_predictor_idx", "ziwckbuqdokmgo7"),
+        ("meta_train_tasks_predictor", "wc6kylzo5ehqlem"),
+    )
 ]
-NASBENCH201_TABLE = PublishedFile(
-    "nasbench201",
-    DROPBOX.format("qhyhdfc9l5nborq/nasbench201.pt"),
-    "data/nasbench201.pt",
-    "python -m metad2a.spaces.nasbench201.make_table --published FILE (the table is shipped already)",
-)
+BENCHMARK_TABLE = "the authors' code; here the benchmark's table is shipped"
+NASBENCH201_TABLE = _dropbox("nasbench201", "qhyhdfc9l5nborq", "data/nasbench201.pt", BENCHMARK_TABLE)
 PREPROCESSED = {
     "nasbench201": [*FEATURES, *META_TRAIN, NASBENCH201_TABLE],
-    "ofa_mbv3": [*(f for f in FEATURES if f.name != "aircraft"), AIRCRAFT100],
+    "ofa_mbv3": [*(file for file in FEATURES if file.name != "aircraft"), AIRCRAFT100],
 }
 GENERATOR_CHECKPOINT = {
-    "nasbench201": _checkpoint("generator_nasbench201", "8sh04wxk1t43xtg", "results/generator/model/ckpt_400.pt"),
-    "ofa_mbv3": _checkpoint("generator_ofa_mbv3", "zss9yt034hen45h", "results/ofa_mbv3/generator/model/ckpt_120.pt"),
+    "nasbench201": _checkpoint("generator", "nasbench201", "8sh04wxk1t43xtg", "generator/model/ckpt_400.pt"),
+    "ofa_mbv3": _checkpoint("generator", "ofa_mbv3", "zss9yt034hen45h", "ofa_mbv3/generator/model/ckpt_120.pt"),
 }
 PREDICTOR_CHECKPOINT = {
-    "nasbench201": _checkpoint("predictor_nasbench201", "1l73vq2orv0chso", "results/predictor/model/ckpt_max_corr.pt"),
-    "ofa_mbv3": _checkpoint(
-        "predictor_ofa_mbv3", "ycm4jaojgswp0zm", "results/ofa_mbv3/predictor/model/ckpt_max_corr.pt"
-    ),
+    "nasbench201": _checkpoint("predictor", "nasbench201", "1l73vq2orv0chso", "predictor/model/ckpt_max_corr.pt"),
+    "ofa_mbv3": _checkpoint("predictor", "ofa_mbv3", "ycm4jaojgswp0zm", "ofa_mbv3/predictor/model/ckpt_max_corr.pt"),
 }
 GENERATOR_DATABASE = PublishedFile(
     "generator_database",
@@ -106,18 +95,15 @@ GENERATOR_DATABASE = PublishedFile(
     "data/generator/processed/collected_database.pt",
     "main.py --model generator --search-space ofa_mbv3",
 )
-MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
 AIRCRAFT_RAW = _raw("aircraft", AIRCRAFT)
+MNIST_RAW = [_raw("mnist", MNIST.mirrors[0] + file, md5, "mnist/MNIST/raw") for file, md5 in MNIST.resources]
 PETS_RAW = [_raw("pets", address, md5, "pets/oxford-iiit-pet") for address, md5 in OxfordIIITPet._RESOURCES]
-SVHN_RAW = [
-    replace(_raw("svhn", address, md5), extract_to=None)
-    for address, _, md5 in (SVHN.split_list[split] for split in ("train", "test"))
-]
+SVHN_FILES = [_raw("svhn", *SVHN.split_list[split][::2]) for split in ("train", "test")]
 RAW_DATA = {
     "cifar10": [_raw("cifar10", CIFAR10.url, CIFAR10.tgz_md5)],
     "cifar100": [_raw("cifar100", CIFAR100.url, CIFAR100.tgz_md5)],
     "mnist": MNIST_RAW,
-    "svhn": SVHN_RAW,
+    "svhn": [replace(file, extract_to=None) for file in SVHN_FILES],  # no archives
     "aircraft": [AIRCRAFT_RAW],
     "aircraft100": [AIRCRAFT_RAW],
     "pets": PETS_RAW,
@@ -132,8 +118,8 @@ NASBENCH201_BENCHMARK = PublishedFile(
     "NAS-Bench-201-v1_1-096897.pth",
     "https://drive.usercontent.google.com/download?id=16Y0UwGisiouVRxW-W5hEtbxmcHw_0hF_&export=download&confirm=t",
     "data/NAS-Bench-201-v1_1-096897.pth",
-    "python -m metad2a.spaces.nasbench201.make_table --benchmark FILE (the table is shipped already)",
-    md5_suffix="096897",
+    "python -m metad2a.spaces.nasbench201.make_tables --benchmark FILE (the table is shipped already)",
+    md5="096897",
     note="4.7 GB",
 )
 FETCHED = {

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from metad2a.core.options import MirrorOption, option
-from metad2a.core.values import image_side, not_negative_int, path, positive_int, safe_name, seed_number
+from metad2a.core.values import not_negative_int, path, positive_int, safe_name, seed_number
 
 DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")  # official files are fetched
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
@@ -43,9 +43,6 @@ class ProcessOptions(MirrorOption):
     batch_size: int = option(64, "Images at once.", type=positive_int)
     num_workers: int = option(
         0, "Processes that read images; 0 reads in this process.", type=not_negative_int, default_text="0"
-    )
-    first_size: int | None = option(
-        None, "Bring images to this side in pixels first (ImageNet16-120: 16).", type=image_side
     )
     max_per_class: int | None = option(None, "Draw at most N images of each class.", type=positive_int)
     seed: int = option(333, "Seed of --max-per-class.", type=seed_number)

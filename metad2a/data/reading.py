@@ -1,4 +1,4 @@
-"""Read images of any mode as upright RGB, one by one or in batches, and leave out those that cannot be read.
+"""Read images of any mode as upright RGB, one by one or in batches, and leave out the unreadable ones.
 
 Dimensions: B images of a batch, M images in all, S side in pixels.
 """
@@ -16,7 +16,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
-from metad2a.data.source import ImageSource
+from metad2a.data.image_source import ImageSource
 
 ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
 TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
@@ -24,7 +24,7 @@ MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processin
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, turned as its EXIF data say: deep gray is scaled and not clipped, transparency lies on white."""
+    """Any mode to RGB, turned as its EXIF data say. Deep gray is scaled and not clipped; transparency becomes white."""
     image.load()
     image = _upright(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -36,18 +36,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` writes them anew, which fails for odd ones.)"""
+    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` also writes the data anew, which can fail.)"""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 0))
-    except Exception:  # damaged EXIF data are as good as none
-        turn = None
+    except Exception:  # damaged EXIF data are ignored
+        return image
     return image if turn is None else image.transpose(turn)
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
     """Gray values to uint8 by their range: fractions of 1, 8 bits, 16 bits, or more.
 
-    The mode of an image does not tell: those of mode "I" have 32 bits whatever the file had.
+    The mode of an image does not say the range: mode "I" has 32 bits whatever the file had.
     """
     top = np.nan_to_num(values).max()
     if values.dtype.kind == "f" and top <= 1:
@@ -58,7 +58,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
-    """The image of a number, in RGB. Raises a UserError when it cannot be read."""
+    """The image of a number, in RGB. Raises a UserError if it cannot be read."""
     try:
         with source.open(number) as image:
             return to_rgb(image)
@@ -70,7 +70,7 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
 
 
 def read_batches(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches. What a worker refuses comes with its traceback, which is left out."""
+    """The loader's batches. The message of a UserError in a worker process comes without the worker's traceback."""
     try:
         yield from loader
     except UserError as error:
@@ -78,11 +78,10 @@ def read_batches(loader: DataLoader) -> Iterator[Any]:
 
 
 class Squares(Dataset):
-    """Images brought to the squares of `sizes`, one after the other, or None where one cannot be read."""
+    """The images `numbers` resized to S x S pixels: (3, S, S) uint8, or None for an unreadable image."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, sizes: tuple[int, ...]):
-        self.source, self.sizes = source, sizes
-        self.numbers = numbers.tolist()
+    def __init__(self, source: ImageSource, numbers: torch.Tensor, size: int):
+        self.source, self.numbers, self.size = source, numbers.tolist(), size
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -93,30 +92,28 @@ class Squares(Dataset):
         except UserError:
             return None
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        for size in self.sizes:
-            if pixels.shape[1:] != (size, size):
-                pixels = TF.resize(pixels, [size, size], antialias=True)
+        if pixels.shape[1:] != (self.size, self.size):
+            pixels = TF.resize(pixels, [self.size, self.size], antialias=True)
         return pixels
 
 
 def collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, S, S), and which of the batch were readable (B,)."""
+    """The readable images (n, 3, S, S), and which images of the batch are readable (B,) bool."""
     readable = torch.tensor([item is not None for item in items])
     images = [item for item in items if item is not None]
     return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
 
 
 def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset as squares of `image_size`, in its own order; unreadable ones are named and left out.
+    """All images of a dataset as squares, in its order. Unreadable images are named and left out.
 
     Returns:
         Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
 
-    Raises:
-        UserError: a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
+    Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
     """
-    numbers = source.select(None, 0).sort().values
-    loader = DataLoader(Squares(source, numbers, (image_size,)), 256, collate_fn=collate)
+    numbers = source.select().sort().values
+    loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
     batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
     kept = torch.cat([readable for _, readable in batches])
     check_readable(source, numbers, kept)
@@ -124,11 +121,8 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
 
 
 def check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
-    """Name the unreadable images of `numbers`; returns how many of each class are readable (C,).
-
-    Raises:
-        UserError: they are more than 5 % and more than one, or all of a class.
-    """
+    """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). Raises a
+    UserError if more than one image and more than 5 % are unreadable, or all of a class."""
     bad = [source.describe(i) for i in numbers[~readable].tolist()]
     listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
     if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):

@@ -31,7 +31,7 @@ def build(options: DatabaseOptions) -> None:
     target = folder / "meta_train_tasks_generator.pt"
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
-    if space.ranking_shipped and not space.can_be_listed and not own_predictor(options, space):
+    if space.ranking_shipped and space.architectures is None and not own_predictor(options, space):
         subnets.build(options, space, folder)
         return
     path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
@@ -42,7 +42,8 @@ def build(options: DatabaseOptions) -> None:
     rng = random_generator(options.seed)
     tasks = choose_tasks(load_task_classes(folder, features.num_classes), options.num_tasks, rng)
     pool_size = min(MAX_POOL, options.num_tasks * options.num_sampled)
-    pool = space.all_architectures() if space.size <= MAX_POOL else space.sample(pool_size, rng)
+    listed = space.architectures if space.size <= MAX_POOL else None
+    pool = space.sample(pool_size, rng) if listed is None else listed
     graph_vec = encode_architectures(predictor, space, pool)  # (P, Z), encoded once for all tasks
     texts, scores = [], []
     for number, classes in progress(tasks.items(), desc="tasks", unit="task"):

@@ -11,7 +11,7 @@ import torch
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.data.features import Features
-from metad2a.data.source import read_class_order
+from metad2a.data.image_source import read_class_order
 from metad2a.spaces.base import SearchSpace
 
 

@@ -8,15 +8,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest
+from metad2a.data.datasets import open_train_and_test, usable_for_tests
 from metad2a.data.extractors import IMAGENET_STATS
-from metad2a.data.fingerprints import images_digest
+from metad2a.data.image_data import stratified_split
+from metad2a.data.image_source import ImageSource
 from metad2a.data.imagenet import CROP
-from metad2a.data.open_images import open_source, usable_for_tests
-from metad2a.data.pixels import stratified_split
 from metad2a.data.reading import read_rgb
-from metad2a.data.source import ImageSource
 
 CIFAR = ("cifar10", "cifar100")
 
@@ -71,19 +69,13 @@ def load_fine_tuning_data(
 
     Raises a UserError if there are no such images, they have only one class, or a class is too small to split.
     """
-    source, test_source = (open_source(name, image_folder, part, data_path, mirror) for part in ("train", "test"))
+    source, test_source = open_train_and_test(name, image_folder, data_path, mirror)
     names = source.class_names
-    if len(names) < 2:
-        raise UserError(f"{source.origin} has only one class ({names[0]!r}). Give images of at least two classes.")
-    if test_source.class_names != names:
-        raise UserError(
-            f"{image_folder or name}: train and test have different classes. Give both the same sub-folders."
-        )
     test = usable_for_tests(name, image_folder, len(test_source.labels)).nonzero()[:, 0]
     train, valid = stratified_split(source.labels, names, seed, valid_share)
     augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)
     parts = (Part(source, train, augment), Part(source, valid, plain), Part(test_source, test, plain))
-    fingerprint = content_digest(*(images_digest(part.source, torch.tensor(part.numbers)) for part in parts))
+    fingerprint = content_digest(*(part.source.digest(torch.tensor(part.numbers)) for part in parts))
     return FineTuningData(name, names, *parts, fingerprint, source.origin)
 
 

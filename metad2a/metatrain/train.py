@@ -14,7 +14,6 @@ from metad2a.core.files import content_digest
 from metad2a.core.messages import log
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.features import find_features, load_features
-from metad2a.data.fingerprints import features_digest
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.fit import FREE, PRODUCTS, Objective, fit
@@ -76,7 +75,7 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
         "search_space": space.name,
         **{name: value for name, value in asdict(how).items() if name not in FREE},
         **asdict(config),
-        "features": features_digest(features),
+        "features": features.digest(),
         "tuples": tuples_digest(tuples, space),
         "benchmark": content_digest(*(benchmark.accuracy for benchmark in benchmarks)) if benchmarks else "",
         "device": options.device.type,

@@ -14,7 +14,7 @@ import torch.nn as nn
 from metad2a.core.environment import random_generator
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import SPECS
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.training.classifier import normalized
 
 EXTRACTOR = "efficientnet_lite0"

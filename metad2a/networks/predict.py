@@ -98,12 +98,12 @@ def predict(options: PredictOptions) -> list[Prediction]:
 
 def _read(paths: list[Path], side: int) -> tuple[list[Path], torch.Tensor]:
     """The readable files, and their pixels (B, 3, side, side) uint8."""
+    from metad2a.data.image_source import ImageSource, open_image
     from metad2a.data.reading import Squares, collate
-    from metad2a.data.source import ImageSource, open_image
 
     labels = torch.zeros(len(paths), dtype=torch.long)
     source = ImageSource("images", [""], labels, lambda i: open_image(paths[i]), lambda i: str(paths[i]), "")
-    squares = Squares(source, torch.arange(len(paths)), (side,))
+    squares = Squares(source, torch.arange(len(paths)), side)
     pixels, readable = collate([squares[i] for i in range(len(paths))])
     for path, good in zip(paths, readable.tolist(), strict=True):
         if not good:

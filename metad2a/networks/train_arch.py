@@ -18,7 +18,7 @@ from metad2a.core.files import identity_key, set_aside, write_json, write_text
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.pixels import ImageData, load_image_data
+from metad2a.data.image_data import ImageData, load_image_data
 from metad2a.networks.card import UNSTATED, write_card
 from metad2a.networks.export import check_formats, export
 from metad2a.networks.judge import judge, linear_baseline

@@ -29,7 +29,7 @@ from metad2a.core.schema import (
 from metad2a.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
-    from metad2a.data.pixels import ImageData
+    from metad2a.data.image_data import ImageData
 
 FORMAT = "metad2a-network-1"
 MAX_IMAGE_SIZE = 4096  # side in pixels

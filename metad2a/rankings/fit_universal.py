@@ -31,8 +31,9 @@ from metad2a.core.messages import log
 from metad2a.core.write_command import write_command
 from metad2a.rankings.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from metad2a.rankings.universal import FORMAT, SEEDS
+from metad2a.spaces.base import random_parts
 from metad2a.spaces.nasbench201.cell_features import published_features
-from metad2a.spaces.nasbench201.classes import class_means, equivalence_classes, noise, parts_of_cells
+from metad2a.spaces.nasbench201.classes import class_means, equivalence_classes, noise
 from metad2a.spaces.nasbench201.space import NASBench201
 
 BENCHMARK = "imagenet16-120"
@@ -166,7 +167,7 @@ def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int
     """For each seed, validate on held-out cells, then learn from all cells; write all rankings to `target`."""
     features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
-    held = parts_of_cells(len(every), len(SEEDS))
+    held = random_parts(len(every), len(SEEDS))
     rows, validation = [], []
     for seed in seeds:
         held_out = held[seed % len(held)]

@@ -13,7 +13,8 @@ import torch
 
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import FLOATS, OPEN, TensorOf, check
-from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
+from metad2a.spaces.base import random_parts
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
@@ -46,7 +47,7 @@ class Universal:
     def held_out(self) -> torch.Tensor:
         """Accuracy (K,) of each class, predicted without that class: cross-validation."""
         values = torch.empty(NUM_CLASSES)
-        for part, cells in enumerate(parts_of_cells(NUM_CLASSES, len(SEEDS))):
+        for part, cells in enumerate(random_parts(NUM_CLASSES, len(SEEDS))):
             row = next(row for row, seed in enumerate(SEEDS) if seed % len(SEEDS) == part)
             values[cells] = self.partial[row, cells]
         return values

@@ -15,7 +15,7 @@ from metad2a.core.files import display_path
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import find_parts, folder_classes, held_out, image_files
-from metad2a.data.source import open_image
+from metad2a.data.image_source import open_image
 from metad2a.reports.page import Section
 
 SIDE = 48  # pixels of a thumbnail

@@ -142,7 +142,7 @@ class Problem(ABC):
 
     def candidates(self) -> list[Any] | None:
         """All architectures that the problem can measure, None if there are too many."""
-        return self.space.all_architectures() if self.space.can_be_listed else None
+        return self.space.architectures
 
     def nearest(self, genes: Sequence[int], fresh: bool = False) -> Any:
         """The architecture with these genes, or the nearest that the problem can measure.
@@ -166,7 +166,7 @@ class Problem(ABC):
 
     @property
     def images(self) -> Any:
-        """The `metad2a.data.pixels.ImageData` of a real problem.
+        """The `metad2a.data.image_data.ImageData` of a real problem.
 
         Raises:
             UserError: the problem is a table.

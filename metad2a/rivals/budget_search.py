@@ -37,13 +37,11 @@ class BudgetSearch(Method):
         from metad2a.rankings.universal import load
         from metad2a.searches.budget.loop import learn, next_cell
         from metad2a.searches.budget.surrogate import Observation, Surrogate
-        from metad2a.spaces.nasbench201.cell_features import published_features
-        from metad2a.spaces.nasbench201.classes import cheapest_members
 
         ranking = load().held_out() if problem.dataset == TRANSFERRED else load().of_classes()[0]
-        surrogate = Surrogate(published_features(), ranking.double() if self.ranked else None)
+        surrogate = Surrogate(problem.space.features(), ranking.double() if self.ranked else None)
         archs = problem.space.all_architectures()
-        cells, everything = [archs[number] for number in cheapest_members()], torch.arange(len(ranking))
+        cells, everything = [archs[number] for number in problem.space.cheapest_members()], torch.arange(len(ranking))
         observations: list[Observation] = []
         for _ in range(self.trainings):
             begun = [(o.cell, o.fidelity) for o in observations]

@@ -25,7 +25,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import Names, State, Text, check, check_state
 from metad2a.data.augmentation import normalize
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.rivals.base import BudgetSpent, Method
 from metad2a.rivals.cost import REAL
 

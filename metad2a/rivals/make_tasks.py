@@ -20,7 +20,7 @@ from metad2a.core.files import save_torch
 from metad2a.core.messages import log
 from metad2a.core.options import option
 from metad2a.core.values import path, positive_int, safe_name
-from metad2a.data.pixels import load_image_data
+from metad2a.data.image_data import load_image_data
 from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, shuffled
 from metad2a.rivals.real import SEARCH, read_record
 

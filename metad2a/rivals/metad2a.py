@@ -31,10 +31,9 @@ class MetaD2A(Method):
     def ranking(self, problem: Problem) -> list[Any]:
         """The cheapest cell of each class of equal cells, best first."""
         from metad2a.rankings.universal import load
-        from metad2a.spaces.nasbench201.classes import cheapest_members
 
         archs = problem.space.all_architectures()
-        cells = [archs[number] for number in cheapest_members()]
+        cells = [archs[number] for number in problem.space.cheapest_members()]
         return [cells[i] for i in load().of_classes()[0].argsort(descending=True, stable=True).tolist()]
 
 

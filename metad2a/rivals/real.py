@@ -24,7 +24,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key, write_json
 from metad2a.core.schema import Integer, Number, Text, read_json
 from metad2a.data.augmentation import normalize
-from metad2a.data.pixels import ImageData, LabelledImages, stratified_split
+from metad2a.data.image_data import ImageData, LabelledImages, stratified_split
 from metad2a.database.workers import measure_with_ray
 from metad2a.rivals.base import BudgetSpent, Problem
 from metad2a.rivals.cost import REAL

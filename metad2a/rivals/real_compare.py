@@ -11,7 +11,7 @@ from metad2a.core.budget import Budget
 from metad2a.core.environment import keep_freed_memory, provenance
 from metad2a.core.files import content_digest, identity_key, write_csv, write_json
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.pixels import ImageData, load_image_data
+from metad2a.data.image_data import ImageData, load_image_data
 from metad2a.rivals.base import Result
 from metad2a.rivals.compare import Row, csv_rows, method_record, rows_of, table, usable
 from metad2a.rivals.options import CompareOptions

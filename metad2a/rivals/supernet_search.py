@@ -30,7 +30,7 @@ from metad2a.core.schema import (
     check_rng,
 )
 from metad2a.data.augmentation import draw_augmentation, normalize
-from metad2a.data.pixels import LabelledImages
+from metad2a.data.image_data import LabelledImages
 from metad2a.rivals.base import Method
 from metad2a.rivals.cost import REAL
 from metad2a.rivals.real import ImageProblem

@@ -54,7 +54,7 @@ class TableProblem(Problem):
     def __init__(self, table: Table, budget: Budget | None = None, charge_repeats: bool = False):
         self.columns, self.protocol = table.columns, table.protocol
         self.final = table.columns[max(table.columns)]
-        self.scores_networks = table.space.can_be_listed
+        self.scores_networks = table.space.architectures is not None
         about = (table.dataset, table.space, table.num_classes, tuple(table.columns))
         super().__init__(*about, budget or table.budget, table.oracle, charge_repeats)
 

@@ -36,7 +36,7 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
         return limits.select(space.all_architectures(), space.name), {}
     if wanted > space.size:
         raise UserError(f"--num-gen-arch {wanted}: {space.name} has only {space.size} architectures. Ask for fewer.")
-    if limits and space.can_be_listed:
+    if limits and space.architectures is not None:
         listed = limits.select(space.all_architectures(), space.name)
         if len(listed) <= wanted:  # the generator cannot make more
             log.info(f"{len(listed)} architectures of {space.name} are within {limits}: ranking all.")

@@ -22,7 +22,7 @@ from metad2a.searches.session import Session
 def models_of(options: SearchOptions) -> list[Kind]:
     """The models that a search loads."""
     universal = options.ranking == UNIVERSAL
-    listed = universal and spaces.get(options.search_space).can_be_listed
+    listed = universal and spaces.get(options.search_space).architectures is not None
     models: list[Kind] = [] if listed or options.num_gen_arch is None else ["generator"]
     return models if universal else [*models, "predictor"]
 
@@ -46,7 +46,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     if pareto:
         check_pareto(options)
     session = Session(options, models_of(options))
-    whole = universal and session.space.can_be_listed
+    whole = universal and session.space.architectures is not None
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None

@@ -7,7 +7,6 @@ import torch
 from metad2a.core.errors import UserError
 from metad2a.searches.options import SessionOptions
 from metad2a.spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
-from metad2a.spaces.nasbench201.classes import cheapest_members
 
 FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATENCY: "--max-latency"}
 
@@ -53,12 +52,12 @@ class Limits:
         return all(cost[name] <= limit for name, limit in self.limits.items())
 
     def listed(self) -> list[int]:
-        """Numbers of the NAS-Bench-201 cells within the limits, the cheapest of each class of equivalent cells.
+        """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
 
-        Raises a UserError if there is no such cell.
+        Raises a UserError if there is none, or the space cannot be listed.
         """
-        allowed = torch.tensor([self.allow(arch) for arch in self.space.architectures]) if self else None
-        members = cheapest_members(allowed)
+        archs = self.space.all_architectures()
+        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
         if not members:
             raise self._none_of(self.space.name)
         return members

@@ -211,10 +211,10 @@ def choose_ranking(options: SessionOptions) -> str:
 
     space = spaces.get(options.search_space)
     shipped = space.ranking_shipped
-    others = [name for name in (OF_PREDICTOR if space.can_be_listed else OF_SCORING) if name in options.given]
+    others = [name for name in (OF_SCORING if space.architectures is None else OF_PREDICTOR) if name in options.given]
     if options.ranking == UNIVERSAL and not shipped:
         raise UserError(f"--ranking {UNIVERSAL}: {options.search_space} has none; use --ranking {PREDICTOR}.")
     if options.ranking == UNIVERSAL and others:
         raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
-    own = not space.can_be_listed and trained_here("predictor", space, options.save_path)
+    own = space.architectures is None and trained_here("predictor", space, options.save_path)
     return options.ranking or (UNIVERSAL if shipped and not others and not own else PREDICTOR)

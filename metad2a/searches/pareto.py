@@ -30,7 +30,7 @@ NUM_TIMED = 40  # measured networks that the latency estimate is fitted to
 
 def check_pareto(options: SearchOptions) -> None:
     """Raise a UserError if all architectures of the space are ranked anyway, or `pymoo` is not installed."""
-    if options.ranking == UNIVERSAL and spaces.get(options.search_space).can_be_listed:
+    if options.ranking == UNIVERSAL and spaces.get(options.search_space).architectures is not None:
         raise UserError(
             f"--pareto needs generated candidates, but {options.search_space} is ranked whole: its ranking_run_1.csv "
             f"has every cell's costs. Add --ranking {PREDICTOR} to generate some."

@@ -18,7 +18,6 @@ from metad2a.rankings import subnets, universal
 from metad2a.searches.options import PREDICTOR, UNIVERSAL
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
-from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 
 def explanation(session: Session) -> str:
@@ -31,7 +30,7 @@ def explanation(session: Session) -> str:
             "tuples.\nMost of this error is task difficulty. It is the same for all candidates, so it says little "
             "about their order."
         )
-    if session.space.can_be_listed:
+    if session.space.architectures is not None:
         return (
             "Equivalent cells are listed once, as the cheapest of them.\n"
             f"Predicted: {universal.PREDICTS}, +- its standard deviation.\n"
@@ -75,7 +74,8 @@ def rank_universally(session: Session, run: int) -> Ranking:
     start = time.perf_counter()
     mean, deviation = universal.load().of_classes()
     numbers = session.limits.listed()
-    classes, cells = equivalence_classes()[numbers], [session.space.architectures[number] for number in numbers]
+    space, archs = session.space, session.space.all_architectures()
+    classes, cells = space.classes_of_equals()[numbers], [archs[number] for number in numbers]
     ranking = sorted_ranking(session, cells, mean[classes], deviation[classes])
     return replace(ranking, stages={"rank": time.perf_counter() - start})
 

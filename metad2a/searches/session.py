@@ -46,9 +46,9 @@ def features_file(options: SessionOptions, extractor: str | None) -> Path:
         log.info(f"No {name}bylabel.pt in {data_path}: using the shipped features.")
         return shipped
 
-    from metad2a.data.official import KNOWN
+    from metad2a.data.datasets import KNOWN
+    from metad2a.data.make_features import make_features  # torchvision takes seconds to import
     from metad2a.data.options import ProcessOptions
-    from metad2a.data.process import process  # torchvision takes seconds to import
 
     if not folder and name not in KNOWN:
         return find_features(name, data_path)  # raises, naming what is missing
@@ -63,13 +63,13 @@ def features_file(options: SessionOptions, extractor: str | None) -> Path:
         seed=options.seed,
         mirror=options.mirror,
     )
-    return process(how)
+    return make_features(how)
 
 
 def _official_files(name: str, data_path: str) -> bool:
     if not (Path(data_path) / "raw-data" / name).is_dir():
         return False
-    from metad2a.data.open_images import official_files_are_there  # torchvision takes seconds to import
+    from metad2a.data.datasets import official_files_are_there  # torchvision takes seconds to import
 
     return official_files_are_there(name, data_path)
 
@@ -109,7 +109,7 @@ class Session:
 
         Raises a UserError if the ranking does not know the generator's supernet, or the image size.
         """
-        if self.space.can_be_listed:
+        if self.space.architectures is not None:
             self.sources["ranking"] = display_path(universal.SHIPPED)
             return
         self.sources["ranking"] = display_path(subnets.SHIPPED)

@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Protocol
 
@@ -11,17 +12,22 @@ import torch.nn as nn
 from annotated_types import Gt, Le
 from typing_extensions import TypedDict
 
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.schema import Number, Size, check
 from metad2a.graphs.batch import GraphBatch
 
-LISTABLE = 10**6  # architectures of a space that can still be ranked whole
-COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # of `SearchSpace.cost`
-DEVICE_LATENCY = "device_latency"  # milliseconds, beside these: of `SearchSpace.device_latency`
+COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # the figures of `SearchSpace.cost`
+DEVICE_LATENCY = "device_latency"  # the figure of `SearchSpace.device_latency`, in milliseconds
+
+
+def random_parts(count: int, parts: int) -> list[torch.Tensor]:
+    """Divide the numbers below `count` at random into equal parts, always the same ones."""
+    return list(torch.randperm(count, generator=random_generator(0)).chunk(parts))
 
 
 class Sizes(TypedDict, total=False):
-    """Sizes that networks of a space may have: side of their images in pixels, and channels relative to the space's."""
+    """Sizes of a space's networks: side of their images in pixels, and channels relative to the space's default."""
 
     image_size: Annotated[Size, Le(4096)]
     width_mult: Annotated[Number, Gt(0), Le(16)]
@@ -42,20 +48,20 @@ class SearchSpace(ABC):
         max_n: N, vertices of a graph.
         num_vertex_type: T, vertex types.
         size: number of encodings.
-        results_folder: below `--save-path`; the two spaces' published checkpoints share their names.
-        ranking_shipped: whether a ranking that is the same for every dataset is shipped (`metad2a.rankings.universal`,
-            `metad2a.rankings.subnets`).
-        tuples_shipped: whether meta-training tuples of this space are shipped.
-        published_epoch: of the authors' generator checkpoint.
-        image_size: side in pixels of the images that networks, costs and latency are of, see `sized`.
-        width_mult: channels of networks and costs, relative to the space's own.
+        results_folder: below `--save-path`; the checkpoints of the two published spaces have the same names.
+        published_epoch: epoch of the authors' generator checkpoint.
+        image_size: side of the images in pixels, for networks, costs and latency; see `sized`.
+        width_mult: channels of networks and costs, relative to the space's default.
         task_sizes: fewest and most classes of a task when a database is built.
         ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
-        fixed_size: whether `image_size` and `width_mult` cannot be changed.
-        benchmark_classes: datasets of the benchmark whose classes are the first ones of the meta-training images, and
-            how many they are.
-        adds_up: whether a regression on the vertices is a member of a predictor of this space unless told otherwise.
-        gene_choices: how many values each gene has, for the methods of `baselines`; empty where a space has no genes.
+        fixed_size: whether `image_size` and `width_mult` cannot change.
+        ranking_shipped: whether a ranking that is the same for every dataset is shipped: `metad2a.rankings.universal`
+            if the space can be listed, otherwise `metad2a.rankings.subnets`.
+        tuples_shipped: whether meta-training tuples of this space are shipped.
+        benchmark_classes: benchmark dataset -> number of its classes, which are the first classes of the meta-training
+            images.
+        adds_up: whether a predictor of this space by default includes a regression on the vertices.
+        gene_choices: number of values of each gene, for the methods of `metad2a.rivals`; empty without genes.
     """
 
     name: str
@@ -76,18 +82,15 @@ class SearchSpace(ABC):
     gene_choices: tuple[int, ...] = ()
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
-        """This space with networks and costs for images of another side, and of another width; None leaves them.
-
-        Raises:
-            UserError: networks of this space have one size, or none can have this one.
-        """
+        """This space with networks and costs for images of another side or with another width; None changes nothing.
+        Raises a UserError if networks of this space have a fixed size, or no network can have this size."""
         sizes = {"image_size": image_size, "width_mult": width_mult}
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
             return self
-        check("This size", changed, Sizes, "one that networks can have", "Give another --image-size")
+        check("This size", changed, Sizes, "a size that networks can have", "Give another --image-size")
         if self.fixed_size:
-            raise UserError(f"Networks of {self.name} are of {self.image_size}x{self.image_size} images, no others.")
+            raise UserError(f"Networks of {self.name} take only images of {self.image_size}x{self.image_size} pixels.")
         space = copy.copy(self)
         vars(space).update(changed)
         return space
@@ -99,20 +102,13 @@ class SearchSpace(ABC):
         return f"{self.image_size}x{self.image_size} images{width}"
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        """`image_size` and `width_mult` of what a database is measured with; empty where that is no supernet.
-
-        Raises:
-            UserError: the file `supernet` is missing or damaged.
-        """
+        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none. Raises a
+        UserError if the file `supernet` is missing or damaged."""
         return {}
 
     @abstractmethod
     def encode(self, archs: list[Any]) -> GraphBatch:
-        """Architectures to graphs, in their canonical form.
-
-        Raises:
-            UserError: an architecture is not of this space.
-        """
+        """Architectures to graphs, in canonical form. Raises a UserError if one does not belong to this space."""
 
     @abstractmethod
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
@@ -120,50 +116,77 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def decode(self, graphs: GraphBatch) -> list[Any]:
-        """Graphs to architectures, None where invalid."""
+        """Graphs to architectures, None for an invalid graph."""
 
     @abstractmethod
     def sample(self, n: int, rng: torch.Generator) -> list[Any]:
-        """`n` architectures drawn independently and evenly."""
+        """Draw `n` architectures, independently and evenly."""
 
     @property
-    def can_be_listed(self) -> bool:
-        """Whether `all_architectures` can list the space."""
-        return self.size <= LISTABLE
+    def architectures(self) -> list[Any] | None:
+        """All A architectures, or None if they are too many to list."""
+        return None
 
     def all_architectures(self) -> list[Any]:
-        """Every architecture of the space.
+        """`architectures`. Raises a UserError if they are too many to list."""
+        if self.architectures is None:
+            power = len(str(self.size)) - 1
+            raise UserError(f"{self.name} has about 10^{power} architectures and cannot be ranked whole.")
+        return self.architectures
 
-        Raises:
-            UserError: the space is too large to be listed.
+    def classes_of_equals(self) -> torch.Tensor:
+        """(A,) long: the class of each architecture. Members of a class compute the same function.
+
+        Classes are numbered in the order of their first members. By default each architecture is a class.
         """
-        raise UserError(f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole.")
+        return torch.arange(len(self.all_architectures()))
+
+    def cheapest_members(self, allowed: torch.Tensor | None = None) -> list[int]:
+        """The number of the architecture with the fewest parameters in each class, the first if several have as few.
+
+        Args:
+            allowed: (A,) bool, the architectures to choose from; None for all. Classes without any are left out.
+        """
+        classes = self.classes_of_equals()
+        numbers = torch.arange(len(classes)) if allowed is None else allowed.nonzero()[:, 0]
+        order = numbers[self._params[numbers].argsort(stable=True)]
+        order = order[classes[order].argsort(stable=True)]
+        return order[classes[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
+
+    @cached_property
+    def _params(self) -> torch.Tensor:
+        """(A,) float64: parameters of each architecture for some number of classes, which does not change their order;
+        0 if the space does not know them."""
+        costs = (self.cost(arch, 10) for arch in self.all_architectures())
+        return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
+
+    def features(self) -> dict[str, torch.Tensor]:
+        """What rankings know of each class of equal architectures before any training, each (K, F) float64. Raises a
+        UserError if nothing is known."""
+        raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
-        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters.
-
-        Empty where the space cannot tell.
-        """
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters; empty if
+        the space knows no costs."""
         return {}
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """Measured milliseconds of every architecture on a device, by text.
-
-        Raises:
-            UserError: none are known of this space, or of this device.
-        """
+        """Measured milliseconds of every architecture on a device, by text. Raises a UserError if no latencies of this
+        space or of this device are known."""
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
     def evaluator(self, options: Any) -> Evaluator:
-        """Make what measures architectures for a database, from a `metad2a.database.workers.EvaluatorOptions`.
+        """The evaluator that measures architectures for a database.
 
-        Raises:
-            UserError: its images or weights are missing, or nothing measures this space.
+        Args:
+            options: a `metad2a.database.workers.EvaluatorOptions`.
+
+        Raises a UserError if images or weights are missing, or the space has no evaluator.
         """
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
-        """The smallest of each figure of `cost` in the whole space; empty where the space cannot tell."""
+        """The smallest value of each figure of `cost` in the whole space; empty if the space knows no costs."""
         if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
             return {}
         costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
@@ -172,51 +195,39 @@ class SearchSpace(ABC):
     def network(self, arch: Any, num_classes: int) -> nn.Module:
         """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes).
 
-        S is `image_size`.
-
-        Raises:
-            UserError: networks of this space cannot be built.
+        S is `image_size`. Raises a UserError if networks of this space cannot be built.
         """
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
-        """Benchmark accuracy (%) of every architecture, by text, where a benchmark knows `dataset` after `epochs`."""
+        """Accuracy (%) of every architecture after `epochs`, by text; None if no benchmark has it for `dataset`."""
         return None
 
     def fold(self, number: int) -> set[str]:
-        """A fifth (0 to 4) of the architectures, by text, without a partner of equal function in another fifth.
-
-        Raises:
-            UserError: the space cannot be listed.
-        """
-        raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth. Raises a UserError
+        if the space cannot be listed."""
+        if self.architectures is None:
+            raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
+        classes = self.classes_of_equals()
+        chosen = torch.isin(classes, random_parts(int(classes.max()) + 1, 5)[number])
+        return {self.to_text(self.architectures[row]) for row in chosen.nonzero()[:, 0].tolist()}
 
     def vertex_features(self) -> torch.Tensor:
-        """What a regression that adds up vertices knows of each: (N, T, F) float64, of a vertex's number and type."""
+        """Features of each vertex number and type for a regression that adds up vertices: (N, T, F) float64."""
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
-        """An architecture as numbers 0..choices - 1, one for each of `gene_choices`.
-
-        Raises:
-            UserError: it is not of this space, or the space has no genes.
-        """
+        """An architecture as a number 0..choices - 1 for each of `gene_choices`. Raises a UserError if it does not
+        belong to this space, or the space has no genes."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def from_genes(self, genes: Sequence[int]) -> Any:
-        """The architecture of these numbers, in its canonical form.
-
-        Raises:
-            UserError: the space has no genes.
-        """
+        """The architecture with these genes, in canonical form. Raises a UserError if the space has no genes."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's score of every architecture, by text: of `dataset`, or of another where none of it are known.
-
-        Raises:
-            UserError: none are known of this space.
-        """
+        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset. Raises a
+        UserError if no scores of this space are known."""
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 
     @abstractmethod
@@ -225,12 +236,8 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def to_text(self, arch: Any) -> str:
-        """One line that `from_text` reads back; equal for encodings of the same network."""
+        """One line that `from_text` reads back; the same for all encodings of a network."""
 
     @abstractmethod
     def from_text(self, text: str) -> Any:
-        """The architecture that a line of text describes.
-
-        Raises:
-            UserError: the line is not an architecture of this space.
-        """
+        """The architecture that a line describes. Raises a UserError if it describes none of this space."""

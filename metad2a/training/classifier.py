@@ -20,7 +20,7 @@ from metad2a.core.files import load_torch, save_torch
 from metad2a.core.progress import progress
 from metad2a.core.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.training.accuracy import accuracy
 
 FORMAT = "metad2a-training-1"

@@ -16,7 +16,6 @@ from metad2a.searches.budget.surrogate import Observation, Surrogate
 from metad2a.searches.budget.training import Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, RUNNING, STATE, Best, State, Trial
 from metad2a.searches.options import SearchOptions
-from metad2a.spaces.nasbench201.cell_features import published_features
 from metad2a.training.classifier import batch_of
 
 PICTURED = ("best_architecture.*", "report.html", "model_card.md")
@@ -36,7 +35,7 @@ class BudgetSearch:
         self.options, self.setup = options, prepare(options)
         self.folder = self.setup.folder
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
-        self.surrogate = Surrogate(published_features(), load_universal().of_classes()[0], len(RUNG_NAMES))
+        self.surrogate = Surrogate(self.setup.space.features(), load_universal().of_classes()[0], len(RUNG_NAMES))
         self.state = State(self.folder)
         self.clock = Clock(self.setup, self.state)
         self.workers = max(1, options.num_workers)

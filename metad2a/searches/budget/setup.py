@@ -9,13 +9,12 @@ import torch
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
-from metad2a.data.pixels import ImageData, load_image_data
+from metad2a.data.image_data import ImageData, load_image_data
 from metad2a.database.workers import load_ray
 from metad2a.networks.export import check_formats
 from metad2a.searches.limits import Limits
 from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import SearchSpace
-from metad2a.spaces.nasbench201.classes import cheapest_members, equivalence_classes
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,19 @@ def prepare(options: SearchOptions) -> Setup:
         UserError: bad options or images, Ray is needed and missing, or no cell is within the limits.
     """
     space = spaces.get(options.search_space)
-    if not space.can_be_listed:
-        raise UserError(f"--budget works for spaces that can be listed, as nasbench201, and not for {space.name}.")
+    archs = space.architectures
+    if archs is None or not space.ranking_shipped:
+        raise UserError(f"--budget works for spaces with a shipped ranking of all architectures, not for {space.name}.")
     formats = check_formats(options.export)
     if options.num_workers:
         load_ray()
     images = (options.data_name, options.image_folder, options.data_path, options.seed, space.image_size)
     data = load_image_data(*images, options.mirror)
     listed = Limits(options, space, len(data.class_names)).listed()
-    cells = [space.architectures[number] for number in cheapest_members()]
-    allowed = equivalence_classes()[listed]
+    cells = [archs[number] for number in space.cheapest_members()]  # one of each function
+    allowed = space.classes_of_equals()[listed]
     for cell, number in zip(allowed.tolist(), listed, strict=True):
-        cells[cell] = space.architectures[number]
+        cells[cell] = archs[number]
     identity = {
         "search_space": space.name,
         "dataset": data.name,

@@ -95,7 +95,7 @@ class Surrogate:
     """The process and what it has learned.
 
     Args:
-        features: `paths`, `operations` and `scores` of all cells, from `metad2a.spaces.nasbench201.cell_features`.
+        features: `paths`, `operations` and `scores` (K, F), as the space's `features` gives them.
         prior: (K,) accuracies that a ranking predicts, None without a ranking.
         fidelities: F.
     """

@@ -14,7 +14,7 @@ from metad2a.core.environment import keep_freed_memory, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import write_json
 from metad2a.core.schema import read_json
-from metad2a.data.pixels import ImageData, LabelledImages
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.searches.budget.trials import DONE, FAILED, HINT, Trial
 from metad2a.spaces.base import SearchSpace

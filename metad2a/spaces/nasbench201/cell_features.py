@@ -1,8 +1,9 @@
-"""What is known of each cell of distinct function before any training: operations, paths and training-free scores.
+"""What is known about each class of equal cells before any training: operations, paths and training-free scores.
 
 Dimensions: K cells (4,930), F features.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Annotated
 
@@ -13,12 +14,12 @@ from typing_extensions import TypedDict
 
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import FLOATS, TensorOf, check
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS, parse
-from metad2a.spaces.nasbench201.classes import NONE, NUM_CLASSES, SKIP, first_members
-from metad2a.spaces.nasbench201.space import NASBench201
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, OPERATIONS, SKIP, all_cells, live_operations
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
 SCORES_FORMAT = "metad2a-training-free-1"
+CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 
 
@@ -26,43 +27,50 @@ class _Scores(TypedDict):
     scores: Annotated[torch.Tensor, TensorOf(FLOATS, (NUM_CLASSES, "F"))]
 
 
-def live_operations(operations: list[int]) -> list[int]:
-    """The operations of a cell, `none` where the input does not reach an edge or the edge not the output."""
-    reached, used = {0}, {3}
-    for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
-        if operation != NONE and source in reached:
-            reached.add(node)
-    for (node, source), operation in reversed(list(zip(CELL_EDGES, operations, strict=True))):
-        if operation != NONE and node in used:
-            used.add(source)
-    return [
-        operation if source in reached and node in used else NONE
-        for (node, source), operation in zip(CELL_EDGES, operations, strict=True)
-    ]
-
-
-def path_counts(operations: list[int]) -> list[int]:
-    """How many paths from input to output have each of the 40 sequences of operations, skips left out."""
+def path_counts(operations: Sequence[int]) -> list[int]:
+    """The number of paths from input to output with each of the 40 sequences of operations, without skips."""
     chains = [tuple(operations[edge] for edge in path) for path in PATHS]
     kept = [tuple(op for op in chain if op != SKIP) for chain in chains if NONE not in chain]
     others = [op for op in range(len(OPERATIONS)) if op not in (NONE, SKIP)]
     return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
 
 
+def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Edges (node, its input, operation) on a way from the cell's input to its output."""
+    return [(*edge, op) for edge, op in zip(CELL_EDGES, live_operations(operations), strict=True) if op != NONE]
+
+
+def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
+    """The number of edges on the longest way from input to output, and the number of nodes connected to the input
+    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS").
+
+    A node counts as the share of its incoming edges that come from the input. Only edges on a way from input to output
+    count, so the result is (0, 0) for a cell that passes nothing on.
+    """
+    edges, longest, width = live_edges(operations), {0: 0}, 0.0
+    for node in (1, 2, 3):
+        sources = [source for target, source, _ in edges if target == node]
+        if sources:
+            longest[node] = 1 + max(longest[source] for source in sources)
+            width += sources.count(0) / len(sources)
+    return longest.get(3, 0), width
+
+
+def convolutions(operations: Sequence[int]) -> int:
+    """The number of convolutions on a way from input to output."""
+    return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))
+
+
 def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
-    """Normal quantiles (K, ...) float64 of the ranks of values (K, ...) in each column."""
+    """Values (K, ...) to the normal quantiles of their ranks in each column, (K, ...) float64."""
     ranks = stats.rankdata(values.numpy(), axis=0)
     return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
 
 
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What is known of each cell before any training, each (K, F) float64: paths, operations on live edges, and scores.
-
-    Args:
-        scores: (K, F), training-free ones; their normal quantiles are taken.
-    """
-    space = NASBench201()
-    operations = [parse(space.architectures[row]) for row in first_members()]
+    """Features of each class, each (K, F) float64: paths, operations on live edges, and quantiles of scores (K, F)."""
+    cells = all_cells()
+    operations = [cells[number] for number in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
     return {
         "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
@@ -72,11 +80,7 @@ def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def published_features() -> dict[str, torch.Tensor]:
-    """`cell_features` with the published training-free scores.
-
-    Raises:
-        UserError: their file is missing or damaged.
-    """
+    """`cell_features` with the published training-free scores. Raises a UserError if their file is damaged."""
     hint = "It is part of the repository: check it out anew."
     value = check(SCORES, load_torch(SCORES, hint), _Scores, "a file of training-free scores", hint, SCORES_FORMAT)
     return cell_features(value["scores"].double())

@@ -1,25 +1,26 @@
 """The cells of NAS-Bench-201 as strings and as numbers of operations (Dong and Yang, ICLR 2020, section 2.1)."""
 
 import re
+from collections.abc import Sequence
+from itertools import product
 
 from metad2a.core.errors import UserError
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
 # The published graphs' edge set: a cell edge's vertex leads to the next vertex and to the consumers of its node.
 GRAPH_EDGES = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (4, 5), (5, 6), (6, 7))
 CELL_EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))  # (node, its input)
+NUM_CELLS = len(OPERATIONS) ** len(CELL_EDGES)
+IMAGE_SIZE = 32  # side in pixels of the images that its networks take
 FIRST_OPERATION_TYPE = 2
 TEMPLATE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
-IMAGE_SIZE = 32  # side in pixels of the images that its networks take
 
 
 def parse(arch: str) -> list[int]:
-    """Numbers of the six operations of an architecture string.
-
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
-    """
+    """Numbers of the six operations of an architecture string. Raises a UserError if the string is malformed or names
+    an unknown operation."""
     match = PATTERN.fullmatch(arch)
     if match is None:
         raise UserError(f"Not a NAS-Bench-201 architecture: {arch!r}. It has the form {TEMPLATE.format(*'abcdef')}")
@@ -29,6 +30,30 @@ def parse(arch: str) -> list[int]:
     return [OPERATIONS.index(op) for op in match.groups()]
 
 
-def to_string(operations: list[int]) -> str:
+def to_string(operations: Sequence[int]) -> str:
     """Architecture string of six operation numbers."""
     return TEMPLATE.format(*(OPERATIONS[op] for op in operations))
+
+
+def all_cells() -> list[tuple[int, ...]]:
+    """The operations of all 15,625 cells; cell i has i's digits to the base 5, first edge first."""
+    return list(product(range(len(OPERATIONS)), repeat=len(CELL_EDGES)))
+
+
+def nodes_before_output(operations: Sequence[int]) -> set[int]:
+    """The nodes with a way to the output, node 3, which is one of them."""
+    nodes = {3}
+    for (node, source), operation in reversed(list(zip(CELL_EDGES, operations, strict=True))):
+        if operation != NONE and node in nodes:
+            nodes.add(source)
+    return nodes
+
+
+def live_operations(operations: Sequence[int]) -> list[int]:
+    """The operations of a cell with `none` on the edges that are on no way from its input to its output."""
+    edges = list(zip(CELL_EDGES, operations, strict=True))
+    before, after = nodes_before_output(operations), {0}
+    for (node, source), operation in edges:  # nodes come after their inputs
+        if operation != NONE and source in after:
+            after.add(node)
+    return [operation if source in after and node in before else NONE for (node, source), operation in edges]

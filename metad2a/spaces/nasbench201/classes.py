@@ -1,36 +1,28 @@
-"""Cells of NAS-Bench-201 that compute the same function: the 15,625 are 4,930 classes.
+"""Cells of NAS-Bench-201 that compute the same function: the 15,625 cells form 4,930 classes.
 
-Two cells are equal when simplifying gives the same expression of the cell's input: an edge `none` is no edge, an edge
-from a node that nothing reaches or to one that nothing leaves is none either, a skip connection hands on the terms of
-its input, and the order of a sum does not matter. (An operation has weights of its own on each edge, so that a sum of
-two equal ones is not twice the one.)
+Two cells are equal if they simplify to the same expression of the cell's input. An edge `none` is no edge, and neither
+is an edge from a node that nothing reaches or to a node that nothing leaves. A skip connection passes on the terms of
+its input. The order of a sum does not matter. (An operation has different weights on each edge, so a sum of two equal
+operations is not twice the operation.)
 
-The benchmark's authors count 6,466: their text form keeps a `none` within a sum and does not open a sum that is
-skipped into another. Each of their classes lies within one of these.
+The benchmark's authors count 6,466 classes: their text form keeps a `none` within a sum, and does not open a sum that a
+skip connection passes into another. Each of their classes lies within one of these.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import product
 
 import torch
 
-from metad2a.core.environment import random_generator
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, OPERATIONS
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, SKIP, all_cells
 
-NONE, SKIP = OPERATIONS.index("none"), OPERATIONS.index("skip_connect")
-WEIGHTS = (0, 0, 1, 9, 0)  # of each operation's convolution, relative to that of 1x1
 NUM_CLASSES = 4930
 INPUT = "x"
 Expression = tuple[str, ...]  # the sorted terms of a sum: the input, or an operation on a sum, as text
 
 
 def expression(operations: Sequence[int]) -> Expression:
-    """The output of a cell as the terms of a sum, none where the input does not reach it.
-
-    Args:
-        operations: numbers of its six operations, as of `cells.parse`.
-    """
+    """The output of a cell with these six operations as the terms of a sum; no terms if the input does not reach it."""
     values: list[Expression] = [(INPUT,), (), (), ()]
     for (node, source), operation in zip(CELL_EDGES, operations, strict=True):
         if operation != NONE and values[source]:
@@ -41,40 +33,19 @@ def expression(operations: Sequence[int]) -> Expression:
 
 @cache
 def equivalence_classes() -> torch.Tensor:
-    """(15625,) long, the class of each architecture in the order of `NASBench201.architectures`.
-
-    Classes are numbered in the order of their first members.
-    """
-    cells = product(range(len(OPERATIONS)), repeat=len(CELL_EDGES))  # in that order
+    """(15625,) long, the class of each cell of `all_cells`, numbered in the order of their first members."""
     numbers: dict[Expression, int] = {}
-    return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in cells])
+    return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in all_cells()])
 
 
 def first_members() -> list[int]:
     """The first architecture of each class, (classes,)."""
-    classes = equivalence_classes()
-    return _leading(classes, torch.arange(len(classes)))
-
-
-def cheapest_members(allowed: torch.Tensor | None = None) -> list[int]:
-    """The architecture of each class with the fewest parameters, the first of several.
-
-    Args:
-        allowed: (15625,) bool, the architectures to choose from; classes without any are left out. None for all.
-    """
-    digits = torch.cartesian_prod(*[torch.tensor(WEIGHTS)] * len(CELL_EDGES))  # (15625, 6)
-    key = equivalence_classes() * (max(WEIGHTS) * len(CELL_EDGES) + 1) + digits.sum(1)
-    return _leading(key, torch.arange(len(key)) if allowed is None else allowed.nonzero()[:, 0])
-
-
-def _leading(key: torch.Tensor, numbers: torch.Tensor) -> list[int]:
-    """Those of the architectures `numbers` that come first of their classes by a key (15625,) that the class leads."""
-    order = numbers[torch.argsort(key[numbers], stable=True)]
-    return order[equivalence_classes()[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
+    highest = equivalence_classes().cummax(0).values
+    return highest.diff(prepend=torch.tensor([-1])).nonzero()[:, 0].tolist()
 
 
 def class_means(values: torch.Tensor) -> torch.Tensor:
-    """The mean of each class, (classes, ...), of values (15625, ...) of the architectures."""
+    """Values (15625, ...) of the architectures to the mean of each class, (classes, ...)."""
     classes = equivalence_classes()
     sizes = classes.bincount()
     sums = values.new_zeros(len(sizes), *values.shape[1:]).index_add_(0, classes, values)
@@ -86,13 +57,8 @@ def at_class_means(values: torch.Tensor) -> torch.Tensor:
     return class_means(values)[equivalence_classes()]
 
 
-def parts_of_cells(num_cells: int, parts: int) -> list[torch.Tensor]:
-    """Divide cells at random into equal parts, always the same ones."""
-    return list(torch.randperm(num_cells, generator=random_generator(0)).chunk(parts))
-
-
 def noise(values: torch.Tensor) -> float:
-    """Pooled standard deviation of values (15625,) within the classes: what equal functions differ by."""
+    """Pooled standard deviation of values (15625,) within the classes: by how much equal functions differ."""
     classes = equivalence_classes()
     squares = (values - at_class_means(values)).square().sum()
     return float((squares / (len(values) - int(classes.max()) - 1)).sqrt())

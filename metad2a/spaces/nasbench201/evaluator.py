@@ -8,30 +8,27 @@ import torch
 
 from metad2a.core.messages import log
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE
+from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
-from metad2a.data.pixels import ImageData, LabelledImages
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, published_protocol, train
 
-NAME = "imgnet32"  # images are whole ones at 32 x 32, as in downsampled ImageNet
+NAME = "imgnet32"  # whole images at 32 x 32 pixels, as in downsampled ImageNet
 
 
 class TrainingEvaluator:
-    """Networks of a search space trained on the images of a task's classes.
+    """Trains networks of a search space on the images of a task's classes. Raises a UserError if images are missing.
 
     Args:
         options: a `metad2a.database.workers.EvaluatorOptions`.
-
-    Raises:
-        UserError: images are missing.
     """
 
     def __init__(self, space: SearchSpace, options: Any):
         self.space, self.options = space, options
-        self.training, self.held_out = open_imagenet(options.imgnet, list(options.class_names), IMAGE_SIZE, crop=1)
+        self.training, self.held_out = open_imagenet(options.imgnet, list(options.class_names), IMAGE_SIZE, share=1)
 
     def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
-        """Held-out accuracy (%) after the last epoch; weights and batches are drawn with a seed from `rng`."""
+        """Held-out accuracy (%) after the last epoch. A seed drawn with `rng` decides on weights and batches."""
         held_out = _images(self.held_out, classes)
         names = [self.options.class_names[c] for c in classes]
         parts = (_images(self.training, classes), held_out, held_out)
@@ -45,4 +42,4 @@ class TrainingEvaluator:
 
 
 def _images(images: ImagesByClass, classes: list[int]) -> LabelledImages:
-    return LabelledImages(images.store.pixels(images.numbers(classes)), images.labels(classes))
+    return LabelledImages(images.pixels(images.numbers(classes)), images.labels(classes))

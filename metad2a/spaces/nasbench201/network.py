@@ -6,7 +6,7 @@ between the stages, global average pooling and a linear classifier.
 Dimensions: B images, K classes, C channels, H x W pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from metad2a.spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, parse
+from metad2a.spaces.nasbench201.cells import CELL_EDGES, IMAGE_SIZE, OPERATIONS, nodes_before_output, parse
 
 FIRST_CHANNELS, CELLS_PER_STAGE, NUM_STAGES = 16, 5, 3
 KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
@@ -23,13 +23,13 @@ LAST_CHANNELS = STAGES[-1][0]
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and batch normalisation; what the benchmark calls `nor_conv` has a ReLU before it."""
+    """Convolution and batch normalisation. The benchmark's `nor_conv` has a ReLU before them."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out))
 
 
 def operation(name: str, channels: int) -> nn.Module:
-    """The layer of one operation, less the ReLU of a convolution, which its cell applies."""
+    """The layer of an operation, without the ReLU of a convolution, which the cell applies."""
     if name in KERNEL_SIZES:
         return conv_bn(channels, channels, KERNEL_SIZES[name])
     if name == "avg_pool_3x3":
@@ -38,22 +38,20 @@ def operation(name: str, channels: int) -> nn.Module:
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum of the operations on the edges that lead to it; node 0 is the input, 3 the output.
+    """Four nodes, each the sum of the operations on its incoming edges; node 0 is the input, 3 the output.
 
-    A node's ReLU is computed once for all its convolutions. Edges to a node that does not reach the output have
-    parameters, as in the benchmark, but are neither computed nor trained: nothing depends on them.
+    The cell computes a node's ReLU once for all its convolutions. Edges to a node that does not reach the output have
+    parameters, as in the benchmark, but are neither computed nor trained, because nothing depends on them.
     """
 
-    def __init__(self, operations: list[str], channels: int):
+    def __init__(self, operations: Sequence[int], channels: int):
         super().__init__()
-        self.layers = nn.ModuleList(operation(name, channels) for name in operations)
-        self.convolves = [name in KERNEL_SIZES for name in operations]
-        live = {3}
-        for (node, source), name in reversed(list(zip(CELL_EDGES, operations, strict=True))):
-            if node in live and name != "none":
-                live.add(source)
-        self.inputs: dict[int, list[tuple[int, int]]] = {node: [] for node in (1, 2, 3) if node in live}
-        for edge, ((node, source), name) in enumerate(zip(CELL_EDGES, operations, strict=True)):
+        names = [OPERATIONS[number] for number in operations]
+        self.layers = nn.ModuleList(operation(name, channels) for name in names)
+        self.convolves = [name in KERNEL_SIZES for name in names]
+        live = nodes_before_output(operations)
+        self.inputs: dict[int, list[tuple[int, int]]] = {node: [] for node in sorted(live - {0})}
+        for edge, ((node, source), name) in enumerate(zip(CELL_EDGES, names, strict=True)):
             if node not in live:
                 self.layers[edge].requires_grad_(False)
             elif name != "none":
@@ -91,10 +89,10 @@ class Reduction(nn.Module):
 
 
 class Skeleton(nn.Module):
-    """What is around the cells of a network, with PyTorch's initial weights, as the benchmark trains it.
+    """A network around its cells, with PyTorch's initial weights, as the benchmark trains it.
 
     Args:
-        cell: makes a cell of a number of channels.
+        cell: number of channels -> a cell.
         num_classes: K.
         channels: of the first stage.
         cells_per_stage: N.
@@ -129,18 +127,14 @@ class Skeleton(nn.Module):
 
 
 class NASBench201Network(Skeleton):
-    """The network of an architecture string.
+    """The network of an architecture string. Raises a UserError if the string is malformed.
 
     Args:
-        arch: for example `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|`.
-        sizes: `num_classes` and, where they are not the benchmark's, `channels` and `cells_per_stage`.
-
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
+        sizes: `num_classes` and, if they differ from the benchmark's, `channels` and `cells_per_stage`.
     """
 
     def __init__(self, arch: str, *sizes: int):
-        operations = [OPERATIONS[number] for number in parse(arch)]
+        operations = parse(arch)
         super().__init__(lambda channels: Cell(operations, channels), *sizes)
 
 
@@ -151,13 +145,10 @@ def _conv_cost(c_in: int, c_out: int, kernel: int, size: int, norm: bool = True)
 
 
 def cost(arch: str, num_classes: int) -> tuple[int, int]:
-    """FLOPs and parameters of an architecture's network, in closed form.
+    """FLOPs and parameters of an architecture's network, in closed form. Raises a UserError for a malformed string.
 
-    Counted as the benchmark's authors do: FLOPs are multiply-accumulates of convolutions and of the classifier (and
-    its bias) for one image; pooling, normalisation and sums are free, and a convolution that leads nowhere counts.
-
-    Raises:
-        UserError: the string is malformed or names an unknown operation.
+    The benchmark's authors count like this: FLOPs are multiply-accumulates of convolutions and of the classifier (and
+    its bias) for one image. Pooling, normalisation and sums are free. A convolution that leads nowhere counts.
     """
     kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in parse(arch))
     return _cost(tuple(sorted(kernels)), num_classes)

@@ -8,40 +8,34 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn as nn
-from typing_extensions import TypedDict
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import FLOATS, TensorOf, Text, check
 from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
 from metad2a.spaces.base import Evaluator, SearchSpace
+from metad2a.spaces.nasbench201 import tables
 from metad2a.spaces.nasbench201.cells import (
     CELL_EDGES,
     FIRST_OPERATION_TYPE,
     GRAPH_EDGES,
     IMAGE_SIZE,
+    NUM_CELLS,
     OPERATIONS,
+    all_cells,
     parse,
     to_string,
 )
-from metad2a.spaces.nasbench201.extra_tables import NASBENCH360_NAMES, device_latency, nasbench360, nwot
-
-TABLE = ASSETS / "nasbench201" / "accuracy.pt"
-
-
-_Column = Annotated[torch.Tensor, TensorOf(FLOATS, (len(OPERATIONS) ** len(CELL_EDGES),), low=0, high=100)]
-Table = TypedDict("Table", {name: dict[Text, _Column] for name in ("test_200", "valid_12")})  # type: ignore[misc]
+from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 
 class NASBench201(SearchSpace):
     name = "nasbench201"
     max_n = 8
     num_vertex_type = FIRST_OPERATION_TYPE + len(OPERATIONS)
-    size = len(OPERATIONS) ** len(CELL_EDGES)
+    size = NUM_CELLS
     results_folder = ""
     published_epoch = 400
     image_size = IMAGE_SIZE
@@ -73,11 +67,8 @@ class NASBench201(SearchSpace):
 
     @cached_property
     def architectures(self) -> list[str]:
-        """All 15,625 strings; number i has the operations of i's base-5 digits, first edge first."""
-        return [to_string(row) for row in self._all_operations().tolist()]
-
-    def all_architectures(self) -> list[str]:
-        return self.architectures
+        """The strings of `metad2a.spaces.nasbench201.cells.all_cells`."""
+        return [to_string(cell) for cell in all_cells()]
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
         from metad2a.spaces.nasbench201.network import cost
@@ -96,61 +87,52 @@ class NASBench201(SearchSpace):
         return TrainingEvaluator(self, options)
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
-        """Test accuracy after 200 epochs, or validation accuracy after 12; see the base class."""
+        """Test accuracy after 200 epochs, or validation accuracy after 12."""
         known = self.table.get({200: "test_200", 12: "valid_12"}.get(epochs, ""), {})
-        if epochs == 200 and dataset in NASBENCH360_NAMES:
-            known = nasbench360()
+        if epochs == 200 and dataset in tables.NASBENCH360_NAMES:
+            known = tables.nasbench360()
         if dataset not in known:
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
 
-    def fold(self, number: int) -> set[str]:
-        from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes, parts_of_cells
+    def classes_of_equals(self) -> torch.Tensor:
+        return equivalence_classes()
 
-        chosen = torch.isin(equivalence_classes(), parts_of_cells(NUM_CLASSES, 5)[number])
-        return {self.architectures[row] for row in chosen.nonzero()[:, 0].tolist()}
+    def features(self) -> dict[str, torch.Tensor]:
+        """`paths`, `operations` and `scores`, see `metad2a.spaces.nasbench201.cell_features`."""
+        from metad2a.spaces.nasbench201.cell_features import published_features
+
+        return published_features()
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's published score of every architecture, by text; CIFAR-10's where none of the dataset are."""
-        scores = nwot()
+        """NASWOT's published scores on `dataset`, or on CIFAR-10 if `dataset` has none."""
+        scores = tables.nwot()
         return dict(zip(self.architectures, scores.get(dataset, scores["cifar10"]).tolist(), strict=True))
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """As HELP's authors measured them; see the base class."""
-        known = device_latency()
+        """Measured by the authors of HELP (Lee et al., NeurIPS 2021)."""
+        known = tables.device_latency()
         if device not in known:
             guess = did_you_mean(device, list(known))
-            raise UserError(f"--device-latency {device!r} is none of the devices measured: {', '.join(known)}. {guess}")
+            raise UserError(f"--device-latency {device!r} is none of the measured devices: {', '.join(known)}. {guess}")
         return dict(zip(self.architectures, known[device].tolist(), strict=True))
 
     @cached_property
     def table(self) -> dict[str, dict[str, torch.Tensor]]:
-        """The benchmark's accuracies (%), each (15625,) in the order of `architectures`.
-
-        `test_200`: test accuracy after 200 epochs, mean over seeds; `valid_12`: validation accuracy after 12.
-
-        Raises:
-            UserError: the shipped table is missing or damaged.
-        """
-        hint = "Rebuild it with: python -m metad2a.spaces.nasbench201.make_table --benchmark FILE"
-        return check(TABLE, load_torch(TABLE, hint), Table, "the benchmark's table", hint)
+        """See `metad2a.spaces.nasbench201.tables.accuracy`."""
+        return tables.accuracy()
 
     def genes(self, arch: str) -> list[int]:
         """Numbers of the operations."""
         return parse(arch)
 
     def from_genes(self, genes: Sequence[int]) -> str:
-        return to_string(list(genes))
+        return to_string(genes)
 
     def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
         names = [OPERATIONS[op] for op in parse(arch)]
         edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
         return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]
-
-    @staticmethod
-    def _all_operations() -> torch.Tensor:
-        digits = torch.arange(len(OPERATIONS))
-        return torch.cartesian_prod(*[digits] * len(CELL_EDGES))  # (15625, 6)
 
     def _graphs(self, operations: torch.Tensor) -> GraphBatch:
         B = len(operations)

@@ -1,39 +1,21 @@
 """Multiply-accumulates and parameters of Once-for-All MobileNetV3 subnets in closed form (Cai et al., ICLR 2020).
 
-A layer's cost depends on its own kernel and expansion alone, because every stage has a fixed number of channels. So
-one table of all layers and choices serves every subnet. Counted as `ofa.utils.flops_counter` counts: convolutions and
-the classifier, and all of their parameters, batch norm's too.
+Every stage has a fixed number of channels, so a layer's cost depends only on its own kernel and expansion, and one
+table of all layers and choices serves every subnet. Counted as `ofa.utils.flops_counter` counts: convolutions and the
+classifier, and all of their parameters, including those of batch norm.
 """
 
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
 
 import torch
+
+from metad2a.spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, MAX_DEPTH
 
 CHANNELS = (16, 16, 24, 40, 80, 112, 160)  # of the first convolution, the first block and the five stages
 FINAL_CHANNELS, LAST_CHANNELS = 960, 1280
 STRIDES = (2, 2, 2, 1, 2)  # of a stage's first layer
 SQUEEZE = (False, True, False, True, True)  # stages with squeeze-and-excitation
 DIVISOR, REDUCTION = 8, 4
-
-
-@dataclass(frozen=True)
-class CostTable:
-    """Costs of the parts: of what every subnet has, and of each layer.
-
-    Attributes:
-        fixed: (2,) float64, multiply-accumulates and parameters of first and last layers.
-        layers: (2, number of layers, kernels, expansions) float64, likewise.
-    """
-
-    fixed: torch.Tensor
-    layers: torch.Tensor
-
-    @cached_property
-    def lists(self) -> tuple[Any, Any]:
-        """`fixed` and `layers` as nested lists, for one subnet at a time."""
-        return self.fixed.tolist(), self.layers.tolist()
 
 
 def divisible(channels: float) -> int:
@@ -63,25 +45,22 @@ def _layer(
 
 
 @cache
-def cost_table(
-    kernels: tuple[int, ...],
-    expansions: tuple[int, ...],
-    max_depth: int,
-    num_classes: int,
-    image_size: int,
-    width_mult: float,
-) -> CostTable:
-    """The costs of all layers of a supernet of this width for images of this side."""
+def cost_table(num_classes: int, image_size: int, width_mult: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Multiply-accumulates and parameters of the parts of a supernet of this width, for images of this side.
+
+    Returns:
+        (2,) float64, what every subnet has; and (2, 20 layers, kernels, expansions) float64, what each layer adds.
+    """
     first, block, *stages = (divisible(c * width_mult) for c in CHANNELS)
     final, last = divisible(FINAL_CHANNELS * width_mult), divisible(LAST_CHANNELS * width_mult)
     side = -(-image_size // 2)
     fixed = _conv(3, first, 3, side) + _layer(first, block, 3, 1, side, 1, False)
     layers, inputs = [], block
     for outputs, stride, squeeze in zip(stages, STRIDES, SQUEEZE, strict=True):
-        for i in range(max_depth):
+        for i in range(MAX_DEPTH):
             step = stride if i == 0 else 1
-            costs = [[_layer(inputs, outputs, k, e, side, step, squeeze) for e in expansions] for k in kernels]
+            costs = [[_layer(inputs, outputs, k, e, side, step, squeeze) for e in EXPANSIONS] for k in KERNELS]
             layers.append(torch.stack([torch.stack(row) for row in costs]))  # (kernels, expansions, 2)
             side, inputs = -(-side // step), outputs
     fixed += _conv(inputs, final, 1, side) + _conv(final, last, 1, 1, extra=0) + _conv(last, num_classes, 1, 1, extra=1)
-    return CostTable(fixed, torch.stack(layers).permute(3, 0, 1, 2))
+    return fixed, torch.stack(layers).permute(3, 0, 1, 2)

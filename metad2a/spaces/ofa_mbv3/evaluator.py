@@ -1,4 +1,4 @@
-"""Accuracy of a subnet on some classes, its batch norm calibrated on their training images (Once-for-All).
+"""Accuracy of a subnet on some classes, after calibrating its batch norm on their training images (Once-for-All).
 
 Dimensions: n images, C classes.
 """
@@ -18,27 +18,26 @@ BATCH = 256
 
 
 def calibrate(network: nn.Module, images: ImagesByClass, numbers: torch.Tensor) -> None:
-    """Set the running statistics of batch norm to those of images `numbers` (n,), as Once-for-All does."""
+    """Set the running statistics of batch norm to the statistics of images `numbers` (n,), as Once-for-All does."""
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
-    set_running_statistics(network, ((images.store.centered(part), None) for part in numbers.split(BATCH)))
+    set_running_statistics(network, ((images.centered(part), None) for part in numbers.split(BATCH)))
 
 
 def centered(
     images: ImagesByClass, numbers: torch.Tensor, labels: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of the middle of images `numbers` (n,), with their labels (n,)."""
-    return zip(map(images.store.centered, numbers.split(BATCH)), labels.split(BATCH), strict=True)
+    return zip(map(images.centered, numbers.split(BATCH)), labels.split(BATCH), strict=True)
 
 
 class SubnetEvaluator:
-    """Subnets with the supernet's weights: nothing is trained.
+    """Measures subnets with the supernet's weights, without training.
 
     Args:
         options: a `metad2a.database.workers.EvaluatorOptions`.
 
-    Raises:
-        UserError: the supernet or images are missing, or it does not know a class.
+    Raises a UserError if the supernet or images are missing, or the supernet does not know a class.
     """
 
     def __init__(self, options: Any):
@@ -49,7 +48,7 @@ class SubnetEvaluator:
         self.num_calibration = options.num_calibration
 
     def evaluate(self, arch: dict[str, list[int]], classes: list[int], rng: torch.Generator) -> float:
-        """Held-out accuracy (%), its batch norm calibrated on training images of `classes` drawn with `rng`."""
+        """Held-out accuracy (%). `rng` draws the training images of `classes` that calibrate batch norm."""
         network = subnet(self.supernet, arch)
         numbers = self.training.numbers(classes)
         calibrate(network, self.training, numbers[torch.randperm(len(numbers), generator=rng)[: self.num_calibration]])
@@ -58,20 +57,16 @@ class SubnetEvaluator:
 
 
 def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[int]:
-    """Outputs of the supernet's classifier for the classes `names`.
-
-    Raises:
-        UserError: the supernet at `path` does not know a class.
-    """
+    """Outputs of the classifier for the classes `names`. Raises a UserError if the supernet does not know a class."""
     known = config.class_names or (sorted(names) if len(names) == config.num_classes else [])
     if not known:
         raise UserError(
-            f"{path} has {config.num_classes} outputs and no names for them, but the images are of {len(names)} "
-            f"classes: give the folder that has all {config.num_classes}."
+            f"{path} has {config.num_classes} outputs without names, but the images have {len(names)} classes. Give "
+            f"the folder with all {config.num_classes}."
         )
-    if missing := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in known]:
         raise UserError(
-            f"The supernet {path} was not trained on class {missing[0]} ({len(missing)} such classes). Leave "
+            f"The supernet {path} was not trained on class {unknown[0]} ({len(unknown)} such classes). Leave "
             "these out (build_database.py: list the others in a file for --class-order; evaluation: fine-tune with "
             "--epochs 1 or more), or give another --supernet."
         )

@@ -1,7 +1,7 @@
 """Once-for-All MobileNetV3 (Cai et al., ICLR 2020): 5 stages of 2 to 4 layers, kernel 3/5/7, expansion 3/4/6.
 
-An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers,
-depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are one network; the
+An architecture is a dict `{'ks': [20], 'e': [20], 'd': [5]}`: kernel and expansion of each of the 5 x 4 layers, and
+depth of each stage. Layers beyond a stage's depth are inactive, so several encodings are the same network. The
 canonical form gives inactive layers the smallest kernel and expansion.
 """
 
@@ -17,7 +17,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.schema import describe
 from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
 from metad2a.spaces.base import Evaluator, SearchSpace
-from metad2a.spaces.ofa_mbv3.cost import CostTable, cost_table
+from metad2a.spaces.ofa_mbv3.cost import cost_table
 from metad2a.spaces.ofa_mbv3.layers import (
     DEPTHS,
     EXPANSIONS,
@@ -30,6 +30,15 @@ from metad2a.spaces.ofa_mbv3.layers import (
     SMALLEST,
     Arch,
 )
+
+
+def _arch(kernels: Sequence[int], expansions: Sequence[int], depths: Sequence[int]) -> Arch:
+    """The architecture with these positions among `KERNELS`, `EXPANSIONS` and `DEPTHS`."""
+    return {
+        "ks": [KERNELS[i] for i in kernels],
+        "e": [EXPANSIONS[i] for i in expansions],
+        "d": [DEPTHS[i] for i in depths],
+    }
 
 
 class OFAMobileNetV3(SearchSpace):
@@ -69,11 +78,7 @@ class OFAMobileNetV3(SearchSpace):
     def decode(self, graphs: GraphBatch) -> list[Arch | None]:
         rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
         return [
-            {
-                "ks": [KERNELS[op // 3 % 3] for op in row],
-                "e": [EXPANSIONS[op % 3] for op in row],
-                "d": [DEPTHS[op // 9] for op in row[::MAX_DEPTH]],
-            }
+            _arch([op // 3 % 3 for op in row], [op % 3 for op in row], [op // 9 for op in row[::MAX_DEPTH]])
             if ok
             else None
             for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)
@@ -83,10 +88,7 @@ class OFAMobileNetV3(SearchSpace):
         kernel = torch.randint(len(KERNELS), (n, NUM_LAYERS), generator=rng)
         expand = torch.randint(len(EXPANSIONS), (n, NUM_LAYERS), generator=rng)
         depth = torch.randint(len(DEPTHS), (n, NUM_STAGES), generator=rng)
-        return [
-            {"ks": [KERNELS[i] for i in k], "e": [EXPANSIONS[i] for i in e], "d": [DEPTHS[i] for i in d]}
-            for k, e, d in zip(kernel.tolist(), expand.tolist(), depth.tolist(), strict=True)
-        ]
+        return [_arch(*row) for row in zip(kernel.tolist(), expand.tolist(), depth.tolist(), strict=True)]
 
     def canonical(self, arch: Arch) -> Arch:
         """The same network with inactive layers at the smallest kernel and expansion."""
@@ -99,7 +101,7 @@ class OFAMobileNetV3(SearchSpace):
         }
 
     def vertex_features(self) -> torch.Tensor:
-        """One-hots of kernel, expansion and both, 0 where a layer is inactive, and of a stage's depth at its first."""
+        """One-hots of kernel, expansion and both, 0 for an inactive layer; and of the depth at first layers."""
         operation = torch.arange(self.num_vertex_type - FIRST_OPERATION_TYPE)
         layer = torch.arange(NUM_LAYERS)[:, None] % MAX_DEPTH
         depth = operation.div(9, rounding_mode="floor")
@@ -116,14 +118,7 @@ class OFAMobileNetV3(SearchSpace):
         return [values.index(value) for values, name in choices for value in arch[name]]
 
     def from_genes(self, genes: Sequence[int]) -> Arch:
-        depths, kernels, expansions = genes[:NUM_STAGES], genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:]
-        return self.canonical(
-            {
-                "ks": [KERNELS[i] for i in kernels],
-                "e": [EXPANSIONS[i] for i in expansions],
-                "d": [DEPTHS[i] for i in depths],
-            }
-        )
+        return self.canonical(_arch(genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:], genes[:NUM_STAGES]))
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
         from metad2a.spaces.ofa_mbv3.supernet import read_supernet
@@ -132,14 +127,18 @@ class OFAMobileNetV3(SearchSpace):
         return {"image_size": config.image_size, "width_mult": config.width_mult}
 
     def cost(self, arch: Arch, num_classes: int) -> dict[str, float]:
-        arch, (fixed, layers) = self._check(arch), self._cost_table(num_classes).lists
-        active = [
-            (layer, KERNELS.index(arch["ks"][layer]), EXPANSIONS.index(arch["e"][layer]))
-            for layer in range(NUM_LAYERS)
-            if layer % MAX_DEPTH < arch["d"][layer // MAX_DEPTH]
-        ]
-        flops, params = (sum((table[i][k][e] for i, k, e in active), fixed[n]) for n, table in enumerate(layers))
-        return {"flops": flops / 1e6, "params": params / 1e6}
+        flops, params = self.costs([arch], num_classes)[:, 0].tolist()
+        return {"flops": flops, "params": params}
+
+    def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
+        """(2, n) float64, `cost` of n architectures: multiply-accumulates and parameters, both in millions."""
+        fixed, layers = cost_table(num_classes, self.image_size, self.width_mult)
+        operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
+        depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
+        layer = torch.arange(NUM_LAYERS)
+        chosen = layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
+        active = layer % MAX_DEPTH < depth
+        return (fixed[:, None] + (chosen * active).sum(-1)) / 1e6
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         return self.cost(SMALLEST, num_classes)
@@ -148,19 +147,6 @@ class OFAMobileNetV3(SearchSpace):
         from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, subnet
 
         return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
-
-    def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
-        """(2, n) float64, `cost` of n architectures at once: multiply-accumulates and parameters, both in millions."""
-        table = self._cost_table(num_classes)
-        operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
-        depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
-        layer = torch.arange(NUM_LAYERS)
-        chosen = table.layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
-        active = layer % MAX_DEPTH < depth
-        return (table.fixed[:, None] + (chosen * active).sum(-1)) / 1e6
-
-    def _cost_table(self, num_classes: int) -> CostTable:
-        return cost_table(KERNELS, EXPANSIONS, MAX_DEPTH, num_classes, self.image_size, self.width_mult)
 
     def evaluator(self, options: Any) -> Evaluator:
         from metad2a.spaces.ofa_mbv3.evaluator import SubnetEvaluator

@@ -1,6 +1,6 @@
-"""The MobileNetV3 supernet of Once-for-All (Cai et al., ICLR 2020), as the package `ofa` has it, and its weights.
+"""The MobileNetV3 supernet of Once-for-All (Cai et al., ICLR 2020), from the package `ofa`, and its weights.
 
-Two kinds of file are read: the published one, `{'state_dict': ...}`, and ours, which adds what it takes to use it.
+It reads two kinds of file: the published one, `{'state_dict': ...}`, and ours, which adds sizes and class names.
 """
 
 import re
@@ -47,8 +47,7 @@ class SupernetConfig:
         num_classes: outputs of its classifier.
         width_mult: channels relative to MobileNetV3's.
         image_size: side of its input in pixels.
-        class_names: of the outputs; empty for the published weights, whose outputs are ImageNet's classes in
-            alphabetical order.
+        class_names: of the outputs. Empty for the published weights: ImageNet's classes in alphabetical order.
     """
 
     __pydantic_config__ = CLOSED
@@ -60,20 +59,20 @@ class SupernetConfig:
 
 
 class _Published(TypedDict):
-    """Fields of the published file that are read."""
-
     state_dict: State
 
 
-_More = {"epoch": Integer, "training": dict[Text, Any], "history": Facts}  # for resuming
-_File = TypedDict(
-    "_File",
-    {"state_dict": State, "config": SupernetConfig, **{name: NotRequired[kind] for name, kind in _More.items()}},  # type: ignore[misc]
-)
+class _File(_Published):
+    """`epoch`, `training` and `history` are for resuming."""
+
+    config: SupernetConfig
+    epoch: NotRequired[Integer]
+    training: NotRequired[dict[Text, Any]]
+    history: NotRequired[Facts]
 
 
 def ofa_class() -> type[nn.Module]:
-    """`OFAMobileNetV3` of the package `ofa`. Raises a UserError when the package is not installed."""
+    """`OFAMobileNetV3` of the package `ofa`. Raises a UserError if the package is not installed."""
     try:
         with torch.device("cpu"):  # PyTorch 2.6 computes as it is imported, which fails on the meta device
             from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
@@ -101,11 +100,7 @@ def subnet(supernet: nn.Module, arch: Arch) -> nn.Module:
 
 
 def check_batches(batch_size: int, num_images: int) -> None:
-    """Check that subnets can be trained on such batches.
-
-    Raises:
-        UserError: there is none of two images, which batch norm needs.
-    """
+    """Raise a UserError if no batch has two images, which batch norm needs in training."""
     if min(batch_size, num_images) < 2:
         raise UserError(
             f"Batch norm needs two images in a batch, but --batch-size is {batch_size} and there are {num_images} "
@@ -119,11 +114,8 @@ def save_supernet(path: str | Path, supernet: nn.Module, config: SupernetConfig,
 
 
 def read_supernet(path: str | Path) -> dict[str, Any]:
-    """A file of `save_supernet`, or the published weights with the configuration that follows from their shapes.
-
-    Raises:
-        UserError: the file is missing, damaged or something else.
-    """
+    """A file of `save_supernet`, or the published weights and the configuration that their shapes imply. Raises a
+    UserError if the file is missing, damaged or something else."""
     value = load_torch(path, FETCH)
     published = not isinstance(value, dict) or "format" not in value
     file = check(path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT)
@@ -133,7 +125,7 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
     outputs, channels = state[CLASSIFIER].shape
     config = SupernetConfig(outputs, round(channels / LAST_CHANNELS, 2)) if published else file["config"]
     if len(config.class_names) not in (0, config.num_classes):
-        raise UserError(f"{path} is damaged: it has names of {len(config.class_names)} of {outputs} classes. {FETCH}")
+        raise UserError(f"{path} is damaged: it names {len(config.class_names)} of {outputs} classes. {FETCH}")
     check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
     model = without_memory(lambda: build_supernet(config))
     names = {_short(name): name for name in model.state_dict()}
@@ -143,16 +135,12 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
 
 
 def _short(name: str) -> str:
-    """A parameter's name without what differs between releases of the package: some parts are there twice."""
+    """A parameter's name without the parts that differ between releases of the package: some stand there twice."""
     return re.sub(r"(\.\w+)\1(?=\.)", r"\1", name.replace(".mobile_inverted_conv.", ".conv."))
 
 
 def load_supernet(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, SupernetConfig]:
-    """Read a supernet in evaluation mode, ours or the published one.
-
-    Raises:
-        UserError: the file is missing, damaged, something else, or the package `ofa` is missing.
-    """
+    """Read a supernet in evaluation mode. Raises a UserError like `read_supernet` and `ofa_class`."""
     value = read_supernet(path)
     net = build_supernet(value["config"])
     net.load_state_dict(value["state_dict"])

@@ -1,6 +1,6 @@
-"""Train a supernet by the sandwich rule: at every step the largest subnet learns the labels, the smallest and random
-ones learn the largest one's outputs (Yu and Huang, ICCV 2019). As in Once-for-All's progressive shrinking the largest
-can be trained alone before.
+"""Train a supernet by the sandwich rule: at every step the largest subnet learns the labels, and the smallest and
+random subnets learn the outputs of the largest (Yu and Huang, ICCV 2019). As in Once-for-All's progressive shrinking,
+the first epochs can train only the largest subnet.
 
 Dimensions: B images of a batch, C classes.
 """
@@ -21,7 +21,6 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.core.schema import Text, check, check_progress
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.fingerprints import images_digest
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
 from metad2a.spaces.ofa_mbv3.evaluator import calibrate, centered
 from metad2a.spaces.ofa_mbv3.layers import LARGEST, SMALLEST
@@ -38,16 +37,16 @@ from metad2a.spaces.ofa_mbv3.supernet import (
 from metad2a.training.accuracy import accuracy
 
 FILE = "supernet.pt"
-# What may differ when a run is resumed; the images' digest has the classes
+# Options that may differ when a run is resumed; the images' digest covers the classes
 FREE = ("gpu", "imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
-NUM_CHECKED = 2000  # held-out images of the check after every epoch, and training images that calibrate it
+NUM_CHECKED = 2000  # held-out images in the check after every epoch, and training images to calibrate it
 
 
 class _Training(TypedDict):
-    """Fields of a checkpoint that are needed to resume training."""
+    """Fields of a checkpoint for resuming."""
 
     optimizer: dict[Text, Any]
     scheduler: dict[Text, Any]
@@ -56,7 +55,7 @@ class _Training(TypedDict):
 
 
 class _Run:
-    """The supernet and everything else that changes while training."""
+    """The supernet and everything else that changes during training."""
 
     def __init__(self, options: SupernetOptions, num_steps: int):
         torch.manual_seed(options.seed)
@@ -103,11 +102,8 @@ class _Run:
 
 
 def train_supernet(options: SupernetOptions) -> Path:
-    """Train, and keep the state after every epoch in `save_path`/supernet.pt; returns that file.
-
-    Raises:
-        UserError: images are missing, an earlier run is in the way, or the loss is not finite.
-    """
+    """Train, and save the state after every epoch to `save_path`/supernet.pt; returns that file. Raises a UserError if
+    images are missing, an earlier run is in the way, or the loss is not finite."""
     keep_freed_memory()
     folder = Path(options.save_path)
     with TrainingRun(folder, (FILE,), options.resume, options.overwrite) as training_run:
@@ -116,7 +112,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         numbers, labels = training.numbers(classes), training.labels(classes)
         check_batches(options.batch_size, len(numbers))
         fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
-        identity = fixed | {"images": images_digest(training.store.source, numbers)}
+        identity = fixed | {"images": training.source.digest(numbers)}
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
         steps = len(_batches(numbers, options.batch_size))
         run = _Run(options, steps * options.epochs)
@@ -142,10 +138,10 @@ def _epoch(
     run.net.train()
     order = torch.randperm(len(numbers), generator=run.rng)
     batches, total = _batches(order, options.batch_size), torch.zeros((), device=options.device)
-    pixels = images.store.read([numbers[rows] for rows in batches], options.num_workers)
+    pixels = images.read([numbers[rows] for rows in batches], options.num_workers)
     bar = progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
     for rows, part in zip(bar, pixels, strict=True):
-        x = images.store.augmented(part, run.rng).to(options.device)
+        x = images.augmented(part, run.rng).to(options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:
             smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
@@ -162,7 +158,7 @@ def _epoch(
 
 
 def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Parts of `size`; a single image that is left over is added to the last, for batch norm needs two."""
+    """Parts of `size`. A single image that is left over joins the last part, because batch norm needs two."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -172,10 +168,9 @@ def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 def sandwich(
     net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]
 ) -> torch.Tensor:
-    """Add up the gradients of the largest subnet on labels (B,) and of smaller ones on its outputs (B, C).
+    """Add up the gradients of the largest subnet on labels (B,) and of smaller subnets on its outputs (B, C).
 
-    Returns:
-        The largest subnet's loss, a scalar.
+    Returns the largest subnet's loss, a scalar.
     """
     net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
     logits = net(x)  # (B, C)
@@ -190,15 +185,13 @@ def sandwich(
 
 def _check(run: _Run, training: ImagesByClass, held_out: ImagesByClass) -> dict[str, float]:
     """Held-out accuracy (%) of the largest and the smallest subnet on all classes."""
-    C = len(training.by_class)
-    rng = random_generator(0)
-    numbers, labels = held_out.numbers(list(range(C))), held_out.labels(list(range(C)))
+    classes, rng, figures = list(range(len(training.by_class))), random_generator(0), {}
+    numbers, labels = held_out.numbers(classes), held_out.labels(classes)
     rows = torch.randperm(len(numbers), generator=rng)[:NUM_CHECKED]
-    known = training.numbers(list(range(C)))
-    known = known[torch.randperm(len(known), generator=rng)[:NUM_CHECKED]]
-    figures = {}
+    calibration = training.numbers(classes)
+    calibration = calibration[torch.randperm(len(calibration), generator=rng)[:NUM_CHECKED]]
     for name, arch in (("largest", LARGEST), ("smallest", SMALLEST)):
         network = subnet(run.net, arch)
-        calibrate(network, training, known)
+        calibrate(network, training, calibration)
         figures[name] = accuracy(network, centered(held_out, numbers[rows], labels[rows]))
     return figures

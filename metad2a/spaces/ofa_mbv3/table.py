@@ -2,9 +2,9 @@
 
 python -m metad2a.spaces.ofa_mbv3.table CSV
 
-The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). The shipped table is of DyNAS-T
-(Intel Labs, Apache-2.0; 224 pixels, found on the way of searches) and of memory-optimized Once-for-All (M. Girard; 128,
-160 and 192 pixels, spread over memory).
+The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). The shipped table comes from
+DyNAS-T (Intel Labs, Apache-2.0; 224 pixels, measured during searches) and from memory-optimized Once-for-All (M.
+Girard; 128, 160 and 192 pixels, spread over memory).
 
 Dimensions: n measured subnets.
 """
@@ -32,7 +32,7 @@ from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
 
 TABLE = ASSETS / "ofa_mbv3" / "accuracy.pt"
 FORMAT = "metad2a-subnet-accuracies-1"
-NUM_CLASSES = 1000  # of ImageNet, which the accuracies are of
+NUM_CLASSES = 1000  # of ImageNet
 
 
 class _File(TypedDict):
@@ -50,8 +50,8 @@ class Measured:
     Attributes:
         archs: n subnets.
         image_size: (n,) long, side in pixels of the images.
-        accuracy: (n,) float64, ImageNet top-1, %; the mean where one was measured several times.
-        source: of each, who measured it.
+        accuracy: (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times.
+        source: who measured each subnet.
     """
 
     archs: list[Arch]
@@ -63,12 +63,12 @@ class Measured:
         return len(self.archs)
 
     def rows(self, image_size: int) -> torch.Tensor:
-        """(k,) long, which were measured with images of this side."""
+        """(k,) long, the subnets measured with images of this side."""
         return (self.image_size == image_size).nonzero()[:, 0]
 
 
 def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
-    """Types of the vertices of 20 layers (n, 20) to subnets, None where they are none."""
+    """Vertex types of 20 layers (n, 20) to subnets, None for an invalid row."""
     space, count = spaces.get("ofa_mbv3"), len(operations)
     types = torch.zeros(count, space.max_n, dtype=torch.long)
     types[:, 1:-1], types[:, -1] = operations.long(), 1
@@ -83,11 +83,7 @@ def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
 
 @cache
 def measured(path: str | Path = TABLE) -> Measured:
-    """Read a table.
-
-    Raises:
-        UserError: it is missing, damaged or of another kind.
-    """
+    """Read a table. Raises a UserError if it is missing, damaged or of another kind."""
     hint = "Make it with: python -m metad2a.spaces.ofa_mbv3.table CSV"
     value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
     archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
@@ -101,39 +97,35 @@ def measured(path: str | Path = TABLE) -> Measured:
 
 
 def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
-    """The accuracies (%) of each subnet (text), side of images and source.
-
-    Raises:
-        UserError: the file is missing, or a line is no subnet with an accuracy.
-    """
-    space, found = spaces.get("ofa_mbv3"), defaultdict(list)
+    """The accuracies (%) of each subnet (text), side of images and source. Raises a UserError for a damaged file."""
+    space, accuracies = spaces.get("ofa_mbv3"), defaultdict(list)
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 arch = {name: [int(digit) for digit in row[name]] for name in ("ks", "e", "d")}
-                found[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
+                accuracies[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}): see python -m metad2a.spaces.ofa_mbv3.table --help.") from error
-    if not found:
+    if not accuracies:
         raise UserError(f"{path} has no lines.")
-    return found
+    return accuracies
 
 
 def make(args: argparse.Namespace) -> None:
-    space, found = spaces.get("ofa_mbv3"), read_csv(args.csv)
-    sources = sorted({source for _, _, source in found})
+    space, accuracies = spaces.get("ofa_mbv3"), read_csv(args.csv)
+    sources = sorted({source for _, _, source in accuracies})
     value = {
         "format": FORMAT,
-        "operations": archs_to_operations([space.from_text(text) for text, _, _ in found]),
-        "image_size": torch.tensor([size for _, size, _ in found], dtype=torch.int16),
-        "accuracy": torch.tensor([sum(values) / len(values) for values in found.values()]),
-        "source": torch.tensor([sources.index(source) for _, _, source in found], dtype=torch.int16),
+        "operations": archs_to_operations([space.from_text(text) for text, _, _ in accuracies]),
+        "image_size": torch.tensor([size for _, size, _ in accuracies], dtype=torch.int16),
+        "accuracy": torch.tensor([sum(values) / len(values) for values in accuracies.values()]),
+        "source": torch.tensor([sources.index(source) for _, _, source in accuracies], dtype=torch.int16),
         "sources": sources,
     }
     save_torch(args.output, value)
-    print(f"{display_path(args.output)}: {len(found)} subnets of {', '.join(sources)}")
+    print(f"{display_path(args.output)}: {len(accuracies)} subnets of {', '.join(sources)}")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,9 +1,11 @@
-"""Labelled images that are opened one by one, for example those of a folder.
+"""Labelled images that are opened one by one, for example the images of a folder.
 
 Dimensions: M images in all.
 """
 
+import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,11 @@ import torch
 from PIL import Image
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import display_path
+from metad2a.core.files import content_digest, display_path
 from metad2a.core.names import check_name
 from metad2a.data.folders import folder_classes, held_out, image_files
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # whatever a file's extension says, no other is opened
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # no other is opened, whatever a file's extension says
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class ImageSource:
         name: of the dataset.
         class_names: C names.
         labels: (M,) long.
-        open: the image of a number, any mode. This and `describe` can be pickled, for worker processes.
-        describe: what to call it in messages.
+        open: number -> image, in any mode. Worker processes get this and `describe`, so both can be pickled.
+        describe: number -> what messages call the image.
         folder: where the images lie.
     """
 
@@ -42,22 +44,19 @@ class ImageSource:
 
     @property
     def origin(self) -> str:
-        """Where the images come from, in messages."""
+        """Where the images come from, for messages."""
         return display_path(self.folder)
 
-    def select(self, max_per_class: int | None, seed: int) -> torch.Tensor:
-        """Numbers of the images to take, class after class, at most so many of each, chosen with `seed`.
-
-        Raises:
-            UserError: a class has no images, or a label no class.
-        """
+    def select(self, max_per_class: int | None = None, seed: int = 0) -> torch.Tensor:
+        """Numbers of all images, class after class, or of at most `max_per_class` in each class, drawn with `seed`.
+        Raises a UserError if a class has no images, or a label has no class."""
         C = len(self.class_names)
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
             raise UserError(f"{self.origin}: label {int(self.labels.max())} is none of the {C} classes of {self.name}.")
         counts = torch.bincount(self.labels, minlength=C)
         if not bool(counts.all()):
-            lost = self.class_names[int((counts == 0).nonzero()[0])]
-            raise UserError(f"Class {lost!r} of {self.name} has no images in {self.origin}. Add some or remove it.")
+            empty = self.class_names[int((counts == 0).nonzero()[0])]
+            raise UserError(f"Class {empty!r} of {self.name} has no images in {self.origin}. Add some or remove it.")
         parts = self.labels.argsort(stable=True).split(counts.tolist())
         if max_per_class is not None:
             rng = np.random.default_rng(seed)
@@ -65,16 +64,35 @@ class ImageSource:
             parts = [part[rows] for part, rows in zip(parts, keep, strict=True)]
         return torch.cat(parts)
 
+    def digest(self, numbers: torch.Tensor) -> str:
+        """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie. Raises a
+        UserError if an image cannot be read."""
 
-def image_folder(name: str, folder: str | Path, class_order: str | list[str] | None, part: str = "all") -> ImageSource:
-    """A folder with one sub-folder of images a class; classes in alphabetical order or in a given one.
+        def of_image(number: int) -> bytes:
+            try:
+                with self.open(number) as image:
+                    file, about = getattr(image, "filename", ""), f"{image.mode} {image.size}".encode()
+                    content = Path(file).read_bytes() if file else about + image.tobytes()
+            except Exception as error:  # decoders raise exceptions of all kinds
+                raise UserError(f"{self.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+            return hashlib.sha256(content).digest()
+
+        with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
+            images = b"".join(pool.map(of_image, numbers.tolist()))
+        return content_digest(images.hex(), self.labels[numbers], self.class_names)
+
+
+def image_folder(
+    name: str, folder: str | Path, class_order: str | list[str] | None = None, part: str = "all"
+) -> ImageSource:
+    """A folder with a sub-folder of images for each class.
 
     Args:
-        class_order: the sub-folders' names, or a text file whose lines start with them.
-        part: "train" or "test" for the images that are not or are held out for testing, "all" for both.
+        class_order: names of the sub-folders, or a text file whose lines start with them; None for all sub-folders in
+            alphabetical order.
+        part: "test" for the images that are held out for testing, "train" for the others, "all" for both.
 
-    Raises:
-        UserError: the folder or a class is missing, or a class has a single image and none to test on.
+    Raises a UserError if the folder or a class is missing, or a class has a single image and none to test on.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -88,22 +106,17 @@ def image_folder(name: str, folder: str | Path, class_order: str | list[str] | N
     for label, class_name in enumerate(names):
         if not (folder / class_name).is_dir():
             raise UserError(f"{display_path(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
-        found = image_files(folder / class_name)
-        if part == "test" and len(found) == 1:
+        images = image_files(folder / class_name)
+        if part == "test" and len(images) == 1:
             raise UserError(f"Class {display_path(class_name)!r} has 1 image; two are needed, to train and to test.")
         if part != "all":
-            for_test = held_out(found, folder)
-            found = [path for path in found if (path in for_test) == (part == "test")]
-        files += found
-        labels += [label] * len(found)
-    return ImageSource(
-        name,
-        [display_path(class_name) for class_name in names],
-        torch.tensor(labels, dtype=torch.long),
-        partial(_open, files),
-        partial(_describe, files),
-        folder,
-    )
+            for_test = held_out(images, folder)
+            images = [path for path in images if (path in for_test) == (part == "test")]
+        files += images
+        labels += [label] * len(images)
+    class_names = [display_path(class_name) for class_name in names]
+    lookups = partial(_open, files), partial(_describe, files)
+    return ImageSource(name, class_names, torch.tensor(labels, dtype=torch.long), *lookups, folder)
 
 
 def _open(files: list[Path], number: int) -> Image.Image:
@@ -115,22 +128,16 @@ def _describe(files: list[Path], number: int) -> str:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open a file of one of `FORMATS`.
-
-    Raises:
-        OSError: it is none, or no regular file; a pipe for example is never waited for.
-    """
+    """Open an image file. Raises an OSError if its format is none of `FORMATS` or it is no regular file, such as a
+    pipe, which would keep the program waiting."""
     if not path.is_file():
         raise OSError("it is missing or no regular file")
     return Image.open(path, formats=FORMATS)
 
 
 def read_class_order(path: str | Path) -> list[str]:
-    """The first word of every line of a text file.
-
-    Raises:
-        UserError: it cannot be read, names fewer than two, or one twice.
-    """
+    """The first word of every line of a text file. Raises a UserError if the file cannot be read, names fewer than two
+    classes, or names one twice."""
     wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
     try:
         names = [line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]

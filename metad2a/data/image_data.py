@@ -5,13 +5,12 @@ Dimensions: M images in all, H x W pixels, H = W.
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator
+from annotated_types import Ge, Le
 from typing_extensions import TypedDict
 
 from metad2a.core.cli import default_mirror
@@ -19,13 +18,28 @@ from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, load_torch, save_torch, write_text
 from metad2a.core.messages import log
-from metad2a.core.schema import BYTES, INTEGERS, Integer, Names, TensorOf, Text, check, read_json
+from metad2a.core.schema import BYTES, INTEGERS, Names, TensorOf, Text, check, read_json
+from metad2a.data.datasets import open_train_and_test, usable_for_tests
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from metad2a.data.folders import listing_digest
-from metad2a.data.open_images import open_source, usable_for_tests
+from metad2a.data.image_source import ImageSource
 from metad2a.data.reading import decode
 
 FORMAT = "metad2a-pixels-2"
+SPLITS = ("train", "test")
+
+_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
+_Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
+_Parts = {f"{split}_{name}": kind for split in SPLITS for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
+_File = TypedDict("_File", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
+_Half = tuple[Text, list[Annotated[int, Ge(0), Le(2**63 - 1)]]]  # NAS-Bench-201's authors write numbers as text
+
+
+class _TestSplit(TypedDict):
+    """Numbers of the test images in either half, as NAS-Bench-201's authors write them."""
+
+    xvalid: _Half
+    xtest: _Half
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,9 @@ class ImageData:
         class_names: in the order of the labels.
         train, valid, test: the training images, and the halves `x-valid` and `x-test` of the test set.
         mean, std: of each colour, for values in 0..1.
-        fingerprint: digest of all images and labels and how they are split.
+        fingerprint: digest of all images and labels and of the split.
         origin: where the images come from.
-        own: whether that is a folder of the user's.
+        own: whether they come from the user's folder.
     """
 
     name: str
@@ -84,41 +98,35 @@ def load_image_data(
     image_size: int = IMAGE_SIZE,
     mirror: str | None = None,
 ) -> ImageData:
-    """Images of a known dataset (fetched where it is not there) or of a folder with one sub-folder a class.
+    """Images of a known dataset, downloaded if missing, or of a folder with a sub-folder for each class.
 
-    A folder has the parts that `metad2a.data.folders.find_parts` finds; of any other, 20 % of each class are for
-    testing.
-    The halves of the test set come from `<data_path>/<name>-test-split.txt` where it exists (the format of the
-    benchmark's split files), else they are drawn and saved. Images of the shipped features are in neither.
+    The halves of the test set come from `<data_path>/<name>-test-split.txt` if it exists (the format of the benchmark's
+    split files). Otherwise they are drawn and saved. Neither half has images that shipped features were made from.
 
     Args:
-        seed: of the halves of the test set.
-        image_size: H, to which whole images are brought.
-        mirror: where official files are fetched from instead.
+        seed: for the halves of the test set.
+        image_size: H, the side to which whole images are resized.
+        mirror: where to download official files from instead.
 
-    Raises:
-        UserError: there are no such images, they have one class, or a class is too small to be split.
+    Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
     """
-    decoded, key, origin = _decoded(name, image_folder, Path(data_path), image_size, mirror or default_mirror())
-    class_names = decoded["class_names"]
-    if len(class_names) < 2:
-        raise UserError(f"{origin} has one class ({class_names[0]!r}): there is nothing to tell apart.")
-    train, held_out = (LabelledImages(decoded[f"{p}_pixels"], decoded[f"{p}_labels"]) for p in ("train", "test"))
+    sources = open_train_and_test(name, image_folder, data_path, mirror or default_mirror())
+    origin = display_path(image_folder or sources[0].folder)
+    decoded = _decoded(name, sources, origin, Path(data_path), image_size)
+    train, held_out = (LabelledImages(decoded[f"{split}_pixels"], decoded[f"{split}_labels"]) for split in SPLITS)
     usable = usable_for_tests(name, image_folder, len(held_out))
-    valid, test = _halves(name, held_out, usable, Path(data_path), key, seed)
+    valid, test = _halves(name, held_out, usable, Path(data_path), decoded["key"], seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
     parts = (train, held_out[valid], held_out[test])
-    return ImageData(name, class_names, *parts, mean, std, _fingerprint(parts), origin, image_folder is not None)
+    own = image_folder is not None
+    return ImageData(name, decoded["class_names"], *parts, mean, std, _fingerprint(parts), origin, own)
 
 
 def stratified_split(
     labels: torch.Tensor, class_names: list[str], seed: int, share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the images to train on and to validate with, of each class a share of at least one and never all.
-
-    Raises:
-        UserError: a class has a single image.
-    """
+    """Numbers of the images to train on and to validate with: a share of each class, at least one and never all. Raises
+    a UserError if a class has a single image."""
     rng = random_generator(seed)
     train, valid = [], []
     for label, name in enumerate(class_names):
@@ -133,75 +141,39 @@ def stratified_split(
 
 
 def _decoded(
-    name: str, image_folder: str | None, data_path: Path, image_size: int, mirror: str | None
-) -> tuple[dict[str, Any], str, str]:
-    """Pixels and labels, from the file that an earlier call left unless the images have changed since.
-
-    Returns the content of that file, its key and the origin of the images.
-    """
-    splits = ("train", "test")
-    sources = [open_source(name, image_folder, split, data_path, mirror) for split in splits]
-    if any(source.class_names != sources[0].class_names for source in sources):
-        odd = set(sources[0].class_names) ^ set(sources[1].class_names)
-        raise UserError(f"{image_folder}: train and test do not have the same classes ({min(odd)!r} is in one only).")
+    name: str, sources: tuple[ImageSource, ImageSource], origin: str, data_path: Path, image_size: int
+) -> dict[str, Any]:
+    """The decoded images as their file keeps them; an earlier call's file is used unless the images have changed."""
     key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
     path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
-    origin = display_path(image_folder or sources[0].folder)
     if path.is_file():
         hint = "Remove it, and it is made anew."
-        value = check(path, load_torch(path, hint, mapped=True), _Cache, "a file of decoded images", hint, FORMAT)
-        for split in splits:
-            labels, classes = value[f"{split}_labels"], value["class_names"]
-            if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(classes):
-                raise UserError(f"{path} is damaged: its {split} labels are not those of its images. {hint}")
-        sides = {side for split in splits for side in value[f"{split}_pixels"].shape[1:3]}
+        value = check(path, load_torch(path, hint, mapped=True), _File, "a file of decoded images", hint, FORMAT)
+        for split in SPLITS:
+            labels = value[f"{split}_labels"]
+            if len(labels) != len(value[f"{split}_pixels"]) or int(labels.max()) >= len(value["class_names"]):
+                raise UserError(f"{path} is damaged: its {split} labels do not fit its images. {hint}")
+        sides = {side for split in SPLITS for side in value[f"{split}_pixels"].shape[1:3]}
         if value["key"] == key and sides == {image_size}:
-            return value, key, origin
+            return value
     value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
-    for split, source in zip(splits, sources, strict=True):
+    for split, source in zip(SPLITS, sources, strict=True):
         pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
     save_torch(path, value)
     log.info(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
-    return value, key, origin
-
-
-def _digits(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value) else value
-
-
-_Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
-_Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
-_Parts = {f"{s}_{name}": kind for s in ("train", "test") for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
-_Cache = TypedDict("_Cache", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
-_Half = tuple[Text, list[Annotated[Integer, BeforeValidator(_digits)]]]
-
-
-class _TestSplit(TypedDict):
-    """Numbers of the test images of either half, as NAS-Bench-201's authors write them."""
-
-    xvalid: _Half
-    xtest: _Half
+    return value
 
 
 def _halves(
     name: str, held_out: LabelledImages, usable: torch.Tensor, data_path: Path, key: str, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the `usable` images of `x-valid` and of `x-test`, of each class as many in the one as in the other."""
-    published, drawn = (
-        data_path / f"{name}-test-split.txt",
-        data_path / "pixels" / f"{name}-{key}-{seed}-test-split.txt",
-    )
-    if not published.is_file() and not drawn.is_file():
-        shuffled = torch.randperm(len(held_out), generator=random_generator(seed))
-        shuffled = shuffled[usable[shuffled]]
-        order = shuffled[held_out.labels[shuffled].argsort(stable=True)]
-        value = {
-            "xvalid": ["int", order[1::2].sort().values.tolist()],
-            "xtest": ["int", order[::2].sort().values.tolist()],
-        }
-        write_text(drawn, json.dumps(value) + "\n")
-    path = published if published.is_file() else drawn
+    """Numbers of the `usable` images of `x-valid` and of `x-test`; each half has as many of a class as the other."""
+    path = data_path / f"{name}-test-split.txt"
+    if not path.is_file():
+        path = data_path / "pixels" / f"{name}-{key}-{seed}-test-split.txt"
+        if not path.is_file():
+            _draw_halves(path, held_out, usable, seed)
     what = 'a split file ({"xvalid": ["int", [...]], "xtest": ...})'
     split = read_json(path, _TestSplit, what, "Remove it, and the images are split anew.")
     halves = [torch.tensor(split[half][1], dtype=torch.long) for half in ("xvalid", "xtest")]
@@ -214,8 +186,18 @@ def _halves(
         )
     valid, test = (half[usable[half]] for half in halves)
     if not len(valid) or not len(test):
-        raise UserError(f"{path}: no image that the features of {name} are not of is left in one of its halves.")
+        raise UserError(f"{path}: one half holds only images that were used to make the features of {name}.")
     return valid, test
+
+
+def _draw_halves(path: Path, held_out: LabelledImages, usable: torch.Tensor, seed: int) -> None:
+    """Write a split file in which every second usable image of a class is in either half."""
+    shuffled = torch.randperm(len(held_out), generator=random_generator(seed))
+    shuffled = shuffled[usable[shuffled]]
+    order = shuffled[held_out.labels[shuffled].argsort(stable=True)]
+    halves = {"xvalid": order[1::2], "xtest": order[::2]}
+    split = {name: ["int", half.sort().values.tolist()] for name, half in halves.items()}
+    write_text(path, json.dumps(split) + "\n")
 
 
 def _fingerprint(parts: tuple[LabelledImages, ...]) -> str:

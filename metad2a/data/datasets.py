@@ -1,0 +1,185 @@
+"""The images of a dataset: a user's folder, or official files, which are downloaded if they are missing.
+
+torchvision reads the official files of the paper's meta-test datasets.
+"""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.files import ASSETS, display_path
+from metad2a.core.messages import log
+from metad2a.data.archives import is_extracted
+from metad2a.data.download import fetch_all, place
+from metad2a.data.folders import TEST_SHARE, find_parts
+from metad2a.data.image_source import ImageSource, image_folder
+from metad2a.data.manifest import RAW_DATA
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A dataset that torchvision reads.
+
+    Attributes:
+        open: (root, split) -> the torchvision dataset; split is "train" or "test".
+        num_classes: as in the paper.
+        labels: torchvision's attribute with the labels.
+        folder: below the folder of raw data.
+    """
+
+    open: Callable[[str, str], Any]
+    num_classes: int
+    labels: str
+    folder: str
+
+
+def _trainval(dataset: Callable[..., Any], root: str, split: str, **more: str) -> Any:
+    """Open a dataset with three splits; the first two together are for training."""
+    return dataset(root, split="trainval" if split == "train" else "test", **more)
+
+
+_aircraft = partial(_trainval, datasets.FGVCAircraft)
+KNOWN = {
+    "cifar10": KnownDataset(lambda r, s: datasets.CIFAR10(r, s == "train"), 10, "targets", "cifar10"),
+    "cifar100": KnownDataset(lambda r, s: datasets.CIFAR100(r, s == "train"), 100, "targets", "cifar100"),
+    "mnist": KnownDataset(lambda r, s: datasets.MNIST(r, s == "train"), 10, "targets", "mnist"),
+    "svhn": KnownDataset(datasets.SVHN, 10, "labels", "svhn"),
+    "aircraft": KnownDataset(partial(_aircraft, annotation_level="manufacturer"), 30, "_labels", "aircraft"),
+    "aircraft100": KnownDataset(partial(_aircraft, annotation_level="variant"), 100, "_labels", "aircraft"),
+    "pets": KnownDataset(partial(_trainval, datasets.OxfordIIITPet), 37, "_labels", "pets"),
+}
+
+
+def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | None:
+    """Open one of `KNOWN` from its official files below `raw_data`; None if they are missing. Raises a UserError if the
+    files are damaged, or their number of classes is not the paper's."""
+    known, root = KNOWN[name], Path(raw_data) / KNOWN[name].folder
+    if not root.is_dir():
+        return None
+    try:
+        data = known.open(str(root), split)
+    except RuntimeError as error:  # what torchvision raises for missing files and wrong digests
+        if "not found" in str(error):
+            return None
+        raise UserError(f"{name} in {root} cannot be read: {error}.") from error
+    except (OSError, EOFError, ValueError, KeyError, IndexError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{name} in {root} cannot be read ({type(error).__name__}: {error}): a file is damaged or missing. Remove "
+            "the folder and run this command again to fetch it anew."
+        ) from error
+    labels = torch.as_tensor(getattr(data, known.labels), dtype=torch.long)
+    names = list(getattr(data, "classes", None) or map(str, range(known.num_classes)))
+    if len(names) != known.num_classes:
+        raise UserError(f"{name} in {root} has {len(names)} classes, expected {known.num_classes}.")
+    return ImageSource(name, names, labels, partial(_open, data), partial(_describe, f"{name} {split}"), root)
+
+
+def _open(data: Any, number: int) -> Image.Image:
+    return data[number][0]
+
+
+def _describe(what: str, number: int) -> str:
+    return f"{what} image {number}"
+
+
+def open_dataset(
+    name: str, folder: str | None, split: str, data_path: str | Path, mirror: str | None, class_order: str | None = None
+) -> ImageSource:
+    """The images of a folder with a sub-folder for each class, or of a known dataset.
+
+    Args:
+        folder: None for a known dataset.
+        split: "train" or "test". In a folder without these parts "test" is the held-out images and "all" is everything.
+        mirror: where to download official files from instead.
+        class_order: see `metad2a.data.image_source.image_folder`.
+
+    Raises a UserError if the dataset is unknown, or its files cannot be downloaded or read.
+    """
+    if folder is not None:
+        return _open_folder(name, folder, split, class_order)
+    if split == "all":
+        raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
+    if name not in KNOWN:
+        guess = did_you_mean(name, KNOWN)
+        raise UserError(f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give images as --image-folder.")
+    source = _official(name, split, data_path)
+    if source is None:
+        fetch_all(RAW_DATA[name], mirror, data_path)
+        source = known_dataset(name, Path(data_path) / "raw-data", split)
+    if source is None:
+        raise UserError(f"The official files of {name} in {Path(data_path) / 'raw-data'} are not complete.")
+    return source
+
+
+def open_train_and_test(
+    name: str, folder: str | None, data_path: str | Path, mirror: str | None
+) -> tuple[ImageSource, ImageSource]:
+    """The two parts of a dataset, see `open_dataset`. Raises a UserError if the dataset cannot be opened, its parts
+    differ in their classes, or it has a single class."""
+    train, test = (open_dataset(name, folder, split, data_path, mirror) for split in ("train", "test"))
+    if odd := set(train.class_names) ^ set(test.class_names):
+        raise UserError(f"{folder or name}: train and test do not have the same classes ({min(odd)!r} is in one only).")
+    if len(train.class_names) < 2:
+        origin = display_path(folder or train.folder)
+        raise UserError(f"{origin} has one class ({train.class_names[0]!r}): there is nothing to tell apart.")
+    return train, test
+
+
+def _open_folder(name: str, folder: str, split: str, class_order: str | None) -> ImageSource:
+    parts = find_parts(folder)
+    if parts.test is None:
+        source = image_folder(name, folder, class_order, split)
+        note = (
+            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
+            "their names. Networks are tested on these, and no search sees them."
+        )
+    elif split == "all":
+        raise UserError(f"{display_path(folder)} has the parts train and {parts.test.name}: use --split train or test.")
+    else:
+        source = image_folder(name, parts.train if split == "train" else parts.test, class_order)
+        note = parts.note
+    if note and split == "train":
+        log.info(note)
+    return source
+
+
+def _official(name: str, split: str, data_path: str | Path) -> ImageSource | None:
+    """A known dataset from its official files; None if some are missing or not extracted to the end."""
+    for file in RAW_DATA[name]:
+        archive = place(file.target, data_path)
+        if file.extract_to and archive.exists() and not is_extracted(archive, place(file.extract_to, data_path)):
+            return None
+    return known_dataset(name, Path(data_path) / "raw-data", split)
+
+
+def official_files_are_there(name: str, data_path: str | Path) -> bool:
+    """Whether a known dataset can be opened without a download."""
+    if all(place(f.target, data_path).is_file() for f in RAW_DATA[name]):
+        return True
+    return _official(name, "train", data_path) is not None
+
+
+def usable_for_tests(name: str, folder: str | None, num_images: int) -> torch.Tensor:
+    """Which images of a test set may test a network, (num_images,) bool; logs how many may not.
+
+    The shipped features of MNIST were made from test images, so these are left out. A file beside the features has
+    their numbers.
+    """
+    usable = torch.ones(num_images, dtype=torch.bool)
+    numbers = ASSETS / "features" / f"{name}-test-images.txt"
+    if folder is None and numbers.is_file():
+        seen = torch.tensor([int(number) for number in numbers.read_text().split()])
+        usable[seen[seen < num_images]] = False
+        log.info(
+            f"{int((~usable).sum())} of {num_images} test images of {name} are left out: the shipped features were "
+            "made from them."
+        )
+    return usable

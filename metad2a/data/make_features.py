@@ -1,0 +1,79 @@
+"""From a dataset's images to its features file.
+
+Dimensions: M images in all, D feature width.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from metad2a.core.cli import default_mirror
+from metad2a.core.environment import choose_device, keep_freed_memory
+from metad2a.core.errors import UserError
+from metad2a.core.messages import log
+from metad2a.core.progress import progress
+from metad2a.data.datasets import open_dataset
+from metad2a.data.downsampled_imagenet import extract_imagenet32, working_folder
+from metad2a.data.extractors import IMAGE_SIZE, Extractor
+from metad2a.data.features import Features
+from metad2a.data.folders import EXTENSIONS, listing_digest
+from metad2a.data.image_source import ImageSource
+from metad2a.data.options import ProcessOptions
+from metad2a.data.reading import Squares, check_readable, collate
+
+
+def make_features(options: ProcessOptions) -> Path:
+    """Write the features file of a dataset; returns its path. Raises a UserError if images are missing, too many are
+    unreadable, or the file exists already."""
+    keep_freed_memory()
+    o, target = options, options.target
+    if target.exists() and not o.overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it.")
+    device = choose_device(o.gpu)
+    if o.dataset == "imagenet32":
+        if o.image_folder is None:
+            raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
+        network = Extractor(o.extractor, o.name).to(device)
+        features = extract_imagenet32(o.name, o.image_folder, target, network, o.batch_size, o.max_per_class, o.seed)
+    else:
+        source = open_dataset(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
+        if o.split == "test":
+            log.info("These are the images that train_arch and evaluation test networks on: search with others.")
+        numbers, network = source.select(o.max_per_class, o.seed), Extractor(o.extractor, o.name).to(device)
+        features = extract(source, numbers, network, o.batch_size, o.num_workers)
+        if o.image_folder is not None:
+            features = replace(features, listing=listing_digest(o.image_folder, EXTENSIONS))
+    features.save(target)
+    shutil.rmtree(working_folder(target), ignore_errors=True)
+    log.info(
+        f"{target}: {len(features.images)} images of {features.num_classes} classes, {features.dim} features each "
+        f"({features.extractor})"
+    )
+    return target
+
+
+def extract(
+    source: ImageSource, numbers: torch.Tensor, network: Extractor, batch_size: int = 64, num_workers: int = 0
+) -> Features:
+    """Features of the images `numbers`, class after class. Unreadable images are named and left out.
+
+    Args:
+        num_workers: processes that read images.
+
+    Raises a UserError if more than 5 % of the images, or all of a class, cannot be read.
+    """
+    images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
+    loader = DataLoader(Squares(source, numbers, IMAGE_SIZE), batch_size, num_workers=num_workers, collate_fn=collate)
+    readable, filled = [], 0
+    with torch.inference_mode(), progress(total=len(numbers), desc=f"{source.name} features", unit="img") as bar:
+        for batch, ok in loader:
+            images[filled : filled + len(batch)] = network.embed(batch)
+            filled += len(batch)
+            readable.append(ok)
+            bar.update(len(ok))
+    counts = check_readable(source, numbers, torch.cat(readable))
+    images = images[:filled].clone() if filled < len(images) else images
+    return Features(source.name, images, counts, source.class_names, network.spec.identity, source.origin)

