@@ -1,7 +1,7 @@
 """Correlation of a predictor on the meta-validation tuples: python benchmarks/validation.py
 
-With one draw of each task, as training validates, and with more, as a search scores; where tasks have several
-architectures also within tasks (the mean over tasks), which knowing how hard a task is does not help with.
+It draws each task once, as training validates, and several times, as a search scores. If tasks have several
+architectures, it also prints the mean correlation within tasks, which does not reward knowing how hard a task is.
 """
 
 import argparse
@@ -31,7 +31,7 @@ NUM_SAMPLE = 20
 
 
 def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict[str, float]:
-    """Mean over tasks of the correlation of their architectures; empty where a task has fewer than three."""
+    """Mean over tasks of the correlation of their architectures; tasks with fewer than three do not count."""
     groups = [task == number for number in np.unique(task)]
     groups = [group for group in groups if group.sum() >= 3 and np.ptp(truth[group]) > 0]
     if not groups:
@@ -52,7 +52,7 @@ def validation_scores(
     rng: torch.Generator,
     num_sample: int = NUM_SAMPLE,
 ) -> np.ndarray:
-    """Scores of the n validation tuples, for each of R draws of their tasks: (R, n)."""
+    """Scores (R, n) of the n validation tuples for each of R draws of their tasks."""
     device = rng.device
     draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation
     graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
@@ -64,7 +64,7 @@ def validation_scores(
 
 
 def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, float]:
-    """Pearson's, Spearman's and Kendall's."""
+    """Pearson, Spearman and Kendall correlations."""
     tests = {"Pearson": stats.pearsonr, "Spearman": stats.spearmanr, "Kendall": stats.kendalltau}
     return {name: float(test(scores, truth).statistic) for name, test in tests.items()}
 
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=333)
     parser.add_argument("--allow-pickle", action="store_true")
     parser.add_argument(
-        "--record", action="store_true", help="keep Pearson's and the error, over all draws, in the checkpoint"
+        "--record", action="store_true", help="write the correlation and the error over all draws into the checkpoint"
     )
     gpu_option(parser)
     return parser
