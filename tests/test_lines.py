@@ -88,14 +88,15 @@ def test_missing_training_free_scores_take_their_classes(tmp_path):
 
 
 def test_files_that_cannot_be_used(tmp_path):
+    made = lines.Lines(options("--zero-cost", str(tmp_path)))
     with pytest.raises(UserError, match="cannot be read"):
-        lines.Lines(options("--nasbench360", str(tmp_path / "none.csv")))
+        made.training_free("nwot", "cifar10")
     write_scores(tmp_path, [("|conv|", 1.0)])
     with pytest.raises(UserError, match="Not a NAS-Bench-201 architecture"):
-        lines.Lines(options("--zero-cost", str(tmp_path))).training_free("nwot", "cifar10")
+        made.training_free("nwot", "cifar10")
     (tmp_path / "cifar10.csv").write_text("architecture,zen\n" + space.architectures[0] + ",1\n")
     with pytest.raises(UserError, match="needs the columns"):
-        lines.Lines(options("--zero-cost", str(tmp_path))).training_free("nwot", "cifar10")
+        made.training_free("nwot", "cifar10")
 
 
 def test_no_line_learns_from_the_table_it_is_judged_on(monkeypatch):
@@ -137,12 +138,12 @@ def interaction(strength):
 
 def test_an_interaction_is_found_where_there_is_one():
     with_one, without = interaction(2.0), interaction(0.0)
-    assert with_one.found(with_one.residual, with_one.components) > 0.4
-    assert abs(with_one.found(with_one.residual, with_one.shuffled())) < 0.15
-    assert abs(without.found(without.residual, without.components)) < 0.15
+    assert with_one.correlation(with_one.residual, with_one.components) > 0.4
+    assert abs(with_one.correlation(with_one.residual, with_one.shuffled())) < 0.15
+    assert abs(without.correlation(without.residual, without.components)) < 0.15
     planted = without.planted(2.0)
     assert planted.std() > without.residual.std()
-    assert without.found(planted, without.components) > 0.4
+    assert without.correlation(planted, without.components) > 0.4
 
 
 def test_tuples_of_a_task_are_held_out_together():
