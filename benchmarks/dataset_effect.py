@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge, summarize
-from benchmarks.pages import spread, table
+from benchmarks.pages import RESULTS, spread, table
+from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run, seed_number
-from metad2a.core.environment import choose_device, provenance, random_generator
-from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, random_generator
+from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
@@ -42,12 +43,6 @@ NUM_COMPONENTS = 32
 INTERACTION_PENALTY = 1000.0
 PLANTED = (0.25, 0.5, 1.0)  # points of standard deviation
 NUM_TASKS, NUM_ARCHITECTURES, NUM_SAMPLE = 50, 500, 20
-
-
-def class_means_of(features: Features) -> np.ndarray:
-    """The mean feature of each class, (C, D)."""
-    parts = features.images.double().split(features.counts.tolist())
-    return torch.stack([part.mean(0) for part in parts]).numpy()
 
 
 def components(classes: np.ndarray, tasks: np.ndarray, number: int) -> np.ndarray:
@@ -85,7 +80,9 @@ class Interaction:
         self.operations = np.array([parse(arch) for arch in tuples.archs])
         self.task = tuples.task.numpy()
         self.classes = tuples.task_classes[tuples.task].numpy()
-        self.components = components(class_means_of(features), self.classes, NUM_COMPONENTS)
+        images = features.images.double().split(features.counts.tolist())
+        means = torch.stack([part.mean(0) for part in images]).numpy()  # (C, D)
+        self.components = components(means, self.classes, NUM_COMPONENTS)
         additive = operations_and_pairs(self.operations)
         has_class = np.zeros((len(self.task), features.num_classes))
         np.put_along_axis(has_class, self.classes, 1, axis=1)
@@ -172,11 +169,7 @@ def measure(args: argparse.Namespace) -> None:
         "predictor": measure_predictor(features, tuples, args),
     }
     log.info(json.dumps(result["predictor"]))
-    history = provenance(
-        args.seed, device=choose_device(args.gpu), threads=torch.get_num_threads(), tuples=tuples.source
-    )
-    write_json(Path(args.output), {"history": history, "result": result}, indent=None)
-    log.info(f"{args.output} is made")
+    keep_result(args.output, result, args, tuples=tuples.source)
 
 
 FILES = {"dataset_effect": "python benchmarks/dataset_effect.py"}
@@ -200,14 +193,9 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "dataset_effect.json")
     parser.add_argument("--repetitions", type=positive_int, default=3, help="cross-validations, each with other folds")
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "dataset_effect.json"))
-    parser.add_argument("--seed", type=seed_number, default=333)
-    gpu_option(parser)
     return parser
 
 

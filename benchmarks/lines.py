@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from scipy import linalg, stats
 
-from benchmarks.pages import NAMES, spread, table
+from benchmarks.pages import NAMES, RESULTS, spread, table
+from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run, seed_number
-from metad2a.core.environment import choose_device, provenance, random_generator
-from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, random_generator
+from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.data.features import draw_dataset, find_features, load_features
@@ -269,9 +270,7 @@ def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
 def measure(args: argparse.Namespace) -> None:
     lines = Lines(args)
     result = {"tables": {dataset: lines.judge(dataset) for dataset in lines.tables}}
-    history = provenance(args.seed, device=lines.device, threads=torch.get_num_threads(), **lines.sources)
-    write_json(Path(args.output), {"history": history | {"runs": args.num_runs}, "result": result}, indent=None)
-    log.info(f"{args.output} is made")
+    keep_result(args.output, result, args, runs=args.num_runs, **lines.sources)
 
 
 FILES = {"lines": "python benchmarks/lines.py --zero-cost FOLDER"}
@@ -331,15 +330,10 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "lines.json")
     parser.add_argument("--zero-cost", help="folder of published training-free scores: <dataset>.csv")
     parser.add_argument("--num-runs", type=positive_int, default=10)
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "lines.json"))
-    parser.add_argument("--seed", type=seed_number, default=333)
-    gpu_option(parser)
     return parser
 
 

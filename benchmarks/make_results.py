@@ -43,11 +43,15 @@ def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dic
             if kind == "made":
                 return made(files[name]["history"], commands[name])
             file, *keys = path.split("/")
-            return format(reduce(lambda found, key: found[key], keys, result_of(files[file])), form)
+            return format(reduce(entry, keys, result_of(files[file])), form)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{match[0]} of a page in {PAGES} names nothing that was measured.") from error
 
     return PLACEHOLDER.sub(value, text)
+
+
+def entry(found: Any, key: str) -> Any:
+    return found[int(key) if isinstance(found, list) else key]
 
 
 def result_of(file: dict[str, Any]) -> Any:

@@ -15,16 +15,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 from matplotlib.figure import Figure
 
-from benchmarks.pages import COLOURS, NAMES, OURS, label_lines, new_figure, spread, style, summary_cell, table
+from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_figure, spread, style, summary_cell, table
+from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run
-from metad2a.core.environment import choose_device, provenance, random_generator
-from metad2a.core.files import ROOT, write_json
-from metad2a.core.messages import log
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, random_generator
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.searches import report
@@ -88,13 +86,10 @@ class Lab:
             start = time.perf_counter()
             ranking = work(number)
             rankings.append(replace(ranking, stages={"all": time.perf_counter() - start}))
-        hits = sum("trained_until_benchmark_best" in ranking.figures() for ranking in rankings)
         return {
             "summary": report.summarize(rankings),
             "runs": len(rankings),
-            "hits": hits,
             "best_after": [max(rankings[0].known[: i + 1]) for i in range(min(100, len(rankings[0].known)))],
-            "first_choices": [ranking.texts[0] for ranking in rankings],
         }
 
 
@@ -377,27 +372,17 @@ def plots(results: dict[str, Any]) -> dict[str, Figure]:
 def measure(args: argparse.Namespace) -> None:
     lab = Lab(args)
     for section in args.sections.split(",") if args.sections else SECTIONS:
-        start = time.perf_counter()
         result = SECTIONS[section](lab)
         sources = next(iter(lab.sessions.values())).sources if lab.sessions else {}
-        history = provenance(args.seed, device=lab.device, threads=torch.get_num_threads(), **sources)
-        path = Path(args.output) / f"{section}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"history": history, "result": result}, indent=None)
-        log.info(f"{path}: {time.perf_counter() - start:.0f} s")
+        keep_result(args.output / f"{section}.json", result, args, **sources)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS)
     parser.add_argument("--sections", help=f"some of {','.join(SECTIONS)} (default: all)")
     parser.add_argument("--num-runs", type=positive_int, default=10)
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results"))
     parser.add_argument("--predictor-checkpoint")
     parser.add_argument("--generator-checkpoint")
-    parser.add_argument("--seed", type=int, default=333)
-    gpu_option(parser)
     return parser
 
 

@@ -7,9 +7,7 @@ cells, and the accuracy against the cost. It also tells which depth, width and s
 
 import argparse
 import json
-import os
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,20 +15,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.pages import COLOURS, NAMES, OURS, label_lines, new_figure, spread, style, table
+from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_figure, spread, style, table
+from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run, seed_number
-from metad2a.core.environment import provenance
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device
 from metad2a.core.errors import UserError
-from metad2a.core.files import ROOT, write_json
-from metad2a.core.messages import log
 from metad2a.core.statistics import interval
-from metad2a.rivals import METHODS
 from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
 from metad2a.rivals.options import ALL, CompareOptions
 from metad2a.rivals.table import CLASSES, TableProblem
@@ -72,14 +67,11 @@ def facts(problem: TableProblem, row: Row) -> dict[str, Any]:
     chosen = [result.chosen[0] for result in row.results]
     kept: dict[str, Any] = {
         "title": row.method.title,
-        "source": row.method.source,
-        "changes": row.method.changes,
         "mark": row.mark,
         "accuracy": mean_of(row.accuracy) | {"min": min(row.accuracy), "runs": len(row.accuracy)},
         "cost": {name: row.mean_cost(name) for name in ("evaluations", "epochs", "seconds")},
         "hits": sum(value >= problem.best - 1e-6 for value in row.accuracy),
         "cells": Counter(chosen).most_common(SHOWN_CELLS),
-        "different": len(set(chosen)),
         "curve": curve(problem, row),
     }
     volumes = [result.notes["hypervolume"] for result in row.results if "hypervolume" in result.notes]
@@ -148,7 +140,7 @@ def preferences(dataset: str, rows: list[Row]) -> dict[str, Any]:
 
 def measure_dataset(args: argparse.Namespace, dataset: str) -> dict[str, Any]:
     options = CompareOptions(
-        device=torch.device("cpu"),
+        device=choose_device(args.gpu),
         search_space="ofa_mbv3" if dataset == SUBNETS else "nasbench201",
         data_name=dataset,
         seed=args.seed,
@@ -158,34 +150,26 @@ def measure_dataset(args: argparse.Namespace, dataset: str) -> dict[str, Any]:
         data_path=args.data_path,
         save_path=args.save_path,
     )
-    start = time.perf_counter()
     problem = problem_of(options)
     names = usable(problem, options)
     rows = rows_of(problem, run_all(problem, names, options))
     result = {
         "best": problem.best,
         "protocol": problem.protocol,
-        "left_out": [name for name in METHODS if name not in names],
         "methods": {row.method.name: facts(problem, row) for row in rows},
-        "seconds": time.perf_counter() - start,
-        "workers": options.num_workers or os.cpu_count(),
     }
     return result | ({"preferences": preferences(dataset, rows)} if dataset in SHAPED else {})
 
 
 def measure(args: argparse.Namespace) -> None:
-    path = Path(args.out)
     measured: dict[str, Any] = {}
-    if path.is_file():
-        measured = json.loads(path.read_text(encoding="utf-8"))["result"]
+    if args.output.is_file():
+        measured = json.loads(args.output.read_text(encoding="utf-8"))["result"]
     for dataset in args.datasets.split(","):
         if dataset not in DATASETS:
             raise UserError(f"There is no table of {dataset!r}: choose among {', '.join(DATASETS)}.")
         measured[dataset] = measure_dataset(args, dataset)
-        history = provenance(args.seed, device="cpu", threads=1)
-        ordered = {name: measured[name] for name in DATASETS if name in measured}
-        write_json(path, {"history": history, "result": ordered}, indent=None)
-        log.info(f"{dataset}: {measured[dataset]['seconds']:.0f} s")
+        keep_result(args.output, {name: measured[name] for name in DATASETS if name in measured}, args)
 
 
 FILES = {"rivals": "python benchmarks/rivals.py"}
@@ -268,23 +252,6 @@ def images_table(found: dict[str, Any]) -> str:
     return table(["", "test accuracy (%)", "networks", "epochs", "search time (s)", "chosen cell"], rows)
 
 
-def images_protocol(found: dict[str, Any]) -> str:
-    """The reduced sizes of a comparison on images, in words."""
-    sizes, images = found["sizes"], found["images"]
-    return (
-        f"C = {sizes['channels']}, N = {sizes['cells']}, batches of {sizes['batch_size']}; "
-        f"{images['train']:,} training images of {images['classes']} classes, half of which the searches learn from; "
-        f"{' and '.join(map(str, sizes['fidelities']))} epochs for a network in a search and "
-        f"{sizes['final_epochs']} for the choice, on all training images; {images['test']:,} test images; "
-        f"{found['budget']['seconds'] / 60:g} minutes for each method"
-    )
-
-
-def task_distances(found: dict[str, Any]) -> str:
-    notes = found["methods"]["task-similarity"]["runs"][0]["notes"]["distances"]
-    return ", ".join(f"{NAMES[name]} {value:.2f}" for name, value in sorted(notes.items(), key=lambda pair: pair[1]))
-
-
 def tables(results: dict[str, Any]) -> dict[str, str]:
     rivals = results["rivals"]
     values = {"methods": overview(rivals), "depth": depth_table(rivals["cifar10"])}
@@ -295,8 +262,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
             values[f"shapes-{dataset}"] = shapes_table(found)
     for name in ("cifar10", "gtsrb"):
         found = results[f"rivals_real_{name}"]
-        values |= {f"images-{name}": images_table(found), f"images-protocol-{name}": images_protocol(found)}
-        values[f"distances-{name}"] = task_distances(found)
+        values[f"images-{name}"] = images_table(found)
     return values
 
 
@@ -383,16 +349,13 @@ def plots(results: dict[str, Any]) -> dict[str, Figure]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "rivals.json")
+    parser.set_defaults(gpu="cpu")
     add = parser.add_argument
     add("--datasets", default=",".join(DATASETS))
     add("--methods", default=ALL)
     add("--num-seeds", type=positive_int, default=10)
     add("--num-workers", type=positive_int, help="searches that run at the same time (default: one for each core)")
-    add("--data-path", default="data")
-    add("--save-path", default="results")
-    add("--seed", type=seed_number, default=333)
-    add("--out", default=str(ROOT / "benchmarks" / "results" / "rivals.json"))
     return parser
 
 

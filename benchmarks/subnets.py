@@ -1,6 +1,6 @@
 """Compare the subnets that a search over a supernet chooses with random subnets of equal FLOPs, on unseen tasks.
 
-python benchmarks/subnets.py --imgnet DIR --supernet FILE --out FILE
+python benchmarks/subnets.py --imgnet DIR --supernet FILE
 
 Tasks are random classes, drawn from a seed that no training used. A bound is a quantile of random subnets' FLOPs. For
 each task and bound the generator makes candidates with 90 % to 100 % of the bound, and the predictor chooses one. The
@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.pages import table
+from benchmarks.pages import RESULTS, table
+from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import correlations, validation_scores, within_tasks
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, not_negative_int, positive_int, run
-from metad2a.core.environment import choose_device, keep_freed_memory, provenance, random_generator
-from metad2a.core.files import ROOT, write_json
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.database.items import draw_item, name_classes
@@ -213,8 +213,7 @@ def measure(args: argparse.Namespace) -> None:
     summary = summarize(rows)
     result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
     print(json.dumps(result | summary, indent=1))
-    history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
-    write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
+    keep_result(args.output, result | {"summary": summary, "rows": rows}, args, supernet=args.supernet)
 
 
 FILES = {"subnets": "python benchmarks/subnets.py --imgnet DIR --supernet FILE"}
@@ -245,21 +244,16 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "subnets.json")
     add = parser.add_argument
     add("--imgnet", required=True)
     add("--class-order")
     add("--supernet", default=PUBLISHED_SUPERNET)
-    add("--data-path", default="data")
-    add("--save-path", default="results")
     add("--num-tasks", type=positive_int, default=20)
     add("--num-gen-arch", type=positive_int, default=100, help="candidates for each task and bound (default 100)")
     add("--num-random", type=positive_int, default=5, help="random subnets of equal FLOPs (default 5)")
     add("--num-calibration", type=positive_int, default=2000)
     add("--num-sample", type=positive_int, default=20)
-    add("--seed", type=not_negative_int, default=333)
-    add("--out", default=str(ROOT / "benchmarks" / "results" / "subnets.json"))
-    gpu_option(parser)
     return parser
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.script import benchmark_parser
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
@@ -93,19 +94,15 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--search-space", default="nasbench201", choices=spaces.NAMES)
     parser.add_argument("--num-sample", type=int, default=20)
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")
     parser.add_argument("--num-draws", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=333)
     parser.add_argument("--allow-pickle", action="store_true")
     parser.add_argument(
         "--record", action="store_true", help="write the correlation and the error over all draws into the checkpoint"
     )
-    gpu_option(parser)
     return parser
 
 

@@ -63,7 +63,7 @@ def run_here(monkeypatch):
 
 
 def test_all_have_a_test():
-    others = dict.fromkeys(("make_results", "pages", "closed"), "test_results.py")
+    others = dict.fromkeys(("make_results", "pages", "closed"), "test_results.py") | {"script": "test_benchmarks.py"}
     others |= dict.fromkeys(("budget", "budget_results"), "test_budget_benchmark.py")
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert {name for name in scripts if f"test_{name}" not in globals()} == set(others)
@@ -101,7 +101,6 @@ def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("run_here")
 def test_startup(bench):
     out = bench(startup, startup.measure, "--runs 1 --num-gen-arch 2")
-    assert "more than import torch" in out
     assert "peak memory" in out
 
 
@@ -134,9 +133,11 @@ def test_speed(bench, monkeypatch):
 
 def test_rivals(bench):
     """Three methods on two tables. A table that is measured again replaces its part of the file."""
-    line = "--methods random,metad2a,halving --num-seeds 2 --num-workers 1 --out rivals.json"
+    line = "--methods random,metad2a,halving --num-seeds 2 --num-workers 1 --output rivals.json"
     bench(rivals, rivals.measure, f"{line} --datasets cifar10")
-    bench(rivals, rivals.measure, "--methods random --num-seeds 2 --num-workers 1 --out rivals.json --datasets darcy")
+    bench(
+        rivals, rivals.measure, "--methods random --num-seeds 2 --num-workers 1 --output rivals.json --datasets darcy"
+    )
     found = json.loads(Path("rivals.json").read_text())["result"]
     assert list(found) == ["cifar10", "darcy"]
     methods = found["cifar10"]["methods"]
@@ -198,7 +199,7 @@ def test_subnets(bench, world, monkeypatch):  # noqa: F811
         for name in ("ckpt_max_corr.pt", "ckpt_last.pt"):
             Checkpoint(kind, space.name, config, model.state_dict(), "toy-32px", target, 3).save(path.with_name(name))
     line = "--imgnet images --supernet supernet.pt --num-tasks 2 --num-gen-arch 2 --num-random 3 --num-calibration 8"
-    bench(subnets, subnets.measure, f"{line} --num-sample 3 --out out.json --gpu cpu")
+    bench(subnets, subnets.measure, f"{line} --num-sample 3 --output out.json --gpu cpu")
     result = json.loads((world / "out.json").read_text())["result"]
     assert len(result["rows"]) == 2
     assert result["summary"]["all"]["tasks"] == 2
