@@ -113,5 +113,5 @@ def label_lines(axes: Axes, labels: dict[str, tuple[float, float, str]], size: f
         x, y, color = labels[name]
         axes.annotate(
             name, (x, y), (1 / (1 + room) + 0.03, place), textcoords="axes fraction", color=color, fontsize=size,
-            va="center", arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+            va="center", arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "relpos": (0, 0.5)},
         )  # fmt: skip

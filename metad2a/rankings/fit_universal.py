@@ -4,7 +4,7 @@ The meta-training database holds hardly any interaction of architecture and data
 the best guess for a new dataset is what is best on a known one, once its noise is taken out. The process learns the
 accuracies on ImageNet16-120 after 200 epochs. Two of them, whose means are averaged: the kernel of one is a Matern 3/2
 kernel on a cell's operations, that of the other adds to such a kernel the product of one on a cell's paths from input
-to output and one on four training-free scores (published, and without any accuracy). benchmarks/kernels.py compares
+to output and one on four training-free scores (published, and without any accuracy). docs/results/rankings.md compares
 them with others. Cells that compute the same function are one cell. Nothing is learned from CIFAR, NinaPro or Darcy.
 
 Train with: python -m metad2a.rankings.fit_universal TARGET
