@@ -1,6 +1,6 @@
 """Make RESULTS.md, the pages in docs/results and their plots from benchmarks/results: python benchmarks/make_results.py
 
-A page is a file of benchmarks/pages in which three kinds of placeholders stand for what the result files say:
+A page is a file of benchmarks/templates in which three kinds of placeholders stand for what the result files say:
 
 - `@table:NAME@`: what the function `tables` of a measurement's module calls NAME;
 - `@made:FILE@`: the command, date and machine of a result file;
@@ -24,7 +24,7 @@ from metad2a.core.files import ROOT, atomic_write, write_text
 
 MODULES: tuple[Any, ...] = (lines, rivals, budget_results, dataset_effect, quality, subnets, closed)
 DRAWING: tuple[Any, ...] = (rivals, budget_results, quality)
-PAGES = Path(__file__).with_name("pages")
+TEMPLATES = Path(__file__).with_name("templates")
 PLACEHOLDER = re.compile(r"@(table|made):([\w.-]+)@|@([\w.-]+(?:/[\w. -]+)+):([^@\s]+)@")
 
 
@@ -45,7 +45,7 @@ def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dic
             file, *keys = path.split("/")
             return format(reduce(entry, keys, result_of(files[file])), form)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{match[0]} of a page in {PAGES} names nothing that was measured.") from error
+            raise UserError(f"{match[0]} of a page in {TEMPLATES} names nothing that was measured.") from error
 
     return PLACEHOLDER.sub(value, text)
 
@@ -70,7 +70,7 @@ def make(args: argparse.Namespace) -> None:
         for module in DRAWING:
             for name, figure in module.plots(results).items():
                 atomic_write(RESULTS / f"{name}.png", partial(figure.savefig, dpi=100, format="png"))
-    for template in sorted(PAGES.glob("*.md")):
+    for template in sorted(TEMPLATES.glob("*.md")):
         folder = Path(args.output) if template.name == "RESULTS.md" else Path(args.output) / "docs" / "results"
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / template.name, fill(template.read_text(encoding="utf-8"), tables, files, commands))
