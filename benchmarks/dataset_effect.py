@@ -28,7 +28,6 @@ from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import positive_int, run
 from metad2a.core.environment import choose_device, random_generator
-from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
@@ -153,12 +152,7 @@ def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespa
     shares = {name: float(value.var() / scores.var()) for name, value in values.items()}
     deviations = {f"{name}_deviation": float(value.std()) for name, value in values.items()}
     order = np.argsort(np.argsort(scores, axis=1), axis=1)
-    return {
-        "checkpoint": display_path(path),
-        **shares,
-        **deviations,
-        "rank_correlation": float(np.corrcoef(order)[0, 1:].min()),
-    }
+    return shares | deviations | {"rank_correlation": float(np.corrcoef(order)[0, 1:].min())}
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -40,11 +40,6 @@ SHAPED = ("cifar10", "cifar100", "imagenet16-120")  # of which the accuracy afte
 TOP = 100
 
 
-def mean_of(values: list[float]) -> dict[str, float]:
-    mean, half = interval(values)
-    return {"mean": mean, "interval_95": half}
-
-
 def curve(problem: TableProblem, row: Row) -> list[list[float]]:
     """Pairs of a cost and the mean accuracy of the choices at that cost, from the cost at which every run has a choice.
 
@@ -64,18 +59,16 @@ def curve(problem: TableProblem, row: Row) -> list[list[float]]:
 
 def facts(problem: TableProblem, row: Row) -> dict[str, Any]:
     """The part of the result file about one method."""
-    chosen = [result.chosen[0] for result in row.results]
-    kept: dict[str, Any] = {
+    mean, half = interval(row.accuracy)
+    return {
         "title": row.method.title,
         "mark": row.mark,
-        "accuracy": mean_of(row.accuracy) | {"min": min(row.accuracy), "runs": len(row.accuracy)},
+        "accuracy": {"mean": mean, "interval_95": half, "min": min(row.accuracy), "runs": len(row.accuracy)},
         "cost": {name: row.mean_cost(name) for name in ("evaluations", "epochs", "seconds")},
         "hits": sum(value >= problem.best - 1e-6 for value in row.accuracy),
-        "cells": Counter(chosen).most_common(SHOWN_CELLS),
+        "cells": Counter(result.chosen[0] for result in row.results).most_common(SHOWN_CELLS),
         "curve": curve(problem, row),
     }
-    volumes = [result.notes["hypervolume"] for result in row.results if "hypervolume" in result.notes]
-    return kept | ({"hypervolume": mean_of(volumes)} if volumes else {})
 
 
 class Shapes:
@@ -88,22 +81,13 @@ class Shapes:
         shapes = [(*depth_and_width(cell), convolutions(cell)) for cell in cells]
         self.depth, self.width, self.convolutions = np.array(shapes, dtype=float).T
         self.short, self.long = (space.table[name][dataset].double().numpy() for name in ("valid_12", "test_200"))
-        self.short_rank, self.long_rank = (values.argsort().argsort() for values in (self.short, self.long))
+        self.places_won = self.long.argsort().argsort() - self.short.argsort().argsort()
 
     def mean(self, rows: np.ndarray) -> dict[str, float]:
         """Means over some cells; `rank_gain` is the number of places won among 15,625 between 12 and 200 epochs."""
         names = ("depth", "width", "convolutions", "short", "long")
-        gain = float((self.long_rank - self.short_rank)[rows].mean())
-        return {name: float(getattr(self, name)[rows].mean()) for name in names} | {"rank_gain": gain}
-
-    def of_space(self) -> dict[str, dict[str, float]]:
-        """All connected cells, and the best ones after 12 and after 200 epochs."""
-        connected = np.flatnonzero(self.depth > 0)
-        return {
-            "space": self.mean(connected),
-            "best_short": self.mean(np.argsort(-self.short)[:TOP]),
-            "best_long": self.mean(np.argsort(-self.long)[:TOP]),
-        }
+        means = {name: float(getattr(self, name)[rows].mean()) for name in names}
+        return means | {"rank_gain": float(self.places_won[rows].mean())}
 
     def by_depth(self) -> list[dict[str, float]]:
         """Mean accuracies of the cells of each number of convolutions and depth."""
@@ -117,24 +101,19 @@ class Shapes:
                     groups.append(cells | accuracies)
         return groups
 
-    def gain_with_depth(self) -> float:
-        """Spearman correlation of depth and the places won between 12 and 200 epochs, over connected cells."""
-        rows = self.depth > 0
-        return float(spearmanr(self.depth[rows], (self.long_rank - self.short_rank)[rows]).statistic)
-
 
 def preferences(dataset: str, rows: list[Row]) -> dict[str, Any]:
-    """Shapes of the cells that each method chose."""
+    """Shapes of the cells that each method chose, of all connected cells and of the best ones."""
     shapes = Shapes(dataset)
-    chosen = {
-        row.method.name: shapes.mean(np.array([shapes.rows[result.chosen[0]] for result in row.results]))
-        for row in rows
-    }
+    connected = np.flatnonzero(shapes.depth > 0)
+    groups = {"space": connected, "best_short": np.argsort(-shapes.short)[:TOP]}
+    groups |= {"best_long": np.argsort(-shapes.long)[:TOP]}
+    chosen = {row.method.name: [shapes.rows[result.chosen[0]] for result in row.results] for row in rows}
     return {
-        "space": shapes.of_space(),
-        "methods": chosen,
+        "space": {name: shapes.mean(cells) for name, cells in groups.items()},
+        "methods": {name: shapes.mean(np.array(cells)) for name, cells in chosen.items()},
         "by_depth": shapes.by_depth(),
-        "gain_with_depth": shapes.gain_with_depth(),
+        "gain_with_depth": float(spearmanr(shapes.depth[connected], shapes.places_won[connected]).statistic),
     }
 
 
@@ -181,11 +160,8 @@ SHAPE = {"depth": ("depth", 2), "width": ("width", 2), "convolutions": ("convolu
 SHAPE |= {"short": ("after 12 epochs (%)", 2), "long": ("after 200 (%)", 2), "rank_gain": ("places won", 0)}
 CELLS = {"space": "all connected cells", "best_short": "best 100 after 12 epochs"}
 CELLS |= {"best_long": "best 100 after 200 epochs"}
-SHORT_TITLES = {
-    "transfer": "best of ImageNet16-120",
-    "metad2a": "MetaD2A, default",
-    "metad2a-short": "MetaD2A, 30 for 12 epochs",
-}
+SHORT_TITLES = {"transfer": "best of ImageNet16-120", "metad2a": "MetaD2A, default"}
+SHORT_TITLES |= {"metad2a-short": "MetaD2A, 30 for 12 epochs"}
 SHORT_TITLES |= {"metad2a-trained": "MetaD2A, 30 trained", "metad2a-predictor": "MetaD2A, predictor"}
 SMALLEST_GAP = 5e-3  # points below the best that a figure still tells from 0
 
@@ -257,7 +233,6 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     values = {"methods": overview(rivals), "depth": depth_table(rivals["cifar10"])}
     for dataset, found in rivals.items():
         values[f"methods-{dataset}"] = methods_table(found)
-        values[f"protocol-{dataset}"] = found["protocol"]
         if "preferences" in found:
             values[f"shapes-{dataset}"] = shapes_table(found)
     for name in ("cifar10", "gtsrb"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dataset_effect, lines
+from benchmarks import dataset_effect, lines, pages
 from metad2a.core.errors import UserError
 from metad2a.spaces.nasbench201.cells import parse
 from metad2a.spaces.nasbench201.classes import equivalence_classes
@@ -111,7 +111,7 @@ def test_no_line_learns_from_the_table_it_is_judged_on(monkeypatch):
 
 
 def test_committed_lines_are_whole():
-    result = json.loads((lines.ROOT / "benchmarks" / "results" / "lines.json").read_text())["result"]
+    result = json.loads((pages.RESULTS / "lines.json").read_text())["result"]
     assert set(result["tables"]) == {"cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy"}
     for name, found in result["tables"].items():
         assert {"random", "flops", "constant", "nwot", "smoothed_transfer", "predictor", "universal"} <= set(

@@ -40,16 +40,6 @@ def test_every_table_says_where_it_comes_from(path):
     assert "Made by `python benchmarks/" in path.read_text()
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
-    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#?)([^)]*)\)", path.read_text()):
-        file = (path.parent / target).resolve() if target else path
-        assert file.exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", file.read_text(), flags=re.MULTILINE)
-            assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}, anchor
-
-
 def test_the_readmes_figures_are_those_of_the_results():
     section = (ROOT / "README.md").read_text().split("## Results")[1].split("\n## ")[0]
     figures = set(re.findall(r"\d+\.\d+ ± \d+\.\d+", section))
