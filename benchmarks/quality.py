@@ -303,7 +303,7 @@ def plot_predicted(correlation: dict[str, Any]) -> Figure:
         axes.plot(correlation[dataset]["predicted"], real, ".", markersize=1.5, alpha=0.3, color=OURS)
         rank_correlation = correlation[dataset]["correlation"]["Spearman"]
         axes.set(xlabel="predicted accuracy (%)", ylabel="real accuracy (%)")
-        axes.set_title(f"{NAMES[dataset]}: 15,625 cells, Spearman {rank_correlation:.2f}")
+        axes.set_title(f"{NAMES[dataset]} (Spearman {rank_correlation:.2f})")
     return figure
 
 
