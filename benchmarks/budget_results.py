@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.pages import NAMES, OURS, label_lines, new_figure, style, table
 from metad2a.core.statistics import interval
 
 EPOCHS, SHORT_EPOCHS = 200, 12
@@ -93,25 +95,64 @@ def own_rows(result: dict[str, Any], names: dict[str, str]) -> list[list[str]]:
     return rows
 
 
-def plot(figure: Figure, result: dict[str, Any], names: dict[str, str]) -> None:
-    """Accuracy against the whole cost in epochs, a panel a table."""
-    for place, (dataset, found) in enumerate(result.items(), 1):
-        axes = figure.add_subplot(2, 3, place)
-        highest = found["maximum"]
-        for way, label in WAYS.items():
-            curves = np.array(found["curves"][way], dtype=float)
-            whole = np.isfinite(curves).all(0)
-            mean = np.where(whole, np.nan_to_num(curves).mean(0), np.nan)
-            epochs = EPOCHS * np.arange(1, curves.shape[1] + 1)
-            axes.step(epochs, mean, where="post", label=label.replace("**", "").replace("`", ""))
-        for way, marker in (("prior", "o"), ("evolution", "s")):
-            for number, value in found.get("short", {}).get(way, {}).items():
-                cost = SHORT_EPOCHS * int(number) + EPOCHS
-                label = f"short trainings, {'from the ranking' if way == 'prior' else 'evolution'}"
-                color = "C0" if way == "prior" else "C2"
-                axes.plot(cost, value["mean"], marker, color=color, label=label if number == "30" else None)
-        low = min(at(found["curves"][way], 10)[0] for way in ("evolution", "prior"))
-        axes.set(title=names[dataset], xscale="log", xlabel="whole cost (epochs)", ylabel="best accuracy")
-        axes.set_ylim(low - 0.3 * (highest - low), highest + 0.05 * (highest - low))
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", bbox_to_anchor=(0.99, 0.12), fontsize=8)
+FILES = {"budget": "python benchmarks/budget.py"}
+LABELS = {"prior": "--budget", "no_prior": "the same without the ranking", "evolution": "evolution"}
+LABELS |= {"hyperband": "Hyperband", "random": "random search"}
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """Accuracy against the number of networks, where other ways are ahead, short trainings, and searches on images."""
+    found = results["budget"]
+    head = ["table", "search", *(f"{n} network{'s' * (n > 1)}" for n in COUNTS if n != 50)]
+    rows = [[*row[: 2 + COUNTS.index(50)], *row[3 + COUNTS.index(50) :]] for row in curve_rows(found, NAMES)]
+    ahead = [[NAMES[name], str(counts["above"]), str(counts["sure"])] for name, counts in behind(found).items()]
+    own = [row[:-1] for row in own_rows(results["own_images"], NAMES)]  # how often it was killed is left out
+    return {
+        "budget": table(head, rows),
+        "budget-first": table(head, [row for row in rows if row[1] != WAYS["no_prior"]][:8]),
+        "budget-ahead": table(
+            ["table", "budgets at which another way is ahead", "with a 95 % interval above 0"], ahead
+        ),
+        "budget-short": table(
+            ["table", "`--budget`, 10 short", "30 short", "evolution, 30 short", "500 short"], short_rows(found, NAMES)
+        ),
+        "own-images": table(
+            ["images", "what is trained", "test (%)", "trainings", "epochs of the network", "MFLOPs", "minutes"], own
+        ),
+    }
+
+
+def plot_panel(axes: Axes, found: dict[str, Any]) -> None:
+    """Mean best accuracy against the whole cost in epochs, and what short trainings choose, on one dataset."""
+    low = min(at(found["curves"][way], 10)[0] for way in ("evolution", "prior"))
+    axes.set(xscale="log", xlabel="whole cost (epochs)", ylabel="best accuracy (%)", xlim=(150, 22_000))
+    axes.set_ylim(low - 0.3 * (found["maximum"] - low), found["maximum"] + 0.08 * (found["maximum"] - low))
+    ends = {}
+    for number, (way, label) in enumerate(LABELS.items()):
+        curves, look = np.array(found["curves"][way], dtype=float), style(number) | {"marker": ""}
+        look |= {"color": OURS, "linewidth": 3} if way == "prior" else {}
+        mean = np.where(np.isfinite(curves).all(0), np.nan_to_num(curves).mean(0), np.nan)
+        below = (
+            {"zorder": 2} if way == "random" else {"zorder": 3}
+        )  # Hyperband without short trainings is random search
+        axes.step(EPOCHS * np.arange(1, len(mean) + 1), mean, where="post", **look, **below)
+        ends[label] = (EPOCHS * len(mean), mean[-1], look["color"])
+    for way, marker, color in (("prior", "o", OURS), ("evolution", "s", style(2)["color"])):
+        points = {SHORT_EPOCHS * int(n) + EPOCHS: value for n, value in found.get("short", {}).get(way, {}).items()}
+        axes.plot(
+            points.keys(), [value["mean"] for value in points.values()], marker, color=color, mfc="white", zorder=4
+        )
+    label_lines(axes, ends, room=0.75)
+
+
+def plots(results: dict[str, Any]) -> dict[str, Figure]:
+    figure = new_figure(10, 11.5)
+    panels = list(figure.subplots(3, 2).flat)
+    for axes, (dataset, found) in zip(panels, results["budget"].items(), strict=False):
+        axes.set_title(NAMES[dataset])
+        plot_panel(axes, found)
+    note = "Hollow points: short trainings only (12 epochs)\nchoose a cell, which is then trained for 200 epochs.\n\n"
+    note += "Circles: --budget; squares: evolution.\n(NinaPro and Darcy have no accuracies after 12 epochs.)"
+    panels[-1].axis("off")
+    panels[-1].text(0, 0.9, note, va="top")
+    return {"accuracy_against_epochs": figure}

@@ -1,13 +1,12 @@
 """Do the meta-training tuples tell which architecture suits which dataset? python benchmarks/dataset_effect.py
 
-Two studies, written to benchmarks/results/dataset_effect.json:
+Writes two studies to benchmarks/results/dataset_effect.json.
 
-- interaction: what an additive model (operations and their pairs, classes of the task) leaves of the tuples'
-  accuracies is regressed on products of operations and principal components of the task's features. The figure is the
-  cross-validated correlation, tasks held out; beside it the same for features of shuffled tasks, where it must be 0,
-  and with an interaction of known size put into the residuals, which shows what would have been found.
-- predictor: how much of the scores of the shipped predictor on random tasks and architectures is no sum of a term of
-  the task and a term of the architecture.
+- interaction: an additive model (operations and their pairs, classes of the task) predicts the tuples' accuracies. A
+  regression then predicts its errors from products of operations and principal components of the task's features. The
+  figure is the cross-validated correlation, with whole tasks held out. Two checks stand beside it: the features of
+  shuffled tasks, which must give 0, and errors with an interaction of known size added, which must be found.
+- predictor: how much of the shipped predictor's scores is not the sum of a task's term and an architecture's term.
 
 Dimensions: n tuples, C classes, D feature width, J components, F features.
 """
@@ -23,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.lines import one_hot, operations_and_pairs, ridge
+from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge, summarize
+from benchmarks.pages import RESULTS, spread, table
+from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run, seed_number
-from metad2a.core.environment import choose_device, provenance, random_generator
-from metad2a.core.files import ROOT, display_path, write_json
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.messages import log
-from metad2a.core.statistics import interval
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
@@ -40,20 +39,13 @@ from metad2a.spaces.nasbench201.cells import parse
 
 FOLDS = 10
 NUM_COMPONENTS = 32
-PENALTIES = (1.0, 10.0, 20.0)  # operations, pairs, classes: inverse variances of the effects relative to the noise
 INTERACTION_PENALTY = 1000.0
 PLANTED = (0.25, 0.5, 1.0)  # points of standard deviation
 NUM_TASKS, NUM_ARCHITECTURES, NUM_SAMPLE = 50, 500, 20
 
 
-def class_means_of(features: Features) -> np.ndarray:
-    """The mean feature of each class, (C, D)."""
-    parts = features.images.double().split(features.counts.tolist())
-    return torch.stack([part.mean(0) for part in parts]).numpy()
-
-
 def components(classes: np.ndarray, tasks: np.ndarray, number: int) -> np.ndarray:
-    """Principal components (n, J) of tasks: of the means of their classes' features, to unit variance.
+    """Principal components (n, J), with unit variance, of the mean features of tasks.
 
     Args:
         classes: (C, D) mean features.
@@ -65,12 +57,12 @@ def components(classes: np.ndarray, tasks: np.ndarray, number: int) -> np.ndarra
 
 
 def products(operations: np.ndarray, tasks: np.ndarray) -> np.ndarray:
-    """Products (n, 30 * J) of indicators of operations and components of tasks (n, J)."""
+    """Products (n, 30 * J) of operation indicators and task components (n, J)."""
     return (one_hot(operations)[:, :, None] * tasks[:, None, :]).reshape(len(tasks), -1)
 
 
 def cross_validated(design: np.ndarray, targets: np.ndarray, penalty: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Predictions (n,) of a ridge regression for tuples whose fold was left out."""
+    """Predictions (n,) of a ridge regression, each by the regression that did not see the tuple's fold."""
     predicted = np.empty(len(targets))
     for number in range(FOLDS):
         out = fold == number
@@ -80,14 +72,16 @@ def cross_validated(design: np.ndarray, targets: np.ndarray, penalty: np.ndarray
 
 
 class Interaction:
-    """The tuples less an additive model, and the search for an interaction in what remains."""
+    """The errors of an additive model of the tuples, and the search for an interaction in them."""
 
     def __init__(self, features: Features, tuples: Tuples, rng: np.random.Generator):
         self.rng = rng
         self.operations = np.array([parse(arch) for arch in tuples.archs])
         self.task = tuples.task.numpy()
         self.classes = tuples.task_classes[tuples.task].numpy()
-        self.components = components(class_means_of(features), self.classes, NUM_COMPONENTS)
+        images = features.images.double().split(features.counts.tolist())
+        means = torch.stack([part.mean(0) for part in images]).numpy()  # (C, D)
+        self.components = components(means, self.classes, NUM_COMPONENTS)
         additive = operations_and_pairs(self.operations)
         has_class = np.zeros((len(self.task), features.num_classes))
         np.put_along_axis(has_class, self.classes, 1, axis=1)
@@ -101,11 +95,11 @@ class Interaction:
         self.residual = self.accuracy - self.additive
 
     def folds(self) -> np.ndarray:
-        """(n,) fold of each tuple; all tuples of a task have one."""
+        """(n,) the fold of each tuple. All tuples of a task share a fold."""
         return self.rng.permutation(int(self.task.max()) + 1)[self.task] % FOLDS
 
-    def found(self, targets: np.ndarray, tasks: np.ndarray) -> float:
-        """Correlation of targets (n,) with what products of operations and task components (n, J) predict of them."""
+    def correlation(self, targets: np.ndarray, tasks: np.ndarray) -> float:
+        """Correlation of targets (n,) with their predictions from operations and task components (n, J)."""
         design = products(self.operations, tasks)
         predicted = cross_validated(design, targets, np.full(design.shape[1], INTERACTION_PENALTY), self.fold)
         return float(np.corrcoef(predicted, targets)[0, 1])
@@ -124,28 +118,24 @@ class Interaction:
 
 
 def measure_interaction(features: Features, tuples: Tuples, seed: int, repetitions: int) -> dict[str, Any]:
-    found: dict[str, list[float]] = {}
+    runs = []
     for number in range(repetitions):
         study = Interaction(features, tuples, np.random.default_rng(seed + number))
-        values = {
+        figures = {
             "additive": float(np.corrcoef(study.additive, study.accuracy)[0, 1]),
             "residual_deviation": float(study.residual.std()),
-            "interaction": study.found(study.residual, study.components),
-            "shuffled": study.found(study.residual, study.shuffled()),
+            "interaction": study.correlation(study.residual, study.components),
+            "shuffled": study.correlation(study.residual, study.shuffled()),
         }
-        values |= {f"planted_{size}": study.found(study.planted(size), study.components) for size in PLANTED}
-        for name, value in values.items():
-            found.setdefault(name, []).append(value)
-        log.info(", ".join(f"{name} {value:.3f}" for name, value in values.items()))
-    summary = {
-        name: dict(zip(("mean", "interval_95"), interval(values), strict=True)) for name, values in found.items()
-    }
-    return {"tuples": len(tuples.archs), "components": NUM_COMPONENTS, "repetitions": repetitions, "figures": summary}
+        figures |= {f"planted_{size}": study.correlation(study.planted(size), study.components) for size in PLANTED}
+        log.info(", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        runs.append(figures)
+    return {"tuples": len(tuples.archs), "repetitions": repetitions, "figures": summarize(runs)}
 
 
 @torch.inference_mode()
 def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespace) -> dict[str, Any]:
-    """What varies in the shipped predictor's scores: by the task, by the architecture, and by both together."""
+    """How the shipped predictor's scores vary: with the task, with the architecture, and with both together."""
     space, device = spaces.get("nasbench201"), choose_device(args.gpu)
     path = find_checkpoint("predictor", space, args.save_path, None, args.predictor_checkpoint)
     model, checkpoint = load_model("predictor", space, path, device)
@@ -162,12 +152,7 @@ def measure_predictor(features: Features, tuples: Tuples, args: argparse.Namespa
     shares = {name: float(value.var() / scores.var()) for name, value in values.items()}
     deviations = {f"{name}_deviation": float(value.std()) for name, value in values.items()}
     order = np.argsort(np.argsort(scores, axis=1), axis=1)
-    return {
-        "checkpoint": display_path(path),
-        **shares,
-        **deviations,
-        "rank_correlation": float(np.corrcoef(order)[0, 1:].min()),
-    }
+    return shares | deviations | {"rank_correlation": float(np.corrcoef(order)[0, 1:].min())}
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -178,22 +163,33 @@ def measure(args: argparse.Namespace) -> None:
         "predictor": measure_predictor(features, tuples, args),
     }
     log.info(json.dumps(result["predictor"]))
-    history = provenance(
-        args.seed, device=choose_device(args.gpu), threads=torch.get_num_threads(), tuples=tuples.source
+    keep_result(args.output, result, args, tuples=tuples.source)
+
+
+FILES = {"dataset_effect": "python benchmarks/dataset_effect.py"}
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """The search for an interaction in the tuples, and the parts of the predictor's scores."""
+    figures, predictor = results["dataset_effect"]["interaction"]["figures"], results["dataset_effect"]["predictor"]
+    labels = {"interaction": "the tuples", "shuffled": "the tuples, each with another task's images"}
+    labels |= {f"planted_{size}": f"the tuples plus an interaction of {size} points" for size in PLANTED}
+    rows = [[label, spread(figures[name], 3)] for name, label in labels.items()]
+    interaction = table(["data", "cross-validated correlation"], rows)
+    rows = [
+        [name, f"{predictor[f'{name}_deviation']:.4f}", f"{100 * predictor[name]:.5f} %"]
+        for name in ("task", "architecture", "interaction")
+    ]
+    parts = table(
+        ["the predictor's scores vary with the", "standard deviation (points)", "share of the variance"], rows
     )
-    write_json(Path(args.output), {"history": history, "result": result}, indent=None)
-    log.info(f"{args.output} is made")
+    return {"interaction": interaction, "score-parts": parts}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "dataset_effect.json")
     parser.add_argument("--repetitions", type=positive_int, default=3, help="cross-validations, each with other folds")
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results" / "dataset_effect.json"))
-    parser.add_argument("--seed", type=seed_number, default=333)
-    gpu_option(parser)
     return parser
 
 

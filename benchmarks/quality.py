@@ -1,34 +1,29 @@
-"""Measure what the search finds, against the benchmark's table: python benchmarks/quality.py
+"""Measure what `--ranking predictor` finds, against the benchmark's table: python benchmarks/quality.py
 
-Writes one result file (JSON) a section to benchmarks/results, from which benchmarks/make_results.py makes RESULTS.md.
-Accuracies are looked up in NAS-Bench-201; nothing here trains a network or chooses anything by a test accuracy.
+Writes one result file a section to benchmarks/results. Accuracies are looked up in NAS-Bench-201: nothing here trains a
+network, and no test accuracy chooses anything.
 """
 
 import argparse
-import json
 import random
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
+from matplotlib.figure import Figure
 
+from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_figure, spread, style, summary_cell, table
+from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run
-from metad2a.core.environment import choose_device, provenance, random_generator
-from metad2a.core.errors import UserError
-from metad2a.core.files import ROOT, write_json
-from metad2a.core.messages import log
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, random_generator
 from metad2a.data.features import Features, find_features, load_features
-from metad2a.metatrain.fit import BEST
-from metad2a.metatrain.models import load_model
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.searches import report
 from metad2a.searches.generate import GRAPHS_PER_ROUND, decode_round, generate_candidates
@@ -36,15 +31,12 @@ from metad2a.searches.options import SearchOptions
 from metad2a.searches.ranking import rank
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
-from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
-from predictor.ensemble import PredictorEnsemble
 
 DATASETS = ("cifar10", "imagenet16-120")
 CANDIDATES = (50, 100, 500, 2000, None)
 DRAWS = (1, 3, 10, 30, 100)
 OTHER_DATASET = {"cifar10": ("mnist", "imagenet16-120"), "imagenet16-120": ("mnist", "cifar10")}
-NUM_CANDIDATES = 500  # of a search and of every baseline
-POPULATION, TOURNAMENT = 10, 3  # of regularized evolution, as NAS-Bench-201's authors set it
+NUM_CANDIDATES = 500
 
 
 class Lab:
@@ -64,7 +56,6 @@ class Lab:
                 data_path=self.args.data_path,
                 save_path=self.args.save_path,
                 device=self.device,
-                num_gen_arch=NUM_CANDIDATES,
                 num_runs=self.args.num_runs,
                 seed=self.args.seed,
                 generator_checkpoint=self.args.generator_checkpoint,
@@ -72,8 +63,7 @@ class Lab:
             )
             self.sessions[dataset] = Session(options, ("generator", "predictor"))
         session = self.sessions[dataset]
-        session.options = replace(session.options, num_gen_arch=NUM_CANDIDATES, num_draws=10)
-        session.options = replace(session.options, **changes)
+        session.options = replace(session.options, **{"num_gen_arch": NUM_CANDIDATES, "num_draws": 10} | changes)
         return session
 
     def database(self, kind: str) -> tuple[Features, Tuples]:
@@ -81,16 +71,12 @@ class Lab:
         features = load_features(find_features(FEATURES_NAME, self.args.data_path), FEATURES_NAME)
         return features, load_tuples(kind, self.space, self.args.data_path, features.num_classes)
 
-    def study(self, name: str) -> Path:
-        """The best checkpoint of a variant of benchmarks/study.py."""
-        return Path(self.args.save_path) / "study" / name / "predictor" / "model" / BEST
-
-    def ranked_by(self, dataset: str, archs: list[str], keys: list[float]) -> Ranking:
-        """Architectures ranked by something else than the predictor."""
-        known = self.space.known_accuracy(dataset)
-        order = sorted(range(len(archs)), key=lambda i: -keys[i])
+    def ranked_by(self, dataset: str, archs: list[str], scores: list[float]) -> Ranking:
+        """Rank architectures by the given scores instead of the predictor's."""
+        accuracy = self.space.known_accuracy(dataset)
+        order = sorted(range(len(archs)), key=lambda i: -scores[i])
         texts = [archs[i] for i in order]
-        return Ranking(texts, [keys[i] for i in order], [known[t] for t in texts], max(known.values()))
+        return Ranking(texts, [scores[i] for i in order], [accuracy[t] for t in texts], max(accuracy.values()))
 
     def runs(self, work: Callable[[int], Ranking]) -> dict[str, Any]:
         """Figures of `work(run)` over all runs, timed."""
@@ -99,13 +85,10 @@ class Lab:
             start = time.perf_counter()
             ranking = work(number)
             rankings.append(replace(ranking, stages={"all": time.perf_counter() - start}))
-        hits = sum("trained_until_benchmark_best" in ranking.figures() for ranking in rankings)
         return {
             "summary": report.summarize(rankings),
             "runs": len(rankings),
-            "hits": hits,
             "best_after": [max(rankings[0].known[: i + 1]) for i in range(min(100, len(rankings[0].known)))],
-            "first_choices": [ranking.texts[0] for ranking in rankings],
         }
 
 
@@ -114,7 +97,7 @@ def searched(session: Session) -> Callable[[int], Ranking]:
 
 
 def measure_search(lab: Lab) -> dict[str, Any]:
-    """(a) the search as it is, and (b) with other numbers of candidates and draws."""
+    """The search as it is, and with other numbers of candidates and draws."""
     result = {}
     for dataset in DATASETS:
         searched(lab.session(dataset))(0)  # warm-up
@@ -129,7 +112,7 @@ def measure_search(lab: Lab) -> dict[str, Any]:
 
 
 def measure_correlation(lab: Lab) -> dict[str, Any]:
-    """(c) the predictor against validation tuples and against the whole table."""
+    """Correlation of the predictor with the validation tuples and with the whole table."""
     session = lab.session("cifar10")
     model = session.models["predictor"]
     features, tuples = lab.database("predictor")
@@ -146,54 +129,8 @@ def measure_correlation(lab: Lab) -> dict[str, Any]:
     return result
 
 
-def measure_baselines(lab: Lab) -> dict[str, Any]:
-    """(d) what a sceptic would ask for, at the same number of candidates."""
-    archs = lab.space.all_architectures()
-    result = {}
-    for dataset in DATASETS:
-        early = dict(zip(archs, lab.space.table["valid_12"][dataset].tolist(), strict=True))
-        result[dataset] = {
-            "random": lab.runs(lambda r, d=dataset: random_order(lab, d, r)),
-            "random_12_epochs": lab.runs(lambda r, d=dataset, e=early: random_search(lab, d, e, r)),
-            "evolution_12_epochs": lab.runs(lambda r, d=dataset, e=early: evolution(lab, d, e, r)),
-        }
-        if dataset != "imagenet16-120":
-            transferred = list(lab.space.known_accuracy("imagenet16-120").values())
-            work = lab.runs(lambda r, d=dataset, t=transferred: lab.ranked_by(d, archs, t))
-            result[dataset]["transfer"] = work
-    return result
-
-
-def random_order(lab: Lab, dataset: str, number: int) -> Ranking:
-    archs = random_candidates(lab, number)
-    return lab.ranked_by(dataset, archs, [0.0] * len(archs))
-
-
-def random_search(lab: Lab, dataset: str, early: dict[str, float], number: int) -> Ranking:
-    """500 random architectures, ranked by their validation accuracy after 12 epochs."""
-    archs = random_candidates(lab, number)
-    return lab.ranked_by(dataset, archs, [early[arch] for arch in archs])
-
-
-def evolution(lab: Lab, dataset: str, early: dict[str, float], number: int) -> Ranking:
-    """Regularized evolution (Real et al., AAAI 2019) by validation accuracy after 12 epochs, 500 evaluations."""
-    rng, space = random.Random(number), lab.space
-    population = rng.sample(space.all_architectures(), POPULATION)
-    seen = dict.fromkeys(population)
-    evaluated = len(population)
-    while evaluated < NUM_CANDIDATES:
-        parent = max(rng.sample(population, TOURNAMENT), key=early.__getitem__)
-        child = parse(parent)
-        edge = rng.randrange(len(child))
-        child[edge] = rng.choice([op for op in range(len(OPERATIONS)) if op != child[edge]])
-        population = [*population[1:], to_string(child)]
-        seen[population[-1]] = None
-        evaluated += 1
-    return lab.ranked_by(dataset, list(seen), [early[arch] for arch in seen])
-
-
 def measure_ablations(lab: Lab) -> dict[str, Any]:
-    """(e) each part of the method replaced by nothing."""
+    """The search without one of its parts, or with the images of another dataset."""
     result = {}
     for dataset in DATASETS:
         session = lab.session(dataset)
@@ -219,13 +156,13 @@ def shuffled(lab: Lab, dataset: str, archs: list[str], number: int) -> Ranking:
 
 
 def seeing(lab: Lab, dataset: str, other: str, number: int) -> Ranking:
-    """A search on `other`, judged on `dataset`: generator and predictor are shown the wrong images."""
+    """A search that sees the images of `other`, judged on `dataset`."""
     ranking = searched(lab.session(other))(number)
     return lab.ranked_by(dataset, ranking.texts, ranking.predicted)
 
 
 def measure_generator(lab: Lab) -> dict[str, Any]:
-    """Validity, uniqueness, novelty and quality of what is generated, beside random sampling."""
+    """Validity, uniqueness, novelty and quality of generated architectures, beside random samples."""
     space = lab.space
     _, tuples = lab.database("generator")
     trained = {space.to_text(tuples.archs[row]) for row in tuples.training.tolist()}
@@ -241,44 +178,13 @@ def measure_generator(lab: Lab) -> dict[str, Any]:
     return result
 
 
-def measure_predictors(lab: Lab) -> dict[str, Any]:
-    """The predictors of benchmarks/study.py that have the published size, alone and joined."""
-    features, tuples = lab.database("predictor")
-    truth = tuples.accuracy[tuples.validation].numpy()
-    paths = {name: lab.study(name) for name in ("full-published", "full-ema", "full-benchmark-task")}
-    models = {name: load_model("predictor", lab.space, path, lab.device)[0] for name, path in paths.items()}
-    result = {}
-    for names in (n for size in range(1, len(models) + 1) for n in combinations(models, size)):
-        ensemble = PredictorEnsemble(replace(models[names[0]].config, members=len(names))).to(lab.device).eval()
-        ensemble.members = torch.nn.ModuleList(models[name] for name in names)
-        rng = random_generator(lab.args.seed, lab.device)
-        scores = validation_scores(ensemble, lab.space, features, tuples, 10, rng)
-        entry = {"validation": correlations(scores.mean(0), truth)}
-        for dataset in DATASETS:
-            session = lab.session(dataset)
-            shipped, session.models["predictor"] = session.models["predictor"], ensemble
-            entry[dataset] = lab.runs(searched(session))
-            session.models["predictor"] = shipped
-        result[" + ".join(names)] = entry
-    return result
-
-
-def measure_trained(lab: Lab) -> dict[str, Any]:
-    """What `main.py --model train_arch` has trained below --save-path."""
-    rows = []
-    for path in sorted(Path(lab.args.save_path).glob("train_arch/*/*/result.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        known = lab.space.known_accuracy(found["dataset"]) or {}
-        names = ("dataset", "architecture", "flops", "params", "mean", "interval_95", "num_images")
-        row = {name: found[name] for name in names} | {"benchmark": known.get(found["architecture"])}
-        protocol = {name: found["protocol"][name] for name in ("epochs", "batch_size", "augment", "precision")}
-        rows.append(row | {"protocol": protocol, "seeds": [run["seed"] for run in found["runs"]]})
-    if not rows:
-        raise UserError(f"No result.json below {lab.args.save_path}/train_arch: train with main.py --model train_arch.")
-    return {"networks": sorted(rows, key=lambda row: (row["dataset"], -row["mean"]))}
-
-
 def shares(archs: list[str | None], trained: set[str], known: dict[str, float] | None) -> dict[str, float]:
+    """Shares of valid graphs, of distinct architectures among them, and of those outside the training set.
+
+    Args:
+        archs: None where a graph is not valid.
+        known: accuracies in percent, None if the dataset has none.
+    """
     valid = [arch for arch in archs if arch is not None]
     distinct = set(valid)
     values = {
@@ -294,38 +200,188 @@ def shares(archs: list[str | None], trained: set[str], known: dict[str, float] |
 SECTIONS = {
     "search": measure_search,
     "correlation": measure_correlation,
-    "baselines": measure_baselines,
     "ablations": measure_ablations,
     "generator": measure_generator,
-    "predictors": measure_predictors,
-    "trained": measure_trained,
 }
+
+FILES = {name: f"python benchmarks/quality.py --sections {name}" for name in SECTIONS}
+# From the paper: accuracy (%) and search time (GPU seconds) on CIFAR-10
+PAPER = {"oracle of the top 30, paper": (94.37, 69), "PC-DARTS, paper": (93.66, 10395)}
+FIGURES = {
+    "first_choice": "first choice (%)",
+    "oracle_of_top_30": "oracle of the top 30 (%)",
+    "trained_until_best_candidate": "trainings until the best candidate",
+    "trained_until_benchmark_best": "trainings until the benchmark's best",
+}
+BASELINES = {
+    "random": "random order of 500 cells",
+    "random_12_epochs": "random search, 500 cells for 12 epochs",
+    "evolution_12_epochs": "regularized evolution, 500 cells for 12 epochs",
+    "transfer": "trivial transfer",
+}
+ABLATIONS = {
+    "whole": "the whole method",
+    "random_candidates": "500 random candidates instead of the generator's",
+    "random_choice": "a random order instead of the predictor's",
+}
+PROTOCOL_EPOCHS, SHORT_TRAININGS = 200, 500 * 12  # epochs: of one choice, and of all short trainings of a baseline
+
+
+def figure_cells(entry: dict[str, Any]) -> list[str]:
+    return [summary_cell(entry, name, 1 if name.startswith("trained") else 2) for name in FIGURES]
+
+
+def rows_of(entries: dict[str, Any], labels: dict[str, str], timed: bool = False) -> list[list[str]]:
+    """A row for each entry: its label, the four figures and, if wanted, the seconds of the search."""
+    seconds = {name: [summary_cell(entry, "search_seconds")] if timed else [] for name, entry in entries.items()}
+    return [[labels.get(name, name), *figure_cells(entry), *seconds[name]] for name, entry in entries.items()]
+
+
+def paper_table(search: dict[str, Any], lines: dict[str, Any]) -> str:
+    """The paper's figures on CIFAR-10 beside those of both rankings here."""
+    entry, default = search["cifar10"]["default"], lines["tables"]["cifar10"]["lines"]
+    shipped, transfer = default["universal_joined"], default["transfer"]
+    rows = [
+        ["oracle of the top 30 (%)", "94.37 ± 0.03", summary_cell(entry, "oracle_of_top_30"), "oracle_of_30", 2],
+        ["first choice (%)", "not reported", summary_cell(entry, "first_choice"), "first_choice", 2],
+        ["trainings until the benchmark's best", "not reported",
+         summary_cell(entry, "trained_until_benchmark_best", 1), "until_best", 1],
+    ]  # fmt: skip
+    cells = [
+        [label, paper, predictor, spread(shipped[name], digits), spread(transfer[name], digits)]
+        for label, paper, predictor, name, digits in rows
+    ]
+    cells.append(["search time", "69 s on a GPU", summary_cell(entry, "search_seconds") + " s on a CPU", "-", "-"])
+    return table(["CIFAR-10", "paper", "here, paper's method", "here, default ranking", "trivial transfer"], cells)
+
+
+def generator_table(generator: dict[str, Any]) -> str:
+    rows = []
+    for name, found in generator.items():
+        if isinstance(found, dict):
+            source, _, dataset = name.rpartition(", ")
+            quality = f"{found['mean_accuracy']:.2f}" if "mean_accuracy" in found else "-"
+            parts = [f"{100 * found[key]:.1f} %" for key in ("valid", "distinct", "novel")]
+            rows.append([f"{source or 'generator'}, {NAMES[dataset]}", *parts, quality])
+    return table(["", "valid", "distinct among valid", "not in the training set", "mean real accuracy (%)"], rows)
+
+
+def correlation_table(correlation: dict[str, Any]) -> str:
+    rows = {f"400 validation tuples, draws: {n}": figures for n, figures in correlation["validation"].items()}
+    rows |= {f"{NAMES[d]}, all 15,625 cells": correlation[d]["correlation"] for d in DATASETS}
+    names = ("Pearson", "Spearman", "Kendall")
+    return table(["", *names], [[label, *(f"{row[n]:.3f}" for n in names)] for label, row in rows.items()])
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """Tables of docs/results/paper.md, one for each dataset if they are of datasets."""
+    values = {
+        "paper": paper_table(results["search"], results["lines"]),
+        "correlation": correlation_table(results["correlation"]),
+        "generator": generator_table(results["generator"]),
+    }
+    for dataset in DATASETS:
+        search, ablations = results["search"][dataset], results["ablations"][dataset]
+        labels = BASELINES | {"default": "**MetaD2A, here**"}
+        entries = {"default": search["default"]} | results["baselines"][dataset]
+        values[f"baselines-{dataset}"] = table(["", *FIGURES.values()], rows_of(entries, labels))
+        for group in ("candidates", "draws"):
+            values[f"{group}-{dataset}"] = table(
+                [group, *FIGURES.values(), "seconds"], rows_of(search[group], {}, True)
+            )
+        seen = {name: f"sees {NAMES[name[5:]]} instead" for name in ablations if name.startswith("sees_")}
+        values[f"ablations-{dataset}"] = table(["", *FIGURES.values()], rows_of(ablations, ABLATIONS | seen))
+    return values
+
+
+def plot_predicted(correlation: dict[str, Any]) -> Figure:
+    """Real against predicted accuracy, one panel for each dataset."""
+    space, figure = spaces.get("nasbench201"), new_figure()
+    for axes, dataset in zip(figure.subplots(1, len(DATASETS)), DATASETS, strict=True):
+        real = list(space.known_accuracy(dataset).values())
+        axes.plot(correlation[dataset]["predicted"], real, ".", markersize=1.5, alpha=0.3, color=OURS)
+        rank_correlation = correlation[dataset]["correlation"]["Spearman"]
+        axes.set(xlabel="predicted accuracy (%)", ylabel="real accuracy (%)")
+        axes.set_title(f"{NAMES[dataset]} (Spearman {rank_correlation:.2f})")
+    return figure
+
+
+def whole_cost(name: str, count: int) -> list[int]:
+    """Epochs spent after 1 .. `count` choices of a line were trained, with the short trainings that ranked them."""
+    before = SHORT_TRAININGS if name.endswith("_12_epochs") else 0
+    return [before + PROTOCOL_EPOCHS * (i + 1) for i in range(count)]
+
+
+def plot_trained(search: dict[str, Any], baselines: dict[str, Any]) -> Figure:
+    """Best accuracy among the choices trained so far, against all epochs spent on CIFAR-10 (first run)."""
+    figure = new_figure()
+    axes = figure.add_subplot()
+    axes.set(xscale="log", xlabel="epochs spent on CIFAR-10", ylabel="best accuracy so far (%)", ylim=(92, 94.6))
+    labels = {
+        "default": "MetaD2A, paper's method", "transfer": "trivial transfer", "random": "random order",
+        "random_12_epochs": "random search, 12 epochs each", "evolution_12_epochs": "evolution, 12 epochs each",
+    }  # fmt: skip
+    entries = {"default": search["cifar10"]["default"]} | baselines["cifar10"]
+    ends = {}
+    for number, (name, label) in enumerate(labels.items()):
+        best = entries[name]["best_after"]
+        epochs, look = whole_cost(name, len(best)), style(number) | {"marker": ""}
+        look |= {"color": OURS, "linewidth": 5, "alpha": 0.5} if name == "default" else {}
+        axes.step(epochs, best, where="post", zorder=2 + number, **look)
+        ends[label] = (epochs[-1], best[-1], look["color"])
+    axes.set_xlim(150, 30_000)
+    label_lines(axes, ends, room=0.4)
+    return figure
+
+
+def plot_time(search: dict[str, Any]) -> Figure:
+    """Accuracy against search time on CIFAR-10, with the paper's points."""
+    figure = new_figure()
+    axes = figure.add_subplot()
+    for label, (accuracy, seconds) in PAPER.items():
+        axes.plot(seconds, accuracy, "s", color=COLOURS[0])
+        axes.annotate(f"{label}\n{seconds:,} s (GPU)", (seconds, accuracy), (0, -8), textcoords="offset points",
+                      ha="center", va="top", fontsize=9)  # fmt: skip
+    entries = search["cifar10"]["candidates"]
+    names = {"oracle_of_top_30": ("^--", COLOURS[2], "oracle of the top 30, here (CPU)")}
+    names |= {"first_choice": ("o-", OURS, "first choice, here (CPU)")}
+    for name, (look, color, label) in names.items():
+        points = [(e["summary"]["search_seconds"]["mean"], e["summary"][name]["mean"]) for e in entries.values()]
+        axes.plot(*zip(*points, strict=True), look, color=color)
+        axes.annotate(label, points[2], (8, 8), textcoords="offset points", color=color, fontsize=9)
+    counts = list(entries)  # the first two points touch, and so do the last two
+    near = {1: f"{counts[0]} and {counts[1]}\ncandidates", 2: counts[2], 4: f"{counts[3]} and {counts[4]}"}
+    for i, text in near.items():
+        axes.annotate(
+            text, points[i], (-12 if i == 1 else 0, -8), textcoords="offset points", va="top", ha="center", fontsize=8
+        )
+    axes.set(xscale="log", xlabel="search time (s)", ylabel="accuracy (%)")
+    axes.set(xlim=(0.03, 60_000), ylim=(93.4, 94.6), title="CIFAR-10")
+    return figure
+
+
+def plots(results: dict[str, Any]) -> dict[str, Figure]:
+    return {
+        "predicted_against_real": plot_predicted(results["correlation"]),
+        "choices_against_epochs": plot_trained(results["search"], results["baselines"]),
+        "accuracy_against_time": plot_time(results["search"]),
+    }
 
 
 def measure(args: argparse.Namespace) -> None:
     lab = Lab(args)
     for section in args.sections.split(",") if args.sections else SECTIONS:
-        start = time.perf_counter()
         result = SECTIONS[section](lab)
         sources = next(iter(lab.sessions.values())).sources if lab.sessions else {}
-        history = provenance(args.seed, device=lab.device, threads=torch.get_num_threads(), **sources)
-        path = Path(args.output) / f"{section}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"history": history, "result": result}, indent=None)
-        log.info(f"{path}: {time.perf_counter() - start:.0f} s")
+        keep_result(args.output / f"{section}.json", result, args, **sources)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sections", help=f"some of: {','.join(SECTIONS)} (default all)")
+    parser = benchmark_parser(__doc__, RESULTS)
+    parser.add_argument("--sections", help=f"some of {','.join(SECTIONS)} (default: all)")
     parser.add_argument("--num-runs", type=positive_int, default=10)
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results"))
     parser.add_argument("--predictor-checkpoint")
     parser.add_argument("--generator-checkpoint")
-    parser.add_argument("--seed", type=int, default=333)
-    gpu_option(parser)
     return parser
 
 

@@ -1,12 +1,11 @@
-"""Time the parts of MetaD2A, and the same work done the published way: python benchmarks/speed.py
+"""Time the parts of MetaD2A, and the same work as the published code does it: python benchmarks/speed.py
 
-`--search-space ofa_mbv3` times the MobileNetV3 space.
-
-The sizes are the published ones: 32 tuples x 20 classes x 20 images x 512 features for a training step (the shipped
-features of EfficientNet-Lite0 are 320 wide: --feature-dim 320), drawn before (`train`) or within the step from classes
-of 1,300 images (`draw`), 500 (MobileNetV3: 200) candidates x 10 draws x 10 classes for scoring. `published design` does
-the same work as the published code is laid out (one graph at a time, the dataset encoded anew for every candidate and
-draw) with this repository's modules, on a part of the work, scaled up. Medians of several repetitions.
+The sizes are the published ones: a training step has 32 tuples x 20 classes x 20 images x 512 features (the shipped
+features of EfficientNet-Lite0 have width 320: `--feature-dim 320`), and scoring has 500 candidates (MobileNetV3: 200) x
+10 draws x 10 classes. "Its design here" does the same work in the layout of the published code, one graph at a time
+and the dataset encoded anew for every candidate and draw, with this repository's modules. It does a part of the work,
+scaled up. All times are medians of several repetitions. `--search-space ofa_mbv3` times the MobileNetV3 space,
+`--images N` the features of N images.
 """
 
 import argparse
@@ -18,13 +17,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import torch
+from PIL import Image
 
 from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
 from metad2a.core.cli import gpu_option, positive_int, run
 from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
-from metad2a.data.features import Features, draw_dataset, draw_images
+from metad2a.data.extractors import Extractor
+from metad2a.data.features import Features, draw_dataset
+from metad2a.data.image_source import ImageSource
+from metad2a.data.make_features import extract
 from metad2a.metatrain.score import score
 from metad2a.searches.generate import generate
 from metad2a.spaces.base import SearchSpace
@@ -43,19 +47,6 @@ def toy_dataset(D: int, device: torch.device) -> Features:
     images = torch.randn(1000, D, generator=random_generator(0))
     counts = torch.full((10,), 100)
     return Features("toy", images, counts, [str(c) for c in range(10)], "resnet18-32px", "").to(device)
-
-
-def batch_drawer(D: int, device: torch.device) -> Callable[[], torch.Tensor]:
-    """Draws the images of a batch, from 100 classes as large as ImageNet's: 1,300 images each."""
-    C, M = 100, 1300
-    features = Features("toy", torch.randn(C * M, D), torch.full((C,), M), list(map(str, range(C))), "", "").to(device)
-    rng = random_generator(0, device)
-
-    def draw() -> torch.Tensor:
-        classes = torch.randint(C, (BATCH, 20), generator=rng, device=device)
-        return features.images[draw_images(features, classes, S, rng)]  # (B, C, S, D)
-
-    return draw
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int = 2) -> float:
@@ -77,18 +68,12 @@ def median_seconds(work: Callable[[], object], device: torch.device, repeats: in
 
 
 def training_step(
-    kind: str,
-    space: SearchSpace,
-    D: int,
-    device: torch.device,
-    batch: int | None = None,
-    draw: Callable[[], torch.Tensor] | None = None,
+    kind: str, space: SearchSpace, D: int, device: torch.device, batch: int = BATCH
 ) -> Callable[[], None]:
-    """One step of Adam on a batch (default of `BATCH`) that is already drawn, or that `draw` draws."""
-    batch = batch or BATCH
+    """One step of Adam on a batch that is already drawn."""
     rng = random_generator(0)
     graphs = space.encode(space.sample(batch, rng)).to(device)
-    drawn = torch.randn(batch, 20, S, D, generator=rng).to(device)
+    x = torch.randn(batch, 20, S, D, generator=rng).to(device)
     target = torch.randn(batch, generator=rng).to(device)
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
     if kind == "generator":
@@ -98,7 +83,6 @@ def training_step(
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        x = draw() if draw else drawn
         if kind == "generator":
             loss = model.loss(*model.set_encode(x), graphs)[0]
         else:
@@ -110,9 +94,28 @@ def training_step(
     return step
 
 
+@torch.no_grad()
+def time_images(n: int, device: torch.device) -> None:
+    """Images to features, beside the published loop: open, normalise and embed one 32x32 image after the other."""
+    pixels = np.random.default_rng(0).integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
+    names, labels = [str(label) for label in range(10)], torch.arange(n) % 10
+    source = ImageSource("toy", names, labels, lambda i: Image.fromarray(pixels[i]), str, "memory")
+    network = Extractor("efficientnet_lite0", "toy")
+
+    def one_by_one() -> None:
+        for number in range(n // 8):
+            image = torch.from_numpy(np.array(source.open(number))).permute(2, 0, 1)
+            network((image.float() / 255)[None])
+
+    slow = median_seconds(one_by_one, torch.device("cpu"), 1, 0) / (n // 8)
+    network = Extractor("efficientnet_lite0", "toy").to(device)
+    fast = median_seconds(lambda: extract(source, source.select(), network, 32), device, 1, 0) / n
+    print(f"images to features: {1 / fast:.0f} images/s, one at a time {1 / slow:.0f} images/s: {slow / fast:.1f}x")
+
+
 @torch.inference_mode()
 def published_scoring(model: PredictorModel, space, features: Features, archs: list, num_draws: int) -> None:
-    """The published layout: for every candidate and draw, the dataset is encoded anew and one graph is scored."""
+    """The published layout: encode the dataset anew and score one graph, for every candidate and draw."""
     rng = random_generator(0, features.images.device)
     for arch in archs:
         for _ in range(num_draws):
@@ -133,18 +136,14 @@ def measure(args: argparse.Namespace) -> None:
     with torch.no_grad():  # an untrained generator seldom makes valid graphs
         generator.decoder.add_edge[2].bias.fill_(3)
         generator.decoder.add_vertex[2].bias[:2] = -5
-        generator.decoder.add_vertex[2].bias[11:] -= 20 * (space.num_vertex_type > 11)  # stages of one depth alone
+        generator.decoder.add_vertex[2].bias[11:] -= 20 * (space.num_vertex_type > 11)
     n = NUM_CANDIDATES[space.name]
     candidates = space.sample(n, random_generator(1))
 
     def timed(work: Callable[[], object], repeats: int = args.repeats) -> float:
         return median_seconds(work, device, repeats, warm_up=2 if repeats == args.repeats else 1)
 
-    draw = batch_drawer(D, device)
     rows = {
-        "draw a batch": timed(draw),
-        "draw, generator": timed(training_step("generator", space, D, device, draw=draw)),
-        "draw, predictor": timed(training_step("predictor", space, D, device, draw=draw)),
         "train generator": timed(training_step("generator", space, D, device)),
         "train predictor": timed(training_step("predictor", space, D, device)),
         f"generate {n}": timed(lambda: generate(generator, space, features, n, S, rng)),
@@ -169,6 +168,8 @@ def measure(args: argparse.Namespace) -> None:
             for other, width in ((PUBLISHED[space.name], 30), (slow, 24))
         )
         print(f"{name:<18}{seconds:>9.4f}{cells}".rstrip())
+    if args.images:
+        time_images(args.images, device)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -176,6 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--search-space", default="nasbench201", choices=spaces.NAMES)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--feature-dim", type=positive_int, default=512, help="width of the features (default 512)")
+    parser.add_argument("--images", type=positive_int, help="also time the features of N images")
     gpu_option(parser)
     return parser
 

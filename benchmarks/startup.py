@@ -1,7 +1,7 @@
-"""Start-up of a search beside that of PyTorch alone: python benchmarks/startup.py [--runs 5]
+"""Wall time and peak memory of a search as a process: python benchmarks/startup.py [--runs 5]
 
-Both are processes of their own, in turn; what counts is the median. Of the search's wall time the seconds in which it
-generates and scores are taken off, which it prints itself. Measure on a machine that does nothing else.
+The medians count. The search prints the seconds in which it generates and scores; the rest is start-up time.
+Measure on a machine that does nothing else.
 """
 
 import argparse
@@ -16,34 +16,27 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import peak_gb
 from metad2a.core.files import ROOT
 
 
-def seconds_of(command: list[str]) -> tuple[float, str]:
-    """Wall time of a Python process and what it printed."""
-    start = time.perf_counter()
-    process = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, process.stdout
-
-
 def measure(args: argparse.Namespace) -> None:
-    torch_alone, startup, working = [], [], []
+    walls, works = [], []
     with tempfile.TemporaryDirectory() as folder:
-        search = [str(ROOT / "main.py"), "--model", "search", "--data-name", args.data_name, "--save-path", folder]
+        command = [sys.executable, str(ROOT / "main.py"), "--model", "search", "--data-name", args.data_name]
+        command += ["--save-path", folder, "--gpu", "cpu", "--num-gen-arch", str(args.num_gen_arch)]
         for _ in range(args.runs + 1):
-            torch_alone.append(seconds_of(["-c", "import torch"])[0])
-            seconds, output = seconds_of([*search, "--gpu", "cpu", "--num-gen-arch", str(args.num_gen_arch)])
-            working.append(float(re.search(r"search took ([\d.]+) s", output)[1]))
-            startup.append(seconds - working[-1])
-    # The first of each has warmed the disk's cache
-    alone, whole, work = (statistics.median(values[1:]) for values in (torch_alone, startup, working))
-    print(f"import torch: {alone:.2f} s; searching for {args.data_name}: {whole:.2f} s besides {work:.2f} s of work")
-    print(f"start-up takes {whole - alone:.2f} s more than import torch ({whole / alone:.2f} times)")
+            start = time.perf_counter()
+            process = subprocess.run(command, check=True, capture_output=True, text=True)
+            walls.append(time.perf_counter() - start)
+            works.append(float(re.search(r"search took ([\d.]+) s", process.stdout)[1]))
+    wall, work = (statistics.median(seconds[1:]) for seconds in (walls, works))  # the first run warms the disk's cache
+    print(f"wall time {wall:.2f} s, of which the search {work:.2f} s; peak memory {peak_gb(children=True):.2f} GB")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=positive_int, default=5, help="of each, besides one that warms up (default 5)")
+    parser.add_argument("--runs", type=positive_int, default=5, help="runs, after one warm-up (default 5)")
     parser.add_argument("--data-name", default="cifar10")
     parser.add_argument("--num-gen-arch", type=positive_int, default=500)
     return parser

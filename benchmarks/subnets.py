@@ -1,15 +1,16 @@
-"""What a search over a supernet is worth: chosen subnets against random ones of equal FLOPs, on tasks never seen.
+"""Compare the subnets that a search over a supernet chooses with random subnets of equal FLOPs, on unseen tasks.
 
-python benchmarks/subnets.py --imgnet DIR --supernet FILE --out FILE
+python benchmarks/subnets.py --imgnet DIR --supernet FILE
 
-For each task (random classes, drawn from a seed of their own) and each bound (a quantile of random subnets' FLOPs) the
-generator makes candidates of 90 % to 100 % of the bound, the predictor chooses one, and its measured accuracy is
-compared with the mean of random subnets whose FLOPs differ from its by 2 % at most. Accuracies are measured as the
-database's are: with the supernet's weights, batch norm calibrated on the task's training images, on held-out images.
-The random subnets also tell how well the predictor ranks on these tasks, which chose none of its epochs.
+Tasks are random classes, drawn from a seed that no training used. A bound is a quantile of random subnets' FLOPs. For
+each task and bound the generator makes candidates with 90 % to 100 % of the bound, and the predictor chooses one. The
+chosen subnet's measured accuracy is compared with the mean of random subnets whose FLOPs differ by at most 2 %. The
+supernet's weights give all accuracies, on held-out images, after batch norm was calibrated on the task's training
+images. The random subnets also tell how well the predictor ranks on tasks that did not choose its epoch.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from benchmarks.pages import RESULTS, table
+from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import correlations, validation_scores, within_tasks
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, not_negative_int, positive_int, run
-from metad2a.core.environment import choose_device, keep_freed_memory, provenance, random_generator
-from metad2a.core.files import ROOT, write_json
+from metad2a.core.cli import positive_int, run
+from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.database.items import draw_item, name_classes
@@ -39,15 +41,15 @@ from metad2a.spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, LARGEST, MAX_DEP
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 from metad2a.spaces.ofa_mbv3.supernet import read_supernet
 
-SHARD = 1_000_000  # no database has that many
+SHARD = 1_000_000  # no database has so high a shard number, so its tasks are new
 QUANTILES = (0.25, 0.5, 0.75)
 TOLERANCE = 0.02
 RIDGE = 30.0  # penalty of the linear baseline
-POOL = 5000  # random subnets that those of equal FLOPs are taken from
+POOL = 5000  # random subnets, among which those of equal FLOPs are found
 
 
 def classes_of(features: Features, rows: list[int]) -> Features:
-    """The features of some classes, as a dataset of its own."""
+    """The features of the classes `rows`, as a dataset."""
     parts = features.images.split(features.counts.tolist())
     names = [features.class_names[c] for c in rows]
     images = torch.cat([parts[c] for c in rows])
@@ -81,11 +83,11 @@ class Bench:
         return self.space.costs(archs, self.config.num_classes)[0]
 
     def accuracy(self, arch, item) -> float:
-        """Measured with the same calibration images for every architecture of a task."""
+        """Measured accuracy (%). All architectures of a task use the same calibration images."""
         return self.evaluator.evaluate(arch, item.classes, random_generator(item.seed))
 
     def choose(self, features: Features, bound: float, seed: int):
-        """The best predicted of the candidates within 90 % to 100 % of a bound, None where there are none."""
+        """The candidate within 90 % to 100 % of a bound that the predictor puts first, None without candidates."""
         args, rng = self.args, random_generator(seed, self.device)
 
         def accept(arch) -> bool:
@@ -102,7 +104,7 @@ class Bench:
         return score(self.models["predictor"], self.space, features, archs, 10, self.args.num_sample, rng)
 
     def describe_supernet(self) -> dict[str, Any]:
-        """Its sizes, and the accuracy of its largest and smallest subnet on all classes."""
+        """The supernet's sizes, and the accuracy of its largest and smallest subnet on all classes."""
         whole = SimpleNamespace(classes=list(range(len(self.names))), seed=self.args.seed)
         return {
             "classes": self.config.num_classes,
@@ -114,7 +116,7 @@ class Bench:
         }
 
     def validate(self) -> dict[str, Any]:
-        """The predictor's correlations on the validation tuples of its database, and what that holds."""
+        """The predictor's correlations on the validation tuples of its database, and the spread of the accuracies."""
         args = self.args
         tuples = load_tuples("predictor", self.space, args.data_path, self.features.num_classes)
         rng, rows = random_generator(args.seed, self.device), tuples.validation
@@ -139,7 +141,7 @@ class Bench:
         }
 
     def task(self, number: int) -> list[dict[str, Any]]:
-        """A row for each bound."""
+        """A row for each bound that has candidates."""
         item = draw_item(self.space, len(self.names), 1, self.args.seed, SHARD, number)
         features = classes_of(self.features, [self.numbers[c] - 1 for c in item.classes]).to(self.device)
         rows = []
@@ -154,16 +156,15 @@ class Bench:
             random = [self.accuracy(arch, item) for arch in archs]
             row = {"task": number, "classes": len(item.classes), "quantile": quantile, "mflops": flops}
             row |= {"chosen": self.accuracy(chosen, item), "random": sum(random) / len(random)}
-            row["share_beaten"] = sum(row["chosen"] > value for value in random) / len(random)
             row["random_accuracies"] = random
             row["layers_alone"] = (layer_features(archs) @ self.weights).tolist()
             row["random_scores"] = self.scores(features, archs, random_generator(item.seed, self.device)).tolist()
-            rows.append(row | {"random_mflops": self.pool_flops[near[order]].mean().item()})
+            rows.append(row)
         return rows
 
 
 def layer_features(archs: list[dict[str, list[int]]]) -> torch.Tensor:
-    """What every layer of a subnet is: (n, 85) double, 0 where it is inactive, and the depth of each stage."""
+    """Kernel and expansion of every layer (0 for inactive layers) and depth of every stage: (n, 85) double."""
     rows = []
     for arch in archs:
         active = [i % MAX_DEPTH < arch["d"][i // MAX_DEPTH] for i in range(len(arch["ks"]))]
@@ -174,14 +175,14 @@ def layer_features(archs: list[dict[str, list[int]]]) -> torch.Tensor:
 
 
 def ridge(archs: list[dict[str, list[int]]], accuracy: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
-    """Weights of `layer_features` (85,) for accuracies (n,) within tasks (n,): a baseline that sees no images."""
+    """Weights (85,) of `layer_features` for accuracies (n,) within tasks (n,): a baseline that sees no images."""
     x = torch.stack([centered_by_task(column, task) for column in layer_features(archs).T], dim=1)
     penalty = RIDGE * torch.eye(x.shape[1], dtype=torch.double)
     return torch.linalg.solve(x.T @ x + penalty, x.T @ centered_by_task(accuracy, task))
 
 
 def ranking(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How the predictor ranks the random subnets of tasks that no model has seen."""
+    """The predictor's correlations on the random subnets of the new tasks."""
     score, truth = (np.array([x for row in rows for x in row[name]]) for name in ("random_scores", "random_accuracies"))
     task = np.array([row["task"] for row in rows for _ in row["random_scores"]])
     blind = np.array([x for row in rows for x in row["layers_alone"]])
@@ -190,25 +191,18 @@ def ranking(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean gain over random subnets with its 95 % interval, for every bound and for the tasks' means over bounds."""
+    """Mean gain over random subnets and its 95 % interval, for every bound and over the tasks' mean gains."""
     groups = {f"quantile {q}": [row for row in rows if row["quantile"] == q] for q in QUANTILES}
     summary = {}
     for name, group in groups.items():
         if group:
             mean, half = interval([row["chosen"] - row["random"] for row in group])
             figures = {key: interval([row[key] for row in group])[0] for key in ("mflops", "chosen", "random")}
-            beaten = interval([row["share_beaten"] for row in group])[0]
-            summary[name] = {**figures, "gain": mean, "interval_95": half, "beaten": beaten, "tasks": len(group)}
+            summary[name] = {**figures, "gain": mean, "interval_95": half, "tasks": len(group)}
     tasks = sorted({row["task"] for row in rows})
     means = [interval([r["chosen"] - r["random"] for r in rows if r["task"] == task])[0] for task in tasks]
     mean, half = interval(means)
     return summary | {"all": {"gain": mean, "interval_95": half, "tasks": len(tasks)}}
-
-
-def figure_text(value: float | dict[str, float] | None) -> str:
-    if isinstance(value, dict):
-        return "(" + ", ".join(f"{key} {figure_text(figure)}" for key, figure in value.items()) + ")"
-    return "unknown" if value is None else f"{value:.4g}"
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -218,28 +212,48 @@ def measure(args: argparse.Namespace) -> None:
     rows = [row for number in progress(range(args.num_tasks), unit="task") for row in bench.task(number)]
     summary = summarize(rows)
     result = {"supernet": bench.describe_supernet(), "database": database, "new tasks": ranking(rows)}
-    for name, figures in (result | summary).items():
-        print(name + ": " + ", ".join(f"{key} {figure_text(value)}" for key, value in figures.items()))
-    history = provenance(args.seed, device=bench.device, threads=torch.get_num_threads(), supernet=args.supernet)
-    write_json(args.out, {"history": history, "result": result | {"summary": summary, "rows": rows}}, indent=None)
+    print(json.dumps(result | summary, indent=1))
+    keep_result(args.output, result | {"summary": summary, "rows": rows}, args, supernet=args.supernet)
+
+
+FILES = {"subnets": "python benchmarks/subnets.py --imgnet DIR --supernet FILE"}
+
+
+def correlation_row(label: str, count: int, figures: dict[str, Any]) -> list[str]:
+    within = {key.split()[0]: value for key, value in figures.items() if "within" in key}
+    blind = {key.split()[0]: value for key, value in figures["layers alone"].items()}
+    values = (figures["Pearson"], within["Pearson"], within["Spearman"], blind["Pearson"], blind["Spearman"])
+    return [label, f"{count:,}", *(f"{value:.3f}" for value in values)]
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """The predictor's correlations, and chosen against random subnets."""
+    found = results["subnets"]
+    rows = [
+        correlation_row("validation tuples", found["database"]["validation_tuples"], found["database"]),
+        correlation_row("random subnets of new tasks", found["new tasks"]["tuples"], found["new tasks"]),
+    ]
+    head = ["", "tuples", "Pearson", "Pearson within tasks", "Spearman within tasks"]
+    values = {"subnets-correlation": table([*head, "Pearson, ridge", "Spearman, ridge"], rows)}
+    rows = []
+    for name, figures in found["summary"].items():
+        cells = [f"{figures[key]:.2f}" if key in figures else "-" for key in ("mflops", "chosen", "random")]
+        rows.append([name, str(figures["tasks"]), *cells, f"{figures['gain']:.2f} ± {figures['interval_95']:.2f}"])
+    head = ["bound on FLOPs", "tasks", "MFLOPs", "chosen (%)", "random, equal FLOPs (%)", "gain (points)"]
+    return values | {"subnets-gain": table(head, rows)}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, RESULTS / "subnets.json")
     add = parser.add_argument
     add("--imgnet", required=True)
     add("--class-order")
     add("--supernet", default=PUBLISHED_SUPERNET)
-    add("--data-path", default="data")
-    add("--save-path", default="results")
     add("--num-tasks", type=positive_int, default=20)
-    add("--num-gen-arch", type=positive_int, default=100, help="candidates of a task and bound (default 100)")
+    add("--num-gen-arch", type=positive_int, default=100, help="candidates for each task and bound (default 100)")
     add("--num-random", type=positive_int, default=5, help="random subnets of equal FLOPs (default 5)")
     add("--num-calibration", type=positive_int, default=2000)
     add("--num-sample", type=positive_int, default=20)
-    add("--seed", type=not_negative_int, default=333)
-    add("--out", default=str(ROOT / "benchmarks" / "results" / "subnets.json"))
-    gpu_option(parser)
     return parser
 
 

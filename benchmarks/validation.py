@@ -1,7 +1,7 @@
 """Correlation of a predictor on the meta-validation tuples: python benchmarks/validation.py
 
-With one draw of each task, as training validates, and with more, as a search scores; where tasks have several
-architectures also within tasks (the mean over tasks), which knowing how hard a task is does not help with.
+It draws each task once, as training validates, and several times, as a search scores. If tasks have several
+architectures, it also prints the mean correlation within tasks, which does not reward knowing how hard a task is.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy import stats
 
+from benchmarks.script import benchmark_parser
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
@@ -31,7 +32,7 @@ NUM_SAMPLE = 20
 
 
 def within_tasks(score: np.ndarray, truth: np.ndarray, task: np.ndarray) -> dict[str, float]:
-    """Mean over tasks of the correlation of their architectures; empty where a task has fewer than three."""
+    """Mean over tasks of the correlation of their architectures; tasks with fewer than three do not count."""
     groups = [task == number for number in np.unique(task)]
     groups = [group for group in groups if group.sum() >= 3 and np.ptp(truth[group]) > 0]
     if not groups:
@@ -52,7 +53,7 @@ def validation_scores(
     rng: torch.Generator,
     num_sample: int = NUM_SAMPLE,
 ) -> np.ndarray:
-    """Scores of the n validation tuples, for each of R draws of their tasks: (R, n)."""
+    """Scores (R, n) of the n validation tuples for each of R draws of their tasks."""
     device = rng.device
     draws, rows = TaskDraws(features, tuples, num_sample, device), tuples.validation
     graph_vec = model.encode_graph(space.encode([tuples.archs[row] for row in rows.tolist()]).to(device))
@@ -66,7 +67,7 @@ def validation_scores(
 
 
 def correlations(scores: Sequence[float], truth: Sequence[float]) -> dict[str, float]:
-    """Pearson's, Spearman's and Kendall's."""
+    """Pearson, Spearman and Kendall correlations."""
     tests = {"Pearson": stats.pearsonr, "Spearman": stats.spearmanr, "Kendall": stats.kendalltau}
     return {name: float(test(scores, truth).statistic) for name, test in tests.items()}
 
@@ -95,19 +96,15 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--search-space", default="nasbench201", choices=spaces.NAMES)
     parser.add_argument("--num-sample", type=int, default=20)
-    parser.add_argument("--data-path", default="data")
-    parser.add_argument("--save-path", default="results")
     parser.add_argument("--predictor-checkpoint")
     parser.add_argument("--num-draws", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=333)
     parser.add_argument("--allow-pickle", action="store_true")
     parser.add_argument(
-        "--record", action="store_true", help="keep Pearson's and the error, over all draws, in the checkpoint"
+        "--record", action="store_true", help="write the correlation and the error over all draws into the checkpoint"
     )
-    gpu_option(parser)
     return parser
 
 

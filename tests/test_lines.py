@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dataset_effect, lines
+from benchmarks import dataset_effect, lines, pages
 from metad2a.core.errors import UserError
 from metad2a.spaces.nasbench201.cells import parse
 from metad2a.spaces.nasbench201.classes import equivalence_classes
@@ -88,14 +88,15 @@ def test_missing_training_free_scores_take_their_classes(tmp_path):
 
 
 def test_files_that_cannot_be_used(tmp_path):
+    made = lines.Lines(options("--zero-cost", str(tmp_path)))
     with pytest.raises(UserError, match="cannot be read"):
-        lines.Lines(options("--nasbench360", str(tmp_path / "none.csv")))
+        made.training_free("nwot", "cifar10")
     write_scores(tmp_path, [("|conv|", 1.0)])
     with pytest.raises(UserError, match="Not a NAS-Bench-201 architecture"):
-        lines.Lines(options("--zero-cost", str(tmp_path))).training_free("nwot", "cifar10")
+        made.training_free("nwot", "cifar10")
     (tmp_path / "cifar10.csv").write_text("architecture,zen\n" + space.architectures[0] + ",1\n")
     with pytest.raises(UserError, match="needs the columns"):
-        lines.Lines(options("--zero-cost", str(tmp_path))).training_free("nwot", "cifar10")
+        made.training_free("nwot", "cifar10")
 
 
 def test_no_line_learns_from_the_table_it_is_judged_on(monkeypatch):
@@ -110,7 +111,7 @@ def test_no_line_learns_from_the_table_it_is_judged_on(monkeypatch):
 
 
 def test_committed_lines_are_whole():
-    result = json.loads((lines.ROOT / "benchmarks" / "results" / "lines.json").read_text())["result"]
+    result = json.loads((pages.RESULTS / "lines.json").read_text())["result"]
     assert set(result["tables"]) == {"cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy"}
     for name, found in result["tables"].items():
         assert {"random", "flops", "constant", "nwot", "smoothed_transfer", "predictor", "universal"} <= set(
@@ -137,12 +138,12 @@ def interaction(strength):
 
 def test_an_interaction_is_found_where_there_is_one():
     with_one, without = interaction(2.0), interaction(0.0)
-    assert with_one.found(with_one.residual, with_one.components) > 0.4
-    assert abs(with_one.found(with_one.residual, with_one.shuffled())) < 0.15
-    assert abs(without.found(without.residual, without.components)) < 0.15
+    assert with_one.correlation(with_one.residual, with_one.components) > 0.4
+    assert abs(with_one.correlation(with_one.residual, with_one.shuffled())) < 0.15
+    assert abs(without.correlation(without.residual, without.components)) < 0.15
     planted = without.planted(2.0)
     assert planted.std() > without.residual.std()
-    assert without.found(planted, without.components) > 0.4
+    assert without.correlation(planted, without.components) > 0.4
 
 
 def test_tuples_of_a_task_are_held_out_together():

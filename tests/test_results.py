@@ -1,72 +1,93 @@
-"""RESULTS.md and the README say what the result files say."""
+"""RESULTS.md, its pages and the README say what the result files say."""
 
 import re
 
 import pytest
 from conftest import ROOT
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from benchmarks import make_results, study
+from benchmarks import make_results, pages, quality
 from metad2a.core.errors import UserError
 
+PAGES = [ROOT / "RESULTS.md", *sorted((ROOT / "docs" / "results").glob("*.md"))]
 
-def test_results_are_what_the_result_files_give(tmp_path, monkeypatch):
-    for name in [name for name in vars(make_results) if name.startswith("plot_")]:
-        monkeypatch.setattr(make_results, name, lambda *results: None)
-    make_results.make(make_results.build_parser().parse_args(["--output", str(tmp_path / "R.md")]))
-    assert (tmp_path / "R.md").read_text() == (ROOT / "RESULTS.md").read_text()
+
+def made(*options):
+    make_results.make(make_results.build_parser().parse_args(list(options)))
+
+
+def tables_of(text):
+    """Number of columns of each table."""
+    return [line.count("|") - 1 for line in re.findall(r"^\| ---.*$", text, flags=re.MULTILINE)]
+
+
+def test_results_are_what_the_result_files_give(tmp_path):
+    made("--output", str(tmp_path), "--no-plots")
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*.md")} == {p.relative_to(ROOT) for p in PAGES}
+    for path in PAGES:
+        assert (tmp_path / path.relative_to(ROOT)).read_text() == path.read_text(), path.name
+
+
+def test_the_first_page_is_short():
+    columns = tables_of((ROOT / "RESULTS.md").read_text())
+    assert len(columns) <= 8
+    assert max(columns) <= 7
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_table_says_where_it_comes_from(path):
+    assert "Made by `python benchmarks/" in path.read_text()
 
 
 def test_the_readmes_figures_are_those_of_the_results():
-    readme, results = ((ROOT / name).read_text() for name in ("README.md", "RESULTS.md"))
-    section = readme.split("## Results")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text().split("## Results")[1].split("\n## ")[0]
     figures = set(re.findall(r"\d+\.\d+ ± \d+\.\d+", section))
     assert len(figures) >= 4
+    results = "".join(path.read_text() for path in PAGES)
     assert figures <= set(re.findall(r"\d+\.\d+ ± \d+\.\d+", results))
 
 
 def test_plots_are_drawn(tmp_path, monkeypatch):
-    results = {name: make_results.read(name) for name in ("search", "correlation", "baselines", "rivals")}
-    monkeypatch.setattr(make_results, "FOLDER", tmp_path)
-    make_results.plot_predicted(results["correlation"])
-    make_results.plot_trained(results["search"], results["baselines"])
-    make_results.plot_time(results["search"])
-    make_results.plot_rivals(results["rivals"])
-    make_results.plot_preferences(results["rivals"])
-    assert len(list(tmp_path.glob("*.png"))) == 5
+    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
+    made("--output", str(tmp_path))
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {path.name for path in (ROOT / "benchmarks" / "results").glob("*.png")}
+    shown = "".join(path.read_text() for path in PAGES)
+    assert all(name in shown for name in drawn)
+
+
+def test_names_of_lines_do_not_touch_and_stay_within_the_frame():
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    heights = {"a": 0.999, "b": 0.999, "c": 0.5, "d": 0.5, "e": 0.0}
+    pages.label_lines(axes, {name: (1, height, "C0") for name, height in heights.items()})
+    figure.draw_without_rendering()
+    frame, boxes = axes.get_window_extent(), [Text.get_window_extent(text) for text in axes.texts]
+    assert all(frame.containsx(box.x0) and frame.containsx(box.x1) for box in boxes)
+    assert all(frame.containsy(box.y0) and frame.containsy(box.y1) for box in boxes)
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
 
 
 def test_a_missing_result_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(make_results, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=r"quality\.py --sections search"):
-        make_results.read("search")
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    with pytest.raises(UserError, match=r"search\.json is missing.*quality\.py --sections search"):
+        pages.read("search", quality.FILES["search"])
+    with pytest.raises(UserError, match="git checkout"):
+        pages.read("kernels", "")
 
 
-def test_a_resumed_log_counts_every_epoch_once(tmp_path):
-    lines = ["t epoch 1 train_loss 2 correlation 0.1", "t epoch 2 train_loss 1 correlation 0.2", "t resumed after",
-             "t epoch 2 train_loss 1 correlation 0.3", "t finished after epoch 2; checkpoints"]  # fmt: skip
-    (tmp_path / "log.txt").write_text("\n".join(lines))
-    epochs = study.read_log(tmp_path / "log.txt")
-    assert [(row["epoch"], row["correlation"]) for row in epochs] == [(1, 0.1), (2, 0.3)]
-
-
-def test_the_page_has_every_table_and_picture_and_needs_no_other_file(tmp_path):
-    pytest.importorskip("markdown")
-    from test_pages import Reader
-
-    text = (ROOT / "RESULTS.md").read_text()
-    make_results.write_html(tmp_path / "R.html", text)
-    page = (tmp_path / "R.html").read_text()
-    read = Reader(page)
-    assert read.tags.count("table") == len(re.findall(r"^\| ---", text, flags=re.MULTILINE))
-    assert read.tags.count("img") == text.count(".png)")
-    assert all(address.startswith("data:") for address in read.addresses)
-    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
-    assert read.tags.count("h2") == 1 + len(headings)
+def test_a_figure_that_was_not_measured_is_named():
+    files = {"x": {"result": {"a b": {"c": 1.234}}}}
+    assert make_results.fill("@x/a b/c:.1f@ %", {}, files, {}) == "1.2 %"
+    with pytest.raises(UserError, match="@x/a b/d"):
+        make_results.fill("@x/a b/d:.1f@", {}, files, {})
 
 
 def test_short_trainings_are_part_of_the_cost():
-    assert make_results.whole_cost("transfer", 3) == [200, 400, 600]
-    assert make_results.whole_cost("evolution_12_epochs", 2) == [6200, 6400]
+    assert quality.whole_cost("transfer", 3) == [200, 400, 600]
+    assert quality.whole_cost("evolution_12_epochs", 2) == [6200, 6400]
 
 
 def test_no_result_names_a_place_on_one_machine():

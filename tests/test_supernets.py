@@ -69,7 +69,7 @@ def photograph_like(n, side=32):
 
 
 def test_scores_rank_as_the_published_ones(space):
-    """A few architectures and images; benchmarks/naswot.py takes 200 on CIFAR-10."""
+    """A few architectures and images; docs/results/images.md has 200 on CIFAR-10."""
     published = space.training_free_scores("cifar10")
     known = [arch for arch in space.architectures if np.isfinite(published[arch])]
     archs = [known[i] for i in np.random.default_rng(0).choice(len(known), 12, replace=False)]

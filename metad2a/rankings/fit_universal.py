@@ -4,8 +4,8 @@ The meta-training database shows no measurable effect of the dataset on which ar
 (benchmarks/dataset_effect.py). So the best guess for a new dataset is the order on a known dataset, without its noise.
 Two processes learn the accuracies on ImageNet16-120 after 200 epochs, and their means are averaged. The first kernel is
 a Matern 3/2 kernel on a cell's operations. The second adds to such a kernel the product of a kernel on a cell's paths
-from input to output and a kernel on four published training-free scores. benchmarks/kernels.py compares them with
-others. Cells that compute the same function count as one cell. CIFAR, NinaPro and Darcy are not used.
+from input to output and a kernel on four published training-free scores. docs/results/rankings.md compares them
+with others. Cells that compute the same function count as one cell. CIFAR, NinaPro and Darcy are not used.
 
 Train with: python -m metad2a.rankings.fit_universal TARGET
 
