@@ -101,6 +101,15 @@ def test_errors_advise_what_helps(third, refuses):
     assert f"meta-train --model generator --search-space {third.name}" in error
 
 
+def test_names_that_are_to_be_edited_exist():
+    """`NAME` of `file.py` or `NAME` (`file.py`): the file has the name."""
+    text = " ".join(TEXT.split())
+    places = re.findall(r"`(\w+)`(?: or `(\w+)`)? (?:of |\()`([\w/]+\.py)`", text)
+    assert len(places) >= 8
+    for *names, path in places:
+        assert all(re.search(rf"\b{name}\b", (ROOT / path).read_text()) for name in names), (names, path)
+
+
 def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
     name = add(METHOD, METHOD_LINE, METHODS, tmp_path, monkeypatch)
     problem = table_problem("cifar10")
