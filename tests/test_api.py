@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,15 +82,18 @@ def test_bad_input_is_a_user_error(authors_data):
         assert "--" not in str(error.value)
 
 
-def test_the_notebook_runs():
-    """Its cells, one after the other, in a fresh interpreter: as a notebook server would."""
+def test_the_notebook_ends_with_a_network_that_classifies_right():
+    """The cells run one after the other in a fresh interpreter, as in a notebook server."""
     notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))
     assert not any(cell.get("outputs") for cell in notebook["cells"])
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", "\n".join(cells)], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith(".png")
+    assert done.stdout.splitlines()[-1] == "9 of 9 shapes are named right"
+    answers = re.findall(r"%  (\w+) +new-shapes/(\w+)/", done.stdout)
+    assert len(answers) == 9
+    assert all(answer == shape for answer, shape in answers)
     assert list(Path("results/search/shapes").glob("*/report.html"))
 
 

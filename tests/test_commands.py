@@ -1,5 +1,5 @@
-"""Every command that the README, a docstring or an error message tells the user to type is one that the program takes,
-and those that need nothing but what is shipped run."""
+"""The program takes every command in the documents, docstrings and error messages. Every command in the README and its
+pages runs here, or `TOO_LONG` says why not."""
 
 import argparse
 import ast
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 from test_train_arch import write_images
 
@@ -19,7 +20,29 @@ from metad2a.commands.registry import COMMANDS
 from metad2a.core.options import MISSING, flag, option_fields
 
 SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(path.relative_to(ROOT).parts)]
-DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("search", "train", "compare", "reproduction", "mobilenetv3")]
+PAGES += [path for path in sorted(ROOT.glob("docs/*.md")) if path not in PAGES]
+DOCUMENTS = [*PAGES, ROOT / "README.md", ROOT / "data" / "README.md"]  # in an order in which their commands run
+# The start of a command, as a pattern -> why it does not run here
+TOO_LONG = {
+    r"main.py search .*--budget": "minutes; tests/test_budget.py searches with small budgets",
+    r"main.py search cifar10 --ranking predictor --num-runs": "ten searches; tests/test_search.py makes two",
+    r"main.py train (?!.*--epochs 20)": "hours: 200 epochs, three seeds",
+    r"main.py meta-test .*--train-arch": "hours: 200 epochs, three seeds",
+    r"main.py compare (?!.*--num-seeds 2)": "half a minute to hours; tests/test_compare*.py run small comparisons",
+    r"-m metad2a.rivals.make_tasks": "needs a comparison's cells; tests/test_supernets.py runs it",
+    r"main.py meta-train": "hours; tests/test_train.py trains small models",
+    r"main.py --gpu 0 --model (generator|predictor) (?!.*--test)": "the same, in the published spelling",
+    r"main.py build-database": "minutes, or needs ImageNet; tests/test_database.py builds small ones",
+    r"build_database.py": "the same, in the published spelling",
+    r"main.py (train-supernet|finetune|mobilenetv3 (?!.*--dry-run))": "needs ImageNet; tests/test_evaluation.py",
+    r"evaluation/main.py": "the same, in the published spelling",
+    r"main.py process-dataset .*(imagenet32|imgnet32|imagenet16)": "needs ImageNet; tests/test_process_dataset.py",
+    r"(main.py get-files|get_files/)(?!.*--list)": "needs a network; tests/test_download.py has a small server",
+    r"-m metad2a.(rankings|metatrain|spaces)": "minutes or foreign files; each has its test",
+    r"benchmarks/": "measurements of minutes to hours; tests/test_benchmarks.py",
+    r".*\b(NAME|DIR|FILE|COMMAND)\b": "a pattern of a command",
+}
 # What the fields of a message stand for, by the end of their expression; anything else is a name.
 FIELDS = {
     "kind": "generator",
@@ -32,6 +55,7 @@ FIELDS = {
     "[1])": "3",
     "command": "study.py",
     "features.name": "cifar10",
+    "'_')": "mnist",
     "name": "resnet18",
 }
 
@@ -65,15 +89,15 @@ def commands_in(text):
                 yield command.rstrip(".,;:)' ")
 
 
-def of_readme():
-    """Commands of the consoles and code spans of the README and its pages, also those that begin with torchrun."""
+def of_documents():
+    """Commands in the consoles and code spans of the README and its pages."""
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for console in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
-            for line in re.findall(r"^\$ (?:python|torchrun --nproc-per-node 4) (.*)$", console, flags=re.MULTILINE):
-                yield line.partition("    #")[0]
-        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("\n", " ")
-        yield from re.findall(r"`python ([^`]*)`", prose)
+            for line in re.findall(r"^\$ python (.*)$", console, flags=re.MULTILINE):
+                yield line.partition("    #")[0].strip()
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        yield from (" ".join(span.split()) for span in re.findall(r"`python ([^`]*)`", prose))
 
 
 def of_sources():
@@ -112,22 +136,22 @@ def parse(words, monkeypatch):
 
 def test_commands_are_found():
     """The collectors see what they are for."""
-    assert len(unique(of_readme())) > 30
+    assert len(unique(of_documents())) > 30
     assert len(unique(of_sources())) > 30
     text = "It is gone. Build it with: python main.py --model build --seed 3, or (python a/b.py --x 1 ...)."
     assert list(commands_in(text)) == ["main.py --model build --seed 3", "a/b.py --x 1"]
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
-@pytest.mark.parametrize("command", unique([*of_readme(), *of_sources()]))
+@pytest.mark.parametrize("command", unique([*of_documents(), *of_sources()]))
 def test_a_command_is_one_that_its_program_takes(command, monkeypatch):
     if "|" in command and "'" not in command:  # "generator | predictor"
         command = re.sub(r"(\w+) \| \w+", r"\1", command)
-    words = shlex.split(command.replace("<script>", "get_mnist"), comments=True)
+    words = shlex.split(command.replace("KIND", "generator"), comments=True)
     if words[0] != "-m":
         assert (ROOT / words[0]).is_file()
-    if len(words) <= 1 + (words[0] == "-m") or "--help" in words:
-        return  # a program is named without its options
+    if not is_whole(command.partition("  #")[0]):
+        return
     command, given = parse(words, monkeypatch)
     if command is not None and "--dry-run" not in words:
         missing = {"arch": "x", "data_name": "mnist", "network": "x", "images": "x", "imgnet": "x", "dataset": "x"}
@@ -158,12 +182,54 @@ def test_options_that_messages_name_are_ones_of_a_program():
     assert all("mirror" in option_fields(COMMANDS[name].options) for name in fetching)  # errors of fetching name it
 
 
-def test_searches_of_the_readme_run(capsys):
-    """In their order, with nothing but what is shipped and a folder of images."""
-    write_images(Path("path/to/images"), n=6)
-    searches = [c for c in unique(of_readme()) if re.match(r"main.py (.*--model search|.*--test|search|meta-test)", c)]
-    searches = [c for c in searches if "--budget" not in c]  # half an hour; tests/test_budget.py spends seconds
-    searches = [shlex.split(c) for c in searches if "ofa_mbv3" not in c and "--num-runs" not in c]
-    assert len(searches) >= 4
-    for words in searches:
-        assert main.main(words[1:]) == 0, (words, capsys.readouterr().err)
+def is_whole(command):
+    """Whether a document shows a command with its words. Others are only named."""
+    return not re.fullmatch(r"(main.py [\w-]+|[\w/]+\.py|-m [\w.]+)\s*", command) and "--help" not in command
+
+
+def fill(words):
+    """Words of a document with the key of a folder that is there."""
+    for word in words:
+        if re.search(r"\bKEY\b|0123456789ab", word):
+            ((trained),) = Path("results/train_arch").glob("*/*/seed_*/network.pt")
+            word = str(trained if word.endswith(".pt") else trained.parents[1])
+        yield word
+
+
+def run(command):
+    """Run a command in this process; returns its exit code."""
+    words = list(fill(shlex.split(command)))
+    if words[0] == "main.py":
+        return main.main(words[1:])
+    as_module = words[0] == "-m"
+    sys.argv = words[as_module:]
+    start, program = (runpy.run_module, words[1]) if as_module else (runpy.run_path, str(ROOT / words[0]))
+    with pytest.raises(SystemExit) as stop:
+        start(program, run_name="__main__")
+    return stop.value.code
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_commands_of_the_documents_run(capsys, monkeypatch):
+    """In the order of `DOCUMENTS`, with nothing but what is shipped and a folder of images."""
+    for folder in ("photos", "new-photos", "path/to/images"):
+        write_images(Path(folder), n=6)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    commands = [command for command in unique(of_documents()) if is_whole(command)]
+    left_out = {pattern: [c for c in commands if re.match(pattern, c)] for pattern in TOO_LONG}
+    assert all(left_out.values()), "a pattern of TOO_LONG fits no command"
+    short = [command for command in commands if not any(re.match(pattern, command) for pattern in TOO_LONG)]
+    assert len(short) >= 15
+    for command in short:
+        assert not run(command), (command, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("page", ["search", "train"])
+def test_python_of_the_documents_runs(page):
+    write_images(Path("photos"), n=6)
+    if page == "train":
+        run("main.py train --arch '|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|' --data-name photos "
+            "--image-folder photos --epochs 1 --num-runs 1")  # fmt: skip
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), flags=re.DOTALL)
+    key = next((path.parents[1].name for path in Path("results/train_arch").glob("*/*/seed_777/network.pt")), "")
+    exec(code.replace("KEY", key), {"images": torch.rand(2, 3, 32, 32)})

@@ -1,25 +1,29 @@
-"""The search space and the search method that CONTRIBUTING.md describes work as it says, and take what it says."""
+"""The search space and the search method of CONTRIBUTING.md work as it says, with its commands in its order."""
 
+import csv
 import importlib.util
 import re
 import sys
-from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import NUM_CLASSES, ROOT
+from conftest import ROOT
 
-from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import rivals, spaces
 from metad2a.core.errors import UserError
 from metad2a.core.options import SEARCH_SPACES
-from metad2a.metatrain.checkpoints import Checkpoint
-from metad2a.metatrain.tuples import save_tuples
 from metad2a.rivals import METHODS
 from metad2a.rivals.table import table_problem
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MODULE, LINE, METHOD, METHOD_LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+MODULE, LINE, DATABASE, METHOD, METHOD_LINE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+SIZES = {  # of the test, added to the commands of CONTRIBUTING.md
+    "meta-train": "--hs 16 --nz 16 --num-sample 3 --max-epoch 20 --batch-size 4 --lr 1e-2",
+    "build-database": "--num-tasks 8 --num-sampled 3 --num-draws 1 --num-sample 3",
+    "search": "--num-gen-arch 3 --num-draws 2 --num-sample 3",
+    "compare": "--num-seeds 2 --num-workers 1 --budget 600epochs",
+}
 CELL = "conv3x3,maxpool3x3|0>1 0>3 1>2 2>3"
 
 
@@ -67,39 +71,43 @@ def test_other_lines_are_refused(third, text):
         third.from_text(text)
 
 
-def test_it_is_meta_trained_and_searched(third, rng, authors_data, command):
-    texts = third.sample(24, rng)
-    accuracy, task = torch.rand(24, generator=rng) * 10 + 50, torch.arange(24) % 5
-    folder = authors_data / third.name
-    folder.mkdir()
-    tasks = [torch.randperm(NUM_CLASSES, generator=rng)[:4] + 1 for _ in range(5)]
-    save_tuples("predictor", folder, texts, accuracy, task, torch.randperm(24, generator=rng), tasks=tasks)
-    where = f"--gpu cpu --search-space {third.name}"
-    code, _, err = command(f"--model predictor {where} --hs 8 --nz 8 --num-sample 3 --batch-size 5 --max-epoch 1")
-    assert code == 0, err
-    write_generator(third)
-    code, out, err = command(f"--model search {where} --data-name cifar10 --num-gen-arch 5 --num-draws 2")
-    assert code == 0, err
-    assert "5 architectures ranked for cifar10" in out
+def commands_of(section):
+    """The commands of a section in their order, with the test's sizes."""
+    text = TEXT.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    for line in re.findall(r"^\$ python main.py (.*)$", text, flags=re.MULTILINE):
+        yield f"{line} --gpu cpu {SIZES[line.split()[0]]}"
+
+
+def test_its_commands_run_in_their_order(third, rng, command):
+    with open("measured.csv", "w", newline="") as file:
+        accuracy = (torch.rand(24, generator=rng) * 10 + 50).tolist()
+        csv.writer(file).writerows(zip([i % 5 for i in range(24)], accuracy, third.sample(24, rng), strict=True))
+    tasks = [(torch.randperm(600, generator=rng)[:4] + 1).tolist() for _ in range(5)]
+    Path("tasks.csv").write_text("".join(",".join(map(str, task)) + "\n" for task in tasks))
+    exec(DATABASE, {})
+    for line in commands_of("A search space"):
+        code, out, err = command(line)
+        assert code == 0, (line, err)
+    assert "3 architectures ranked for cifar10" in out
     ranked = [line.split(maxsplit=4)[4] for line in out.splitlines() if re.match(r" +\d.* \+- ", line)]
     assert [third.from_text(text) for text in ranked] == ranked
     assert third.decode(third.encode(ranked)) == ranked
 
 
-def test_the_readme_says_how_long_it_is():
-    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"took one file of {len(MODULE.splitlines())} lines and one line" in words
-    assert len(LINE.splitlines()) == 1
+def test_errors_advise_what_helps(third, refuses):
+    """Nothing of this space is published, so nothing can be fetched."""
+    error = refuses(f"search cifar10 --gpu cpu --search-space {third.name}")
+    assert "get_files" not in error
+    assert f"meta-train --model generator --search-space {third.name}" in error
 
 
-def write_generator(space):
-    """The checkpoint of an untrained generator; some of its graphs are valid."""
-    torch.manual_seed(0)
-    config = GeneratorConfig(hs=8, nz=8, max_n=space.max_n, num_vertex_type=space.num_vertex_type)
-    model = GeneratorModel(config)
-    Checkpoint("generator", space.name, asdict(config), model.state_dict(), "resnet18-32px", {}, 1).save(
-        f"results/{space.name}/generator/model/ckpt_1.pt"
-    )
+def test_names_that_are_to_be_edited_exist():
+    """`NAME` of `file.py` or `NAME` (`file.py`): the file has the name."""
+    text = " ".join(TEXT.split())
+    places = re.findall(r"`(\w+)`(?: or `(\w+)`)? (?:of |\()`([\w/]+\.py)`", text)
+    assert len(places) >= 8
+    for *names, path in places:
+        assert all(re.search(rf"\b{name}\b", (ROOT / path).read_text()) for name in names), (names, path)
 
 
 def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
@@ -110,7 +118,8 @@ def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
     values, genes = problem.columns[12], problem.space.genes(here)
     around = [[*genes[:i], value, *genes[i + 1 :]] for i in range(6) for value in range(5)]
     assert values[here] == max(values[problem.space.from_genes(other)] for other in around)  # a summit
-    line = f"--model compare --data-name cifar10 --methods {name},random --num-seeds 2 --num-workers 1 --budget 600"
+    (line,) = commands_of("A search method")
+    assert name in line
     code, out, err = command(line)
     assert code == 0, err
     assert re.search(rf"^{name} +\d\d\.\d\d", out, flags=re.MULTILINE)

@@ -64,10 +64,11 @@ def find_checkpoint(
             f"--load-epoch, or train with: python main.py --model {kind} --search-space {space.name}"
         )
     if not shipped.is_file():
+        fetch = f"Fetch the authors' with: python get_files/get_{kind}_checkpoint.py --search-space {space.name}. "
         raise UserError(
-            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. Fetch the authors' "
-            f"with: python get_files/get_{kind}_checkpoint.py --search-space {space.name}, or train one with: "
-            f"python main.py --model {kind} --search-space {space.name}"
+            f"There is no {kind} checkpoint in {folder}, and none is shipped for {space.name}. "
+            f"{fetch if space.published_epoch else ''}Meta-train one with: "
+            f"python main.py meta-train --model {kind} --search-space {space.name}"
         )
     return shipped
 
