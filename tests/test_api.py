@@ -107,5 +107,5 @@ def test_a_budget_hands_over_a_network():
     for part in ("Learning curves", "Confusion matrix", "is the best", "inear classifier"):
         assert part in page, part
     assert len(predict(found, "images/class 0")) == 20
-    with pytest.raises(UserError, match="--resume"):
+    with pytest.raises(UserError, match="with resume"):
         search("images", budget="4e", max_flops=10)

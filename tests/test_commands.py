@@ -174,7 +174,8 @@ def test_options_that_messages_name_are_ones_of_a_program():
         name for one in COMMANDS.values() for s in option_fields(one.options).values() for name in s.metadata["names"]
     }
     known |= {text for part in texts.values() for text in part if re.fullmatch(r"--[a-z][\w-]*", text)}  # add(...)
-    known |= {"--help", "--version", "--quiet", "--debug", "--test", "--head", "--no-deps"}  # also of Ray and pip
+    known |= {"--help", "--version", "--quiet", "--debug", "--test"}
+    known |= {"--head", "--no-deps", "--screenshot", "--window-size"}  # of Ray, pip and Chromium
     for path, part in texts.items():
         named = {name for text in part for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w-])", text)}
         assert named <= known, path

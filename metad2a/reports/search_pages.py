@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-import metad2a
 from metad2a.core.statistics import nondominated
+from metad2a.core.version import __version__
 from metad2a.reports.charts import Series, chart
 from metad2a.reports.network_page import test_sections
 from metad2a.reports.page import Columns, Rows, Section, table, write_page
@@ -71,7 +71,7 @@ def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
 
 def facts_section(history: Mapping[str, Any]) -> Section:
     """What was run: command, versions, seed, checkpoints."""
-    return Section("What was run", facts={"MetaD2A": metad2a.__version__, **history})
+    return Section("What was run", facts={"MetaD2A": __version__, **history})
 
 
 def write_search_page(
