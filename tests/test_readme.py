@@ -5,6 +5,10 @@ import re
 import pytest
 from conftest import ROOT
 
+from metad2a.commands.registry import COMMANDS
+from metad2a.core.files import ASSETS, load_torch
+from metad2a.rivals import METHODS
+
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "RESULTS.md", "data/README.md"]
 DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -63,6 +67,14 @@ def test_contents_are_all_sections(path):
     sections = re.findall(r"^## (.*)$", prose_of(path), flags=re.MULTILINE)
     listed = re.findall(r"^- \[(.*)\]\(#[\w-]+\)$", text_of(path).partition("\n## ")[0], flags=re.MULTILINE)
     assert not listed or listed == sections
+
+
+def test_pages_name_all_methods_devices_and_commands():
+    assert {f"`{name}`" for name in METHODS} <= set(re.findall(r"`[^`]*`", text_of("docs/compare.md")))
+    devices = load_torch(ASSETS / "nasbench201" / "latency.pt", "")["ms"]
+    assert {f"`{name}`" for name in devices} <= set(re.findall(r"`[^`]*`", text_of("docs/search.md")))
+    pages = "".join(map(text_of, DOCUMENTS))
+    assert all(f"main.py {name}" in pages for name in COMMANDS)
 
 
 def test_the_example_in_python_runs(capsys):
