@@ -67,7 +67,9 @@ def check_remedies(words, message):
     """Options that a message names, beside those that the user typed and whole commands, are ones of this command."""
     with contextlib.suppress(UserError):
         chosen, _ = find_command(words)
-        own = {flag(name) for name in option_fields(chosen.options)} | {"--help", "--model", "--test"}
+        fields = option_fields(chosen.options)
+        own = {flag(name) for name in fields} | {name for spec in fields.values() for name in spec.metadata["names"]}
+        own |= {"--help", "--model", "--test"}
         prose = re.sub(r"(python|metad2a) .*", "", message.partition(" has no option")[0])
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", prose))
         typed = {word.partition("=")[0].replace("_", "-") for word in words}

@@ -363,7 +363,7 @@ def test_an_unwritable_result_folder(refuses, toy):
     ("options", "message"),
     [
         (f"{SEARCH} --num-gen-arch 20000", "15625"),
-        (f"{SEARCH} --nvt 9", "7 vertex types"),
+        ("--model predictor --test --data-name pets --num-gen-arch 10 --nvt 9", "7 vertex types"),
         (f"{SEARCH} --gpu x", "device number"),
         ("--model predictor --test --hs 99 --data-name pets --num-gen-arch 10", "--hs 16"),
         (f"{SEARCH} --search-space ofa_mbv3", "512 wide (resnet18-32px)"),

@@ -97,7 +97,7 @@ def test_train_report_and_load(command, images):
 
 def test_results_are_never_another_ones(command, images):
     """Architecture, images, protocol and split each have their own result."""
-    for options in ({}, {"arch": OTHER}, {"epochs": 1}, {"batch": 24}, {"name": "toy2"}, {"tail": "--seed 5"}):
+    for options in ({}, {"arch": OTHER}, {"epochs": 1}, {"batch": 24}, {"name": "toy2"}, {"tail": "--split-seed 5"}):
         code, _, err = command(line(**options))
         assert code == 0, err
     assert len(results()) == 5
@@ -220,7 +220,7 @@ def test_missing_options(refuses):
     assert "--arch is missing" in refuses("--model train_arch --data-name toy")
     assert "--data-name is missing" in refuses(f"--model train_arch --arch {SMALL}")
     assert "none of cifar10" in refuses(f"--model train_arch --arch {SMALL} --data-name toy")
-    assert "--train-arch true belongs to" in refuses("--model search --data-name cifar10 --train-arch true")
+    assert "--train-arch belongs to meta-test" in refuses("--model search --data-name cifar10 --train-arch true")
 
 
 def test_bad_folders(refuses):

@@ -151,9 +151,10 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
     groups: ClassVar = {
         "dataset": ("model", "data_name", "image_folder"),
         "costs": COSTS,
-        "ranking by the predictor": RANKING,
+        "ranking by the predictor": RANKING[1:],
         "training": ("train_arch", *TRAINING),
     }
+    ranking: str | None = None  # follows from the space and the options
     model: str = option(MISSING, "Whose step: generator or predictor.", "--model-name", choices=KINDS)
     num_runs: int | None = option(
         None, "Number of searches (default 1; cifar10, cifar100: 10), or of seeds.", type=positive_int
