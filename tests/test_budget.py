@@ -318,7 +318,7 @@ def workers_in_training():
 
 def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "Without it leave the option out" in refuses(f"{LINE} --budget 2e --num-workers 2")
+    assert "Or leave the option out" in refuses(f"{LINE} --budget 2e --num-workers 2")
     assert not Path("results/search").exists()
 
 

@@ -69,7 +69,7 @@ def test_several_at_a_time_are_the_same():
     [
         ("--methods evoluton", "Did you mean evolution?"),
         ("--methods random,", "there is no method ''"),
-        ("--budget 11", "too small: one evaluation on cifar10 takes 12 epochs"),
+        ("--budget 11e", "too small: one evaluation on cifar10 takes 12 epochs"),
         ("--data-name cifar1", "Did you mean cifar10?"),
         ("--data-name ninapro --methods halving", "halving needs accuracies after fewer epochs"),
         ("--data-name cifar100 --methods metad2a-predictor", "cifar100"),

@@ -221,7 +221,7 @@ def test_bad_options(command, methods, tail, budget, expected):
 
 def test_a_table_has_no_images(refuses):
     assert "darts has no table form" in refuses("--model compare --data-name cifar10 --methods darts")
-    assert "--cells does nothing with --form table" in refuses("--model compare --data-name cifar10 --cells 1")
+    assert "--cells needs --form real" in refuses("--model compare --data-name cifar10 --cells 1")
 
 
 def test_a_damaged_supernet(command, refuses):

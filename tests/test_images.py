@@ -263,7 +263,7 @@ def test_classes_of_the_authors_files_are_in_the_order_of_their_numbers(tmp_path
 
 
 def options(name="cifar10", folder=None):
-    space = {"search_space": "nasbench201", "image_size": None, "ranking": "predictor"}
+    space = {"search_space": "nasbench201", "image_size": None, "ranking": "predictor", "load_epoch": None}
     return SimpleNamespace(data_name=name, data_path="data", image_folder=folder, **space)
 
 
@@ -281,7 +281,7 @@ def test_images_are_processed_by_the_generators_extractor(monkeypatch):
         monkeypatch.setattr(
             session.Session,
             "_load",
-            lambda self, kind, made_by=made_by: self.checkpoints.update(
+            lambda self, kind, epoch, made_by=made_by: self.checkpoints.update(
                 {kind: SimpleNamespace(extractor=made_by[kind], history={})}
             ),
         )

@@ -156,10 +156,10 @@ def test_a_rung_gets_trainings_while_the_budget_lasts():
 
 def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
     """Held out: each cell's prior is of the meta-training that did not know it."""
-    from metad2a.spaces.nasbench201.classes import cheapest_members
     from metad2a.spaces.nasbench201.space import NASBench201
 
-    table = NASBench201().table["test_200"]["imagenet16-120"].double()[cheapest_members()]
+    space = NASBench201()
+    table = space.table["test_200"]["imagenet16-120"].double()[space.cheapest_members()]
     prior = load().held_out().double()
     surrogate, observations = Surrogate(features, prior), []
     every = torch.arange(len(table))

@@ -11,6 +11,15 @@ from metad2a.rivals import METHODS
 from metad2a.rivals.cost import REAL, TABLE
 
 ALL = "all"
+
+
+def some_budget(text: str) -> Budget:
+    """Read a budget that is more than nothing."""
+    if not (budget := parse_budget(text)):
+        raise UserError("--budget 0 pays for nothing: give for example '500 evaluations', or leave it out.")
+    return budget
+
+
 OF_IMAGES = ("image_folder", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
              "ray_address", "resume", "overwrite", "mirror")  # fmt: skip
 
@@ -25,7 +34,7 @@ class CompareOptions(CommonOptions, MirrorOption):
         None,
         "What a search may spend: 6000epochs, 500evaluations, 10networks (of 200 epochs), 90m or 2h. "
         "Default: 500 evaluations of the fewest epochs; with --form real 60m.",
-        type=parse_budget,
+        type=some_budget,
     )
     num_seeds: int | None = option(None, "Searches of each method (default 10; with --form real 1).", type=positive_int)
     seed: int = option(333, "Seed of the first search; the others follow.", type=seed_number)
