@@ -40,7 +40,11 @@ def test_what_a_training_on_ones_own_images_is(command, images, options, expecte
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [("--learning-rate 0", "must be above 0"), ("--learning-rate nan", "finite"), ("--augment flip", "invalid choice")],
+    [
+        ("--learning-rate 0", "must be above 0"),
+        ("--learning-rate nan", "finite"),
+        ("--augment flip", "takes none, crop"),
+    ],
 )
 def test_bad_options(command, images, options, message):
     code, _, err = command(f"{SHORT} {options}")

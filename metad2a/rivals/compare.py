@@ -168,8 +168,8 @@ def record(problem: TableProblem, rows: list[Row], history: dict[str, Any]) -> d
         return {"oracle": result.oracle, "chosen": result.chosen[:30], "trajectory": steps}
 
     methods = {row.method.name: method_record(row, more) for row in rows}
-    facts = {"dataset": problem.dataset, "search_space": problem.space.name, "form": problem.form}
-    facts |= {"budget": problem.budget.limits}
+    facts: dict[str, Any] = {"dataset": problem.dataset, "search_space": problem.space.name, "form": problem.form}
+    facts["budget"] = problem.budget.limits
     return facts | {"methods": methods, "history": history}
 
 
