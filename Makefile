@@ -10,8 +10,9 @@ DATA_NAME ?= cifar10
 search: $(INSTALLED)
 	@$(VENV)/bin/python main.py search $(DATA_NAME)
 
+# One thread a process: more threads than cores wait for each other
 test: $(DEVELOPED)
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # The comparisons of numbers, as a processor without AVX computes them
 test-old-instructions: $(DEVELOPED)

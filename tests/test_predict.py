@@ -71,7 +71,7 @@ def test_what_is_there_is_not_overwritten(command, refuses, trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("", "needs --network and --images"),
+        ("", "--network is missing"),
         ("--network nowhere --images images", "--network nowhere is missing"),
         ("--network images --images images", "without a trained network"),
         ("--network bad.pt --images images", "bad.pt is damaged"),
