@@ -20,10 +20,11 @@ import torch
 
 from benchmarks.lines import summarize
 from metad2a.core.budget import Budget
-from metad2a.core.cli import positive_int, run, seed_number
+from metad2a.core.cli import run
 from metad2a.core.environment import provenance
 from metad2a.core.files import ROOT, write_json
 from metad2a.core.messages import log
+from metad2a.core.values import positive_int, seed_number
 from metad2a.rivals.base import Method, Result
 from metad2a.rivals.budget_search import BudgetSearch
 from metad2a.rivals.evolution import RegularizedEvolution

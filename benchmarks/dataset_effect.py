@@ -26,9 +26,10 @@ from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge, su
 from benchmarks.pages import RESULTS, spread, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.messages import log
+from metad2a.core.values import positive_int
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model

@@ -26,11 +26,12 @@ from scipy import linalg, stats
 from benchmarks.pages import NAMES, RESULTS, spread, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
+from metad2a.core.values import positive_int
 from metad2a.data.features import draw_dataset, find_features, load_features
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.score import encode_architectures

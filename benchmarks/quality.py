@@ -21,8 +21,9 @@ from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_fig
 from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
+from metad2a.core.values import positive_int
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.searches import report

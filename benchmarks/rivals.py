@@ -22,10 +22,11 @@ from scipy.stats import spearmanr
 from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_figure, spread, style, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device
 from metad2a.core.errors import UserError
 from metad2a.core.statistics import interval
+from metad2a.core.values import positive_int
 from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
 from metad2a.rivals.options import ALL, CompareOptions
 from metad2a.rivals.table import CLASSES, TableProblem

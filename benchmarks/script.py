@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from metad2a.core.cli import gpu_option, seed_number
+from metad2a.core.cli import gpu_option
 from metad2a.core.environment import choose_device, provenance
 from metad2a.core.files import write_json
 from metad2a.core.messages import log
+from metad2a.core.values import seed_number
 
 
 def benchmark_parser(description: str | None, output: Path | None = None) -> argparse.ArgumentParser:

@@ -23,8 +23,9 @@ from PIL import Image
 
 from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
-from metad2a.core.cli import gpu_option, positive_int, run
+from metad2a.core.cli import gpu_option, run
 from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
+from metad2a.core.values import positive_int
 from metad2a.data.extractors import Extractor
 from metad2a.data.features import Features, draw_dataset
 from metad2a.data.image_source import ImageSource

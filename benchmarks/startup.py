@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import peak_gb
 from metad2a.core.files import ROOT
+from metad2a.core.values import positive_int
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -25,9 +25,10 @@ from benchmarks.pages import RESULTS, table
 from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import correlations, validation_scores, within_tasks
 from metad2a import spaces
-from metad2a.core.cli import positive_int, run
+from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, keep_freed_memory, random_generator
 from metad2a.core.progress import progress
+from metad2a.core.values import positive_int
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.database.items import draw_item, name_classes
 from metad2a.database.workers import EvaluatorOptions

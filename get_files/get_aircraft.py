@@ -1,14 +1,8 @@
-"""Fetch FGVC Aircraft.
+"""Fetch FGVC Aircraft, as `main.py get-files aircraft` does."""
 
-`python main.py get-files aircraft` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "aircraft", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "aircraft"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

@@ -1,14 +1,8 @@
-"""Fetch the authors' MobileNetV3 generator, or with --search-space nasbench201 the other.
+"""Fetch the authors' generator, by default MobileNetV3's: `main.py get-files generator-checkpoint` with another default."""
 
-`python main.py get-files generator-checkpoint` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "generator-checkpoint", "--search-space", "ofa_mbv3", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "generator-checkpoint", "--search-space", "ofa_mbv3"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

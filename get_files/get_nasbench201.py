@@ -1,14 +1,8 @@
-"""Fetch the official NAS-Bench-201 file (4.7 GB); the table made from it is shipped.
+"""Fetch the official NAS-Bench-201 file (4.7 GB), as `main.py get-files nasbench201` does; its table is shipped."""
 
-`python main.py get-files nasbench201` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "nasbench201", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "nasbench201"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

@@ -1,14 +1,8 @@
-"""Fetch the authors' predictor.
+"""Fetch the authors' predictor, as `main.py get-files predictor-checkpoint` does."""
 
-`python main.py get-files predictor-checkpoint` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "predictor-checkpoint", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "predictor-checkpoint"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

@@ -1,14 +1,8 @@
-"""Fetch the database of the MobileNetV3 predictor, which is not published.
+"""Fetch the MobileNetV3 predictor's database, which is not published: `main.py get-files predictor-database`."""
 
-`python main.py get-files predictor-database` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "predictor-database", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "predictor-database"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

@@ -1,14 +1,8 @@
-"""Fetch the authors' features, meta-training databases and benchmark table.
+"""Fetch the authors' features, databases and table, as `main.py get-files preprocessed-data` does."""
 
-`python main.py get-files preprocessed-data` does the same.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["get-files", "preprocessed-data", *sys.argv[1:]]))
+sys.argv[1:1] = ["get-files", "preprocessed-data"]
+runpy.run_path(str(Path(__file__).resolve().parents[1] / "main.py"), run_name="__main__")

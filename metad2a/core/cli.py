@@ -12,17 +12,6 @@ from typing import Any
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.options import MIRROR_VARIABLE, first_names, make_parser, prepare
-from metad2a.core.values import (  # noqa: F401
-    count_or_all,
-    fraction,
-    image_side,
-    not_negative_float,
-    not_negative_int,
-    positive_float,
-    positive_int,
-    seed_number,
-    width,
-)
 from metad2a.core.version import __version__
 
 VERSION = f"MetaD2A {__version__}"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path
-from metad2a.core.names import check_name
+from metad2a.core.values import check_name
 from metad2a.data.folders import folder_classes, held_out, image_files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # no other is opened, whatever a file's extension says
