@@ -1,4 +1,4 @@
-"""Fetch the authors' generator, by default MobileNetV3's: `main.py get-files generator-checkpoint` with another default."""
+"""Fetch the authors' MobileNetV3 generator, or with --search-space nasbench201 the other one."""
 
 import runpy
 import sys

@@ -4,7 +4,7 @@ from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 from metad2a.commands.base import Command
-from metad2a.core.cli import FETCHED, default_mirror
+from metad2a.core.cli import FETCHED
 from metad2a.core.errors import UserError
 from metad2a.core.options import SEARCH_SPACES, MirrorOption, Rule, option
 from metad2a.core.values import path
@@ -54,7 +54,7 @@ def run(options: GetFilesOptions) -> None:
         for file in files:
             print(f"{file.name}\n  {file.address}\n  -> {file.target}  {file.note}\n  for {file.needed_by}")
     else:
-        fetch_all(files, options.mirror or default_mirror(), options.data_path)
+        fetch_all(files, options.mirror, options.data_path)
 
 
 COMMAND = Command(

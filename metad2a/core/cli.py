@@ -2,34 +2,27 @@
 
 import argparse
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metad2a.core.errors import UserError
+from metad2a.core.errors import UserError, first_line
 from metad2a.core.messages import log
-from metad2a.core.options import MIRROR_VARIABLE, first_names, make_parser, prepare
 from metad2a.core.version import __version__
 
-VERSION = f"MetaD2A {__version__}"
-USER_ERROR_CODE = 2
-INTERRUPTED_CODE = 130
-BROKEN_PIPE_CODE = 141
+USER_ERROR_CODE, INTERRUPTED_CODE, BROKEN_PIPE_CODE = 2, 130, 141
 NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
              "not enough memory", "invalid buffer size", "storage size calculation overflowed")  # fmt: skip
+# What `get-files` fetches; in a clone each has a script, get_files/get_<name>.py
+FETCHED = ("preprocessed-data", "generator-checkpoint", "predictor-checkpoint", "generator-database",
+           "predictor-database", "mnist", "aircraft", "pets", "nasbench201", "ofa-supernet")  # fmt: skip
 
 
 def gpu_option(parser: argparse.ArgumentParser) -> None:
     """Add `--gpu`."""
     parser.add_argument("--gpu", help="CUDA device number, or cpu (default: GPU 0 if there is one, else the CPU)")
-
-
-def default_mirror() -> str | None:
-    """Look up in the environment where official files are fetched from instead."""
-    return os.environ.get(MIRROR_VARIABLE)
 
 
 def add_message_options(group: "argparse._ActionsContainer") -> None:
@@ -50,40 +43,52 @@ def run(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
     """Run a program that has a parser of its own; returns the exit code."""
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--version", action="version", version=f"MetaD2A {__version__}")
     add_message_options(parser)
 
     def refuse(message: str) -> None:
         raise UserError(f"{message}. --help lists the options.")
 
-    parser.error = refuse  # type: ignore[method-assign, assignment]
-    return guarded(lambda: command(_parsed(parser, argv)))
-
-
-def run_options(description: str, cls: type, work: Callable[[Any], None], argv: Sequence[str] | None = None) -> int:
-    """Run a program whose options are the dataclass `cls`; returns the exit code."""
-
-    def whole() -> None:
-        parser, group = make_parser(Path(sys.argv[0]).name, description, cls)
-        add_message_options(group)
-        args = parser.parse_args(first_names(cls, sys.argv[1:] if argv is None else argv))
+    def work() -> None:
+        args = parser.parse_args(argv)
         set_messages(args)
-        work(prepare(cls, vars(args)))
+        command(args)
 
-    return guarded(whole)
+    parser.error = refuse  # type: ignore[method-assign, assignment]
+    return guarded(work)
 
 
-def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    args = parser.parse_args(argv)
-    set_messages(args)
-    return args
+def write_command(
+    write: Callable[[argparse.Namespace], str], description: str | None, argv: Sequence[str] | None, **arguments: Any
+) -> int:
+    """Run a program that writes `args.target`, but replaces an existing file only with --overwrite.
+
+    `write` returns a line to print. `arguments` are names and argparse details of the arguments before the target.
+    Returns the exit code.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, details in arguments.items():
+        parser.add_argument(name, **details)
+    parser.add_argument("target", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target")
+
+    def command(args: argparse.Namespace) -> None:
+        target = Path(args.target)
+        values = [getattr(args, name) for name in arguments]
+        sources = [path for value in values for path in (value if isinstance(value, list) else [value])]
+        if target.resolve() in (Path(source).resolve() for source in sources):
+            raise UserError(f"{target} is also read: give another file to write.")
+        if target.exists() and not args.overwrite:
+            raise UserError(f"{target} exists; add --overwrite to replace it.")
+        print(f"{target}: {write(args)}")
+
+    return run(parser, command, argv)
 
 
 def guarded(work: Callable[[], None], smaller: Callable[[], Sequence[str]] = tuple) -> int:
     """Do the work of a program, and turn errors that users can solve into one paragraph and exit code 2.
 
-    Args:
-        smaller: names the options to make smaller if memory is short.
+    `smaller` names the options to make smaller if memory is short.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
         if hasattr(stream, "reconfigure"):
@@ -104,7 +109,7 @@ def guarded(work: Callable[[], None], smaller: Callable[[], Sequence[str]] = tup
         if is_out_of_memory(error):
             names = ", ".join(smaller())
             advice = f"Make smaller: {names}." if names else "Close other programs, or use a machine with more memory."
-            return report_error(f"Memory is not enough ({_first_line(error)}). {advice}")
+            return report_error(f"Memory is not enough ({first_line(error)}). {advice}")
         if not isinstance(error, OSError):
             raise
         return report_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
@@ -134,16 +139,7 @@ def as_started(text: str) -> str:
     return text
 
 
-# What `get-files` fetches; in a clone each has a script, get_files/get_<name>.py
-FETCHED = ("preprocessed-data", "generator-checkpoint", "predictor-checkpoint", "generator-database",
-           "predictor-database", "mnist", "aircraft", "pets", "nasbench201", "ofa-supernet")  # fmt: skip
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory, of the machine or of a GPU, was not enough."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(part in words for part in NO_MEMORY)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

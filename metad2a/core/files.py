@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metad2a.core.errors import UserError
+from metad2a.core.errors import UserError, first_line
 from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository
@@ -105,9 +105,9 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
             raise UserError(_pickle_message(path, allow_pickle)) from error
-        raise UserError(f"{path} is damaged ({_first_line(error)}). {hint}") from error
+        raise UserError(f"{path} is damaged ({first_line(error)}). {hint}") from error
     except Exception as error:  # torch.load raises many types of errors for damaged files
-        raise UserError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}). {hint}") from error
+        raise UserError(f"{path} is damaged or not a PyTorch file ({first_line(error)}). {hint}") from error
 
 
 def file_digest(path: str | Path) -> str:
@@ -138,11 +138,6 @@ def display_path(path: str | Path) -> str:
     path = Path(path)
     path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
     return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def _first_line(error: Exception) -> str:
-    text = (str(error).splitlines() or [""])[0]
-    return text if any(map(str.isalpha, text)) else type(error).__name__  # a KeyError's may be a number
 
 
 def _pickle_message(path: Path, allowed: bool) -> str:

@@ -38,8 +38,8 @@ def option(
     """Make a field that is an option, `--field-name` on the command line. A default of False makes a switch.
 
     Args:
-        default: of the field; `MISSING` if the user must give a value.
-        text: a sentence for the help. The default is added, unless it is None.
+        default: `MISSING` if the user must give a value.
+        text: a sentence for the help, to which the default is added.
         names: further names, for example "--bound".
         type: reads the value from a text and raises `argparse.ArgumentTypeError`.
         default_text: how the help shows the default; "" hides it.
@@ -83,16 +83,14 @@ def option_fields(*classes: type) -> dict[str, Field]:
     return {f.name: f for cls in classes for f in fields(cls) if "help" in f.metadata}
 
 
-def prepare(cls: type, given: Mapping[str, Any], **filled: Any) -> Any:
+def prepare(cls: type, given: Mapping[str, Any]) -> Any:
     """Check values and make the options of a command.
 
     Args:
-        cls: a dataclass of options. Its `rules` say when which of them may be given.
+        cls: a dataclass of options. Its fields `device` and `given` (the names of the given options) are filled in.
         given: values by field name, as texts or already as what they mean. None means "not given".
-        filled: values of fields that are no options.
 
-    Raises:
-        UserError: an option does not exist, a value is wrong, or an option is missing or in the wrong place.
+    Raises a UserError if an option does not exist, a value is wrong, or an option is missing or in the wrong place.
     """
     known = option_fields(cls)
     values = {}
@@ -103,34 +101,29 @@ def prepare(cls: type, given: Mapping[str, Any], **filled: Any) -> Any:
             values[name] = _read(known[name], value)
     for name, spec in known.items():
         if spec.default is MISSING and name not in values:
-            raise UserError(f"{shown(spec)} is missing: give {_what(spec)}")
+            choices, text = spec.metadata["choices"], spec.metadata["help"]
+            wanted = f"one of {', '.join(choices)}." if choices else text[0].lower() + text[1:]
+            raise UserError(f"{shown(spec)} is missing: give {wanted}")
+    filled: dict[str, Any] = {}
     own = {f.name for f in fields(cls)}
-    if "device" in own and "device" not in filled:
+    if "device" in own:
         from metad2a.core.environment import choose_device  # imports PyTorch
 
         filled["device"] = choose_device(values.get("gpu"))
     if "given" in own:
         filled["given"] = frozenset(values)
-    options = cls(**values | filled)
+    options = cls(**values, **filled)
     for name in values:
         if rule := broken_rule(options, name):
             raise UserError(f"{flag(name)} {rule.text}.")
     return options
 
 
-def _what(spec: Field) -> str:
-    if spec.metadata["choices"]:
-        return f"one of {', '.join(spec.metadata['choices'])}."
-    text = spec.metadata["help"]
-    return text[0].lower() + text[1:]
-
-
 def _read(spec: Field, value: Any) -> Any:
     """The value of an option from a text or from Python."""
-    details, name = spec.metadata, shown(spec)
-    if isinstance(value, Path):
-        value = str(value)
-    if spec.default is False and details["type"] is None:  # a switch
+    details, name, choices = spec.metadata, shown(spec), spec.metadata["choices"]
+    value = str(value) if isinstance(value, Path) else value
+    if _is_switch(spec):
         if not isinstance(value, bool):
             raise UserError(f"{name} takes True or False, not {value!r}.")
         return value
@@ -140,10 +133,15 @@ def _read(spec: Field, value: Any) -> Any:
         except (argparse.ArgumentTypeError, ValueError) as error:
             message = str(error) if str(error).startswith(name) else f"{name} {error}"
             raise UserError(message.rstrip(".") + ".") from None
-    if details["choices"] is not None and value not in details["choices"]:
-        guess = did_you_mean(str(value), [str(choice) for choice in details["choices"]])
-        raise UserError(f"{name} takes {', '.join(map(str, details['choices']))}, not {value!r}. {guess}".strip())
+    if choices is not None and value not in choices:
+        raise UserError(
+            f"{name} takes {', '.join(choices)}, not {value!r}. {did_you_mean(str(value), choices)}".strip()
+        )
     return value
+
+
+def _is_switch(spec: Field) -> bool:
+    return spec.default is False and spec.metadata["type"] is None
 
 
 def broken_rule(options: Any, name: str) -> Rule | None:
@@ -197,7 +195,7 @@ def _add(group: Any, name: str, spec: Field) -> None:
     common = {"default": argparse.SUPPRESS, "help": details["help"].replace("%", "%%")}
     if details["positional"]:
         group.add_argument(name, nargs="?", **common)
-    elif spec.default is False and details["type"] is None:
+    elif _is_switch(spec):
         group.add_argument(flag(name), dest=name, action="store_true", **common)
     else:
         metavar = "PATH" if details["type"] is path else name.rpartition("_")[2].upper()
@@ -206,14 +204,13 @@ def _add(group: Any, name: str, spec: Field) -> None:
 
 def first_names(cls: type, words: Iterable[str]) -> list[str]:
     """Write synonyms by their first names, and `--batch_size=8`, as in some published commands, with hyphens."""
-    names = {synonym: flag(name) for name, spec in option_fields(cls).items() for synonym in spec.metadata["names"]}
-    return [_first_name(word, names) if word.startswith("--") else word for word in words]
-
-
-def _first_name(word: str, names: Mapping[str, str]) -> str:
-    name, equals, value = word.partition("=")
-    name = name.replace("_", "-")
-    return names.get(name, name) + equals + value
+    firsts = {synonym: flag(name) for name, spec in option_fields(cls).items() for synonym in spec.metadata["names"]}
+    written = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        name = name.replace("_", "-")
+        written.append(firsts.get(name, name) + equals + value if word.startswith("--") else word)
+    return written
 
 
 # Name -> module:class of a search space; `spaces.get` imports it when it is asked for.

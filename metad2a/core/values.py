@@ -35,36 +35,24 @@ width = whole_number(1, 8192)  # of a model's vectors
 image_side = whole_number(1, 4096)  # pixels
 
 
-def number(text: str) -> float:
-    """Read a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number, not {text[:40]}")
-    return value
+def real_number(allowed: Callable[[float], bool], wanted: str) -> Callable[[str], float]:
+    """Make a reader of finite numbers that `allowed` accepts; `wanted` describes them."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"takes a number, not {text[:40]!r}") from None
+        if not math.isfinite(value) or not allowed(value):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, not {text[:40]}")
+        return value
+
+    return parse
 
 
-def not_negative_float(text: str) -> float:
-    """Read a number of at least 0."""
-    if (value := number(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be a finite number that is not negative, not {text[:40]}")
-    return value
-
-
-def positive_float(text: str) -> float:
-    """Read a number above 0."""
-    if (value := number(text)) <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text[:40]}")
-    return value
-
-
-def fraction(text: str) -> float:
-    """Read a number from 0 to below 1."""
-    if not 0 <= (value := number(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text[:40]}")
-    return value
+not_negative_float = real_number(lambda value: value >= 0, "a finite number that is not negative")
+positive_float = real_number(lambda value: value > 0, "above 0 and finite")
+fraction = real_number(lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 
 def true_or_false(text: str) -> bool:
@@ -102,14 +90,7 @@ def path(text: str) -> str:
 
 
 def check_name(name: str, what: str) -> str:
-    """Return a name that is safe as a file's or folder's name.
-
-    Args:
-        what: the option or thing that the name belongs to, for the message.
-
-    Raises:
-        UserError: the name is empty, too long or has other characters than letters, digits and `_ . + -`.
-    """
+    """Return the name of a `what` if it is safe as a file's or folder's name. Otherwise raise a UserError."""
     if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > NAME_LENGTH:
         raise UserError(
             f"{what} {name!r} cannot be a name, because it becomes part of file names. Use letters, digits, '_', '-' "

@@ -155,6 +155,7 @@ def _by_hand(file: PublishedFile, target: Path) -> str:
 
 def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: set[str]) -> None:
     part = Path(f"{target}.part")
+    mirror = mirror or os.environ.get(MIRROR_VARIABLE)
     address = f"{mirror.rstrip('/')}/{file.target}" if mirror else file.address
     host = urlsplit(address).netloc
     hint = _by_hand(file, target)

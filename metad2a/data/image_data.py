@@ -13,7 +13,6 @@ import torch
 from annotated_types import Ge, Le
 from typing_extensions import TypedDict
 
-from metad2a.core.cli import default_mirror
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, load_torch, save_torch, write_text
@@ -110,7 +109,7 @@ def load_image_data(
 
     Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
     """
-    sources = open_train_and_test(name, image_folder, data_path, mirror or default_mirror())
+    sources = open_train_and_test(name, image_folder, data_path, mirror)
     origin = display_path(image_folder or sources[0].folder)
     decoded = _decoded(name, sources, origin, Path(data_path), image_size)
     train, held_out = (LabelledImages(decoded[f"{split}_pixels"], decoded[f"{split}_labels"]) for split in SPLITS)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from metad2a.core.cli import default_mirror
 from metad2a.core.environment import choose_device, keep_freed_memory
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
@@ -39,7 +38,7 @@ def make_features(options: ProcessOptions) -> Path:
         network = Extractor(o.extractor, o.name).to(device)
         features = extract_imagenet32(o.name, o.image_folder, target, network, o.batch_size, o.max_per_class, o.seed)
     else:
-        source = open_dataset(o.name, o.image_folder, o.split, o.data_path, o.mirror or default_mirror(), o.class_order)
+        source = open_dataset(o.name, o.image_folder, o.split, o.data_path, o.mirror, o.class_order)
         if o.split == "test":
             log.info("These are the images that train_arch and evaluation test networks on: search with others.")
         numbers, network = source.select(o.max_per_class, o.seed), Extractor(o.extractor, o.name).to(device)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from metad2a import spaces
-from metad2a.core.cli import default_mirror
 from metad2a.core.environment import TextLog, keep_freed_memory, provenance
 from metad2a.core.files import file_digest, identity_key, write_json
 from metad2a.core.training_run import TrainingRun
@@ -35,7 +34,7 @@ def evaluate(options: FinetuneOptions) -> str:
     supernet, config = load_supernet(options.supernet)
     candidates = choose(options, config.width_mult)
     size = options.image_size or candidates[0].image_size or config.image_size
-    images = (options.data_name, options.image_folder, options.data_path, options.mirror or default_mirror())
+    images = (options.data_name, options.image_folder, options.data_path, options.mirror)
     data = load_fine_tuning_data(*images, size, protocol.cutout, options.valid_share, options.seed)
     sized = space.sized(size, config.width_mult)
     chosen, cost = first_within(options.bound, candidates, sized, len(data.class_names))

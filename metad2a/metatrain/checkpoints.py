@@ -16,10 +16,10 @@ import torch
 from annotated_types import Gt
 from pydantic import Strict
 
+from metad2a.core.cli import write_command
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.schema import CLOSED, Facts, Integer, Number, State, Text, check
-from metad2a.core.write_command import write_command
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.metatrain.options import Kind
 

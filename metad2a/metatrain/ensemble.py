@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from metad2a.core.cli import write_command
 from metad2a.core.errors import UserError
-from metad2a.core.write_command import write_command
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
 from metad2a.metatrain.models import build_model
 

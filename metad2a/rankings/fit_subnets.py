@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from scipy import stats
 
+from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance, random_generator
 from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.core.write_command import write_command
 from metad2a.rankings.gaussian_process import anchor, calibration, learn, negative_log_likelihood
 from metad2a.rankings.subnets import FORMAT, Features, SubnetProcess, SubnetRanking, subnet_features
 from metad2a.spaces.ofa_mbv3.table import Measured, archs_to_operations, measured

@@ -25,10 +25,10 @@ import torch
 from scipy import stats
 from torch import nn
 
+from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance
 from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.core.write_command import write_command
 from metad2a.rankings.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from metad2a.rankings.universal import FORMAT, SEEDS
 from metad2a.spaces.base import random_parts

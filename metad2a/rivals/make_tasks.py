@@ -6,19 +6,18 @@ python -m metad2a.rivals.make_tasks --data-name gtsrb --image-folder DIR --cells
 Its best cells come from the benchmark's table, or from the folder of a comparison on its images.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from metad2a import spaces
-from metad2a.core.cli import run_options
+from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.core.options import option
 from metad2a.core.values import path, positive_int, safe_name
 from metad2a.data.image_data import load_image_data
 from metad2a.rivals.fisher import FORMAT, LIBRARY, TaskSimilarity, learn, read_library, shuffled
@@ -27,20 +26,7 @@ from metad2a.rivals.real import SEARCH, read_record
 LENT = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskOptions:
-    """A task to add."""
-
-    data_name: str = option("cifar10", "Dataset.", type=safe_name)
-    image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
-    data_path: str = option("data", "Folder of features and databases.", type=path)
-    cells: str | None = option(
-        None, "Folder of measured networks, `evaluations` (default: the table's best cells).", type=path
-    )
-    most_images: int = option(5000, "Draw at most N images to learn from.", type=positive_int)
-
-
-def best_cells(options: TaskOptions) -> list[str]:
+def best_cells(options: argparse.Namespace) -> list[str]:
     """The best known cells of a dataset, best first.
 
     Raises:
@@ -61,7 +47,7 @@ def best_cells(options: TaskOptions) -> list[str]:
     return list(dict.fromkeys(texts))[:LENT]
 
 
-def add_task(options: TaskOptions) -> None:
+def add_task(options: argparse.Namespace) -> None:
     """Train the small network on a dataset; add it and the best cells to the library."""
     cells = best_cells(options)
     data = load_image_data(options.data_name, options.image_folder, options.data_path, 333)
@@ -74,7 +60,13 @@ def add_task(options: TaskOptions) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_options(__doc__ or "", TaskOptions, add_task, argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-name", default="cifar10", type=safe_name, help="dataset (default cifar10)")
+    parser.add_argument("--image-folder", type=path, help="folder of images, a sub-folder for each class")
+    parser.add_argument("--data-path", default="data", type=path, help="folder of official files (default data)")
+    parser.add_argument("--cells", type=path, help="`evaluations` of a comparison (default: the table's best cells)")
+    parser.add_argument("--most-images", default=5000, type=positive_int, help="images to learn from (default 5000)")
+    return run(parser, add_task, argv)
 
 
 if __name__ == "__main__":
