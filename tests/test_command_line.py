@@ -473,7 +473,7 @@ def test_formats_that_cannot_be_written_are_refused_before_anything_is_ranked(re
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     message = refuses("--model predictor --test --data-name cifar10 --train-arch true --export onnx")
-    assert "pip install onnx" in message
+    assert 'pip install ".[onnx]"' in message
 
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")

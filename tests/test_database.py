@@ -328,7 +328,7 @@ def test_ray_workers_that_are_killed_for_their_memory(world):
 
 def test_ray_is_optional(world, refuses, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "pip install ray" in refuses(f"{BUILD} --num-workers 2")
+    assert 'pip install ".[ray]"' in refuses(f"{BUILD} --num-workers 2")
 
 
 def test_a_folder_that_lacks_classes(world, refuses):

@@ -62,10 +62,6 @@ class Budget:
         return self.epochs if self.epochs is not None else float((self.evaluations or 0) * EVALUATION_EPOCHS)
 
     @property
-    def unit(self) -> str:
-        return "s" if self.timed else "epochs"
-
-    @property
     def limits(self) -> dict[str, float]:
         """The limits by their names."""
         return {f.name: value for f in fields(Cost) if (value := getattr(self, f.name)) is not None}
@@ -82,29 +78,27 @@ def parse_budget(text: str) -> Budget:
 
     Units may be written out (`30 minutes`) or short (`600e`, `10n`). A network counts as 200 epochs.
 
-    Raises:
-        UserError: the text is something else, or the budget is too small or too large.
+    Raises a UserError if the text is something else, or the budget is too small or too large.
     """
     typed = text.strip().lower()
     if re.fullmatch(r"0+(\.0*)?\s*[a-z]*", typed):
         return Budget(text="0")
-    times = TIME.findall(typed)
-    limits: dict[str, Any]
+    times, count = TIME.findall(typed), COUNT.fullmatch(typed)
+    amount: float
     if times and not TIME.sub("", typed).strip():
-        seconds = sum(float(number) * SECONDS[unit[0]] for number, unit in times)
-        limits, short = {"seconds": seconds}, "".join(f"{number}{unit[0]}" for number, unit in times)
-    elif match := COUNT.fullmatch(typed):
-        number, unit = float(match[1]), match[2]
-        if unit.startswith("ev"):
-            limits, short = {"evaluations": int(number)}, f"{match[1]}evaluations"
-        else:
-            epochs = number * (NETWORK_EPOCHS if unit[0] == "n" else 1)
-            limits, short = {"epochs": epochs}, f"{match[1]}{unit[0]}"
+        kind, amount = "seconds", sum(float(number) * SECONDS[unit[0]] for number, unit in times)
+        short = "".join(f"{number}{unit[0]}" for number, unit in times)
+    elif count and count[2].startswith("ev"):
+        kind, amount, short = "evaluations", int(float(count[1])), f"{count[1]}evaluations"
+    elif count:
+        kind, amount = "epochs", float(count[1]) * (NETWORK_EPOCHS if count[2][0] == "n" else 1)
+        short = f"{count[1]}{count[2][0]}"
     else:
         raise UserError(
             f"--budget {text[:40]!r} has no unit that is known: give for example 90s, 30m, 1h30m, '600 epochs', "
             "'10 networks' or '500 evaluations'."
         )
-    if not 1 <= next(iter(limits.values())) <= LARGEST:
+    if not 1 <= amount <= LARGEST:
         raise UserError(f"--budget must be from 1 to {LARGEST} seconds, epochs or evaluations, not {text[:40]}.")
+    limits: dict[str, Any] = {kind: amount}
     return Budget(**limits, text=short)

@@ -19,9 +19,8 @@ from metad2a.core.messages import log
 def choose_device(gpu: str | None) -> torch.device:
     """The device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU if there is one, else the CPU.
 
-    A GPU becomes the current one, so that nothing is allocated on another.
-
-    Raises a UserError if the value is not a number, or CUDA has no such device.
+    A GPU becomes the current one, so that nothing is allocated on another. Raises a UserError if the value is not a
+    number, or CUDA has no such device.
     """
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -44,11 +43,10 @@ def keep_freed_memory() -> None:
     Each training step allocates the same large tensors again. Blocks that were returned and are mapped anew cost page
     faults: a quarter of the step on two cores.
     """
-    m_trim_threshold, m_mmap_max = -1, -4
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def peak_gb(children: bool = False) -> float:

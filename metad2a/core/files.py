@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ ASSETS = ROOT / "metad2a" / "assets"
 MAX_VERTICES = 10_000  # in a pickled graph
 # Parts of the RuntimeError of torch.save and torch.export.save if a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
+PICKLED = (
+    "{} holds pickled Python objects besides tensors (the authors' files keep igraph graphs). Unpickling lets a file "
+    f"call code. To allow it for igraph graphs and NumPy values only, add --allow-pickle (or set "
+    f"{ALLOW_PICKLE_VARIABLE}=1)."
+)
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
 
-    A folder that cannot be written or a full disk raise a UserError; other errors of `write` are passed on.
+    Raises a UserError if the folder cannot be written or the disk is full; other errors of `write` are passed on.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
@@ -85,11 +91,9 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
     Args:
         hint: what the user can do about a missing or damaged file, a sentence.
         allow_pickle: also accept igraph graphs and NumPy values. Nothing else is ever unpickled.
-        mapped: map a large file into memory if its format allows. Windows then refuses to replace the file while
-            its tensors live.
+        mapped: map a large file into memory if its format allows. Windows cannot replace it while its tensors live.
 
-    Raises:
-        UserError: the file is missing, damaged, or holds objects that are not allowed.
+    Raises a UserError if the file is missing, damaged, or holds objects that are not allowed.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,7 +108,8 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
                 return torch.load(path, map_location="cpu", weights_only=True)  # a file older than PyTorch 1.6
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "unsupported class" in str(error):
-            raise UserError(_pickle_message(path, allow_pickle)) from error
+            held = f"{path} holds pickled objects other than igraph graphs and NumPy values and was not read."
+            raise UserError(held if allow_pickle else PICKLED.format(path)) from error
         raise UserError(f"{path} is damaged ({first_line(error)}). {hint}") from error
     except Exception as error:  # torch.load raises many types of errors for damaged files
         raise UserError(f"{path} is damaged or not a PyTorch file ({first_line(error)}). {hint}") from error
@@ -140,16 +145,6 @@ def display_path(path: str | Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _pickle_message(path: Path, allowed: bool) -> str:
-    if allowed:
-        return f"{path} holds pickled objects other than igraph graphs and NumPy values and was not read."
-    return (
-        f"{path} holds pickled Python objects besides tensors (the authors' files keep igraph graphs). Unpickling lets "
-        f"a file call code. To allow it for igraph graphs and NumPy values only, add --allow-pickle (or set "
-        f"{ALLOW_PICKLE_VARIABLE}=1)."
-    )
-
-
 def _pickle_globals():
     import igraph
 
@@ -181,21 +176,15 @@ def set_aside(path: Path) -> Path | None:
     """Rename an existing file or folder to `<name>.old-<k>`, to overwrite nothing; return the new path, or None."""
     if not path.exists():
         return None
-    number = 1
-    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    return aside
+    names = (path.with_name(f"{path.name}.old-{number}") for number in count(1))
+    return path.rename(next(aside for aside in names if not aside.exists()))
 
 
 def next_folder(parent: Path) -> Path:
     """Make the first of `parent`/001, /002 ... that does not exist. Two programs at a time get two folders."""
-    number = 1
-    while True:
-        try:
-            (folder := parent / f"{number:03d}").mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            if not folder.is_dir():
-                raise
-            number += 1
+    parent.mkdir(parents=True, exist_ok=True)
+    for folder in (parent / f"{number:03d}" for number in count(1)):
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder

@@ -30,9 +30,9 @@ class PublishedModel(nn.Module):
         }
 
     def load_published(self, state_dict: dict[str, torch.Tensor]) -> list[str]:
-        """Load the authors' parameters but the unused ones; return the sorted names of the latter.
+        """Load the authors' parameters but the unused ones; return the sorted names of these.
 
-        A missing or unknown parameter, or a wrong shape or type, raises a UserError.
+        Raises a UserError if a parameter is missing, unknown or of another shape or type.
         """
         ours = self.our_names(state_dict)
         model = f"a published {type(self).__name__}"

@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 from annotated_types import Ge, Le, MinLen
 from pydantic import AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import core_schema
 from torch.overrides import TorchFunctionMode
 
 from metad2a.core.errors import UserError
@@ -26,14 +26,9 @@ INTEGERS = (torch.int64, torch.int32, torch.int16)
 BYTES = (torch.uint8,)
 KINDS = {FLOATS: "floating-point numbers", INTEGERS: "integers", BYTES: "8-bit integers"}
 LARGEST = torch.finfo(torch.float32).max
-PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
 # What an optimizer keeps of a parameter; True: a tensor like the parameter, False: a single number
-ADAM_VALUES = {"step": False, "exp_avg": True, "exp_avg_sq": True}
-OPTIMIZER_VALUES = {
-    torch.optim.Adam: ADAM_VALUES,
-    torch.optim.AdamW: ADAM_VALUES,
-    torch.optim.SGD: {"momentum_buffer": True},
-}
+ADAM = {"step": False, "exp_avg": True, "exp_avg_sq": True}
+OPTIMIZER_VALUES = {torch.optim.Adam: ADAM, torch.optim.AdamW: ADAM, torch.optim.SGD: {"momentum_buffer": True}}
 
 CLOSED = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # a dataclass that allows no further fields
 OPEN = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
@@ -45,10 +40,6 @@ Number = Annotated[float, Strict(), AllowInfNan(False)]
 Percent = Annotated[float, Strict(), Ge(0), Le(100)]
 Facts = dict[Text, JsonValue]  # text, numbers, lists and dictionaries
 Names = Annotated[list[Text], MinLen(1)]
-
-
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("form", "{text}", {"text": text})
 
 
 @dataclass(frozen=True)
@@ -69,32 +60,25 @@ class TensorOf:
 
     def validate(self, value: Any) -> torch.Tensor:
         """The tensor without a gradient; integers become 64-bit integers."""
-        is_dense_tensor = type(value) in PLAIN_TENSORS and _is_dense(value)
-        if not is_dense_tensor or value.dtype not in self.dtypes or not self._has_dims(value.shape):
-            raise _wrong(f"Input should be {self}")
+        if type(value) not in (torch.Tensor, nn.Parameter) or not _is_dense(value) or not self._fits(value):
+            raise ValueError(f"Input should be {self}")
         if value.numel() == 0:
-            raise _wrong("Input should not be empty")
+            raise ValueError("Input should not be empty")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise _wrong("Input should hold as many values as its shape says")
-        return self._within_bounds(value.long() if self.dtypes == INTEGERS else value.detach())
-
-    def _has_dims(self, shape: torch.Size) -> bool:
-        if self.dims is None:
-            return True
-        return len(shape) == len(self.dims) and all(
-            isinstance(wanted, str) or size == wanted for size, wanted in zip(shape, self.dims, strict=True)
-        )
-
-    def _within_bounds(self, value: torch.Tensor) -> torch.Tensor:
+            raise ValueError("Input should hold as many values as its shape says")
+        value = value.long() if self.dtypes == INTEGERS else value.detach()
         smallest, largest = (bound.item() for bound in value.aminmax())  # NaN if any value is NaN
         if value.is_floating_point() and not -LARGEST <= smallest <= largest <= LARGEST:
-            first = (~(value.double().abs() <= LARGEST)).nonzero()[0]
-            raise _wrong(
-                f"has values that are not finite (NaN or infinite; the first is number {tuple(first.tolist())})"
-            )
+            place = tuple((~(value.double().abs() <= LARGEST)).nonzero()[0].tolist())
+            raise ValueError(f"has values that are not finite (NaN or infinite; the first is number {place})")
         if smallest < self.low or largest > self.high:
-            raise _wrong(f"has values from {smallest:g} to {largest:g}, beyond {self.low:g} to {self.high:g}")
+            raise ValueError(f"has values from {smallest:g} to {largest:g}, beyond {self.low:g} to {self.high:g}")
         return value
+
+    def _fits(self, value: torch.Tensor) -> bool:
+        dims = value.shape if self.dims is None else self.dims
+        same = [isinstance(dim, str) or size == dim for size, dim in zip(value.shape, dims, strict=False)]
+        return value.dtype in self.dtypes and value.ndim == len(dims) and all(same)
 
 
 @dataclass(frozen=True)
@@ -115,10 +99,10 @@ class NumbersOf(TensorOf):
             values = [item.item() if isinstance(item, np.generic | torch.Tensor) else item for item in items]
             for place, value in enumerate(values):
                 if type(value) not in types:
-                    raise _wrong(f"holds {describe(value)} at {place}, but should be {self}")
+                    raise ValueError(f"holds {describe(value)} at {place}, but should be {self}")
             return torch.tensor(values, dtype=self.dtypes[0])
         except (OverflowError, RuntimeError) as error:
-            raise _wrong(f"holds an item that is not a {self.dtypes[0]} number") from error
+            raise ValueError(f"holds an item that is not a {self.dtypes[0]} number") from error
 
 
 def _is_dense(value: torch.Tensor) -> bool:
@@ -138,13 +122,11 @@ def check(path: str | Path, value: Any, schema: Any, what: str, hint: str, forma
     """Return the content `value` of a file as an instance of `schema`.
 
     Args:
-        schema: a type that pydantic knows, such as a dataclass.
         what: what the file should be, such as "a features file".
         hint: what the user can do about a wrong file, a sentence.
         format: the required content of the field `format`, which the schema lacks; None for files without this field.
 
-    Raises:
-        UserError: the content does not fit; the message names the first wrong field and what it should be.
+    Raises a UserError if the content does not fit, which names the first wrong field and what it should be.
     """
     if format is not None:
         actual = value.get("format") if isinstance(value, dict) else value
@@ -168,7 +150,7 @@ def read_json(path: str | Path, schema: Any, what: str, hint: str) -> Any:
 
 def _sentence(errors: list[Any]) -> str:
     """Put the first error into words; missing fields come before wrong fields."""
-    first = next((error for error in errors if error["type"] == "missing"), errors[0])
+    first = min(errors, key=lambda error: error["type"] != "missing")
     *parents, last = first["loc"] or ("",)
     place = f" in {_place(parents)}" if parents else ""
     if first["type"] == "missing":
@@ -194,12 +176,11 @@ def describe(value: Any) -> str:
         return f"a tensor {tuple(value.shape)} of {value.dtype}{unusual}"
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a very long number"
-    if value is None or isinstance(value, bool | int | float | complex | str):
+    if value is None or isinstance(value, int | float | complex | str):
         text = repr(value)
         return text if len(text) <= 60 else text[:57] + "..."
-    if isinstance(value, list | tuple | dict | set):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
+    length = f" of {len(value)}" if isinstance(value, list | tuple | dict | set) else ""
+    return f"a {type(value).__name__}{length}"
 
 
 def check_sizes(path: str | Path, state: dict[str, torch.Tensor], sizes: dict[str, float], hint: str) -> None:
@@ -229,13 +210,11 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
 class _NoInitialization(TorchFunctionMode):
     """Skips drawing initial values, for which some PyTorch releases import their compiler on the meta device."""
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        named = kwargs or {}
         if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
@@ -247,14 +226,11 @@ def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
 def check_form(path: str | Path, saved: Any, expected: Any, name: str, hint: str) -> None:
     """Raise a UserError if a saved state differs from a new one in keys, lengths, shapes or kinds of values."""
     if not _same_form(saved, expected):
-        raise UserError(
-            f"{path} is damaged: {name} is {describe(saved)}, but should be like {describe(expected)}. {hint}"
-        )
-    if isinstance(expected, list | tuple):
-        saved, expected = dict(enumerate(saved)), dict(enumerate(expected))
-    if isinstance(expected, dict):
-        for key, value in expected.items():
-            check_form(path, saved[key], value, f"{name}[{key!r}]", hint)
+        wanted = describe(expected)
+        raise UserError(f"{path} is damaged: {name} is {describe(saved)}, but should be like {wanted}. {hint}")
+    if isinstance(expected, dict | list | tuple):
+        for key in expected if isinstance(expected, dict) else range(len(expected)):
+            check_form(path, saved[key], expected[key], f"{name}[{key!r}]", hint)
 
 
 def _same_form(saved: Any, expected: Any) -> bool:
@@ -263,10 +239,9 @@ def _same_form(saved: Any, expected: Any) -> bool:
         case torch.Tensor():
             dtypes = next(kind for kind in KINDS if expected.dtype in kind)
             try:
-                TensorOf(dtypes, tuple(expected.shape)).validate(saved)
-            except PydanticCustomError:
+                return TensorOf(dtypes, tuple(expected.shape)).validate(saved) is not None
+            except ValueError:
                 return False
-            return True
         case bool() | str():  # they say how an optimizer or scheduler works
             return type(saved) is type(expected) and saved == expected
         case int() | float():

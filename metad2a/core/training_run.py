@@ -23,24 +23,21 @@ class _Record(TypedDict):
 
 
 class TrainingRun:
-    """A folder that this process locks within the `with` block.
+    """A folder that this process locks within the `with` block; its `run.json` holds `identity` and `history`.
 
-    `run.json` in it holds what the run depends on, the command that began it and the commands that resumed it. The
-    steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
+    The steps: enter (lock, remove what a killed process left half written, stop at an earlier run), read the data,
     `begin` (compare what the run depends on, or remove the earlier run), train.
 
     Args:
         products: patterns of what a run leaves in the folder; where one is there, there was an earlier run.
-        resume: continue the earlier run.
-        overwrite: replace it.
+        resume, overwrite: continue the earlier run, or replace it.
         may_begin: `resume` begins a run where there is none.
 
     Attributes:
         identity: what the result depends on, contents by their digests.
         history: `provenance` of the command that began the run; under "resumed" command and date of later ones.
 
-    Raises:
-        UserError: another process trains in the folder, an earlier run is in the way, or there is none to resume.
+    Raises a UserError if another process trains there, an earlier run is in the way, or there is none to resume.
     """
 
     def __init__(self, folder: Path, products: tuple[str, ...], resume: bool, overwrite: bool, may_begin: bool = False):
@@ -92,9 +89,8 @@ class TrainingRun:
         """Raise a UserError unless `identity`, which the file `path` holds, is this run's identity."""
         if not isinstance(identity, dict):
             raise UserError(f"{path} does not record its options and data. {HINT}")
-        missing = "nothing"
         for name in self.identity | identity:
-            before, now = identity.get(name, missing), self.identity.get(name, missing)
+            before, now = (values.get(name, "nothing") for values in (identity, self.identity))
             if before != now:
                 raise UserError(
                     f"{path} belongs to a run with {name} {str(before)[:200]}, this command has {str(now)[:200]}. Give "

@@ -190,7 +190,7 @@ def load_ray() -> Any:
         import ray
     except ImportError as error:
         raise UserError(
-            "--num-workers needs Ray, which is not installed: pip install ray. Or leave the option out: tasks are then "
+            '--num-workers needs Ray: pip install ".[ray]" in the clone. Or leave the option out: tasks are then '
             "measured one after the other."
         ) from error
     return ray

@@ -28,10 +28,7 @@ class Chosen:
 def searched(folder: Path, hint: str) -> list[Chosen]:
     """The architectures of a meta-test's first run, best predicted first.
 
-    Args:
-        hint: how to make the ranking, a sentence that ends in the command.
-
-    Raises a UserError if the ranking is missing or damaged.
+    Raises a UserError, which ends in the sentence `hint`, if the ranking is missing or damaged.
     """
     path = folder / "best_arch" / "ranking_run_1.csv"
     if not path.is_file():
@@ -46,10 +43,7 @@ def searched(folder: Path, hint: str) -> list[Chosen]:
 def first_within(
     bound: float | None, candidates: list[Chosen], space: SearchSpace, num_classes: int
 ) -> tuple[Chosen, dict[str, float]]:
-    """The first candidate with at most `bound` million multiply-accumulates, and its costs.
-
-    Args:
-        space: with the image size of the evaluation, which may differ from the search's.
+    """The first candidate with at most `bound` million multiply-accumulates in `space`, and its costs.
 
     Raises a UserError if no candidate is that small.
     """
@@ -68,10 +62,7 @@ def first_within(
 def read_model_config(path: str | Path, width_mult: float) -> Chosen:
     """A configuration of NSGANetV2 (Lu et al., ECCV 2020): `net.subnet` (ks, e, d and r) or `net.config` (layers).
 
-    Args:
-        width_mult: of the supernet whose weights it will take.
-
-    Raises a UserError if the file is missing or damaged, or its network does not belong to this space.
+    Raises a UserError if the file is missing or damaged, or its network does not fit a supernet `width_mult` wide.
     """
     space = spaces.get("ofa_mbv3")
     what, hint = "a configuration of NSGANetV2", "It is a JSON file with 'ks', 'e' and 'd', or a network's 'blocks'."
@@ -99,17 +90,13 @@ _Subnet = TypedDict("_Subnet", {"ks": _Choices, "e": _Choices, "d": _Choices, **
 
 
 class _Layer(TypedDict):
-    """The fields of a layer's configuration that matter here."""
-
     kernel_size: Size
     expand_ratio: Number
 
 
 class _Block(TypedDict):
-    """A layer, with or without a shortcut around it; two names of its key are in use."""
-
     shortcut: Any
-    conv: NotRequired[_Layer | None]
+    conv: NotRequired[_Layer | None]  # two names of this key are in use
     mobile_inverted_conv: NotRequired[_Layer | None]
 
 

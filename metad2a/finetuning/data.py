@@ -82,16 +82,8 @@ def load_fine_tuning_data(
 def training_transform(name: str, image_size: int, cutout: int) -> Callable[[Image.Image], torch.Tensor]:
     """Random crop, mirror, AutoAugment and cutout, as NSGANetV2 (Lu et al., ECCV 2020)."""
     policy = v2.AutoAugmentPolicy.CIFAR10 if name in CIFAR else v2.AutoAugmentPolicy.IMAGENET
-    return v2.Compose(
-        [
-            v2.Resize(round(image_size / CROP), antialias=True),
-            v2.RandomCrop(image_size),
-            v2.RandomHorizontalFlip(),
-            v2.AutoAugment(policy),
-            *_to_tensor(),
-            Cutout(cutout),
-        ]
-    )
+    crop = [v2.Resize(round(image_size / CROP), antialias=True), v2.RandomCrop(image_size), v2.RandomHorizontalFlip()]
+    return v2.Compose([*crop, v2.AutoAugment(policy), *_to_tensor(), Cutout(cutout)])
 
 
 def test_transform(image_size: int) -> Callable[[Image.Image], torch.Tensor]:

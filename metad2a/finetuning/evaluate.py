@@ -60,26 +60,16 @@ def evaluate(options: FinetuneOptions) -> str:
             figures = evaluate_inherited(network, data, outputs, size, options)
         value = {**identity, **cost, **figures, "num_images": sizes, "history": training.history}
         write_json(folder / "result.json", value)
-    return "\n".join(
-        [
-            f"{identity['architecture']} from {chosen.source}",
-            f"{data.name}: {cost['flops']:.1f} MFLOPs, {cost['params']:.2f} M parameters, {size} px",
-            accuracy_text(figures),
-            f"results are in {folder}",
-        ]
-    )
-
-
-def accuracy_text(figures: dict[str, float]) -> str:
-    """The test accuracy, and how it was reached."""
-    if "epoch" in figures:
-        return (
-            f"test accuracy {figures['test']:.2f} % at epoch {figures['epoch']}, the best by validation "
-            f"({figures['valid']:.2f} %)"
-        )
+    if options.epochs:
+        how = f"at epoch {figures['epoch']}, the best by validation ({figures['valid']:.2f} %)"
+    else:
+        calibrated = f"batch norm calibrated on {figures['calibrated_on']} training images"
+        how = f"with the supernet's weights, {calibrated}; nothing was trained"
     return (
-        f"test accuracy {figures['test']:.2f} % with the supernet's weights, batch norm calibrated on "
-        f"{figures['calibrated_on']} training images; nothing was trained"
+        f"{identity['architecture']} from {chosen.source}\n"
+        f"{data.name}: {cost['flops']:.1f} MFLOPs, {cost['params']:.2f} M parameters, {size} px\n"
+        f"test accuracy {figures['test']:.2f} % {how}\n"
+        f"results are in {folder}"
     )
 
 

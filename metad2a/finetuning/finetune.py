@@ -27,8 +27,7 @@ from metad2a.finetuning.options import FinetuneOptions
 from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
-from metad2a.training.accuracy import accuracy
-from metad2a.training.classifier import Run
+from metad2a.training.classifier import Run, accuracy
 
 BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
@@ -57,9 +56,6 @@ class FineTuning:
     cutout: int = 16
     clip: float = 5.0
 
-    def learning_rate(self, epoch: int) -> float:
-        return self.lr * cosine(epoch / self.epochs)
-
 
 def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:
     """The subnet with the supernet's weights, a new classifier, dropout before it and drop-path in its blocks."""
@@ -83,10 +79,8 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable
     """Train to the last epoch, saving each; keep the weights of the epoch with the best validation accuracy.
 
     Order and augmentation of an epoch depend only on seed and epoch, not on how many processes read images, so a run
-    that was killed and resumed gives the same network as an uninterrupted run.
-
-    Returns:
-        `valid` and `test` accuracies (%) of the best epoch, its number, and `test_of_last_epoch`.
+    that was killed and resumed gives the same network as an uninterrupted run. Returns `valid` and `test` accuracies
+    (%) of the best epoch, its number, and `test_of_last_epoch`.
 
     Raises a UserError if the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
@@ -113,10 +107,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable
 
 
 def read_best(run: Run, path: Path) -> dict[str, Any]:
-    """The best epoch so far: its validation accuracy (%), number and weights.
-
-    Raises a UserError if the file is missing, damaged or belongs to another network.
-    """
+    """The `Best` epoch. Raises a UserError if the file is missing, damaged or belongs to another network."""
     hint = "Start anew with --overwrite."
     best = check(path, load_torch(path, hint), Best, "the best epoch of a fine-tuning", hint)
     check_state(path, best["network"], run.network, "its architecture", hint)
@@ -140,15 +131,10 @@ class _Order(Sampler):
 
 def _loader(run: Run, part: Part, batch_size: int, num_workers: int, order: _Order | None = None) -> DataLoader:
     """Batches of a part's images. Worker processes stay from one epoch to the next."""
-    return DataLoader(
-        part,
-        batch_size,
-        sampler=order,
-        num_workers=num_workers,
-        pin_memory=run.device.type == "cuda",
-        persistent_workers=num_workers > 0,
-        generator=random_generator(0),  # leaves PyTorch's own generator alone; no result depends on it
-    )
+    workers: dict[str, Any] = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    rng = random_generator(0)  # leaves PyTorch's own generator alone; no result depends on it
+    on_gpu = run.device.type == "cuda"
+    return DataLoader(part, batch_size, sampler=order, pin_memory=on_gpu, generator=rng, **workers)
 
 
 def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> float:
@@ -156,7 +142,7 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> flo
     protocol = run.protocol
     torch.manual_seed(order.seed)  # for dropout and drop-path
     for group in run.optimizer.param_groups:
-        group["lr"] = protocol.learning_rate(epoch)
+        group["lr"] = protocol.lr * cosine(epoch / protocol.epochs)
     run.network.train()
     total = torch.zeros((), device=run.device)
     name = f"epoch {epoch + 1}/{protocol.epochs}"
@@ -179,11 +165,9 @@ def _train_epoch(run: Run, loader: DataLoader, epoch: int, order: _Order) -> flo
 def evaluate_inherited(
     network: nn.Module, data: FineTuningData, outputs: list[int], image_size: int, options: FinetuneOptions
 ) -> dict[str, float]:
-    """`test` accuracy (%) with the supernet's weights, after batch norm saw random training images.
+    """`test` accuracy (%) of a subnet with the supernet's weights, after batch norm saw random training images.
 
-    Args:
-        network: a subnet with the supernet's classifier, on its device.
-        outputs: (C,) numbers of the classifier's outputs for the classes of `data`.
+    `outputs` are the numbers (C,) of the classifier's outputs for the classes of `data`.
     """
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 

@@ -70,7 +70,10 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
     elif space.tuples_shipped:
         hint = "Fetch it with: python get_files/get_preprocessed_data.py"
     else:
-        hint = "Build it with: python build_database.py --model_name predictor --index 0 --imgnet DIR, then --collect"
+        hint = (
+            f"Build it with: python main.py build-database --model predictor --search-space {space.name} --index 0 "
+            "--imgnet DIR, then --collect"
+        )
     raise UserError(f"{own} is missing. {hint}")
 
 

@@ -46,28 +46,19 @@ def card(trained: TrainedNetwork) -> str:
         "card.md.j2",
         facts=about,
         architecture=_code(trained.architecture),
-        licence=_line(about["licence_of_weights"]),
+        licence=" ".join(about["licence_of_weights"].split()),
         classes=list(map(_code, trained.class_names)),
         training={name: _code(str(value)) for name, value in training.items()},
     )
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+def write_card(path: Path) -> None:
+    """Write `model_card.md` beside a network's file. Raises a UserError if a file cannot be used."""
+    write_text(path.with_name("model_card.md"), card(TrainedNetwork.read(path)))
 
 
 def _code(text: str) -> str:
     """Text that Markdown shows as it is, whatever is in it."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{space}{_line(text)}{space}{fence}"
-
-
-def write_card(path: str | Path) -> Path:
-    """Write `model_card.md` beside a network's file, and return its path.
-
-    Raises a UserError if the network is missing or damaged, or the card cannot be written.
-    """
-    target = Path(path).with_name("model_card.md")
-    write_text(target, card(TrainedNetwork.read(path)))
-    return target
+    return f"{fence}{space}{' '.join(text.split())}{space}{fence}"

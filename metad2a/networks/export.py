@@ -1,4 +1,4 @@
-"""Export a trained network to run without this program: python -m metad2a.networks.export network.pt --export onnx,pt2
+"""Export a trained network to run without this program, in the formats of `--export`.
 
 onnx is for ONNX Runtime and others; pt2 is a PyTorch program (torch.export) for `torch.export.load(path).module()`.
 Both keep class names, preprocessing, licence and the rest of `metad2a.networks.card.facts`, as the model's metadata
@@ -6,16 +6,13 @@ Both keep class names, preprocessing, licence and the rest of `metad2a.networks.
 (B, K).
 """
 
-import argparse
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metad2a.core.cli import run
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import atomic_write, set_aside
@@ -26,6 +23,7 @@ from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest logit
 Outputs = Callable[[torch.Tensor], torch.Tensor]
+Program = torch.export.ExportedProgram
 
 
 def check_formats(text: str | None) -> list[str]:
@@ -38,20 +36,17 @@ def check_formats(text: str | None) -> list[str]:
         raise UserError(f"--export {unknown[0]!r} is none of {', '.join(FORMATS)}.")
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if "onnx" in formats and missing:
-        raise UserError(f"--export onnx needs {missing[0]}: pip install {' '.join(ONNX_PACKAGES)}")
+        raise UserError(f'--export onnx needs {missing[0]}: pip install ".[onnx]" in the clone.')
     return formats
 
 
 def export(path: str | Path, formats: list[str]) -> list[Path]:
     """Write a trained network beside its file in some of `FORMATS`; returns the new files. Earlier files are renamed.
 
-    Each export is read back, and kept only if its outputs equal the network's.
-
-    Raises a UserError if `path` is no trained network, a file cannot be written, or it gives other outputs.
+    Raises a UserError if `path` is no trained network, a file cannot be written, or, read back, gives other outputs.
     """
     network = load_network(path)
-    size = network.image_size
-    images = torch.rand(3, 3, size, size, generator=random_generator(0))
+    images = torch.rand(3, 3, network.image_size, network.image_size, generator=random_generator(0))
     program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     metadata = as_text(TrainedNetwork.read(path))
     written = []
@@ -81,7 +76,7 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
             )
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
+def _write_onnx(program: Program, path: Path, metadata: dict[str, str]) -> None:
     import onnx
 
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
@@ -91,10 +86,6 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, metadata: dic
     onnx.save(model, path)
 
 
-def _write_program(program: torch.export.ExportedProgram, path: Path, metadata: dict[str, str]) -> None:
-    torch.export.save(program, path, extra_files=metadata)
-
-
 def _read_onnx(path: Path) -> Outputs:
     import onnxruntime
 
@@ -102,19 +93,11 @@ def _read_onnx(path: Path) -> Outputs:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-Write = Callable[[torch.export.ExportedProgram, Path, dict[str, str]], None]
-FORMATS: dict[str, tuple[Write, Callable[[Path], Outputs]]] = {
+# Name -> how to write a program with its metadata, and how to read it back
+FORMATS: dict[str, tuple[Callable[[Program, Path, dict[str, str]], None], Callable[[Path], Outputs]]] = {
     "onnx": (_write_onnx, _read_onnx),
-    "pt2": (_write_program, lambda path: torch.export.load(path).module()),
+    "pt2": (
+        lambda program, path, metadata: torch.export.save(program, path, extra_files=metadata),
+        lambda path: torch.export.load(path).module(),
+    ),
 }
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", help="a network.pt that main.py --model train_arch wrote")
-    parser.add_argument("--export", default="onnx,pt2", help="formats (default onnx,pt2)")
-    return run(parser, lambda args: print(*export(args.network, check_formats(args.export)), sep="\n"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

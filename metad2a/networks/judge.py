@@ -19,19 +19,14 @@ from metad2a.training.classifier import normalized
 
 EXTRACTOR = "efficientnet_lite0"
 PER_CLASS = 100  # training images of a class for the linear classifier; a search stores features of as many
-MOST_TESTED = 10_000
-AT_ONCE = 128
+MOST_TESTED, AT_ONCE = 10_000, 128  # test images for the linear classifier, and images whose features are made at once
 DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of its weights; the validation part chooses
 Confusion = Annotated[torch.Tensor, "(K, K) long: images of class i that were taken for class j"]
 
 
 @torch.inference_mode()
 def confusion(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], classes: int) -> Confusion:
-    """Count what each class was taken for.
-
-    Args:
-        batches: images (B, 3, H, W), normalised, and their labels (B,).
-    """
+    """Count what each class was taken for in `batches` of normalised images (B, 3, H, W) and their labels (B,)."""
     network.eval()
     device = next(network.parameters()).device
     counts = torch.zeros(classes * classes, dtype=torch.long, device=device)
@@ -62,10 +57,8 @@ def _share(right: int, total: int) -> dict[str, float]:
 
 
 def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[str, Any]:
-    """What logistic regression on ImageNet features reaches on `x-test` (%), with its 95 % interval.
-
-    It learns from up to 100 training images of each class; `x-valid` chooses its weight decay.
-    """
+    """What logistic regression on ImageNet features of a part of the images reaches on `x-test` (%), with its 95 %
+    interval. `x-valid` chooses its weight decay."""
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes a second to import
     from sklearn.linear_model import LogisticRegression
 
@@ -74,9 +67,7 @@ def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[st
     features = [_features(part, data.name, device).numpy() for part in (train, data.valid, test)]
     mean, std = features[0].mean(axis=0), features[0].std(axis=0, ddof=1).clip(1e-6)
     x, valid, tested = ((part - mean) / std for part in features)  # (M, D), (N, D), (N, D)
-    scale = (2 if len(data.class_names) == 2 else 1) / len(
-        x
-    )  # for two classes it has one weight vector in place of two
+    scale = (2 if len(data.class_names) == 2 else 1) / len(x)  # two classes share one weight vector
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges unfinished fits as well
         fits = [LogisticRegression(C=scale / decay).fit(x, train.labels.numpy()) for decay in DECAYS]

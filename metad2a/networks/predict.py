@@ -1,4 +1,4 @@
-"""Classify image files with a trained network: python main.py --model predict --network FILE_OR_RUN --images PATH"""
+"""Classify image files with a trained network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,23 +59,16 @@ def find_images(place: str) -> list[Path]:
     return images
 
 
-def check_output(path: Path) -> None:
-    """Raise a UserError if `path` is a folder, or a file that is no CSV file."""
-    if path.is_dir() or (path.exists() and path.suffix.lower() != ".csv"):
-        kind = "a folder" if path.is_dir() else "a file, and not one of .csv"
-        raise UserError(f"--output {display_path(path)} is {kind}. Name a CSV file, for example classes.csv.")
-
-
 @torch.inference_mode()
 def predict(options: PredictOptions) -> list[Prediction]:
     """Classify images, prepared like the network's training images; unreadable files are named and left out.
 
     Raises a UserError if the network or the images are missing, or no image can be read.
     """
-    if options.network is None or options.images is None:
-        raise UserError(f"--model predict needs --network and --images. {HINT}")
-    if options.output:
-        check_output(Path(options.output))
+    output = Path(options.output or "")
+    if options.output and (output.is_dir() or (output.exists() and output.suffix.lower() != ".csv")):
+        kind = "a folder" if output.is_dir() else "a file, and not one of .csv"
+        raise UserError(f"--output {display_path(output)} is {kind}. Name a CSV file, for example classes.csv.")
     network = load_network(find_network(options.network)).to(options.device)
     paths, predictions = find_images(options.images), []
     for start in range(0, len(paths), options.batch_size):
@@ -91,8 +84,8 @@ def predict(options: PredictOptions) -> list[Prediction]:
             f"--images {options.images}: none of {len(paths)} files can be read as an image. Give other images."
         )
     if options.output:
-        set_aside(Path(options.output))
-        write_csv(options.output, csv_rows(predictions, network.class_names))
+        set_aside(output)
+        write_csv(output, csv_rows(predictions, network.class_names))
     return predictions
 
 

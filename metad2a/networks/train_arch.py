@@ -30,17 +30,14 @@ from metad2a.spaces.base import COST_UNITS, SearchSpace
 from metad2a.training.classifier import AUGMENTATIONS, Protocol, Run, batch_of, protocol_for, rate_of, train
 
 MAX_PATH = 1000  # characters; a longer text is not the name of a folder
-NETWORK, CHECKPOINT = "network.pt", "ckpt_last.pt"
 PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
 def protocol_of(options: TrainOptions, data: ImageData) -> Protocol:
     """The published protocol with what the options change.
 
-    Few images of the user's own get smaller batches and the learning rate that belongs to these, unless the options say
-    otherwise. With fewer images than one batch, the batch size is a quarter of them.
-
-    Raises a UserError if there are too few images for a batch.
+    Few images of the user's own get smaller batches and their learning rate, unless the options say otherwise. With
+    fewer images than one batch, the batch size is a quarter of them. Raises a UserError if a batch has only one image.
     """
     changes: dict[str, Any] = {"epochs": options.epochs, "batch_size": options.batch_size, "lr": options.learning_rate}
     changes = {name: value for name, value in changes.items() if value is not None}
@@ -55,9 +52,8 @@ def protocol_of(options: TrainOptions, data: ImageData) -> Protocol:
     smaller = max(2, count // 4)
     if count < smaller:
         raise UserError(f"{data.origin} has {count} training images, but a batch needs {smaller}. Add some.")
-    log.info(
-        f"{data.origin} has {count} training images, fewer than {protocol.batch_size}: a batch has {smaller} images."
-    )
+    few = f"{count} training images, fewer than {protocol.batch_size}"
+    log.info(f"{data.origin} has {few}: a batch has {smaller} images.")
     return replace(protocol, batch_size=smaller)
 
 
@@ -72,8 +68,7 @@ class Outcome:
 def train_arch(options: TrainOptions) -> Outcome:
     """Train an architecture with every seed and report mean and 95 % interval of its test accuracy.
 
-    Files: `<save_path>/train_arch/<dataset>/<key>/` with `result.json`, `accuracy.txt`, `report.html`, `log.txt`,
-    `run.json` and a `seed_<s>/network.pt` for `metad2a.networks.load_network`.
+    Files go to `<save_path>/train_arch/<dataset>/<key>/`.
 
     Raises a UserError if options or images are bad, an earlier result is in the way, or a file cannot be written.
     """
@@ -118,10 +113,7 @@ def first_choice(arch: str) -> str:
 def ranked_architectures(path: Path, hint: str) -> list[str]:
     """The architectures of a ranking's CSV file, best first.
 
-    Args:
-        hint: what to do if the file is damaged, a sentence.
-
-    Raises a UserError if the file is damaged or names no architecture.
+    Raises a UserError, which ends in the sentence `hint`, if the file is damaged or names no architecture.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -153,15 +145,19 @@ class Job:
 
     def network_file(self, seed: int) -> Path:
         """The file of a seed's trained network."""
-        return self.folder / f"seed_{seed}" / NETWORK
+        return self.folder / f"seed_{seed}" / "network.pt"
 
     def run(self, seed: int) -> TrainedNetwork:
         """Train with one seed, or read the network that an earlier command finished."""
         options, data, path = self.options, self.data, self.network_file(seed)
         if path.is_file():
             return self._finished(path, seed)
-        checkpoint = path.with_name(CHECKPOINT)
-        run = Run.begin(self._network, options.device, self.protocol, self.identity, seed, checkpoint)
+        checkpoint = path.with_name("ckpt_last.pt")
+
+        def build() -> torch.nn.Module:
+            return self.space.network(self.arch, len(data.class_names))
+
+        run = Run.begin(build, options.device, self.protocol, self.identity, seed, checkpoint)
         accuracy = train(run, data, TextLog(self.folder / "log.txt"))
         history = self.training.history | {"seed": seed, "licence": options.licence or UNSTATED}
         about = {"architecture": options.arch, "identity": self.identity, "seed": seed, "history": history}
@@ -170,9 +166,6 @@ class Job:
         write_card(path)
         checkpoint.unlink(missing_ok=True)  # network.pt has everything but the momentum
         return trained
-
-    def _network(self) -> torch.nn.Module:
-        return self.space.network(self.arch, len(self.data.class_names))
 
     def _finished(self, path: Path, seed: int) -> TrainedNetwork:
         trained = TrainedNetwork.read(path)
@@ -190,9 +183,8 @@ class Job:
             f"{value['architecture']} on {data.name}{cost}, {self.space.size_text}",
             f"x-test accuracy {value['mean']:.2f}{spread}",
             *(
-                f"  seed {network.seed}: x-test {network.accuracy['x-test']:.2f} %, "
-                f"x-valid {network.accuracy['x-valid']:.2f} %"
-                for network in networks
+                f"  seed {n.seed}: x-test {n.accuracy['x-test']:.2f} %, x-valid {n.accuracy['x-valid']:.2f} %"
+                for n in networks
             ),
             f"{protocol.epochs} epochs of {len(data.train)} images, batch {protocol.batch_size}, "
             f"{len(data.test)} images in x-test",

@@ -72,13 +72,9 @@ class TrainedNetwork:
     def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
         """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        looks: dict[str, Any] = {
-            "class_names": data.class_names,
-            "mean": data.mean,
-            "std": data.std,
-            "image_size": space.image_size,
-        }
-        return TrainedNetwork(search_space=space.name, state=state, **looks, **about)
+        looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
+        about |= {"search_space": space.name, "image_size": space.image_size}
+        return TrainedNetwork(state=state, **looks, **about)
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically. Raises a UserError if it cannot be written."""
@@ -86,11 +82,7 @@ class TrainedNetwork:
 
     @staticmethod
     def read(path: str | Path) -> "TrainedNetwork":
-        """Read a file that `save` wrote.
-
-        Raises a UserError if the file is missing, damaged or something else, or its weights do not fit its
-        architecture.
-        """
+        """Read a file that `save` wrote. Raises a UserError if it is missing, damaged or something else."""
         trained = check(path, load_torch(path, HINT), TrainedNetwork, "a trained network of this program", HINT, FORMAT)
         check_sizes(path, trained.state, {"number of classes": len(trained.class_names)}, HINT)
         try:
@@ -113,13 +105,7 @@ class TrainedNetwork:
 
 
 class Classifier(nn.Module):
-    """A network that normalises its images itself.
-
-    Attributes:
-        architecture: text of the architecture.
-        class_names: in the order of the logits.
-        image_size: S, side in pixels of the images.
-    """
+    """A network that normalises its images itself. `class_names` are in the order of its logits."""
 
     def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()

@@ -4,7 +4,7 @@ Dimensions: M training images, B images of a batch, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,9 @@ from metad2a.core.progress import progress
 from metad2a.core.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
 from metad2a.data.image_data import ImageData, LabelledImages
-from metad2a.training.accuracy import accuracy
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE = 512
-EPOCHS = {"mnist": 50}  # all other datasets: 200
-DEFAULT_EPOCHS = 200
-AUGMENTED = ("cifar10", "cifar100")
 BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
 MIN_STEPS = 1000  # a training with fewer steps takes a smaller batch
 
@@ -73,7 +69,7 @@ AUGMENTATIONS: dict[str, dict[str, bool]] = {  # values of --augment
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
     """The paper's protocol for a dataset, with changes."""
-    values = {"epochs": EPOCHS.get(data_name, DEFAULT_EPOCHS), "augment": data_name in AUGMENTED}
+    values = {"epochs": 50 if data_name == "mnist" else 200, "augment": data_name in ("cifar10", "cifar100")}
     return Protocol(**values | changes)
 
 
@@ -98,10 +94,9 @@ def rate_of(batch: int) -> float:
 
 @dataclass
 class Run:
-    """One training: its network, its identity, its checkpoint and the number of finished epochs.
+    """One training: its network (on its device, with initial weights) and the number of finished epochs.
 
     Attributes:
-        network: on its device, with initial weights.
         protocol: epochs and the constants of stochastic gradient descent, a `Protocol` or another dataclass.
         identity: architecture, images and protocol; the checkpoint of another run is refused.
         checkpoint: file of the last finished epoch.
@@ -131,10 +126,7 @@ class Run:
         seed: int,
         checkpoint: Path,
     ) -> "Run":
-        """A run of the network of `build`, its weights drawn with `seed`; it continues from an existing checkpoint.
-
-        Raises a UserError if the checkpoint is damaged or belongs to another run.
-        """
+        """A run of the network of `build`, its weights drawn with `seed`; then `restore` the checkpoint."""
         torch.manual_seed(seed)  # of the initial weights; everything else has its own generators
         run = cls(build().to(device), protocol, identity, seed, checkpoint)
         run.restore()
@@ -156,8 +148,7 @@ class Run:
         """Continue from the checkpoint if it exists. Raises a UserError if it is damaged or belongs to another run."""
         if not self.checkpoint.is_file():
             return
-        hint = "Start anew with --overwrite."
-        path = self.checkpoint
+        path, hint = self.checkpoint, "Start anew with --overwrite."
         value = check(path, load_torch(path, hint), _File, "a checkpoint of this program", hint, FORMAT)
         if value.identity != self.identity or value.seed != self.seed:
             raise UserError(f"{path} belongs to another architecture, dataset, protocol or seed. {hint}")
@@ -182,13 +173,7 @@ class _File:
 
 
 def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
-    """Train to the last epoch, saving each; returns the accuracies (%) on `x-valid` and `x-test`.
-
-    Order and augmentation of an epoch depend only on seed and epoch, so a run that was killed and resumed gives the
-    same network as an uninterrupted run.
-
-    Raises a UserError if the loss is not finite, or a checkpoint cannot be written.
-    """
+    """Train as `train_epochs` does; returns the accuracies (%) on `x-valid` and `x-test`."""
 
     def finished(loss: float) -> None:
         valid = accuracy(run.network, normalized(data.valid, data, run.device))
@@ -200,18 +185,15 @@ def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str,
 
 
 def train_epochs(run: Run, data: ImageData, finished: Callable[[float], None]) -> None:
-    """Train from where the run stands to its last epoch, saving each. The images lie on the network's device.
+    """Train from where the run stands to its last epoch, saving each; call `finished` with the mean loss of each.
 
-    Args:
-        finished: called after each epoch, with its mean loss.
-
-    Raises a UserError if the loss is not finite, or a checkpoint cannot be written.
+    Order and augmentation of an epoch depend only on seed and epoch, so a run that was killed and resumed gives the
+    same network as an uninterrupted run. Raises a UserError if the loss is not finite, or a file cannot be written.
     """
     images, protocol = data.train.to(run.device), run.protocol
     steps = math.ceil(len(images) / protocol.batch_size)
-    with progress(
-        desc=f"seed {run.seed}", total=steps * protocol.epochs, initial=steps * run.epoch, unit="batch"
-    ) as bar:
+    done, total = steps * run.epoch, steps * protocol.epochs
+    with progress(desc=f"seed {run.seed}", total=total, initial=done, unit="batch") as bar:
         for epoch in range(run.epoch, protocol.epochs):
             loss = train_epoch(run, images, data, epoch, bar)
             run.epoch = epoch + 1
@@ -244,9 +226,8 @@ def train_epoch(run: Run, images: LabelledImages, data: ImageData, epoch: int, b
         bar.update()
     mean_loss = total.item() / len(images)
     if not math.isfinite(mean_loss):
-        raise UserError(
-            f"The training loss of seed {run.seed} became {mean_loss} in epoch {epoch + 1}: lower the learning rate."
-        )
+        when = f"seed {run.seed} became {mean_loss} in epoch {epoch + 1}"
+        raise UserError(f"The training loss of {when}: lower the learning rate.")
     return mean_loss
 
 
@@ -266,3 +247,24 @@ def normalized(
     for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):
         part = images[rows].to(device)
         yield normalize(part.pixels, mean, std), part.labels
+
+
+@torch.inference_mode()
+def accuracy(
+    network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], outputs: torch.Tensor | None = None
+) -> float:
+    """Percent of the images (B, 3, H, W), normalised, whose label (B,) has the highest logit.
+
+    Labels are positions in `outputs`, numbers (C,) of the network's outputs; None stands for all.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    right, seen = torch.zeros((), dtype=torch.long, device=device), 0
+    for images, labels in batches:
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in (images, labels))
+        logits = network(images)  # (B, outputs)
+        if outputs is not None:
+            logits = logits[:, outputs.to(device)]  # (B, C)
+        right += (logits.argmax(dim=1) == labels).sum()
+        seen += len(labels)
+    return 100 * right.item() / seen

@@ -18,8 +18,7 @@ from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.searches.budget.trials import DONE, FAILED, HINT, Trial
 from metad2a.spaces.base import SearchSpace
-from metad2a.training.accuracy import accuracy
-from metad2a.training.classifier import Protocol, Run, normalized, protocol_for, rate_of, train_epochs
+from metad2a.training.classifier import Protocol, Run, accuracy, normalized, protocol_for, rate_of, train_epochs
 
 SEED = 777  # of weights and of the order of the images; the first published seed
 

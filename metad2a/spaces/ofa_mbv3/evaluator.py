@@ -12,7 +12,7 @@ import torch.nn as nn
 from metad2a.core.errors import UserError
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
 from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, load_supernet, subnet
-from metad2a.training.accuracy import accuracy
+from metad2a.training.classifier import accuracy
 
 BATCH = 256
 

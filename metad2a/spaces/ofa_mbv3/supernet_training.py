@@ -34,7 +34,7 @@ from metad2a.spaces.ofa_mbv3.supernet import (
     save_supernet,
     subnet,
 )
-from metad2a.training.accuracy import accuracy
+from metad2a.training.classifier import accuracy
 
 FILE = "supernet.pt"
 # Options that may differ when a run is resumed; the images' digest covers the classes
