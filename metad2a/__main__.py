@@ -21,28 +21,22 @@ MODELS = {
     "generator": ["meta-train", "--model", "generator"],
     "predictor": ["meta-train", "--model", "predictor"],
 }
-NAMES = ("--model", "--model-name")
 
 
 def overview() -> str:
     """The help that lists the commands, a line and an example each."""
-    start = "metad2a" if program() == "metad2a" else "python main.py"
-    lines = [
-        f"MetaD2A {__version__}: show it an image-classification dataset, and it proposes neural networks.",
-        "",
-        f"{start} COMMAND [options]; {start} COMMAND --help shows the options of a command.",
-        "",
-    ]
-    for command in COMMANDS.values():
-        lines += [f"  {command.name:16} {command.summary}", f"  {'':16} {start} {command.example}"]
-    return "\n".join(lines)
+    start = program()
+    commands = [f"  {c.name:16} {c.summary}\n  {'':16} {start} {c.example}" for c in COMMANDS.values()]
+    return (
+        f"MetaD2A {__version__}: show it an image-classification dataset, and it proposes neural networks.\n\n"
+        f"{start} COMMAND [options]; {start} COMMAND --help shows the options of a command.\n\n"
+    ) + "\n".join(commands)
 
 
 def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
     """Find the command that words name, and return it with the words for its parser.
 
-    Raises:
-        UserError: the words name no command.
+    Raises a UserError if the words name no command.
     """
     words = list(words)
     if words and not words[0].startswith("-"):
@@ -66,11 +60,9 @@ def _take_model(words: list[str]) -> tuple[str, list[str]]:
     """The value of `--model NAME` or `--model=NAME`, and the other words."""
     for i, word in enumerate(words):
         option, equals, value = word.partition("=")
-        if option.replace("_", "-") in NAMES:
-            if not equals and i + 1 == len(words):
-                break
-            value = value if equals else words[i + 1]
-            return value.replace("-", "_"), words[:i] + words[i + (1 if equals else 2) :]
+        if option.replace("_", "-") in ("--model", "--model-name") and (equals or words[i + 1 :]):
+            rest = words[i + 1 :] if equals else words[i + 2 :]
+            return (value if equals else words[i + 1]).replace("-", "_"), words[:i] + rest
     raise UserError(f"The first word names the command. {_choices(COMMANDS)}")
 
 
@@ -92,16 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"MetaD2A {__version__}")
             return
         command, rest = find_command(words)
-        given = command.read(rest, COMMANDS.values())
-        options = command.prepare(given)
+        options = command.prepare(command.read(rest, COMMANDS.values()))
         command.run(options)
 
-    return guarded(work, lambda: smaller_options(options, words_given(words)) if options is not None else ())
+    def smaller() -> list[str]:
+        given = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
+        return smaller_options(options, given) if options is not None else []
 
-
-def words_given(words: Sequence[str]) -> set[str]:
-    """The names of the options among words."""
-    return {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
+    return guarded(work, smaller)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,7 @@ class Found:
     """The outcome of a search, best architecture first.
 
     Attributes:
-        name: of the dataset.
-        images: the folder of its images, None for a known dataset.
-        architectures: their texts.
+        name, images: of the dataset, and the folder of its images, None for a known dataset.
         accuracy: predicted, or estimated from the trainings of a search with a budget (%).
         costs: `flops` and `params` of each (millions), and latencies (ms) if they were asked for.
         folder, report: where everything was written, and the page to look at.
@@ -66,9 +64,6 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         images: a folder with a sub-folder for each class, or the name of a dataset such as "cifar10".
         budget: what the search may spend on training, for example "30m"; "0" ranks at once.
         gpu: a CUDA device's number, or "cpu".
-
-    Raises:
-        UserError: whatever the command would end with.
     """
     from metad2a.commands.search import COMMAND
 
@@ -77,24 +72,19 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         if chosen.data_name == "all":
             raise UserError("search takes one dataset: a folder of images, or a name.")
         outcome = COMMAND.run(chosen)
-    names = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")
-    about = {"name": chosen.data_name, "images": chosen.image_folder}
-    about["options"] = {name: getattr(chosen, name) for name in names}
-    if not chosen.budget:
+    if chosen.budget:
+        result, folder = outcome
+        rows = result["ranking"]
+        texts, accuracy = ([row[name] for row in rows] for name in ("architecture", "accuracy"))
+        costs = [{name: row[name] for name in ("flops", "params")} for row in rows]
+    else:
         best = outcome[0]
-        values = {"architectures": best.texts, "accuracy": best.predicted, "costs": best.costs}
-        return Found(**about, **values, folder=best.folder, report=best.folder / "report.html")
-    result, folder = outcome
-    rows = result["ranking"]
-    return Found(
-        **about,
-        architectures=[row["architecture"] for row in rows],
-        accuracy=[row["accuracy"] for row in rows],
-        costs=[{name: row[name] for name in ("flops", "params")} for row in rows],
-        folder=folder,
-        report=folder / "report.html",
-        network=path if (path := folder / "network.pt").is_file() else None,
-    )
+        texts, accuracy, costs, folder = best.texts, best.predicted, best.costs, best.folder
+    network = path if (path := folder / "network.pt").is_file() else None
+    names = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")
+    about = {name: getattr(chosen, name) for name in names}
+    report = folder / "report.html"
+    return Found(chosen.data_name, chosen.image_folder, texts, accuracy, costs, folder, report, network, about)
 
 
 def train(
@@ -106,9 +96,6 @@ def train(
         architecture: what `search` returned, or an architecture's text.
         images: as for `search`; None takes those of the search.
         options: for example `epochs` (default 200) and `num_runs` (default 3 seeds).
-
-    Raises:
-        UserError: whatever the command would end with.
     """
     from metad2a.commands.train import COMMAND
     from metad2a.searches.options import name_the_dataset
@@ -133,9 +120,6 @@ def predict(network: Found | Trained | str | Path, images: str | Path, **options
     Args:
         network: what `train` or a search with a budget returned, a network.pt, or the folder of a run.
         images: an image, or a folder of images.
-
-    Raises:
-        UserError: whatever the command would end with.
     """
     from metad2a.commands.predict import COMMAND
 

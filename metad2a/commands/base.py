@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from metad2a.core.cli import add_message_options, program, set_messages
+from metad2a.core.cli import program, set_messages
 from metad2a.core.errors import UserError
 from metad2a.core.options import first_names, flag, make_parser, option_fields, prepare
-
-CUTOFF = 0.65  # of the likeness of names that a message suggests
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,13 @@ class Command:
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
     def prepare(self, given: Mapping[str, Any]) -> Any:
-        """Check given values and make the command's options.
-
-        Raises:
-            UserError: an option does not exist, or its value or place is wrong.
-        """
+        """Check given values and make the command's options, as `metad2a.core.options.prepare` does."""
         return prepare(self.options, self.rename(given))
 
     def read(self, words: Sequence[str], others: Collection["Command"]) -> dict[str, Any]:
         """Turn the words after the command's name into values by option.
 
-        Args:
-            others: all commands, to tell which of them an unknown option belongs to.
-
-        Raises:
-            UserError: a word is not understood.
+        Raises a UserError if a word is not understood; if one of `others` has that option, the message names it.
         """
         args, extra = self.parser().parse_known_args(first_names(self.options, words))
         if extra:
@@ -58,11 +48,8 @@ class Command:
 
     def parser(self) -> argparse.ArgumentParser:
         """The parser of this command only."""
-        start = "" if program() == "metad2a" else "python "
-        description = f"{self.summary}\nExample: {start}{program()} {self.example}"
-        parser, group = make_parser(f"{start}{program()} {self.name}", description, self.options)
-        add_message_options(group)
-        return parser
+        description = f"{self.summary}\nExample: {program()} {self.example}"
+        return make_parser(f"{program()} {self.name}", description, self.options)
 
     def _refuse(self, extra: Sequence[str], others: Collection["Command"]) -> None:
         word = next((word for word in extra if word.startswith("-")), extra[0])
@@ -70,7 +57,7 @@ class Command:
             raise UserError(f"{self.name} does not know what to do with {word!r}: leave it out, or name its option.")
         name = word.lstrip("-").partition("=")[0].replace("-", "_")
         own = option_fields(self.options)
-        guess = get_close_matches(name, own, 1, CUTOFF)
+        guess = get_close_matches(name, own, 1, cutoff=0.65)
         instead = f" Did you mean {flag(guess[0])}?" if guess else ""
         owners = [command.name for command in others if name in option_fields(command.options)]
         if owners:

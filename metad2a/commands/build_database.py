@@ -15,22 +15,17 @@ def run(options: DatabaseOptions) -> None:
     if options.collect and options.model == "generator":
         log.info("The generator's database is written whole: there is nothing to collect.")
         return
+    from metad2a.database import build, generator
+
+    whole = replace(options, num_tasks=options.num_tasks or TASKS[options.model])
     if options.collect:
-        from metad2a.database.build import collect
-
-        collect(options.search_space, options.data_path, options.overwrite)
-        return
-    options = replace(options, num_tasks=options.num_tasks or TASKS[options.model])
-    if options.model == "generator":
-        from metad2a.database.generator import build
-
-        build(options)
-        return
-    if not options.imgnet:
+        build.collect(options.search_space, options.data_path, options.overwrite)
+    elif options.model == "generator":
+        generator.build(whole)
+    elif options.imgnet:
+        build.build_shards(whole)
+    else:
         raise UserError("--imgnet is missing: name the ImageNet folder, a sub-folder of images for each class.")
-    from metad2a.database.build import build_shards
-
-    build_shards(options)
 
 
 COMMAND = Command(

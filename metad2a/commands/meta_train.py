@@ -14,11 +14,7 @@ def run(options: MetaTrainOptions) -> None:
 
 
 def check_vertex_types(search_space: str, nvt: int | None) -> None:
-    """Check the published option `--nvt`, which follows from the search space.
-
-    Raises:
-        UserError: the space has another number of vertex types.
-    """
+    """Raise a UserError if the published option `--nvt` is not the search space's number of vertex types."""
     from metad2a import spaces
 
     space = spaces.get(search_space)

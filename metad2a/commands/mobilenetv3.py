@@ -29,7 +29,7 @@ class WholeWay:
     gpu: str | None = option(None, "Compute on this CUDA device, a number, or on the cpu.")
     imgnet: str = option(
         MISSING,
-        "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
+        "ImageNet: a folder with a sub-folder of images for each class, or such folders train and val.",
         type=path,
     )
     class_order: str | None = option(

@@ -1,35 +1,11 @@
 """All commands by name."""
 
-from metad2a.commands import (
-    build_database,
-    compare,
-    finetune,
-    get_files,
-    meta_test,
-    meta_train,
-    mobilenetv3,
-    predict,
-    process_dataset,
-    search,
-    train,
-    train_supernet,
-)
+from importlib import import_module
+
 from metad2a.commands.base import Command
 
+MODULES = ("search", "train", "predict", "compare", "meta_train", "meta_test", "build_database", "process_dataset",
+           "get_files", "finetune", "train_supernet", "mobilenetv3")  # fmt: skip
 COMMANDS: dict[str, Command] = {
-    module.COMMAND.name: module.COMMAND
-    for module in (
-        search,
-        train,
-        predict,
-        compare,
-        meta_train,
-        meta_test,
-        build_database,
-        process_dataset,
-        get_files,
-        finetune,
-        train_supernet,
-        mobilenetv3,
-    )
+    name.replace("_", "-"): import_module(f"metad2a.commands.{name}").COMMAND for name in MODULES
 }

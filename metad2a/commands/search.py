@@ -24,11 +24,7 @@ def run(options: SearchOptions) -> Any:
 
 
 def for_all(one: Callable[[Any], Any], options: Any) -> None:
-    """Do `one` for each of the paper's datasets. A dataset that fails does not keep the others.
-
-    Raises:
-        UserError: some failed.
-    """
+    """Do `one` for each of the paper's datasets. Raises a UserError at the end if some failed."""
     if options.image_folder:
         raise UserError("--image-folder needs --data-name: give a name for these images.")
     failed: dict[str, UserError] = {}
@@ -40,11 +36,8 @@ def for_all(one: Callable[[Any], Any], options: Any) -> None:
             print(f"not done: {error}")
             failed[name] = error
     if failed:
-        first = next(iter(failed))
-        raise UserError(
-            f"{len(failed)} of {len(PUBLISHED_DATASETS)} datasets could not be done: {', '.join(failed)}. {first}: "
-            f"{failed[first]}"
-        )
+        count, (name, error) = f"{len(failed)} of {len(PUBLISHED_DATASETS)}", next(iter(failed.items()))
+        raise UserError(f"{count} datasets could not be done: {', '.join(failed)}. {name}: {error}")
 
 
 COMMAND = Command(

@@ -15,32 +15,21 @@ COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(evaluations?|epochs?|e|networks?
 
 @dataclass(frozen=True)
 class Cost:
-    """What a search has spent so far.
+    """What a search has spent so far."""
 
-    Attributes:
-        evaluations: measured networks. A network that was measured before costs nothing again.
-        epochs: passes over the training images, of all networks and supernets together.
-        seconds: wall time. A table adds nothing for the trainings that it spares.
-    """
-
-    evaluations: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
+    evaluations: int = 0  # measured networks. A network that was measured before costs nothing again.
+    epochs: float = 0.0  # passes over the training images, of all networks and supernets together
+    seconds: float = 0.0  # wall time. A table adds nothing for the trainings that it spares.
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may spend. None means no limit of that kind; without any limit there is no budget.
-
-    Attributes:
-        evaluations, epochs, seconds: the limits.
-        text: the short form of what the user typed, for file names and messages.
-    """
+    """What a search may spend. None means no limit of that kind; without any limit there is no budget."""
 
     evaluations: int | None = None
     epochs: float | None = None
     seconds: float | None = None
-    text: str = ""
+    text: str = ""  # the short form of what the user typed, for file names and messages
 
     def __bool__(self) -> bool:
         return bool(self.limits)
@@ -57,9 +46,7 @@ class Budget:
     @property
     def amount(self) -> float:
         """Seconds of a budget in time, else epochs. Each evaluation counts as a short training."""
-        if self.seconds is not None:
-            return self.seconds
-        return self.epochs if self.epochs is not None else float((self.evaluations or 0) * EVALUATION_EPOCHS)
+        return float(self.seconds or self.epochs or (self.evaluations or 0) * EVALUATION_EPOCHS)
 
     @property
     def limits(self) -> dict[str, float]:

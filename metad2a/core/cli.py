@@ -45,17 +45,23 @@ def run(
     """Run a program that has a parser of its own; returns the exit code."""
     parser.add_argument("--version", action="version", version=f"MetaD2A {__version__}")
     add_message_options(parser)
-
-    def refuse(message: str) -> None:
-        raise UserError(f"{message}. --help lists the options.")
+    raise_errors(parser)
 
     def work() -> None:
         args = parser.parse_args(argv)
         set_messages(args)
         command(args)
 
-    parser.error = refuse  # type: ignore[method-assign, assignment]
     return guarded(work)
+
+
+def raise_errors(parser: argparse.ArgumentParser) -> None:
+    """Have a parser raise a UserError where argparse would end the program."""
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}. --help lists the options.")
+
+    parser.error = refuse  # type: ignore[method-assign, assignment]
 
 
 def write_command(
@@ -124,9 +130,9 @@ def report_error(text: str) -> int:
 
 
 def program() -> str:
-    """The name of the program as it was started: `metad2a` if it is installed, else `main.py`."""
+    """What starts the program: `metad2a` if it is installed, else `python main.py`."""
     path = Path(sys.argv[0])
-    return "metad2a" if "metad2a" in (path.stem, path.parent.name) and path.stem != "main" else "main.py"
+    return "metad2a" if "metad2a" in (path.stem, path.parent.name) and path.stem != "main" else "python main.py"
 
 
 def as_started(text: str) -> str:

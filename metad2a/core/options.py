@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from metad2a.core.cli import add_message_options, raise_errors
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.values import path, width
 
@@ -55,17 +56,11 @@ def option(
 
 @dataclass(frozen=True)
 class Rule:
-    """When some options may be given.
+    """When some options may be given."""
 
-    Attributes:
-        names: fields of the dataclass.
-        holds: tells from all options whether these may be given.
-        text: goes on after the option's name if not, for example "needs --budget, for example --budget 30m".
-    """
-
-    names: Collection[str]
-    holds: Callable[[Any], bool]
-    text: str
+    names: Collection[str]  # fields of the dataclass
+    holds: Callable[[Any], bool]  # tells from all options whether these may be given
+    text: str  # goes on after the option's name if not, for example "needs --budget, for example --budget 30m"
 
 
 def flag(name: str) -> str:
@@ -156,25 +151,14 @@ def smaller_options(options: Any, given: Collection[str]) -> list[str]:
     return [flag(name) for name in [name for name in sizes if name in given] or sizes]
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises a `UserError` where argparse would end the program."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. {self.prog} --help lists the options.")
-
-
-def make_parser(program: str, description: str, cls: type) -> tuple[Parser, "argparse._ArgumentGroup"]:
-    """Make the parser of a command, which leaves all values as texts for `prepare`; returns it and its last group."""
+def make_parser(program: str, description: str, cls: type) -> argparse.ArgumentParser:
+    """Make the parser of a command, which leaves all values as texts for `prepare`."""
     options = option_fields(cls)
     words = [f"[{name.upper()}] " for name, spec in options.items() if spec.metadata["positional"]]
-    parser = Parser(
-        prog=program,
-        description=description,
-        usage=f"{program} {''.join(words)}[options]",
-        formatter_class=_formatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
+    usage = f"{program} {''.join(words)}[options]"
+    how: dict[str, Any] = {"formatter_class": _formatter, "allow_abbrev": False, "add_help": False}
+    parser = argparse.ArgumentParser(program, usage, description, **how)
+    raise_errors(parser)
     groups: dict[str, Collection[str]] = getattr(cls, "groups", {})
     rest = set(options) - {name for names in groups.values() for name in names}
     for title, names in {**groups, OPTIONS: [name for name in options if name in rest]}.items():
@@ -182,7 +166,8 @@ def make_parser(program: str, description: str, cls: type) -> tuple[Parser, "arg
         for name in names:
             _add(group, name, options[name])
     group.add_argument("-h", "--help", action="help", help="Show this help.")
-    return parser, group
+    add_message_options(group)
+    return parser
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -276,11 +276,7 @@ def check_optimizer(path: str | Path, saved: Any, optimizer: torch.optim.Optimiz
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states = saved.get("state") if isinstance(saved, dict) else None
     numbers = states.keys() & range(len(parameters)) if isinstance(states, dict) else ()
-    expected = {
-        number: {
-            name: torch.zeros(parameters[number].shape if like_parameter else (), device="meta")
-            for name, like_parameter in OPTIMIZER_VALUES[type(optimizer)].items()
-        }
-        for number in numbers
-    }
+    kept = OPTIMIZER_VALUES[type(optimizer)].items()
+    shapes = {number: {name: parameters[number].shape if like else () for name, like in kept} for number in numbers}
+    expected = {n: {name: torch.empty(s, device="meta") for name, s in each.items()} for n, each in shapes.items()}
     check_form(path, saved, optimizer.state_dict() | {"state": expected}, "optimizer", hint)

@@ -12,7 +12,6 @@ ALLOW_PICKLE_VARIABLE = "METAD2A_ALLOW_PICKLE"  # in the environment
 LARGEST = 10**7  # of any count: more is a slip of the keyboard
 NUMBER = re.compile(r"[+-]?\d{1,25}")
 NAME = re.compile(r"\w[\w .+-]*")  # letters of any alphabet, digits, _ . + - and spaces inside
-NAME_LENGTH = 100
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -91,10 +90,10 @@ def path(text: str) -> str:
 
 def check_name(name: str, what: str) -> str:
     """Return the name of a `what` if it is safe as a file's or folder's name. Otherwise raise a UserError."""
-    if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > NAME_LENGTH:
+    if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > 100:
         raise UserError(
             f"{what} {name!r} cannot be a name, because it becomes part of file names. Use letters, digits, '_', '-' "
-            f"and '.', begin with a letter or digit, and use at most {NAME_LENGTH} characters.".strip()
+            f"and '.', begin with a letter or digit, and use at most 100 characters.".strip()
         )
     return name
 

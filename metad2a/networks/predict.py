@@ -36,11 +36,10 @@ def find_network(place: str) -> Path:
     path = Path(place)
     if path.is_file():
         return path
-    if not path.is_dir():
-        raise UserError(f"--network {place} is missing. {HINT}")
-    networks = [path / "network.pt"] if (path / "network.pt").is_file() else sorted(path.glob("seed_*/network.pt"))
+    networks = [*path.glob("network.pt"), *sorted(path.glob("seed_*/network.pt"))]
     if not networks:
-        raise UserError(f"--network {place} is a folder without a trained network (network.pt). {HINT}")
+        problem = "a folder without a trained network (network.pt)" if path.is_dir() else "missing"
+        raise UserError(f"--network {place} is {problem}. {HINT}")
     if len(networks) > 1:
         log.info(f"{place} has {len(networks)} networks; {networks[0]} is used.")
     return networks[0]

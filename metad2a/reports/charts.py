@@ -11,20 +11,15 @@ from metad2a.reports.page import render_template
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 12, 12, HEIGHT - 44  # edges of the plot
 COLOURS = 6  # the template defines this many
-Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one colour.
-
-    Attributes:
-        kind: "dots", "marks" (larger dots, each with a text of `titles`) or "line".
-    """
+    """Points of one colour."""
 
     name: str
-    points: Points
-    kind: str = "dots"
+    points: Sequence[tuple[float, float]]
+    kind: str = "dots"  # or "marks" (larger dots, each with a text of `titles`), or "line"
     titles: Sequence[str] = ()
 
 
@@ -61,8 +56,7 @@ class _Axis:
 def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = False) -> Markup:
     """Draw all series in one picture with a legend; empty if no point is finite.
 
-    Args:
-        log: use a logarithmic horizontal axis if all its values are positive.
+    `log` makes the horizontal axis logarithmic if all its values are positive.
     """
     shown = [replace(each, points=[p for p in each.points if all(map(math.isfinite, p))]) for each in series]
     points = [point for each in shown for point in each.points]

@@ -18,8 +18,7 @@ from metad2a.data.folders import find_parts, folder_classes, held_out, image_fil
 from metad2a.data.image_source import open_image
 from metad2a.reports.page import Section
 
-SIDE = 48  # pixels of a thumbnail
-SHOWN, SHOWN_CLASSES = 6, 60  # thumbnails of a class, and classes
+SIDE, SHOWN, SHOWN_CLASSES = 48, 6, 60  # pixels of a thumbnail, thumbnails of a class, and classes
 FEW = 20  # a draw takes this many images of a class
 UNEVEN = 3  # the largest class has at most this many times the images of the smallest
 SMALL_TEST = 400  # images: with these, an accuracy of 80 % is known to within 4 points
@@ -161,11 +160,7 @@ def thumbnail(path: Path) -> str | None:
 
 
 def images_section(folder: str | Path | None, names: Sequence[str], counts: Sequence[int], source: str) -> Section:
-    """The dataset of a folder; without a folder, only the images of each class counted.
-
-    Args:
-        source: where the images or features come from if there is no folder.
-    """
+    """The dataset of a folder; without a folder, the counts of each class and the `source` of images or features."""
     if folder:
         return dataset_section(folder)
     notes = [(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]

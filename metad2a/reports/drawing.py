@@ -32,20 +32,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where everything is, in pixels from the upper left corner.
-
-    Attributes:
-        boxes: left, top, right and bottom of each node.
-        nodes: their names.
-        lines: the corners of each edge; the last is the arrow's tip.
-        labels: of the edges that have one.
-    """
+    """Where everything is, in pixels from the upper left corner."""
 
     width: float
     height: float
-    boxes: list[tuple[float, float, float, float]]
+    boxes: list[tuple[float, float, float, float]]  # left, top, right and bottom of each node
     nodes: list[str]
-    lines: list[list[Point]]
+    lines: list[list[Point]]  # the corners of each edge; the last is the arrow's tip
     labels: list[Label]
 
 
@@ -65,10 +58,8 @@ def _chain(nodes: list[str]) -> Plan:
     width = max(text_width(name, SIZE) for name in nodes) + 24
     step, rows = width + GAP, (len(nodes) - 1) // IN_A_ROW + 1
     down = NODE_HEIGHT + GAP
-    centres = [
-        (MARGIN + GAP / 2 + width / 2 + step * (i % IN_A_ROW), MARGIN + NODE_HEIGHT / 2 + down * (i // IN_A_ROW))
-        for i in range(len(nodes))
-    ]
+    left, top = MARGIN + GAP / 2 + width / 2, MARGIN + NODE_HEIGHT / 2
+    centres = [(left + step * (i % IN_A_ROW), top + down * (i // IN_A_ROW)) for i in range(len(nodes))]
     lines = []
     for (x, y), (to_x, to_y) in pairwise(centres):
         path = [(x + width / 2, y), (to_x - width / 2, to_y)]
@@ -93,11 +84,9 @@ def _row(nodes: list[str], edges: list[Edge]) -> Plan:
     levels = {side: _levels([edge for edge in edges if sides.get(edge) == side]) for side in (-1, 1)}
     above, below = (max(levels[side].values(), default=0) * LEVEL for side in (-1, 1))
     row = MARGIN + above + NODE_HEIGHT / 2 + (SMALL / 2 if above else 0)
-    boxes = [
-        (left, row - NODE_HEIGHT / 2, left + width, row + NODE_HEIGHT / 2)
-        for left, width in zip(lefts, wide, strict=True)
-    ]
-    ports = _ports(edges, sides, boxes)
+    top, bottom = row - NODE_HEIGHT / 2, row + NODE_HEIGHT / 2
+    boxes = [(left, top, left + width, bottom) for left, width in zip(lefts, wide, strict=True)]
+    ports = _ports(sides, boxes)
     lines, labels = [], []
     for edge in edges:
         u, v, label = edge
@@ -113,7 +102,7 @@ def _row(nodes: list[str], edges: list[Edge]) -> Plan:
         lines.append(line)
         if label:
             labels.append(Label(label, centre, text_width(label, SMALL) + 10))
-    height = row + NODE_HEIGHT / 2 + below + (SMALL / 2 if below else 0) + MARGIN
+    height = bottom + below + (SMALL / 2 if below else 0) + MARGIN
     return Plan(boxes[-1][2] + MARGIN, height, boxes, nodes, lines, labels)
 
 
@@ -127,8 +116,8 @@ def _sides(edges: list[Edge]) -> dict[Edge, int]:
     sides: dict[Edge, int] = {}
     for edge in sorted(edges, key=lambda e: e[0] - e[1]):
         if edge[1] - edge[0] > 1:
-            crossed = {s: sum(_crosses(edge, e) for e, side in sides.items() if side == s) for s in (-1, 1)}
-            sides[edge] = min((-1, 1), key=lambda side: crossed[side])
+            crossed = [side for other, side in sides.items() if _crosses(edge, other)]
+            sides[edge] = min((-1, 1), key=crossed.count)
     return sides
 
 
@@ -141,7 +130,7 @@ def _levels(edges: list[Edge]) -> dict[Edge, int]:
     return levels
 
 
-def _ports(edges: list[Edge], sides: dict[Edge, int], boxes: list[tuple[float, float, float, float]]) -> dict:
+def _ports(sides: dict[Edge, int], boxes: list[tuple[float, float, float, float]]) -> dict[Edge, list[float]]:
     """Where on its nodes' borders each edge past a node leaves and arrives.
 
     Arriving edges are left of leaving ones, and longer edges outside shorter ones, so that they do not cross.

@@ -30,11 +30,7 @@ def advice(accuracy: float, baseline: Mapping[str, Any]) -> str:
 
 
 def test_sections(judged: Mapping[str, Any], names: Sequence[str], baseline: Mapping[str, Any] | None) -> list[Section]:
-    """The test accuracy, of all and of each class, and the confusion matrix.
-
-    Args:
-        judged, baseline: what `metad2a.networks.judge` returns.
-    """
+    """The test accuracy, of all and of each class, and the confusion matrix, from what `judge` returned."""
     text = f"x-test accuracy {judged['accuracy']:.2f} % [{judged['low']:.2f}, {judged['high']:.2f}] (95 %)"
     warnings = []
     if baseline:
@@ -62,10 +58,7 @@ def write_training_page(
 ) -> None:
     """Write the page of a training. Raises a UserError if it cannot be written.
 
-    Args:
-        tests: what `test_sections` returns.
-        image_folder: None for official files.
-        history: where the network comes from, and its protocol.
+    `tests` is what `test_sections` returns, `history` where the network comes from, and its protocol.
     """
     sections = [
         Section("The architecture", figures=[(drawing, "")]),

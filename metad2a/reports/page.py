@@ -12,7 +12,6 @@ from markupsafe import Markup
 from metad2a.core.files import write_text
 
 FOLDER = Path(__file__).with_name("templates")
-EMPTY = Markup("")
 Rows = Sequence[Mapping[str, Any]]
 Columns = Mapping[str, tuple[str, str]]  # name of a value in the rows -> heading and format
 
@@ -49,7 +48,6 @@ class Section:
         figures: pictures (SVG that the program made), each with its caption.
         thumbnails: name of a class, a note, and its images as `data:` addresses.
         confusion: names of K classes, and (K, K) counts of images of class i that were taken for class j.
-        html: HTML that the program made.
     """
 
     heading: str
@@ -60,7 +58,6 @@ class Section:
     table: Table | None = None
     confusion: tuple[Sequence[str], Sequence[Sequence[int]]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    html: Markup = EMPTY
 
     def __bool__(self) -> bool:
         return any(value for name, value in vars(self).items() if name != "heading")

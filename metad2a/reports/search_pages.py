@@ -20,7 +20,6 @@ from metad2a.reports.page import Columns, Rows, Section, table, write_page
 LISTED, DRAWN = 200, 4  # candidates in the table, and as pictures
 CURVES = 6  # trainings with a line of their own in a picture
 NO_NETWORK = "no network yet: the finished trainings used smaller images; continue with --resume"
-COSTS = ("flops", "params", "latency", "device_latency")
 TRIALS = {"number": ("training", "d"), "rung": ("rung", ""), "epochs": ("epochs", "d"), "images": ("images", "d"),
           "side": ("pixels", "d"), "status": ("state", ""), "accuracy": ("x-valid %", ".2f"),
           "seconds": ("seconds", ".1f"), "arch": ("architecture", "")}  # fmt: skip
@@ -55,7 +54,7 @@ def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
 def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
     """Accuracy against each cost, with the Pareto front."""
     figures = []
-    for cost in COSTS:
+    for cost in ("flops", "params", "latency", "device_latency"):
         measured, name = [row for row in rows if cost in row], columns[cost][0]
         if len(measured) < 2:
             continue
@@ -67,11 +66,6 @@ def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
         picture = chart([Series("candidates", points), best], name, label, log=0 < 30 * cheapest < dearest)
         figures.append((picture, f"Against {name}: {len(front)} on the front."))
     return Section("Accuracy against cost", figures=figures)
-
-
-def facts_section(history: Mapping[str, Any]) -> Section:
-    """What was run: command, versions, seed, checkpoints."""
-    return Section("What was run", facts={"MetaD2A": __version__, **history})
 
 
 def write_search_page(
@@ -88,8 +82,7 @@ def write_search_page(
     """Write the page of a search that trains nothing. Raises a UserError if it cannot be written.
 
     Args:
-        drawings: of the first candidates.
-        rows: all candidates.
+        drawings, rows: of the first and of all candidates.
         summary: what a benchmark says of the ranking.
         images: what `images_section` returns.
         device: whose latencies the rows have.
@@ -101,7 +94,7 @@ def write_search_page(
         images,
         Section("Ranking", text.strip(), table=table(shown, columns)),
         cost_section(rows, columns, "predicted accuracy (%)"),
-        facts_section(history),
+        Section("What was run", facts={"MetaD2A": __version__, **history}),
     ]
     write_page(path, f"Architectures for {dataset}", lead, sections)
 
@@ -127,12 +120,9 @@ def trials_section(trials: Rows) -> Section:
 
 
 def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[str, Any], images: Section) -> None:
-    """Write the page of a search on a budget. Raises a UserError if it cannot be written.
+    """Write the page of a search on a budget from the content of its `result.json`.
 
-    Args:
-        drawings: of the first candidates.
-        result: the content of its `result.json`.
-        images: what `images_section` returns.
+    Raises a UserError if it cannot be written.
     """
     choice, network, spent = result["choice"], result["network"], result["spent"]
     rows = [{**row, "trainings": len(row["trainings"])} for row in result["ranking"]]
@@ -152,6 +142,6 @@ def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[st
         Section("Ranking", f"The first {len(rows)} cells.", table=table(rows, columns)),
         cost_section(rows, columns, "estimated accuracy (%)"),
         trials_section(result["trials"]),
-        facts_section(result["history"] | {"budget": result["budget"]}),
+        Section("What was run", facts={"MetaD2A": __version__, **result["history"], "budget": result["budget"]}),
     ]
     write_page(path, f"Architectures for {result['dataset']}", lead, sections)
