@@ -25,26 +25,17 @@ __all__ = ["Found", "Trained", "predict", "search", "train"]
 
 @dataclass(frozen=True)
 class Found:
-    """The outcome of a search, best architecture first.
+    """The outcome of a search, best architecture first."""
 
-    Attributes:
-        name, images: of the dataset, and the folder of its images, None for a known dataset.
-        accuracy: predicted, or estimated from the trainings of a search with a budget (%).
-        costs: `flops` and `params` of each (millions), and latencies (ms) if they were asked for.
-        folder, report: where everything was written, and the page to look at.
-        network: the trained network of a search with a budget.
-        options: those of the search that `train` needs as well.
-    """
-
-    name: str
-    images: str | None
+    name: str  # of the dataset
+    images: str | None  # the folder of its images, None for a known dataset
     architectures: list[str]
-    accuracy: list[float]
-    costs: list[dict[str, float]]
-    folder: Path
-    report: Path
-    network: Path | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    accuracy: list[float]  # predicted, or estimated from the trainings of a search with a budget (%)
+    costs: list[dict[str, float]]  # `flops` and `params` (millions), and latencies (ms) if they were asked for
+    folder: Path  # where everything was written
+    report: Path  # the page to look at
+    network: Path | None = None  # the trained network of a search with a budget
+    options: dict[str, Any] = field(default_factory=dict)  # those of the search that `train` needs as well
 
 
 @dataclass(frozen=True)

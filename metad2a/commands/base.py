@@ -13,23 +13,14 @@ from metad2a.core.options import first_names, flag, make_parser, option_fields, 
 
 @dataclass(frozen=True)
 class Command:
-    """A job of the program.
+    """A job of the program."""
 
-    Attributes:
-        name: the first word on the command line.
-        summary: what the command does, a sentence.
-        example: words to type after the program's name.
-        options: a dataclass of options, see `metad2a.core.options`.
-        run: does the job; what it returns is for use from Python.
-        rename: turns given values into others before they are checked.
-    """
-
-    name: str
-    summary: str
-    example: str
-    options: type
-    run: Callable[[Any], Any]
-    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    name: str  # the first word on the command line
+    summary: str  # what the command does, a sentence
+    example: str  # words to type after the program's name
+    options: type  # a dataclass of options, see `metad2a.core.options`
+    run: Callable[[Any], Any]  # does the job; what it returns is for use from Python
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # changes given values before they are checked
 
     def prepare(self, given: Mapping[str, Any]) -> Any:
         """Check given values and make the command's options, as `metad2a.core.options.prepare` does."""

@@ -36,8 +36,8 @@ def for_all(one: Callable[[Any], Any], options: Any) -> None:
             print(f"not done: {error}")
             failed[name] = error
     if failed:
-        count, (name, error) = f"{len(failed)} of {len(PUBLISHED_DATASETS)}", next(iter(failed.items()))
-        raise UserError(f"{count} datasets could not be done: {', '.join(failed)}. {name}: {error}")
+        count, first = f"{len(failed)} of {len(PUBLISHED_DATASETS)}", next(iter(failed))
+        raise UserError(f"{count} datasets could not be done: {', '.join(failed)}. {first}: {failed[first]}")
 
 
 COMMAND = Command(

@@ -40,8 +40,7 @@ def choose_device(gpu: str | None) -> torch.device:
 def keep_freed_memory() -> None:
     """Have glibc keep freed blocks instead of returning them to the system; other C libraries are left alone.
 
-    Each training step allocates the same large tensors again. Blocks that were returned and are mapped anew cost page
-    faults: a quarter of the step on two cores.
+    Each training step allocates the same large tensors again, and mapping them anew costs a quarter of it on two cores.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -149,11 +149,8 @@ def _pickle_globals():
     import igraph
 
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    numpy_names = [
-        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
-    ]
+    places = [(core, name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")]
+    numpy_names = [(getattr(multiarray, name), f"numpy.{core}.multiarray.{name}") for core, name in places]
     dtypes = [type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8", "bool")]
 
     def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:

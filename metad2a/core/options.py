@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MIRROR_VARIABLE = "METAD2A_MIRROR"
 HELP_WIDTH = 110
-OPTIONS = "options"  # the title of the last group in a help
 # Options that memory grows with, those that it grows most with first.
 SIZES = ("batch_size", "latency_batch", "image_size", "num_sample", "num_draws", "num_gen_arch", "hs", "nz",
          "num_tasks", "num_sampled", "num_calibration", "num_workers")  # fmt: skip
@@ -40,10 +39,9 @@ def option(
 
     Args:
         default: `MISSING` if the user must give a value.
-        text: a sentence for the help, to which the default is added.
+        text: a sentence for the help, to which the default is added, as `default_text` or not at all if that is "".
         names: further names, for example "--bound".
         type: reads the value from a text and raises `argparse.ArgumentTypeError`.
-        default_text: how the help shows the default; "" hides it.
         positional: whether the value needs no `--field-name` before it.
     """
     if default_text is None:
@@ -161,7 +159,7 @@ def make_parser(program: str, description: str, cls: type) -> argparse.ArgumentP
     raise_errors(parser)
     groups: dict[str, Collection[str]] = getattr(cls, "groups", {})
     rest = set(options) - {name for names in groups.values() for name in names}
-    for title, names in {**groups, OPTIONS: [name for name in options if name in rest]}.items():
+    for title, names in {**groups, "options": [name for name in options if name in rest]}.items():
         group = parser.add_argument_group(title)
         for name in names:
             _add(group, name, options[name])

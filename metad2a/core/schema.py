@@ -17,7 +17,6 @@ import torch.nn as nn
 from annotated_types import Ge, Le, MinLen
 from pydantic import AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
-from torch.overrides import TorchFunctionMode
 
 from metad2a.core.errors import UserError
 
@@ -207,19 +206,9 @@ def check_state(path: str | Path, state: dict[str, torch.Tensor], model: nn.Modu
         raise UserError(f"{path} is damaged: its weights are not those of {whose} ({problems[0]}{more}). {hint}")
 
 
-class _NoInitialization(TorchFunctionMode):
-    """Skips drawing initial values, for which some PyTorch releases import their compiler on the meta device."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        named = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init" or func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
-
-
 def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
     """Build a model on the meta device: its parameters have names and shapes, but no values."""
-    with torch.device("meta"), _NoInitialization():
+    with torch.device("meta"):
         return build()
 
 

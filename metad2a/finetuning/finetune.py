@@ -29,7 +29,6 @@ from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
 from metad2a.training.classifier import Run, accuracy
 
-BEST = "best.pt"
 EVALUATED_AT_ONCE = 256
 
 
@@ -85,7 +84,7 @@ def fine_tune(run: Run, data: FineTuningData, num_workers: int, record: Callable
     Raises a UserError if the loss is not finite, an image cannot be read, or there is no batch of two images.
     """
     check_batches(run.protocol.batch_size, len(data.train))
-    path = run.checkpoint.with_name(BEST)
+    path = run.checkpoint.with_name("best.pt")
     order = _Order(len(data.train))
     train = _loader(run, data.train, run.protocol.batch_size, num_workers, order)
     validation, test_images = (_loader(run, part, EVALUATED_AT_ONCE, num_workers) for part in (data.valid, data.test))

@@ -6,7 +6,6 @@ from typing import ClassVar
 from metad2a.core.options import CommonOptions, DeviceOption, MirrorOption, Rule, option
 from metad2a.core.values import image_side, path, positive_float, positive_int, safe_name, seed_number, seeds
 
-PUBLISHED_SEEDS = (777, 888, 999)
 TRAINING = ("epochs", "seeds", "split_seed", "batch_size", "learning_rate", "augment", "precision", "licence", "export",
             "resume", "overwrite")  # fmt: skip
 
@@ -40,11 +39,8 @@ class TrainingOptions(CommonOptions, MirrorOption):
 
     @property
     def run_seeds(self) -> list[int]:
-        """The given seeds, or the published ones and their continuation 1110, 1221, ..."""
-        if self.seeds:
-            return list(self.seeds)
-        first, second = PUBLISHED_SEEDS[:2]
-        return [first + (second - first) * run for run in range(self.num_runs or len(PUBLISHED_SEEDS))]
+        """The given seeds, or the published 777, 888, 999 and their continuation 1110, 1221, ..."""
+        return list(self.seeds or [777 + 111 * run for run in range(self.num_runs or 3)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,6 @@ from metad2a.reports.network_page import advice, test_sections, write_training_p
 from metad2a.spaces.base import COST_UNITS, SearchSpace
 from metad2a.training.classifier import AUGMENTATIONS, Protocol, Run, batch_of, protocol_for, rate_of, train
 
-MAX_PATH = 1000  # characters; a longer text is not the name of a folder
 PRODUCTS = ("seed_*", "result.json", "accuracy.txt", "judged.json", "report.html")  # of a run in its folder
 
 
@@ -96,18 +95,17 @@ def first_choice(arch: str) -> str:
     Raises a UserError if `arch` is a folder without results.
     """
     folder = Path(arch)
-    if len(arch) > MAX_PATH or not folder.is_dir():
+    if len(arch) > 1000 or not folder.is_dir():  # systems refuse to look up very long paths
         return arch
-    rankings = [folder / "ranking_run_1.csv", folder / "best_arch" / "ranking_run_1.csv"]
-    path = next((path for path in rankings if path.is_file()), None)
-    if path is None:
-        raise UserError(
-            f"--arch {arch} is a folder without results of a search (ranking_run_1.csv). Give the folder that a search "
-            "named at its end, or an architecture in quotes."
-        )
-    text = ranked_architectures(path, "Search anew, or give an architecture in quotes.")[0]
-    log.info(f"The first choice of {path}: {text}")
-    return text
+    for path in (folder / "ranking_run_1.csv", folder / "best_arch" / "ranking_run_1.csv"):
+        if path.is_file():
+            text = ranked_architectures(path, "Search anew, or give an architecture in quotes.")[0]
+            log.info(f"The first choice of {path}: {text}")
+            return text
+    raise UserError(
+        f"--arch {arch} is a folder without results of a search (ranking_run_1.csv). Give the folder that a search "
+        "named at its end, or an architecture in quotes."
+    )
 
 
 def ranked_architectures(path: Path, hint: str) -> list[str]:

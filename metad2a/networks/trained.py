@@ -39,34 +39,21 @@ Positive = Annotated[Number, Gt(0)]
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """Trained weights and what they belong to.
-
-    Attributes:
-        search_space: name of the search space.
-        architecture: its text.
-        class_names: K names, in the order of the logits.
-        image_size: S, side in pixels of the images that it was trained on.
-        mean, std: of each colour, for values in 0..1.
-        state: the network's parameters and statistics.
-        identity: architecture, images and protocol of the run, see `metad2a.networks.train_arch.Job`.
-        seed: of the run.
-        accuracy: % on the halves `x-valid` and `x-test` of the test set.
-        history: command, date, versions, data.
-    """
+    """Trained weights and what they belong to."""
 
     __pydantic_config__ = CLOSED
 
     search_space: Text
     architecture: Text
-    class_names: Names
-    mean: tuple[Number, Number, Number]
+    class_names: Names  # K, in the order of the logits
+    mean: tuple[Number, Number, Number]  # of each colour, for values in 0..1
     std: tuple[Positive, Positive, Positive]
-    state: State
-    identity: Facts = field(default_factory=dict)
+    state: State  # parameters and statistics
+    identity: Facts = field(default_factory=dict)  # architecture, images and protocol of the run
     seed: Integer = 0
-    accuracy: dict[Text, Percent] = field(default_factory=dict)
-    history: Facts = field(default_factory=dict)
-    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # files of earlier versions do not say
+    accuracy: dict[Text, Percent] = field(default_factory=dict)  # % on the halves x-valid and x-test of the test set
+    history: Facts = field(default_factory=dict)  # command, date, versions, data
+    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # side in pixels; files of earlier versions do not say
 
     @staticmethod
     def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
@@ -120,12 +107,10 @@ class Classifier(nn.Module):
 
 
 def load_network(path: str | Path) -> Classifier:
-    """A trained network in evaluation mode, on the CPU.
+    """A trained network in evaluation mode, on the CPU: RGB images (B, 3, S, S) with values 0..1 -> logits (B, K).
 
-    It takes RGB images (B, 3, S, S) with values 0..1 and returns logits (B, K); `class_names`, `architecture` and
-    `image_size`, S, are among its attributes.
-
-    Raises a UserError if the file is missing, damaged or no trained network.
+    It has the attributes `class_names`, `architecture` and `image_size` (S). Raises a UserError if the file is missing,
+    damaged or no trained network.
     """
     trained = TrainedNetwork.read(path)
     return Classifier(trained.network(), trained).eval()

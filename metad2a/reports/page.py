@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from metad2a.core.files import write_text
 
-FOLDER = Path(__file__).with_name("templates")
 Rows = Sequence[Mapping[str, Any]]
 Columns = Mapping[str, tuple[str, str]]  # name of a value in the rows -> heading and format
 
@@ -41,21 +40,15 @@ def _cell(row: Mapping[str, Any], name: str, form: str) -> tuple[str, float | No
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading. Text is shown as text, never as HTML; empty parts are left out.
-
-    Attributes:
-        warnings: what the reader must see.
-        figures: pictures (SVG that the program made), each with its caption.
-        thumbnails: name of a class, a note, and its images as `data:` addresses.
-        confusion: names of K classes, and (K, K) counts of images of class i that were taken for class j.
-    """
+    """A part of a page with a heading. Text is shown as text, never as HTML; empty parts are left out."""
 
     heading: str
     text: str = ""
-    warnings: Sequence[str] = ()
-    figures: Sequence[tuple[Markup, str]] = ()
-    thumbnails: Sequence[tuple[str, str, Sequence[str]]] = ()
+    warnings: Sequence[str] = ()  # what the reader must see
+    figures: Sequence[tuple[Markup, str]] = ()  # pictures (SVG that the program made), each with its caption
+    thumbnails: Sequence[tuple[str, str, Sequence[str]]] = ()  # a class, a note, and images as `data:` addresses
     table: Table | None = None
+    # Names of K classes, and (K, K) counts of images of class i that were taken for class j
     confusion: tuple[Sequence[str], Sequence[Sequence[int]]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,7 +59,7 @@ class Section:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=lambda name: not str(name).endswith(".md.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,

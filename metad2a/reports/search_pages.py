@@ -72,21 +72,14 @@ def write_search_page(
     path: Path,
     dataset: str,
     lead: str,
-    drawings: Sequence[Markup],
-    rows: Rows,
-    summary: str,
-    images: Section,
-    device: str | None,
+    drawings: Sequence[Markup],  # of the first candidates
+    rows: Rows,  # all candidates
+    summary: str,  # what a benchmark says of the ranking
+    images: Section,  # what `images_section` returns
+    device: str | None,  # whose latencies the rows have
     history: Mapping[str, Any],
 ) -> None:
-    """Write the page of a search that trains nothing. Raises a UserError if it cannot be written.
-
-    Args:
-        drawings, rows: of the first and of all candidates.
-        summary: what a benchmark says of the ranking.
-        images: what `images_section` returns.
-        device: whose latencies the rows have.
-    """
+    """Write the page of a search that trains nothing. Raises a UserError if it cannot be written."""
     columns, shown = ranking_columns("predicted %", device), rows[:LISTED]
     text = f"The first {len(shown)} of {len(rows)}; click a heading to sort. All are in ranking_run_1.csv.\n{summary}"
     sections = [

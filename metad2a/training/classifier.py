@@ -30,26 +30,17 @@ MIN_STEPS = 1000  # a training with fewer steps takes a smaller batch
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is trained; all of it identifies a result.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: B.
-        lr: the first learning rate; it falls to 0 along a cosine, without warm-up, step by step.
-        augment: shift images at random, by up to an eighth of their side.
-        mirror: with `augment`, also mirror them at random.
-        precision: of activations in training, float32 or bfloat16; evaluation uses float32.
-    """
+    """How a network is trained; all of it identifies a result."""
 
     epochs: int
-    augment: bool
+    augment: bool  # shift images at random, by up to an eighth of their side
     batch_size: int = 256
-    lr: float = 0.1
+    lr: float = 0.1  # the first learning rate; it falls to 0 along a cosine, without warm-up, step by step
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
-    precision: str = "float32"
-    mirror: bool = True
+    precision: str = "float32"  # or bfloat16, of activations in training; evaluation uses float32
+    mirror: bool = True  # with `augment`, also mirror images at random
 
     def augmented(self, pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """A batch's pixels, augmented by its part of `draw_augmentation` if the protocol asks for it."""
@@ -94,20 +85,14 @@ def rate_of(batch: int) -> float:
 
 @dataclass
 class Run:
-    """One training: its network (on its device, with initial weights) and the number of finished epochs.
-
-    Attributes:
-        protocol: epochs and the constants of stochastic gradient descent, a `Protocol` or another dataclass.
-        identity: architecture, images and protocol; the checkpoint of another run is refused.
-        checkpoint: file of the last finished epoch.
-    """
+    """One training, of a network on its device."""
 
     network: nn.Module
-    protocol: Any
-    identity: dict[str, Any]
+    protocol: Any  # epochs and the constants of stochastic gradient descent: a `Protocol` or another dataclass
+    identity: dict[str, Any]  # architecture, images and protocol; the checkpoint of another run is refused
     seed: int
-    checkpoint: Path
-    epoch: int = 0
+    checkpoint: Path  # of the last finished epoch
+    epoch: int = 0  # the number of finished epochs
 
     def __post_init__(self):
         self.device = next(self.network.parameters()).device
@@ -134,15 +119,9 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
-        value = {
-            "format": FORMAT,
-            "identity": self.identity,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        save_torch(self.checkpoint, value)
+        about = {"format": FORMAT, "identity": self.identity, "seed": self.seed, "epoch": self.epoch}
+        states = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_torch(self.checkpoint, about | states)
 
     def restore(self) -> None:
         """Continue from the checkpoint if it exists. Raises a UserError if it is damaged or belongs to another run."""
