@@ -150,19 +150,17 @@ class Job:
         options, data, path = self.options, self.data, self.network_file(seed)
         if path.is_file():
             return self._finished(path, seed)
-        checkpoint = path.with_name("ckpt_last.pt")
-
-        def build() -> torch.nn.Module:
-            return self.space.network(self.arch, len(data.class_names))
-
-        run = Run.begin(build, options.device, self.protocol, self.identity, seed, checkpoint)
+        torch.manual_seed(seed)  # of the initial weights; everything else has its own generators
+        network = self.space.network(self.arch, len(data.class_names)).to(options.device)
+        run = Run(network, self.protocol, self.identity, seed, path.with_name("ckpt_last.pt"))
+        run.restore()
         accuracy = train(run, data, TextLog(self.folder / "log.txt"))
         history = self.training.history | {"seed": seed, "licence": options.licence or UNSTATED}
         about = {"architecture": options.arch, "identity": self.identity, "seed": seed, "history": history}
         trained = TrainedNetwork.of(run.network, self.space, data, accuracy=accuracy, **about)
         trained.save(path)
         write_card(path)
-        checkpoint.unlink(missing_ok=True)  # network.pt has everything but the momentum
+        run.checkpoint.unlink(missing_ok=True)  # network.pt has everything but the momentum
         return trained
 
     def _finished(self, path: Path, seed: int) -> TrainedNetwork:

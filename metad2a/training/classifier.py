@@ -101,22 +101,6 @@ class Run:
         constants = {name: getattr(self.protocol, name) for name in ("lr", "momentum", "weight_decay", "nesterov")}
         self.optimizer = torch.optim.SGD(self.parameters, fused=True, **constants)
 
-    @classmethod
-    def begin(
-        cls,
-        build: Callable[[], nn.Module],
-        device: torch.device | str,
-        protocol: Any,
-        identity: dict[str, Any],
-        seed: int,
-        checkpoint: Path,
-    ) -> "Run":
-        """A run of the network of `build`, its weights drawn with `seed`; then `restore` the checkpoint."""
-        torch.manual_seed(seed)  # of the initial weights; everything else has its own generators
-        run = cls(build().to(device), protocol, identity, seed, checkpoint)
-        run.restore()
-        return run
-
     def save(self) -> None:
         """Write the checkpoint atomically."""
         about = {"format": FORMAT, "identity": self.identity, "seed": self.seed, "epoch": self.epoch}
