@@ -59,10 +59,17 @@ class TrainingRun:
             log.info(f"{self.folder} is on a file system without locks: no other process may train there.")
         try:
             remove_temporaries(self.folder)
-            self._check_earlier()
+            earlier = self._earlier()
+            if earlier and not self.resume and not self.overwrite:
+                raise UserError(
+                    f"{self.folder} holds an earlier run ({earlier[0].name}). Continue it with --resume, replace it "
+                    "with --overwrite, or give another --save-path."
+                )
         except BaseException:
             self.lock.release()
             raise
+        if self.resume and not earlier:
+            log.info(f"There is nothing to resume in {self.folder}: a new run begins.")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -99,13 +106,3 @@ class TrainingRun:
 
     def _earlier(self) -> list[Path]:
         return sorted(path for pattern in self.products for path in self.folder.glob(pattern))
-
-    def _check_earlier(self) -> None:
-        earlier = self._earlier()
-        if earlier and not self.resume and not self.overwrite:
-            raise UserError(
-                f"{self.folder} holds an earlier run ({earlier[0].name}). Continue it with --resume, replace it with "
-                "--overwrite, or give another --save-path."
-            )
-        if self.resume and not earlier:
-            log.info(f"There is nothing to resume in {self.folder}: a new run begins.")

@@ -27,10 +27,7 @@ Program = torch.export.ExportedProgram
 
 
 def check_formats(text: str | None) -> list[str]:
-    """The formats of a text with commas; none for None.
-
-    Raises a UserError if a format is unknown, or a package that it needs is not installed.
-    """
+    """The formats in a text with commas. Raises a UserError if one is unknown or needs a missing package."""
     formats = text.split(",") if text is not None else []
     if unknown := [name for name in formats if name not in FORMATS]:
         raise UserError(f"--export {unknown[0]!r} is none of {', '.join(FORMATS)}.")
@@ -71,9 +68,8 @@ def _compare(network: Classifier, exported: Outputs, images: torch.Tensor, what:
         wanted, outputs = network(batch), exported(batch)
         difference = (outputs - wanted).abs().max() / wanted.abs().max()
         if not difference <= TOLERANCE:  # NaN fails this comparison
-            raise UserError(
-                f"{what} gives other outputs than the network (by {difference:.1e}) and was not kept. Leave it out."
-            )
+            by = f"(by {difference:.1e})"
+            raise UserError(f"{what} gives other outputs than the network {by} and was not kept. Leave it out.")
 
 
 def _write_onnx(program: Program, path: Path, metadata: dict[str, str]) -> None:

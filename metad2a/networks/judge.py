@@ -51,9 +51,8 @@ def per_class(counts: Confusion, names: list[str]) -> list[dict[str, Any]]:
 
 
 def _share(right: int, total: int) -> dict[str, float]:
-    percent = 100 * right / total
-    low, high = share_interval(percent, total)
-    return {"accuracy": percent, "low": low, "high": high}
+    low, high = share_interval(100 * right / total, total)
+    return {"accuracy": 100 * right / total, "low": low, "high": high}
 
 
 def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[str, Any]:

@@ -79,9 +79,8 @@ def predict(options: PredictOptions) -> list[Prediction]:
             best = int(row.argmax())
             predictions.append(Prediction(path, network.class_names[best], row[best].item(), row.tolist()))
     if not predictions:
-        raise UserError(
-            f"--images {options.images}: none of {len(paths)} files can be read as an image. Give other images."
-        )
+        problem = f"none of {len(paths)} files can be read as an image"
+        raise UserError(f"--images {options.images}: {problem}. Give other images.")
     if options.output:
         set_aside(output)
         write_csv(output, csv_rows(predictions, network.class_names))

@@ -64,16 +64,12 @@ def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = Fals
         return Markup("")
     x = _Axis([point[0] for point in points], LEFT, RIGHT, log)
     y = _Axis([point[1] for point in points], BOTTOM, TOP)
-    return render_template(
-        "chart.svg.j2",
-        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
-        x_label=x_label,
-        y_label=y_label,
-        x_ticks=[(f"{x(value):.1f}", f"{value:.6g}") for value in x.ticks()],
-        y_ticks=[(f"{y(value):.1f}", f"{value:.6g}") for value in y.ticks()],
-        series=[
-            (number % COLOURS, s.name, s.kind, [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in s.points], s.titles)
-            for number, s in enumerate(shown)
-            if s.points
-        ],
-    )
+    x_ticks, y_ticks = ([(f"{axis(v):.1f}", f"{v:.6g}") for v in axis.ticks()] for axis in (x, y))
+    drawn = [
+        (number % COLOURS, s.name, s.kind, [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in s.points], s.titles)
+        for number, s in enumerate(shown)
+        if s.points
+    ]
+    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
+    labels = {"x_label": x_label, "y_label": y_label, "x_ticks": x_ticks, "y_ticks": y_ticks}
+    return render_template("chart.svg.j2", series=drawn, **frame, **labels)

@@ -121,8 +121,7 @@ def _few(counts: dict[str, int], purpose: str = "") -> list[str]:
 
 
 def _copies(seen: Overview) -> list[str]:
-    groups = duplicates(seen.files)
-    if not groups:
+    if not (groups := duplicates(seen.files)):
         return []
     class_of = {p: label for part in (seen.train, seen.test) for label, files in enumerate(part) for p in files}
     tested = {path for files in seen.test for path in files}
@@ -185,5 +184,5 @@ def dataset_section(folder: str | Path) -> Section:
         low, high = (f"{w} x {h}" for w, h in (f(seen.sizes, key=lambda s: s[0] * s[1]) for f in (min, max)))
         facts["sizes"] = f"{low} pixels" if low == high else f"{low} to {high} pixels"
     hidden = len(seen.names) - len(shown)
-    text = f"{hidden} more classes are not shown." if hidden > 0 else ""
-    return Section("The images", text=text, warnings=warnings(seen), thumbnails=shown, facts=facts)
+    text = f"{hidden} more classes are not shown." if hidden else ""
+    return Section("The images", text, warnings=warnings(seen), thumbnails=shown, facts=facts)

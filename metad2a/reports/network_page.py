@@ -32,14 +32,11 @@ def advice(accuracy: float, baseline: Mapping[str, Any]) -> str:
 def test_sections(judged: Mapping[str, Any], names: Sequence[str], baseline: Mapping[str, Any] | None) -> list[Section]:
     """The test accuracy, of all and of each class, and the confusion matrix, from what `judge` returned."""
     text = f"x-test accuracy {judged['accuracy']:.2f} % [{judged['low']:.2f}, {judged['high']:.2f}] (95 %)"
-    warnings = []
-    if baseline:
-        comparison = advice(judged["accuracy"], baseline)
-        sentence = f"{comparison[0].upper()}{comparison[1:]}."
-        if baseline["accuracy"] > judged["accuracy"]:
-            warnings = [sentence]
-        else:
-            text += f"\n{sentence}"
+    comparison = advice(judged["accuracy"], baseline) if baseline else ""
+    sentence = f"{comparison[:1].upper()}{comparison[1:]}."
+    warnings = [sentence] if baseline and baseline["accuracy"] > judged["accuracy"] else []
+    if baseline and not warnings:
+        text += f"\n{sentence}"
     tests = Section("Test accuracy", text, warnings, table=table(judged["classes"], COLUMNS))
     if len(names) > MOST_CLASSES:
         return [tests]
