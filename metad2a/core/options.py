@@ -77,11 +77,10 @@ def option_fields(*classes: type) -> dict[str, Field]:
 
 
 def prepare(cls: type, given: Mapping[str, Any]) -> Any:
-    """Check values and make the options of a command.
+    """Check values and make the options of a command, an instance of the dataclass `cls`.
 
-    Args:
-        cls: a dataclass of options. Its fields `device` and `given` (the names of the given options) are filled in.
-        given: values by field name, as texts or already as what they mean. None means "not given".
+    `given` are values by field name, as texts or already as what they mean; None means "not given". The fields `device`
+    and `given` (the names of the given options) are filled in.
 
     Raises a UserError if an option does not exist, a value is wrong, or an option is missing or in the wrong place.
     """

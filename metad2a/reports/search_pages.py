@@ -27,19 +27,11 @@ TRIALS = {"number": ("training", "d"), "rung": ("rung", ""), "epochs": ("epochs"
 
 def ranking_columns(accuracy: str, device: str | None) -> Columns:
     """Headings and formats of a ranking; `accuracy` and `device` are part of headings."""
-    return {
-        "rank": ("rank", "d"),
-        "accuracy": (accuracy, ".2f"),
-        "low": ("95 % interval", ".2f"),
-        "benchmark": ("benchmark %", ".2f"),
-        "probability_best": ("is the best", ".0%"),
-        "trainings": ("trainings", "d"),
-        "flops": ("MFLOPs", ".1f"),
-        "params": ("million parameters", ".3f"),
-        "latency": ("ms, measured here", ".2f"),
-        "device_latency": (f"ms on {device}", ".2f"),
-        "architecture": ("architecture", ""),
-    }
+    return {"rank": ("rank", "d"), "accuracy": (accuracy, ".2f"), "low": ("95 % interval", ".2f"),
+            "benchmark": ("benchmark %", ".2f"), "probability_best": ("is the best", ".0%"),
+            "trainings": ("trainings", "d"), "flops": ("MFLOPs", ".1f"), "params": ("million parameters", ".3f"),
+            "latency": ("ms, measured here", ".2f"), "device_latency": (f"ms on {device}", ".2f"),
+            "architecture": ("architecture", "")}  # fmt: skip
 
 
 def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
