@@ -24,6 +24,8 @@ from metad2a.data.image_data import ImageData, LabelledImages
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE = 512
+EPOCHS = {"mnist": 50}  # all other datasets: 200
+AUGMENTED = ("cifar10", "cifar100")
 BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
 MIN_STEPS = 1000  # a training with fewer steps takes a smaller batch
 
@@ -60,7 +62,7 @@ AUGMENTATIONS: dict[str, dict[str, bool]] = {  # values of --augment
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
     """The paper's protocol for a dataset, with changes."""
-    values = {"epochs": 50 if data_name == "mnist" else 200, "augment": data_name in ("cifar10", "cifar100")}
+    values = {"epochs": EPOCHS.get(data_name, 200), "augment": data_name in AUGMENTED}
     return Protocol(**values | changes)
 
 
