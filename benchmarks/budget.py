@@ -26,11 +26,11 @@ from metad2a.core.files import ROOT, write_json
 from metad2a.core.messages import log
 from metad2a.core.values import positive_int, seed_number
 from metad2a.rivals.base import Method, Result
-from metad2a.rivals.budget_search import BudgetSearch
 from metad2a.rivals.evolution import RegularizedEvolution
 from metad2a.rivals.halving import Hyperband
-from metad2a.rivals.random_search import RandomSearch
+from metad2a.rivals.metad2a import BudgetSearch
 from metad2a.rivals.table import LONG, SHORT, Table, TableProblem, table_of
+from metad2a.rivals.trivial import RandomSearch
 
 TABLES = ("cifar10", "cifar100", "imagenet16-120", "ninapro", "darcy")
 NETWORKS = 100  # trained by the full protocol
@@ -51,9 +51,11 @@ SHORT_SEARCHES: dict[str, tuple[Method, tuple[int, ...]]] = {
 class Trainings(TableProblem):
     """A table that remembers when each full training was finished; a repeated training is charged again."""
 
+    charge_repeats = True
+
     def __init__(self, table: Table, budget: Budget):
         self.finished: list[tuple[float, float]] = []  # epochs spent by then, accuracy
-        super().__init__(table, budget, charge_repeats=True)
+        super().__init__(table, budget)
 
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
         values = super().measure(archs, epochs)
@@ -84,7 +86,7 @@ def full_curve(table: Table, method: Method, seed: int) -> list[float | None]:
 
 def after_short(table: Table, method: Method, counts: tuple[int, ...], seed: int) -> dict[str, float]:
     """Accuracy after 200 epochs of the choice after N trainings of 12 epochs."""
-    problem = TableProblem(table, Budget(evaluations=max(counts)), charge_repeats=True)
+    problem = Trainings(table, Budget(evaluations=max(counts)))
     result = method.run(problem, seed)
     return {str(count): problem.judge([choice_after(result, count)])[0] for count in counts}
 

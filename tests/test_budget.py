@@ -140,9 +140,9 @@ def test_a_search_trains_ranks_and_hands_over_a_network(command, images):
 
 def test_the_test_part_chooses_nothing(command, images, monkeypatch):
     """Trainings and choices are the same whatever the test part holds."""
-    from metad2a.searches.budget import setup
+    from metad2a.searches.budget import session
 
-    whole, found = setup.load_image_data, []
+    whole, found = session.load_image_data, []
 
     def broken(*args):
         data = whole(*args)
@@ -150,7 +150,7 @@ def test_the_test_part_chooses_nothing(command, images, monkeypatch):
         return data
 
     for load in (whole, broken):
-        monkeypatch.setattr(setup, "load_image_data", load)
+        monkeypatch.setattr(session, "load_image_data", load)
         assert command(f"{LINE} --budget 6e --save-path results/{load.__name__}")[0] == 0
         [path] = Path(f"results/{load.__name__}").rglob("result.json")
         value = json.loads(path.read_text())
@@ -287,7 +287,7 @@ def test_a_training_that_fails_does_not_end_the_search(command, images, monkeypa
 
 
 def test_a_training_that_an_older_version_stopped_early_counts_as_failed(tmp_path):
-    state = State(tmp_path)
+    state = State.of(tmp_path)
     values = {"arch": "", "fidelity": SHORT, "epochs": 4, "batch": 8, "side": 32, "images": 32}
     state.keep(Trial(0, cell=3, status=DONE, accuracy=70.0, **values))
     state.keep(Trial(1, cell=7, **values))
@@ -295,8 +295,7 @@ def test_a_training_that_an_older_version_stopped_early_counts_as_failed(tmp_pat
     file["trials"][0]["accuracies"] = [60.0, 70.0]
     file["trials"][1] |= {"status": "stopped", "accuracies": [20.0]}
     (tmp_path / STATE).write_text(json.dumps(file))
-    again = State(tmp_path)
-    again.restore()
+    again = State.of(tmp_path)
     assert again.trials[0] == state.trials[0]
     assert again.trials[1].status == FAILED
     assert [o.cell for o in again.observations(100)] == [3]

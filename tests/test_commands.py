@@ -30,7 +30,6 @@ TOO_LONG = {
     r"main.py train (?!.*--epochs 20)": "hours: 200 epochs, three seeds",
     r"main.py meta-test .*--train-arch": "hours: 200 epochs, three seeds",
     r"main.py compare (?!.*--num-seeds 2)": "half a minute to hours; tests/test_compare*.py run small comparisons",
-    r"-m metad2a.rivals.make_tasks": "needs a comparison's cells; tests/test_supernets.py runs it",
     r"main.py meta-train": "hours; tests/test_train.py trains small models",
     r"main.py --gpu 0 --model (generator|predictor) (?!.*--test)": "the same, in the published spelling",
     r"main.py build-database": "minutes, or needs ImageNet; tests/test_database.py builds small ones",

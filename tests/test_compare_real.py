@@ -173,9 +173,8 @@ def test_the_nearest_task_lends_its_cells(command, monkeypatch, space):
     far = {name: torch.randn(value.shape, generator=rng) for name, value in state.items()}
     tasks = {"far": {"state": far, "cells": cells[:1]}, "near": {"state": dict(state), "cells": cells[1:]}}
     path = Path("library.pt")
-    save_torch(path, {"format": fisher.FORMAT, "tasks": tasks})
+    save_torch(path, {"tasks": tasks})
     monkeypatch.setattr(fisher, "LIBRARY", path)
-    monkeypatch.setattr(fisher.read_library, "__defaults__", (path,))
     code, _, err = command(line("task-similarity"))
     assert code == 0, err
     _, evaluations, epochs, chosen = table()["task-similarity"]

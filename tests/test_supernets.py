@@ -10,9 +10,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
+from metad2a.core.files import load_torch
 from metad2a.rivals import fisher, lpt, naswot
 from metad2a.rivals.differentiable import Darts, Gdas, PCDarts, edge_weights, sampled
-from metad2a.rivals.mdenas_supernet import MdenasSupernet, _Kept
+from metad2a.rivals.mdenas import MdenasSupernet, Multinomials
 from metad2a.rivals.supernet import MixedEdge, Mixture, Supernet, path, shuffle
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
 from metad2a.spaces.nasbench201.network import NASBench201Network
@@ -220,7 +221,7 @@ def test_mdenas_learns_from_its_paths():
     assert known.theta[0].tolist() == pytest.approx([0.2] * 5)
     assert known.theta[1].tolist() == pytest.approx([0.19, 0.21, 0.2, 0.2, 0.2])
     assert method.derive(run) == [0, 1, 1, 1, 1, 1]
-    again = _Kept((5,) * 6)
+    again = Multinomials((5,) * 6)
     again.load_state_dict(known.state_dict())
     assert [list(row) for row in again.theta] == [list(row) for row in known.theta]
 
@@ -356,7 +357,7 @@ def test_a_task_is_nearest_to_itself():
 
 
 def test_the_shipped_library(space):
-    tasks = fisher.read_library()
+    tasks = load_torch(fisher.LIBRARY, "")["tasks"]
     assert {"cifar10", "imagenet16-120"} <= set(tasks)
     for task in tasks.values():
         assert task["cells"] == [space.from_text(text) for text in task["cells"]]

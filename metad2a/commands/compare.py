@@ -4,7 +4,7 @@ from typing import Any
 
 from metad2a.commands.base import Command
 from metad2a.core.errors import UserError
-from metad2a.rivals.cost import REAL
+from metad2a.rivals import REAL
 from metad2a.rivals.options import CompareOptions
 from metad2a.searches.options import ALL
 

@@ -8,14 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from metad2a.core.budget import Budget, Cost
 from metad2a.core.errors import UserError
-from metad2a.rivals.cost import REAL, TABLE
+from metad2a.rivals import REAL, TABLE
 from metad2a.spaces.base import SearchSpace
 
 IDLE = 10_000  # after so many calls in a row without a new architecture, a search ends
@@ -35,51 +35,38 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """What one search chose and what it cost.
-
-    Attributes:
-        form: "table" or "real".
-        chosen: texts of architectures, the choice first, then the next best if the method ranks them.
-        trajectory: the choice against cost; the last step is `chosen[0]`.
-        oracle: whether the method saw a test accuracy.
-        parameters: hyper-parameters.
-        notes: further figures, for example a surrogate's correlation.
-    """
+    """What one search chose and what it cost."""
 
     method: str
-    dataset: str
-    form: str
     seed: int
-    chosen: list[str]
-    trajectory: list[Step]
+    chosen: list[str]  # texts of architectures, the choice first, then the next best if the method ranks them
+    trajectory: list[Step]  # the choice against cost; the last step is `chosen[0]`
     cost: Cost
-    oracle: bool
-    parameters: dict[str, Any]
-    notes: dict[str, Any] = field(default_factory=dict)
+    oracle: bool  # whether the method saw a test accuracy
+    notes: dict[str, Any]  # further figures, for example a surrogate's correlation
 
 
 class Problem(ABC):
-    """Architectures of a space on one dataset, and what it costs to evaluate them.
+    """Architectures of a space on one dataset, and what it costs to evaluate them. Raises a UserError if the budget is
+    too small for one evaluation.
 
     Args:
         num_classes: K.
         fidelities: numbers of epochs after which the problem knows accuracies, in rising order.
         budget: of one search.
         oracle_fidelities: the fidelities with test accuracies.
-        charge_repeats: charge for an architecture each time; otherwise the second evaluation is free.
 
     Attributes:
         form: "table" or "real".
+        scores_networks: `training_free` works.
+        charge_repeats: charge for an architecture each time; otherwise the second evaluation is free.
         follow_best: the choice is the best measured accuracy; otherwise the method calls `choose`.
         used_oracle: whether the method saw a test accuracy.
         search_options: fields of `metad2a.searches.options.SearchOptions` that lead to the dataset's features.
-
-    Raises:
-        UserError: the budget is too small for one evaluation.
     """
 
     form: ClassVar[str]
-    scores_networks = False  # whether `training_free` has a score of each network
+    scores_networks = charge_repeats = False
 
     def __init__(
         self,
@@ -89,12 +76,10 @@ class Problem(ABC):
         fidelities: Sequence[int],
         budget: Budget,
         oracle_fidelities: Sequence[int] = (),
-        charge_repeats: bool = False,
     ):
         self.dataset, self.space, self.num_classes = dataset, space, num_classes
         self.fidelities, self.oracle_fidelities = tuple(fidelities), frozenset(oracle_fidelities)
-        self.budget, self.charge_repeats = budget, charge_repeats
-        self.search_options: dict[str, Any] = {}
+        self.budget, self.search_options = budget, dict[str, Any]()
         self.begin()
         if not budget.allows(Cost(1, float(self.fidelities[0]))):
             limits = ", ".join(f"{value:g} {name}" for name, value in budget.limits.items())
@@ -124,11 +109,7 @@ class Problem(ABC):
 
     @abstractmethod
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
-        """Accuracies (%) of architectures, or scores if the dataset has no accuracy; `evaluate_all` calls this.
-
-        Raises:
-            UserError: an architecture cannot be measured.
-        """
+        """Accuracies (%) of architectures, or scores if the dataset has no accuracy; `evaluate_all` calls this."""
 
     @abstractmethod
     def judge(self, texts: list[str]) -> list[float]:
@@ -145,11 +126,8 @@ class Problem(ABC):
         return self.space.architectures
 
     def nearest(self, genes: Sequence[int], fresh: bool = False) -> Any:
-        """The architecture with these genes, or the nearest that the problem can measure.
-
-        Args:
-            fresh: if there is a choice, take one that was not measured yet.
-        """
+        """The architecture with these genes, or the nearest that the problem can measure; `fresh` prefers one that was
+        not measured yet."""
         return self.space.from_genes(genes)
 
     def cost_of(self, arch: Any) -> dict[str, float]:
@@ -157,21 +135,8 @@ class Problem(ABC):
         return self.space.cost(arch, self.num_classes)
 
     def training_free(self, archs: list[Any]) -> list[float]:
-        """NASWOT's score of each network at initialisation, minus infinity if it has none; costs no epochs.
-
-        Raises:
-            UserError: the problem has no scores.
-        """
-        raise UserError(f"There are no training-free scores of {self.space.name} on {self.dataset} here.")
-
-    @property
-    def images(self) -> Any:
-        """The `metad2a.data.image_data.ImageData` of a real problem.
-
-        Raises:
-            UserError: the problem is a table.
-        """
-        raise UserError(f"{self.dataset} is looked up in a table, which has no images: use --form real.")
+        """NASWOT's score of each network at initialisation, minus infinity if it has none; costs no epochs."""
+        raise NotImplementedError
 
     def evaluate(self, arch: Any, epochs: int | None = None) -> float:
         """`evaluate_all` for one architecture."""
@@ -181,11 +146,8 @@ class Problem(ABC):
         """Accuracies (%) that a method may use, by default after the fewest epochs.
 
         The budget is charged for each new architecture. If it cannot pay for a whole batch, the architectures that it
-        can pay for are measured (and may become the choice) before the exception.
-
-        Raises:
-            BudgetSpent: the budget is spent, or the method has asked for nothing new for a long time.
-        """
+        can pay for are measured (and may become the choice) before the exception. Raises BudgetSpent if the budget is
+        spent, or the method has asked for nothing new for a long time."""
         epochs = self.fidelities[0] if epochs is None else epochs
         texts = [self.space.to_text(arch) for arch in archs]
         new = dict(zip(texts, archs, strict=True))
@@ -204,13 +166,9 @@ class Problem(ABC):
             raise BudgetSpent
         return [self.measured[text, epochs] for text in texts]
 
-    def spend(self, epochs: float, evaluations: int = 0) -> None:
-        """Charge for something else than an evaluation, for example an epoch of a supernet.
-
-        Raises:
-            BudgetSpent: the budget cannot pay for it.
-        """
-        if not self._pay(epochs, evaluations):
+    def spend(self, epochs: float) -> None:
+        """Charge for an epoch of a supernet, or the like. Raises BudgetSpent if the budget cannot pay for it."""
+        if not self._pay(epochs, evaluations=0):
             raise BudgetSpent
 
     def _pay(self, epochs: float, evaluations: int = 1) -> bool:
@@ -237,48 +195,29 @@ class Problem(ABC):
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A way to search. Its fields are its hyper-parameters, by default as published.
+    """A way to search. Its fields are its hyper-parameters, by default as published."""
 
-    Attributes:
-        name: for `--methods`.
-        title: for tables.
-        source: the paper.
-        spaces: names of the search spaces that it supports; None for all spaces with genes.
-        forms: the forms that it supports, of "table" and "real".
-        follow_best: its choice is the best accuracy that it measured; otherwise it calls `Problem.choose`.
-        needs_scores: it uses `Problem.training_free`.
-        needs_short: it uses accuracies after fewer epochs than the most.
-        learned_from: datasets whose accuracies it has seen before, so that a comparison on them is in sample.
-        changes: what differs from the published protocol.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    source: ClassVar[str]
-    spaces: ClassVar[tuple[str, ...] | None] = None
-    forms: ClassVar[tuple[str, ...]] = (TABLE, REAL)
-    follow_best: ClassVar[bool] = True
-    needs_scores: ClassVar[bool] = False
-    needs_short: ClassVar[bool] = False
-    learned_from: ClassVar[tuple[str, ...]] = ()
-    changes: ClassVar[str] = ""
+    name: ClassVar[str]  # for `--methods`
+    title: ClassVar[str]  # for tables
+    source: ClassVar[str]  # the paper
+    spaces: ClassVar[tuple[str, ...] | None] = None  # names of the search spaces that it supports; None: all with genes
+    forms: ClassVar[tuple[str, ...]] = (TABLE, REAL)  # the forms that it supports
+    follow_best: ClassVar[bool] = True  # its choice is the best accuracy that it measured, or it calls `Problem.choose`
+    needs_scores: ClassVar[bool] = False  # it uses `Problem.training_free`
+    needs_short: ClassVar[bool] = False  # it uses accuracies after fewer epochs than the most
+    learned_from: ClassVar[tuple[str, ...]] = ()  # datasets whose accuracies it has seen: there it is in sample
+    changes: ClassVar[str] = ""  # what differs from the published protocol
 
     @abstractmethod
     def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any] | None:
         """Search until done, or until the problem raises `BudgetSpent`, which the method need not catch.
 
-        Given the same accuracies it must ask for the same architectures: a killed search is resumed by a replay.
-
-        Returns:
-            Notes for the result, or None.
-        """
+        Given the same accuracies it must ask for the same architectures: a killed search is resumed by a replay. It
+        may return notes for the result."""
 
     def check(self, problem: Problem) -> None:
-        """Refuse a problem that the method cannot search.
-
-        Raises:
-            UserError: the method does not support the space or the form, or the problem lacks what it needs.
-        """
+        """Refuse a problem that the method cannot search. Raises a UserError if the method does not support the space
+        or the form, or the problem lacks what it needs."""
         space = problem.space
         if not (space.gene_choices if self.spaces is None else space.name in self.spaces):
             spaces = "spaces that have genes" if self.spaces is None else ", ".join(self.spaces)
@@ -292,11 +231,8 @@ class Method(ABC):
             raise UserError(f"{self.name} needs accuracies after fewer epochs, too: {problem.dataset} has none{hint}.")
 
     def run(self, problem: Problem, seed: int) -> Result:
-        """Search a problem with one seed.
-
-        Raises:
-            UserError: the method cannot search it, or chose nothing within the budget.
-        """
+        """Search a problem with one seed. Raises a UserError if the method cannot search it, or chose nothing within
+        the budget."""
         self.check(problem)
         problem.begin(self.follow_best)
         notes = None
@@ -305,5 +241,4 @@ class Method(ABC):
         if not problem.chosen:
             raise UserError(f"{self.name} chose nothing on {problem.dataset}: its budget is too small. Raise --budget.")
         chosen = list(dict.fromkeys([*problem.chosen, *(problem.ranked() if self.follow_best else [])]))
-        about = (self.name, problem.dataset, problem.form, seed)
-        return Result(*about, chosen, problem.trajectory, problem.cost, problem.used_oracle, asdict(self), notes or {})
+        return Result(self.name, seed, chosen, problem.trajectory, problem.cost, problem.used_oracle, notes or {})

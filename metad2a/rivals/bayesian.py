@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from metad2a.rivals.base import Method, Problem
-from metad2a.rivals.encoding import gene_rows, one_hot
 from metad2a.rivals.evolution import mutate
-from metad2a.rivals.surrogates import fit_process
+from metad2a.rivals.surrogates import fit_process, gene_rows, one_hot
 
 
 def expected_improvement(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:
@@ -43,8 +42,8 @@ class BayesianOptimisation(Method):
         archs = list({space.to_text(arch): arch for arch in problem.sample(self.first, rng)}.values())
         values = problem.evaluate_all(archs)
         while len(archs) < self.evaluations:
-            seen = {space.to_text(arch) for arch in archs}
-            candidates = {space.to_text(arch): arch for arch in self.candidates(problem, archs, values, rng)}
+            seen, parents = {space.to_text(arch) for arch in archs}, [archs[i] for i in np.argsort(values)[::-1][:10]]
+            candidates = {space.to_text(arch): arch for arch in self.candidates(problem, parents, rng)}
             pool = [arch for text, arch in candidates.items() if text not in seen]
             if not pool:
                 return
@@ -63,14 +62,9 @@ class BayesianOptimisation(Method):
         mean, deviation = process.predict(features, return_std=True)
         return expected_improvement(mean, deviation, float(target.max()))
 
-    def candidates(
-        self, problem: Problem, archs: list[Any], values: list[float], rng: np.random.Generator
-    ) -> list[Any]:
-        """Candidates for the next batch."""
-        space = problem.space
-        parents = [archs[i] for i in np.argsort(values)[::-1][:10]]
-        mutants = [
-            problem.nearest(mutate(space.genes(parents[i % len(parents)]), space.gene_choices, rng))
-            for i in range(self.pool // 2)
-        ]
-        return mutants + problem.sample(self.pool // 2, rng)
+    def candidates(self, problem: Problem, best: list[Any], rng: np.random.Generator) -> list[Any]:
+        """Mutants of the best architectures, and random ones."""
+        half, choices = self.pool // 2, problem.space.gene_choices
+        parents = [problem.space.genes(best[i % len(best)]) for i in range(half)]
+        mutants = [problem.nearest(mutate(genes, choices, rng)) for genes in parents]
+        return mutants + problem.sample(half, rng)

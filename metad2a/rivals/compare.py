@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,12 @@ from metad2a.rivals.table import TableProblem, table_problem
 
 @dataclass(frozen=True)
 class Row:
-    """One method with all seeds.
-
-    Attributes:
-        accuracy: of each choice after its final training (%).
-        in_sample: the method has seen this dataset's accuracies before.
-    """
+    """One method with all seeds."""
 
     method: Method
     results: list[Result]
-    accuracy: list[float]
-    in_sample: bool
+    accuracy: list[float]  # of each choice after its final training (%)
+    in_sample: bool  # the method has seen this dataset's accuracies before
 
     @property
     def mark(self) -> str:
@@ -47,11 +43,8 @@ class Row:
 
 
 def usable(problem: Problem, options: CompareOptions) -> list[str]:
-    """The methods that can search the problem; if all are asked for, a line names each one that is left out.
-
-    Raises:
-        UserError: a method that was asked for by name cannot search it, or none can.
-    """
+    """The methods that can search the problem; if all are asked for, a line names each one that is left out. Raises a
+    UserError if a method that was asked for by name cannot search it, or none can."""
     names = []
     for name in options.names:
         try:
@@ -66,12 +59,10 @@ def usable(problem: Problem, options: CompareOptions) -> list[str]:
     return names
 
 
+@lru_cache(maxsize=1)
 def problem_of(options: CompareOptions) -> TableProblem:
-    """The table that the options describe.
-
-    Raises:
-        UserError: there is no such table, or the budget is too small for one evaluation.
-    """
+    """The table that the options describe. Raises a UserError if there is no such table, or the budget is too small for
+    one evaluation."""
     problem = table_problem(options.data_name, options.search_space, options.budget)
     problem.search_options = {"data_path": options.data_path, "save_path": options.save_path}
     return problem
@@ -81,15 +72,12 @@ def run_all(problem: TableProblem, names: list[str], options: CompareOptions) ->
     """Each method with each seed, several at the same time."""
     tasks = [(name, seed) for name in names for seed in options.seeds]
     workers = min(options.num_workers or os.cpu_count() or 1, len(tasks))
+    bar = partial(progress, desc="compare", unit="search", leave=False)
     if workers == 1:
-        return list(_bar((rivals.get(name).run(problem, seed) for name, seed in tasks), len(tasks)))
+        return [rivals.get(name).run(problem, seed) for name, seed in bar(tasks)]
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
         futures = [pool.submit(_search, options, *task) for task in tasks]
-        return list(_bar((future.result() for future in futures), len(tasks)))
-
-
-def _bar(results: Iterable[Result], total: int) -> Iterator[Result]:
-    return iter(progress(results, total=total, desc="compare", unit="search", leave=False))
+        return [future.result() for future in bar(futures)]
 
 
 def _one_thread() -> None:
@@ -101,11 +89,7 @@ def _one_thread() -> None:
 
 def _search(options: CompareOptions, name: str, seed: int) -> Result:
     """One search in a worker process."""
-    problem = _problems.get(options.data_name) or _problems.setdefault(options.data_name, problem_of(options))
-    return rivals.get(name).run(problem, seed)
-
-
-_problems: dict[str, TableProblem] = {}  # of a worker process
+    return rivals.get(name).run(problem_of(options), seed)
 
 
 def rows_of(problem: Problem, results: list[Result]) -> list[Row]:
@@ -128,10 +112,8 @@ def table(rows: list[Row], best: float | None) -> str:
         arch, count = Counter(result.chosen[0] for result in row.results).most_common(1)[0]
         cost = (evaluations, epochs, f"{row.mean_cost('seconds'):.1f}")
         lines.append((row.method.name, accuracy, *cost, row.mark, f"{count}x {arch}"))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
-    text = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
-    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*text, *([] if best is None else [f"the best of the table: {best:.2f}"])])
 
 
@@ -160,11 +142,7 @@ def record(problem: TableProblem, rows: list[Row], history: dict[str, Any]) -> d
     """The content of `comparison.json`: methods, and each search with its choice against cost."""
 
     def more(result: Result) -> dict[str, Any]:
-        accuracies = problem.judge([step.arch for step in result.trajectory])
-        steps = [
-            [*asdict(step.cost).values(), step.arch, accuracy]
-            for step, accuracy in zip(result.trajectory, accuracies, strict=True)
-        ]
+        steps = [[*asdict(step.cost).values(), step.arch, problem.judge([step.arch])[0]] for step in result.trajectory]
         return {"oracle": result.oracle, "chosen": result.chosen[:30], "trajectory": steps}
 
     methods = {row.method.name: method_record(row, more) for row in rows}
@@ -174,11 +152,8 @@ def record(problem: TableProblem, rows: list[Row], history: dict[str, Any]) -> d
 
 
 def compare(options: CompareOptions) -> list[Row]:
-    """Compare methods on a table; prints the result, and writes it to a new numbered folder as CSV and JSON.
-
-    Raises:
-        UserError: there is no such method or table, a method cannot search it, or the budget is too small.
-    """
+    """Compare methods on a table; prints the result, and writes it to a new numbered folder as CSV and JSON. Raises a
+    UserError if there is no such method or table, a method cannot search it, or the budget is too small."""
     problem = problem_of(options)
     rows = rows_of(problem, run_all(problem, usable(problem, options), options))
     print(f"{len(options.seeds)} searches of each method on {options.data_name}. {problem.protocol}")

@@ -7,8 +7,9 @@ which may be `none` (Dong and Yang, 2020).
 Dimensions: E = 6 edges, O = 5 operations.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn as nn
@@ -18,7 +19,12 @@ from metad2a.rivals.supernet import NUM_EDGES, NUM_OPERATIONS, Mixture
 from metad2a.rivals.supernet_search import Batch, SupernetMethod, SupernetRun
 from metad2a.spaces.nasbench201.cells import CELL_EDGES
 
-FIRST_VALUE = 1e-3  # standard deviation of the initial parameters
+
+def step(optimizer: torch.optim.Optimizer, values: list[Any], gradients: Iterable[torch.Tensor]) -> None:
+    """One step of an optimizer of parameters with these gradients."""
+    for value, gradient in zip(values, gradients, strict=True):
+        value.grad = gradient
+    optimizer.step()
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,15 @@ class Darts(SupernetMethod):
     arch_weight_decay: float = 1e-3
 
     def prepare(self, run: SupernetRun) -> None:
-        run.parameters = nn.ParameterDict(
-            {
-                name: nn.Parameter(FIRST_VALUE * torch.randn(shape, generator=run.rng))
-                for name, shape in self.parameter_shapes.items()
-            }
-        ).to(run.device)
-        run.arch_optimizer = torch.optim.Adam(
-            run.parameters.parameters(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
-        )
+        shapes = self.parameter_shapes.items()
+        first = {name: nn.Parameter(1e-3 * torch.randn(shape, generator=run.rng)) for name, shape in shapes}
+        run.parameters = nn.ParameterDict(first).to(run.device)
+        run.arch_optimizer = self.adam(run.parameters.parameters())
         run.extra |= {"parameters": run.parameters, "arch_optimizer": run.arch_optimizer}
+
+    def adam(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        """The optimizer of the architecture."""
+        return torch.optim.Adam(parameters, self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay)
 
     def mixture(self, run: SupernetRun) -> Mixture:
         """The supernet's mixture at the current parameters, with gradients."""
@@ -68,9 +73,7 @@ class Darts(SupernetMethod):
     def step(self, run: SupernetRun, loss: torch.Tensor) -> None:
         """One step of Adam on a loss."""
         values = list(run.parameters.values())
-        for value, gradient in zip(values, torch.autograd.grad(loss, values), strict=True):
-            value.grad = gradient
-        run.arch_optimizer.step()
+        step(run.arch_optimizer, values, torch.autograd.grad(loss, values))
 
     def derive(self, run: SupernetRun) -> list[int]:
         return run.parameters["alpha"].argmax(dim=1).tolist()
@@ -96,12 +99,8 @@ class Gdas(Darts):
 
 
 def sampled(alpha: torch.Tensor, gumbel: torch.Tensor, temperature: float) -> Mixture:
-    """One operation for each edge, with weight 1 and the gradient of the soft choice (GDAS, equations 3 to 5).
-
-    Args:
-        alpha: (E, O).
-        gumbel: (E, O) noise.
-    """
+    """One operation for each edge, with weight 1 and the gradient of the soft choice (GDAS, equations 3 to 5), from
+    `alpha` (E, O) and noise `gumbel` (E, O)."""
     soft = ((alpha.log_softmax(dim=1) + gumbel) / temperature).softmax(dim=1)
     chosen = soft.argmax(dim=1)
     hard = F.one_hot(chosen, alpha.shape[1]).to(soft)

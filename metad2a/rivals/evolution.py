@@ -29,16 +29,12 @@ class RegularizedEvolution(Method):
     population: int = 10
     tournament: int = 3
 
-    def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        self.evolve(problem, self.first(problem, rng), rng)
-
     def first(self, problem: Problem, rng: np.random.Generator) -> list[Any]:
         """The first population."""
         return problem.sample(self.population, rng)
 
-    def evolve(self, problem: Problem, first: list[Any], rng: np.random.Generator) -> None:
-        """Evolve a first population until the budget is spent."""
-        space = problem.space
+    def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        space, first = problem.space, self.first(problem, rng)
         living = deque(zip(first, problem.evaluate_all(first), strict=True))
         while True:
             members = rng.choice(len(living), min(self.tournament, len(living)), replace=False)
@@ -46,3 +42,20 @@ class RegularizedEvolution(Method):
             child = problem.nearest(mutate(space.genes(parent), space.gene_choices, rng), fresh=True)
             living.append((child, problem.evaluate(child)))
             living.popleft()
+
+
+@dataclass(frozen=True)
+class AssistedEvolution(RegularizedEvolution):
+    """Starts from the best `population` of `drawn` networks by NASWOT's score (Mellor et al., Algorithm 2)."""
+
+    name: ClassVar[str] = "assisted-evolution"
+    title: ClassVar[str] = "assisted evolution (AREA)"
+    source: ClassVar[str] = "Mellor et al., ICML 2021"
+    needs_scores: ClassVar[bool] = True
+
+    drawn: int = 20
+
+    def first(self, problem: Problem, rng: np.random.Generator) -> list[Any]:
+        archs = problem.sample(self.drawn, rng)
+        scores = problem.training_free(archs)
+        return [archs[i] for i in sorted(range(len(archs)), key=lambda i: -scores[i])[: self.population]]

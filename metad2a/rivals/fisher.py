@@ -18,38 +18,19 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.func import functional_call, grad, vmap
-from typing_extensions import TypedDict
 
 from metad2a.core.environment import random_generator
-from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import Names, State, Text, check, check_state
 from metad2a.data.augmentation import normalize
-from metad2a.data.image_data import ImageData, LabelledImages
+from metad2a.rivals import REAL
 from metad2a.rivals.base import BudgetSpent, Method
-from metad2a.rivals.cost import REAL
 
-LIBRARY = ASSETS / "tasks" / "library.pt"
-FORMAT = "metad2a-task-library-1"
-MAKE = "Make it with: python -m metad2a.rivals.make_tasks --help"
+LIBRARY = ASSETS / "tasks" / "library.pt"  # of each task the state of its network, and its best cells
 SMALLEST = 1e-10  # added to numerator and denominator, as published
 WIDTHS = (16, 32, 64)
 SEED = 777  # one initialisation for all tasks, so that their parameters correspond
 BATCH, IMAGES_AT_ONCE = 64, 128
 Parameters = dict[str, torch.Tensor]
-
-
-class _Task(TypedDict):
-    """A task: the parameters of its network, and its best cells, best first."""
-
-    state: State
-    cells: Names
-
-
-class _Library(TypedDict):
-    """The library's file, besides its format."""
-
-    tasks: dict[Text, _Task]
 
 
 def small_network(num_classes: int) -> nn.Module:
@@ -87,13 +68,8 @@ def padded(state: Parameters, num_classes: int) -> Parameters:
 
 
 def fisher(network: nn.Module, state: Parameters, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The diagonal (P,) of the empirical Fisher information, divided by its sum.
-
-    Args:
-        network: runs with the parameters `state`.
-        images: normalised (B, 3, H, W).
-        labels: (B,).
-    """
+    """The diagonal (P,) of the empirical Fisher information, divided by its sum, at the parameters `state`, for
+    normalised images (B, 3, H, W) with labels (B,)."""
 
     def loss(parameters: Parameters, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(functional_call(network, parameters, (image[None],)), label[None])
@@ -117,32 +93,11 @@ def distances(
     """The distance of each task of a library from the task with network `own`, on the latter's images."""
     result = {}
     for name, state in library.items():
-        K = max(len(list(state.values())[-1]), len(list(own.values())[-1]))
+        K = max(len(list(parameters.values())[-1]) for parameters in (state, own))
         network = small_network(K).to(images.device)
         there, here = ({name: value.to(images.device) for name, value in padded(s, K).items()} for s in (state, own))
         result[name] = distance(fisher(network, there, images, labels), fisher(network, here, images, labels))
     return result
-
-
-def read_library(path: Any = LIBRARY) -> dict[str, _Task]:
-    """The tasks of a library, by name.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    tasks = check(path, load_torch(path, MAKE), _Library, "a library of tasks", MAKE, FORMAT)["tasks"]
-    for task in tasks.values():
-        check_state(path, task["state"], small_network(len(list(task["state"].values())[-1])), "a task's network", MAKE)
-    return tasks
-
-
-def shuffled(
-    images: LabelledImages, data: ImageData, most: int | None, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    """At most `most` of the images in random order, normalised (B, 3, H, W), and their labels (B,)."""
-    rows = torch.randperm(len(images), generator=random_generator(SEED))[:most]
-    mean, std = (torch.tensor(values) for values in (data.mean, data.std))
-    return normalize(images.pixels[rows], mean, std).to(device), images.labels[rows].to(device)
 
 
 @dataclass(frozen=True)
@@ -163,10 +118,9 @@ class TaskSimilarity(Method):
     images: int = 512  # for the Fisher information
 
     def search(self, problem: Any, rng: np.random.Generator) -> dict[str, Any]:
-        tasks = {name: task for name, task in read_library().items() if name != problem.dataset}
-        if not tasks:
-            raise UserError(f"The library {LIBRARY} has no task but {problem.dataset} itself. {MAKE}")
-        measured = self.measured(problem, tasks)
+        library = load_torch(LIBRARY, "Fetch this file again from the repository.")["tasks"]
+        tasks = {name: task for name, task in library.items() if name != problem.dataset}
+        measured = self.measured(problem, {name: task["state"] for name, task in tasks.items()})
         nearest = min(measured, key=lambda name: measured[name])
         cells = [problem.space.from_text(text) for text in tasks[nearest]["cells"]]
         problem.choose(*cells)
@@ -174,12 +128,13 @@ class TaskSimilarity(Method):
             problem.evaluate_all(cells)
         return {"distances": measured, "nearest": nearest}
 
-    def measured(self, problem: Any, tasks: dict[str, _Task]) -> dict[str, float]:
+    def measured(self, problem: Any, library: dict[str, Parameters]) -> dict[str, float]:
         """The distance of each task, by half of the training images; its seconds are charged."""
-        start, (half, _) = time.perf_counter(), problem.halves()
-        images, labels = shuffled(half, problem.images, None, problem.device)
+        start, (half, _), data = time.perf_counter(), problem.halves(), problem.images
+        rows = torch.randperm(len(half), generator=random_generator(SEED))
+        images = normalize(half.pixels[rows], torch.tensor(data.mean), torch.tensor(data.std)).to(problem.device)
+        labels = half.labels[rows].to(problem.device)
         own = learn(images, labels, problem.num_classes, self.epochs).state_dict()
-        library = {name: task["state"] for name, task in tasks.items()}
         result = distances(library, own, images[: self.images], labels[: self.images])
         problem.charge(time.perf_counter() - start)
         return result

@@ -22,26 +22,24 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from metad2a.rivals.differentiable import Darts
+from metad2a.rivals.differentiable import Darts, step
 from metad2a.rivals.supernet_search import Batch, SupernetRun
 
 Parameters = dict[str, torch.Tensor]
-WIDTH = 16  # of the tester's first layer
+WIDTHS = (3, 16, 32, 32, 64)  # channels of the tester's layers
 
 
 class Tester(nn.Module):
     """A small network of four convolutions; batch norm uses the statistics of the batch."""
 
-    def __init__(self, num_classes: int, width: int = WIDTH):
+    def __init__(self, num_classes: int):
         super().__init__()
-        widths = [3, width, 2 * width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
-        for number, (c_in, c_out) in enumerate(pairwise(widths)):
-            stride = 2 if number else 1
+        for number, (c_in, c_out) in enumerate(pairwise(WIDTHS)):
             norm = nn.BatchNorm2d(c_out, track_running_stats=False)
-            layers += [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm, nn.ReLU()]
+            layers += [nn.Conv2d(c_in, c_out, 3, 2 if number else 1, 1, bias=False), norm, nn.ReLU()]
         self.encoder = nn.Sequential(*layers)
-        self.classifier = nn.Linear(widths[-1], num_classes)
+        self.classifier = nn.Linear(WIDTHS[-1], num_classes)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised images (B, 3, H, W) -> features (B, D) and logits (B, K)."""
@@ -76,11 +74,8 @@ def test_loss(
     share: torch.Tensor,
     lr: float,
 ) -> torch.Tensor:
-    """The learner's loss on the test after one step on training images, as a function of A and of `share` (B,).
-
-    Args:
-        learner: maps weights and images to logits, and depends on the architecture.
-    """
+    """The learner's loss on the test after one step on training images, as a function of A and of `share` (B,); the
+    learner maps weights and images to logits, and depends on A."""
     after = unrolled(F.cross_entropy(learner(weights, train[0]), train[1]), weights, lr)
     return weighted(share, learner(after, bank[0]), bank[1])
 
@@ -105,9 +100,7 @@ class Lpt(Darts):
             tester = Tester(run.problem.num_classes).to(run.device)
             creator = nn.Linear(tester.classifier.in_features, 2).to(run.device)
         tester_optimizer = torch.optim.SGD(tester.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
-        creator_optimizer = torch.optim.Adam(
-            creator.parameters(), self.arch_lr, self.arch_betas, weight_decay=self.arch_weight_decay
-        )
+        creator_optimizer = self.adam(creator.parameters())
         run.extra |= {"tester": tester, "tester_optimizer": tester_optimizer}
         run.extra |= {"creator": creator, "creator_optimizer": creator_optimizer}
 
@@ -115,8 +108,7 @@ class Lpt(Darts):
         """One step of the architecture and of the creator (level 3), then of the tester (level 2)."""
         half = len(valid[1]) // 2
         bank, held_out = (valid[0][:half], valid[1][:half]), (valid[0][half:], valid[1][half:])
-        tester, creator = run.extra["tester"], run.extra["creator"]
-        lr = run.rate
+        tester, creator, lr = run.extra["tester"], run.extra["creator"], run.rate
 
         def learner(weights: Parameters, images: torch.Tensor) -> torch.Tensor:
             return functional_call(run.net, weights, (images, self.mixture(run)))
@@ -126,30 +118,19 @@ class Lpt(Darts):
         weights = dict(run.net.named_parameters())
         hard = test_loss(learner, weights, train, bank, in_test(creator, features), lr)
         meaningful = F.cross_entropy(functional_call(tester, after, (held_out[0],))[1], held_out[1])
-        for_creator = torch.autograd.grad(
-            self.tradeoff * meaningful - hard, list(creator.parameters()), retain_graph=True
-        )
+        values = list(creator.parameters())
+        for_creator = torch.autograd.grad(self.tradeoff * meaningful - hard, values, retain_graph=True)
         self.step(run, hard)
-        for value, gradient in zip(creator.parameters(), for_creator, strict=True):
-            value.grad = gradient
-        run.extra["creator_optimizer"].step()
-        self.tester_step(run, train, bank)
+        step(run.extra["creator_optimizer"], values, for_creator)
+        optimizer = run.extra["tester_optimizer"]
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        values = list(tester.parameters())
+        step(optimizer, values, torch.autograd.grad(self.tester_loss(run, train, bank), values))
 
     def tester_loss(self, run: SupernetRun, train: Batch, bank: Batch) -> torch.Tensor:
         """L(E, X) + gamma mean_b f(b) l(E, X; b), as a function of the tester and the creator."""
         tester, creator = run.extra["tester"], run.extra["creator"]
         features, logits = tester(bank[0])
-        return F.cross_entropy(tester(train[0])[1], train[1]) + self.gamma * weighted(
-            in_test(creator, features), logits, bank[1]
-        )
-
-    def tester_step(self, run: SupernetRun, train: Batch, bank: Batch) -> None:
-        """One step of the tester."""
-        tester, optimizer = run.extra["tester"], run.extra["tester_optimizer"]
-        values = list(tester.parameters())
-        gradients = torch.autograd.grad(self.tester_loss(run, train, bank), values)
-        for value, gradient in zip(values, gradients, strict=True):
-            value.grad = gradient
-        for group in optimizer.param_groups:
-            group["lr"] = run.rate
-        optimizer.step()
+        on_test = weighted(in_test(creator, features), logits, bank[1])
+        return F.cross_entropy(tester(train[0])[1], train[1]) + self.gamma * on_test

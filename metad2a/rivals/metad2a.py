@@ -1,16 +1,31 @@
-"""MetaD2A itself, as `search` runs it, beside the other methods."""
+"""MetaD2A itself, as `search` runs it with and without a budget, beside the other methods."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
+from metad2a.core.environment import random_generator
 from metad2a.data.features import find_features
+from metad2a.rankings import universal
 from metad2a.rivals.base import Method, Problem
+from metad2a.searches.budget.loop import learn, next_cell
+from metad2a.searches.budget.surrogate import Observation, Surrogate
+from metad2a.searches.generate import generate_candidates
+from metad2a.searches.options import SearchOptions
+from metad2a.searches.ranking import rank
+from metad2a.searches.session import Session
 
 SHOWN = 30  # choices in a result
+LEARNED = "imagenet16-120"  # its accuracies made the ranking and the predictor
+
+
+def cheapest_cells(problem: Problem) -> list[Any]:
+    """The cheapest cell of each class of equal cells."""
+    archs = problem.space.all_architectures()
+    return [archs[number] for number in problem.space.cheapest_members()]
 
 
 @dataclass(frozen=True)
@@ -22,7 +37,7 @@ class MetaD2A(Method):
     source: ClassVar[str] = "Lee et al., ICLR 2021"
     spaces: ClassVar[tuple[str, ...]] = ("nasbench201",)
     follow_best: ClassVar[bool] = False
-    learned_from: ClassVar[tuple[str, ...]] = ("imagenet16-120",)
+    learned_from: ClassVar[tuple[str, ...]] = (LEARNED,)
     changes: ClassVar[str] = "all cells ranked by what is known of photographs"
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
@@ -30,11 +45,8 @@ class MetaD2A(Method):
 
     def ranking(self, problem: Problem) -> list[Any]:
         """The cheapest cell of each class of equal cells, best first."""
-        from metad2a.rankings.universal import load
-
-        archs = problem.space.all_architectures()
-        cells = [archs[number] for number in problem.space.cheapest_members()]
-        return [cells[i] for i in load().of_classes()[0].argsort(descending=True, stable=True).tolist()]
+        cells, accuracy = cheapest_cells(problem), universal.load().of_classes()[0]
+        return [cells[i] for i in accuracy.argsort(descending=True, stable=True).tolist()]
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class MetaD2APredictor(Method):
     title: ClassVar[str] = "MetaD2A, `--ranking predictor`"
     source: ClassVar[str] = "Lee et al., ICLR 2021"
     follow_best: ClassVar[bool] = False
-    learned_from: ClassVar[tuple[str, ...]] = ("imagenet16-120",)
+    learned_from: ClassVar[tuple[str, ...]] = (LEARNED,)
 
     candidates: int = 500
 
@@ -83,26 +95,53 @@ class MetaD2APredictor(Method):
         find_features(problem.dataset, problem.search_options.get("data_path", "data"))  # downloads nothing
         self.session(problem)  # raises what is missing
 
-    def session(self, problem: Problem) -> Any:
+    def session(self, problem: Problem) -> Session:
         """The models and features for the dataset."""
         return _session(problem.dataset, problem.space.name, self.candidates, tuple(problem.search_options.items()))
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
-        from metad2a.searches.generate import generate_candidates
-        from metad2a.searches.ranking import rank
-
         session, number = self.session(problem), int(rng.integers(1, 10**6))
         ranking = rank(session, generate_candidates(session, number)[0], number)
         problem.choose(*map(problem.space.from_text, ranking.texts[:SHOWN]))
 
 
 @lru_cache(maxsize=1)
-def _session(dataset: str, space: str, candidates: int, options: tuple[tuple[str, Any], ...]) -> Any:
-    import torch
-
-    from metad2a.searches.options import SearchOptions
-    from metad2a.searches.session import Session
-
-    given: Mapping[str, Any] = {"device": torch.device("cpu")} | dict(options)
+def _session(dataset: str, space: str, candidates: int, options: tuple[tuple[str, Any], ...]) -> Session:
+    given: dict[str, Any] = {"device": torch.device("cpu")} | dict(options)
     chosen = SearchOptions(data_name=dataset, search_space=space, num_gen_arch=candidates, num_runs=1, **given)
     return Session(chosen, ("generator", "predictor"))
+
+
+@dataclass(frozen=True)
+class BudgetSearch(Method):
+    """Trains the most promising cell by a surrogate that starts from the universal ranking, `trainings` times.
+
+    It trains one cell of each class of equal cells, for the fewest epochs, and chooses the cell that the surrogate
+    then ranks first. On the dataset that made the ranking, each cell's rank comes from a fit without that cell.
+    """
+
+    name: ClassVar[str] = "budget"
+    title: ClassVar[str] = "MetaD2A with a budget"
+    source: ClassVar[str] = "this project"
+    spaces: ClassVar[tuple[str, ...]] = ("nasbench201",)
+    follow_best: ClassVar[bool] = False
+
+    trainings: int = 100
+    ranked: bool = True  # otherwise the first cells are random
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
+        loaded = universal.load()
+        ranking = loaded.held_out() if problem.dataset == LEARNED else loaded.of_classes()[0]
+        surrogate = Surrogate(problem.space.features(), ranking.double() if self.ranked else None)
+        cells, everything = cheapest_cells(problem), torch.arange(len(ranking))
+        observations: list[Observation] = []
+        for _ in range(self.trainings):
+            begun = [(o.cell, o.fidelity) for o in observations]
+            generator = random_generator(int(rng.integers(2**31)))
+            cell = next_cell(surrogate, observations, begun, 0, everything, generator)
+            if cell is None:
+                break
+            observations.append(Observation(cell, 0, problem.evaluate(cells[cell])))
+            learn(surrogate, observations)
+            problem.choose(cells[int(surrogate.quality().argmax())])
+        return {"hyperparameters": surrogate.hyperparameters}

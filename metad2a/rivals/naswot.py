@@ -34,11 +34,8 @@ def log_determinant(kernel: torch.Tensor) -> float:
 
 
 def rectified(network: nn.Module) -> Iterator[nn.Module]:
-    """The layers of a NAS-Bench-201 network that follow a ReLU: all convolutions but the first.
-
-    The network computes a node's ReLU once for all its convolutions. In the authors' code every convolution has its own
-    ReLU, and each counts.
-    """
+    """The layers of a NAS-Bench-201 network that follow a ReLU: all convolutions but the first. Each counts, as in the
+    authors' code, although the network computes a node's ReLU once for all its convolutions."""
     for block in network.blocks:
         yield from (m for m in block.modules() if isinstance(m, nn.Sequential) and isinstance(m[0], nn.Conv2d))
 
@@ -56,9 +53,7 @@ def score(network: nn.Module, images: torch.Tensor) -> float:
         kernels.append(code_kernel((inputs[0] > 0).flatten(1)))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in rectified(network)]
-    hooks.append(
-        network.norm.register_forward_hook(lambda _, __, output: kernels.append(code_kernel((output > 0).flatten(1))))
-    )
+    hooks.append(network.norm.register_forward_hook(lambda _, inputs, output: record(_, (output,))))
     try:
         network.train()
         network(images)

@@ -1,14 +1,13 @@
 """NSGANetV2: a surrogate that is fitted in each round, and NSGA-II over its accuracies and exact FLOPs."""
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from metad2a.rivals.base import BudgetSpent, Method, Problem
-from metad2a.rivals.encoding import gene_rows
-from metad2a.rivals.surrogates import Predict, Surrogates
+from metad2a.rivals.surrogates import Predict, Surrogates, gene_rows
 from metad2a.searches.pareto import evolve, front, hypervolume
 
 
@@ -44,16 +43,14 @@ class NsgaNet(Method):
     generations: int = 20
 
     def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
-        space, archive = problem.space, Archive(problem)
-        try:
-            archive.add(self.begin(problem, rng))
-            surrogates = Surrogates(space)
+        surrogates = Surrogates(problem.space)
+        with suppress(BudgetSpent):
+            problem.evaluate_all(self.begin(problem, rng))
             for _ in range(self.rounds):
-                predict = surrogates.fit(gene_rows(space, archive.archs), archive.accuracy, rng)
-                archive.add(self.propose(problem, archive, predict, int(rng.integers(2**31))))
-        except BudgetSpent:
-            archive.take_measured()
-        return archive.notes()
+                archive = Archive(problem)
+                predict = surrogates.fit(gene_rows(problem.space, archive.archs), archive.accuracy, rng)
+                problem.evaluate_all(self.propose(problem, archive, predict, int(rng.integers(2**31))))
+        return Archive(problem).notes()
 
     def begin(self, problem: Problem, rng: np.random.Generator) -> list[Any]:
         """The first architectures: the smallest, the largest and random ones."""
@@ -100,38 +97,14 @@ class NsgaNet(Method):
 
 
 class Archive:
-    """The measured architectures, their accuracies (n,) and FLOPs (n,)."""
+    """The architectures that a problem has measured, their accuracies (n,) and FLOPs (n,)."""
 
     def __init__(self, problem: Problem):
-        self.problem = problem
-        self.archs: list[Any] = []
-        self.texts: set[str] = set()
-        self.accuracy, self.flops = np.empty(0), np.empty(0)
-
-    def add(self, archs: Sequence[Any]) -> None:
-        """Measure new architectures and keep them.
-
-        Raises:
-            BudgetSpent: the budget cannot pay for all.
-        """
-        if archs:
-            self._keep(archs, self.problem.evaluate_all(list(archs)))
-
-    def take_measured(self) -> None:
-        """Keep what the problem measured before its budget was spent."""
-        left = [(text, value) for (text, _), value in self.problem.measured.items() if text not in self.texts]
-        self._keep([self.problem.space.from_text(text) for text, _ in left], [value for _, value in left])
-
-    def _keep(self, archs: Sequence[Any], values: list[float]) -> None:
-        self.archs += archs
-        self.texts |= {self.problem.space.to_text(arch) for arch in archs}
-        self.accuracy = np.append(self.accuracy, values)
-        self.flops = np.append(self.flops, [self.problem.cost_of(arch)["flops"] for arch in archs])
-
-    @property
-    def objectives(self) -> np.ndarray:
-        """Error (100 less accuracy) and FLOPs, (n, 2)."""
-        return np.stack([100 - self.accuracy, self.flops], axis=1)
+        self.texts = [text for text, _ in problem.measured]
+        self.archs = [problem.space.from_text(text) for text in self.texts]
+        self.accuracy = np.array(list(problem.measured.values()))
+        self.flops = np.array([problem.cost_of(arch)["flops"] for arch in self.archs])
+        self.objectives = np.stack([100 - self.accuracy, self.flops], axis=1)
 
     def front(self) -> np.ndarray:
         """Rows that no other row dominates."""
@@ -141,8 +114,8 @@ class Archive:
         """The front and its hypervolume."""
         if len(self.archs) < 2:
             return {}
-        rows, to_text = self.front(), self.problem.space.to_text
-        points = sorted((float(self.flops[i]), float(self.accuracy[i]), to_text(self.archs[i])) for i in rows)
+        rows = self.front()
+        points = sorted((float(self.flops[i]), float(self.accuracy[i]), self.texts[i]) for i in rows)
         volume = hypervolume(self.objectives[rows], self.objectives.min(0), self.objectives.max(0))
         return {
             "front": [{"mflops": flops, "accuracy": accuracy, "arch": text} for flops, accuracy, text in points],

@@ -7,8 +7,7 @@ from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.options import CommonOptions, MirrorOption, Rule, option
 from metad2a.core.values import not_negative_int, path, positive_int, rising, safe_name, seed_number
-from metad2a.rivals import METHODS
-from metad2a.rivals.cost import REAL, TABLE
+from metad2a.rivals import METHODS, REAL, TABLE
 
 ALL = "all"
 
@@ -66,12 +65,8 @@ class CompareOptions(CommonOptions, MirrorOption):
 
     @property
     def names(self) -> list[str]:
-        """The methods that are asked for, each once.
-
-        Raises:
-            UserError: there is no such method.
-        """
-        names = list(METHODS) if self.methods == ALL else [name.strip() for name in self.methods.split(",")]
+        """The methods that are asked for, each once. Raises a UserError if there is no such method."""
+        names = [*METHODS] if self.methods == ALL else [name.strip() for name in self.methods.split(",")]
         for name in names:
             if name not in METHODS:
                 raise UserError(

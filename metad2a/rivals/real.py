@@ -26,12 +26,12 @@ from metad2a.core.schema import Integer, Number, Text, read_json
 from metad2a.data.augmentation import normalize
 from metad2a.data.image_data import ImageData, LabelledImages, stratified_split
 from metad2a.database.workers import measure_with_ray
+from metad2a.rivals import REAL
 from metad2a.rivals.base import BudgetSpent, Problem
-from metad2a.rivals.cost import REAL
 from metad2a.rivals.naswot import BATCH, NO_SCORE, score
 from metad2a.searches.budget.training import SEED, resumed_run
 from metad2a.spaces.base import SearchSpace
-from metad2a.spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS
+from metad2a.spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS, NASBench201Network
 from metad2a.training.classifier import protocol_for, train
 
 HINT = "Start anew with --overwrite."
@@ -40,34 +40,21 @@ SEARCH, FINAL, UNTRAINED = "evaluations", "final", "scores"  # folders
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of networks and supernets, and lengths of trainings.
+    """Sizes of networks and supernets, and lengths of trainings."""
 
-    Attributes:
-        channels, cells: C of the first stage and N of nasbench201's networks.
-        fidelities: epochs of a network in a search, in rising order; each length is a training of its own.
-        final_epochs: of the chosen networks.
-        batch_size: smaller for few images.
-    """
-
-    channels: int = FIRST_CHANNELS
-    cells: int = CELLS_PER_STAGE
-    fidelities: tuple[int, ...] = (12,)
-    final_epochs: int = 200
-    batch_size: int = 256
+    channels: int = FIRST_CHANNELS  # C of the first stage of nasbench201's networks
+    cells: int = CELLS_PER_STAGE  # N of these
+    fidelities: tuple[int, ...] = (12,)  # epochs of a network in a search, rising; each length is a training of its own
+    final_epochs: int = 200  # of the chosen networks
+    batch_size: int = 256  # smaller for few images
 
     def network(self, space: SearchSpace, text: str, num_classes: int) -> torch.nn.Module:
-        """The network of an architecture with initial weights.
-
-        Raises:
-            UserError: the space's networks do not come in these sizes.
-        """
+        """The network of an architecture with initial weights."""
         arch = space.from_text(text)
         if (self.channels, self.cells) == (FIRST_CHANNELS, CELLS_PER_STAGE):
             return space.network(arch, num_classes)
         if space.name != "nasbench201":
             raise UserError(f"--channels and --cells only work for nasbench201, not for {space.name}.")
-        from metad2a.spaces.nasbench201.network import NASBench201Network
-
         return NASBench201Network(arch, num_classes, self.channels, self.cells)
 
 
@@ -108,27 +95,19 @@ class Record(TypedDict):
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """One result.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    """One result. Raises a UserError if the file is damaged."""
     return dict(read_json(path, Record, "a result of this program", HINT))
 
 
 def train_network(training: Training, network: Network) -> dict[str, float]:
-    """Train a network, or continue a killed training; returns its accuracy (%) as `value`, and `seconds`.
-
-    Raises:
-        UserError: the loss is not finite, or a checkpoint cannot be written or is damaged.
-    """
+    """Train a network, or continue a killed training; returns its accuracy (%) as `value`, and `seconds`."""
     keep_freed_memory()
     data, sizes = training.data, training.sizes
     build = partial(sizes.network, spaces.get(training.search_space), network.architecture, len(data.class_names))
     size = min(sizes.batch_size, max(2, len(data.train) // 4))
     protocol = protocol_for(data, epochs=network.epochs, batch_size=size)
-    identity = training.identity | vars(network)
-    run = resumed_run(build, training.device, protocol, identity, training.file(network, ".pt"))
+    identity, checkpoint = training.identity | vars(network), training.file(network, ".pt")
+    run = resumed_run(build, training.device, protocol, identity, checkpoint)
     left = max(1, network.epochs - run.epoch)
     start = time.perf_counter()
     value = train(run, data, lambda line: None)["x-test"]
@@ -139,18 +118,16 @@ class ImageProblem(Problem):
     """Architectures trained on a dataset's images.
 
     Every result is a file in the folder, with its seconds. So a killed search replays the files, and methods that ask
-    for the same network share it; each method pays for it.
+    for the same network share it; each method pays for it. Raises a UserError if a class has only one training image,
+    or the budget is too small for one evaluation.
 
     Args:
-        data: a dataset with its test set.
+        images: a dataset with its test set.
         folder: for results.
         budget: in evaluations, epochs, or seconds of training and scoring, summed over all workers. Seconds are
             compared before each evaluation, so the last evaluation may exceed them.
         device: trains networks one after the other, unless there are `workers`, Ray processes.
         address: of a running Ray cluster.
-
-    Raises:
-        UserError: a class has only one training image, or the budget is too small for one evaluation.
     """
 
     form = REAL
@@ -158,7 +135,7 @@ class ImageProblem(Problem):
     def __init__(
         self,
         space: SearchSpace,
-        data: ImageData,
+        images: ImageData,
         sizes: Sizes,
         budget: Budget,
         folder: Path,
@@ -166,14 +143,18 @@ class ImageProblem(Problem):
         workers: int = 0,
         address: str | None = None,
     ):
-        self.data, self.sizes, self.folder, self.workers, self.address = data, sizes, folder, workers, address
+        self.images, self.sizes, self.folder, self.workers, self.address = images, sizes, folder, workers, address
         self.device = torch.device(device)
         self.scores_networks = space.name == "nasbench201"  # `metad2a.rivals.naswot` knows the ReLUs of its networks
-        self._parts = stratified_split(data.train.labels, data.class_names, SEED, 0.5)
-        self.identity: dict[str, Any] = {"search_space": space.name, "dataset": data.name, "images": data.fingerprint}
+        self._parts = stratified_split(images.train.labels, images.class_names, SEED, 0.5)
+        self.identity: dict[str, Any] = {
+            "search_space": space.name,
+            "dataset": images.name,
+            "images": images.fingerprint,
+        }
         self.identity |= {"channels": sizes.channels, "cells": sizes.cells, "batch_size": sizes.batch_size}
         self.record: Callable[[str], None] = lambda line: None  # says what was done, see `recording`
-        super().__init__(data.name, space, len(data.class_names), sizes.fidelities, budget)
+        super().__init__(images.name, space, len(images.class_names), sizes.fidelities, budget)
 
     def begin(self, follow_best: bool = True) -> None:
         self._seconds = 0.0
@@ -193,29 +174,25 @@ class ImageProblem(Problem):
         sizes, (learned, judged) = self.sizes, self.halves()
         return (
             f"Networks of C = {sizes.channels}, N = {sizes.cells}. Searches learn from {len(learned)} training images "
-            f"and look at accuracies on {len(judged)} others; reported is the test accuracy ({len(self.data.test)} "
-            f"images) of the choice after {sizes.final_epochs} epochs of all {len(self.data.train)} training images."
+            f"and look at accuracies on {len(judged)} others; reported is the test accuracy ({len(self.images.test)} "
+            f"images) of the choice after {sizes.final_epochs} epochs of all {len(self.images.train)} training images."
         )
-
-    @property
-    def images(self) -> ImageData:
-        return self.data
 
     def halves(self) -> tuple[LabelledImages, LabelledImages]:
         """The training images that a search learns from, and those that judge."""
         first, second = self._parts
-        return self.data.train[first], self.data.train[second]
+        return self.images.train[first], self.images.train[second]
 
     @cached_property
     def search_training(self) -> Training:
         """How a search trains networks."""
         first, second = self.halves()
-        return self._training(replace(self.data, train=first, valid=second[torch.arange(1)], test=second), SEARCH)
+        return self._training(replace(self.images, train=first, valid=second[torch.arange(1)], test=second), SEARCH)
 
     @cached_property
     def final_training(self) -> Training:
         """How chosen networks are trained and tested."""
-        return self._training(self.data, FINAL)
+        return self._training(self.images, FINAL)
 
     def _training(self, data: ImageData, name: str) -> Training:
         identity, folder = self.identity | {"images_of": name}, (self.folder / name).resolve()
@@ -238,7 +215,6 @@ class ImageProblem(Problem):
         return [record["value"] for record in records]
 
     def judge(self, texts: list[str]) -> list[float]:
-        """Test accuracies (%) after the final training on all training images."""
         networks = [Network(text, self.sizes.final_epochs) for text in dict.fromkeys(texts)]
         records = self._trained(self.final_training, networks)
         accuracy = {record["architecture"]: record["value"] for record in records}
@@ -257,18 +233,14 @@ class ImageProblem(Problem):
         return [read_record(training.file(network, ".json")) for network in networks]
 
     def training_free(self, archs: list[Any]) -> list[float]:
-        """NASWOT's scores for `BATCH` training images, not augmented.
-
-        Raises:
-            BudgetSpent: the seconds are spent.
-        """
         return [self._score(self.space.to_text(arch)) for arch in archs]
 
     def _score(self, text: str) -> float:
+        """NASWOT's score for `BATCH` training images, not augmented. Raises BudgetSpent if the seconds are spent."""
         if not self.budget.allows(Cost(seconds=self.seconds())):
             raise BudgetSpent
         network = Network(text, 0)
-        path = self._training(self.data, UNTRAINED).file(network, ".json")
+        path = self._training(self.images, UNTRAINED).file(network, ".json")
         if not path.is_file():
             start = time.perf_counter()
             torch.manual_seed(SEED)
@@ -284,22 +256,19 @@ class ImageProblem(Problem):
         """Normalised training images (B, 3, H, W) of the half that networks learn from."""
         first, _ = self.halves()
         rows = torch.randperm(len(first), generator=random_generator(SEED))[:BATCH]
-        mean, std = (torch.tensor(values) for values in (self.data.mean, self.data.std))
+        mean, std = (torch.tensor(values) for values in (self.images.mean, self.images.std))
         return normalize(first.pixels[rows], mean, std).to(self.device)
 
     @contextmanager
     def recording(self, name: str, log_file: Path) -> Iterator[None]:
         """Within the block, log what is done, with the share of the budget that is spent and the time left."""
-        text = TextLog(log_file)
-        limits = {"seconds": "s", "epochs": "epochs", "evaluations": "evaluations"}
-        kind = next((kind for kind in limits if getattr(self.budget, kind) is not None), "seconds")
-        limit = getattr(self.budget, kind) or 0
+        text, (kind, limit) = TextLog(log_file), next(iter(self.budget.limits.items()))
 
         def record(line: str) -> None:
             spent = getattr(self.cost, kind)
             left = self.seconds() * (limit - spent) / spent if spent else 0  # at the pace so far
-            state = f"{spent:.0f} of {limit:g} {limits[kind]}, about {max(0, left) / 60:.1f} min left"
-            text(f"{name}: {state}; {line}")
+            state = f"{spent:.0f} of {limit:g} {'s' if kind == 'seconds' else kind}"
+            text(f"{name}: {state}, about {max(0, left) / 60:.1f} min left; {line}")
 
         self.record = record
         try:

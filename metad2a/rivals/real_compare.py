@@ -38,10 +38,7 @@ def limits_of(budget: Budget) -> dict[str, float | None]:
 
 def real_problem(options: CompareOptions) -> tuple[ImageProblem, dict[str, Any]]:
     """The problem of a dataset's images in the folder of its results, and what these depend on besides the methods.
-
-    Raises:
-        UserError: there are no such images, a class has only one training image, or the budget is too small.
-    """
+    Raises a UserError if there are no such images, a class has only one training image, or the budget is too small."""
     space = spaces.get(options.search_space)
     where = (options.data_name, options.image_folder, options.data_path)
     data = few_of_each(load_image_data(*where, options.seed, space.image_size, options.mirror), options.max_per_class)
@@ -59,11 +56,8 @@ def compare_real(options: CompareOptions) -> Path:
     """Run every method, train what each chose, and print a table; returns the file of the results.
 
     The folder `<save_path>/compare/<dataset>/<key>/` gets `comparison.json`, `comparison.csv`, `log.txt`, `run.json`,
-    the result of every network in `evaluations/`, `final/` and `scores/`, and every supernet in `supernets/`.
-
-    Raises:
-        UserError: bad options or images, an earlier run is in the way, or a method chose nothing within the budget.
-    """
+    the result of every network in `evaluations/`, `final/` and `scores/`, and every supernet in `supernets/`. Raises a
+    UserError if options or images are bad, an earlier run is in the way, or a budget is too small."""
     keep_freed_memory()
     problem, identity = real_problem(options)
     names = usable(problem, options)

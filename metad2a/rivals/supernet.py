@@ -17,17 +17,11 @@ NUM_EDGES, NUM_OPERATIONS = len(CELL_EDGES), len(OPERATIONS)
 
 @dataclass(frozen=True)
 class Mixture:
-    """Weights of operations and edges, the same in all cells.
+    """Weights of operations and edges, the same in all cells."""
 
-    Attributes:
-        operations: (E, O).
-        edges: (E,), None for 1 each.
-        paths: the only operation of each edge to compute (E,); None for all operations.
-    """
-
-    operations: torch.Tensor
-    edges: torch.Tensor | None = None
-    paths: tuple[int, ...] | None = None
+    operations: torch.Tensor  # (E, O)
+    edges: torch.Tensor | None = None  # (E,), None for 1 each
+    paths: tuple[int, ...] | None = None  # the only operation of each edge to compute (E,); None for all operations
 
 
 def path(operations: list[int], device: torch.device | str = "cpu") -> Mixture:
@@ -43,12 +37,8 @@ def shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 class MixedEdge(nn.Module):
-    """All operations between two nodes.
-
-    Args:
-        channels: C.
-        share: the operations see 1 / share of the channels; the others bypass them (PC-DARTS, section 3.1).
-    """
+    """All operations between two nodes; they see 1 / `share` of the channels, and the other channels bypass them
+    (PC-DARTS, section 3.1)."""
 
     def __init__(self, channels: int, share: int = 1):
         super().__init__()
@@ -101,12 +91,7 @@ class MixedCell(nn.Module):
 
 
 class Supernet(Skeleton):
-    """The network of all architectures; batch norm uses the statistics of the batch, also in evaluation.
-
-    Args:
-        channels, cells_per_stage: C of the first stage and N, 16 and 5 as published.
-        share: see `MixedEdge`.
-    """
+    """The network of all architectures; batch norm uses the statistics of the batch, also in evaluation."""
 
     def __init__(self, num_classes: int, channels: int, cells_per_stage: int, share: int = 1):
         super().__init__(lambda count: MixedCell(count, share), num_classes, channels, cells_per_stage)

@@ -18,21 +18,11 @@ import torch.nn.functional as F
 from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
-from metad2a.core.schema import (
-    OPEN,
-    Facts,
-    Integer,
-    Number,
-    State,
-    Text,
-    check,
-    check_optimizer,
-    check_rng,
-)
+from metad2a.core.schema import OPEN, Facts, Integer, Number, State, Text, check, check_optimizer, check_rng
 from metad2a.data.augmentation import draw_augmentation, normalize
 from metad2a.data.image_data import LabelledImages
+from metad2a.rivals import REAL
 from metad2a.rivals.base import Method
-from metad2a.rivals.cost import REAL
 from metad2a.rivals.real import ImageProblem
 from metad2a.rivals.supernet import Mixture, Supernet
 from metad2a.spaces.nasbench201.cells import to_string
@@ -88,16 +78,16 @@ class SupernetRun:
         self.device = problem.device
         self.rng = random_generator(seed)
         torch.manual_seed(seed)  # for the initial weights; everything else uses `rng`
-        sizes = (problem.num_classes, problem.sizes.channels, problem.sizes.cells)
-        self.net = Supernet(*sizes, method.share).to(self.device, memory_format=torch.channels_last)
+        net = Supernet(problem.num_classes, problem.sizes.channels, problem.sizes.cells, method.share)
+        self.net = net.to(self.device, memory_format=torch.channels_last)
         weights = self.net.parameters()
         self.optimizer = torch.optim.SGD(weights, method.lr, method.momentum, weight_decay=method.weight_decay)
         self.train, self.valid = (part.to(self.device) for part in problem.halves())
-        self.total, self.past = 0, list[_Past]()
-        self.deadline = math.inf
+        self.total, self.past, self.deadline = 0, list[_Past](), math.inf
         self.extra: dict[str, Any] = {}
         self.path = problem.folder / "supernets" / f"{method.name}-{seed}.pt"
-        self.identity = problem.identity | {"method": method.name, "seed": seed, "parameters": method.described()}
+        parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(method).items()}
+        self.identity = problem.identity | {"method": method.name, "seed": seed, "parameters": parameters}
         method.prepare(self)
 
     @property
@@ -126,11 +116,7 @@ class SupernetRun:
         save_torch(self.path, value)
 
     def restore(self) -> None:
-        """Continue from the checkpoint if there is one.
-
-        Raises:
-            UserError: it is damaged, or belongs to another search.
-        """
+        """Continue from an existing checkpoint. Raises a UserError if it is damaged or belongs to another search."""
         if not self.path.is_file():
             return
         value = check(self.path, load_torch(self.path, HINT), _File, "a checkpoint of this program", HINT, FORMAT)
@@ -154,9 +140,9 @@ class SupernetRun:
             limits.append(math.floor(budget.epochs))
         if budget.evaluations is not None:  # an evaluation is a training of the fewest epochs
             limits.append(math.floor(budget.evaluations * self.problem.fidelities[0]))
-        if budget.seconds is not None and not self.past:
-            return
         if budget.seconds is not None:
+            if not self.past:
+                return
             limits.append(math.floor(budget.seconds / max(self.past[0].seconds, 1e-9)))
         self.total = max(1, min(limits))
 
@@ -164,8 +150,7 @@ class SupernetRun:
         """One pass over images in random order, without an incomplete last batch unless it is the only one."""
         order = torch.randperm(len(images), generator=self.rng)
         corners, mirrored = (part.to(self.device) for part in draw_augmentation(len(images), self.rng, images.side))
-        data = self.problem.images
-        protocol = protocol_for(data)
+        data, protocol = self.problem.images, protocol_for(self.problem.images)
         mean, std = (torch.tensor(values, device=self.device) for values in (data.mean, data.std))
         for number, rows in enumerate(order.to(self.device).split(size)):
             late = number > 0 and time.perf_counter() > self.deadline
@@ -221,10 +206,6 @@ class SupernetMethod(Method):
     @abstractmethod
     def derive(self, run: SupernetRun) -> list[int]:
         """The operations (E,) of the method's current choice."""
-
-    def described(self) -> dict[str, Any]:
-        """Hyper-parameters for the identity of a checkpoint."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     def search(self, problem: Any, rng: np.random.Generator) -> dict[str, Any]:
         """Train until the epochs or the budget are over, with a checkpoint after each epoch."""

@@ -1,14 +1,13 @@
 """Surrogates of accuracy; cross-validation chooses the best (NSGANetV2's adaptive switching)."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from metad2a.core.errors import UserError
-from metad2a.rivals.encoding import one_hot
 from metad2a.spaces.base import SearchSpace
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -17,21 +16,27 @@ FOLDS = 5
 UNDETERMINED = (np.linalg.LinAlgError, ValueError)  # raised for too few architectures
 
 
-def process_kernel() -> Any:
-    """The kernel of a Gaussian process on one-hot genes: Matern 5/2 and noise."""
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    return ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 30.0), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
+def gene_rows(space: SearchSpace, archs: Sequence[Any]) -> np.ndarray:
+    """Genes (n, G) of architectures."""
+    return np.array([space.genes(arch) for arch in archs]).reshape(len(archs), len(space.gene_choices))
 
 
-def fit_process(features: np.ndarray, values: np.ndarray, kernel: Any = None) -> Any:
-    """A `GaussianProcessRegressor` for values (n,); a given `kernel` keeps its hyper-parameters."""
+def one_hot(space: SearchSpace, genes: np.ndarray) -> np.ndarray:
+    """Genes (n, G) as indicators (n, sum of choices)."""
+    indicators = [genes[:, i, None] == np.arange(choices) for i, choices in enumerate(space.gene_choices)]
+    return np.concatenate(indicators, axis=1).astype(float)
+
+
+def fit_process(features: np.ndarray, values: np.ndarray, fitted: Any = None) -> Any:
+    """A `GaussianProcessRegressor` (Matern 5/2, noise) for values (n,); a `fitted` kernel stays as it is."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(2.0, (0.3, 30.0), nu=2.5) + WhiteKernel(0.1, (1e-3, 1.0))
+    chosen = {"kernel": kernel} if fitted is None else {"kernel": fitted, "optimizer": None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # at a bound, as intended
-        chosen = {"kernel": process_kernel()} if kernel is None else {"kernel": kernel, "optimizer": None}
         return GaussianProcessRegressor(normalize_y=True, **chosen).fit(features, values)
 
 
@@ -42,18 +47,18 @@ class Surrogates:
     """
 
     def __init__(self, space: SearchSpace):
-        self.space, self.kernel = space, None
-        self.chosen = ""
+        self.space, self.kernel, self.chosen = space, None, ""
+        self.kinds: dict[str, Fit] = {"rbf": self.rbf, "process": self.process, "tree": self.tree}
 
     def fit(self, genes: np.ndarray, accuracy: np.ndarray, rng: np.random.Generator) -> Predict:
         """Fit the surrogate with the highest cross-validated rank correlation (Kendall's) to genes (n, G)."""
         if self.kernel is None:
             self.kernel = fit_process(one_hot(self.space, genes), accuracy).kernel_
         parts = np.array_split(rng.permutation(len(genes)), FOLDS)
-        correlation = {name: self.validate(make, genes, accuracy, parts) for name, make in self.kinds().items()}
+        correlation = {name: self.validate(make, genes, accuracy, parts) for name, make in self.kinds.items()}
         for name in sorted(correlation, key=lambda name: -correlation[name]):
             with suppress(*UNDETERMINED):
-                predict = self.kinds()[name](genes, accuracy)
+                predict = self.kinds[name](genes, accuracy)
                 self.chosen = name
                 return predict
         raise UserError(f"No surrogate can be fitted to {len(genes)} architectures: give a larger --budget.")
@@ -71,10 +76,6 @@ class Surrogates:
         except UNDETERMINED:
             return -1.0
         return float(np.nan_to_num(float(kendalltau(predicted, accuracy).statistic), nan=-1.0))
-
-    def kinds(self) -> dict[str, Fit]:
-        """Name -> function that fits the surrogate."""
-        return {"rbf": self.rbf, "process": self.process, "tree": self.tree}
 
     def rbf(self, genes: np.ndarray, accuracy: np.ndarray) -> Predict:
         from scipy.interpolate import RBFInterpolator

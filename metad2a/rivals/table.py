@@ -10,9 +10,9 @@ import numpy as np
 from metad2a import spaces
 from metad2a.core.budget import Budget
 from metad2a.core.errors import UserError, did_you_mean
+from metad2a.rivals import TABLE
 from metad2a.rivals.base import Problem
-from metad2a.rivals.cost import TABLE
-from metad2a.rivals.encoding import gene_rows
+from metad2a.rivals.surrogates import gene_rows
 from metad2a.spaces.base import SearchSpace
 
 SHORT, LONG = 12, 200  # epochs of the two accuracies in NAS-Bench-201
@@ -24,44 +24,29 @@ SIZES = {f"imagenet-{size}": size for size in (128, 160, 192, 224)}  # side in p
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies of architectures of a space on a dataset.
-
-    Attributes:
-        columns: epochs -> text of an architecture -> accuracy (%), the fewest epochs first; all have the same texts.
-        oracle: the epochs with test accuracies.
-        budget: of a search by default.
-        protocol: what searches see and what is reported, in words.
-    """
+    """Accuracies of architectures of a space on a dataset."""
 
     dataset: str
     space: SearchSpace
     num_classes: int
-    columns: dict[int, dict[str, float]]
-    oracle: tuple[int, ...]
-    budget: Budget
-    protocol: str
+    columns: dict[int, dict[str, float]]  # epochs, fewest first -> the same texts of architectures -> accuracy (%)
+    oracle: tuple[int, ...]  # the epochs with test accuracies
+    budget: Budget  # of a search by default
+    protocol: str  # what searches see and what is reported, in words
 
 
 class TableProblem(Problem):
-    """A table to search; reports show the accuracy after the most epochs.
-
-    Raises:
-        UserError: the budget is too small for one evaluation.
-    """
+    """A table to search; reports show the accuracy after the most epochs, at most `best`."""
 
     form = TABLE
 
-    def __init__(self, table: Table, budget: Budget | None = None, charge_repeats: bool = False):
+    def __init__(self, table: Table, budget: Budget | None = None):
         self.columns, self.protocol = table.columns, table.protocol
         self.final = table.columns[max(table.columns)]
         self.scores_networks = table.space.architectures is not None
         about = (table.dataset, table.space, table.num_classes, tuple(table.columns))
-        super().__init__(*about, budget or table.budget, table.oracle, charge_repeats)
-
-    @property
-    def best(self) -> float:
-        """The highest accuracy that a report can show."""
-        return max(self.final.values())
+        super().__init__(*about, budget or table.budget, table.oracle)
+        self.best = max(self.final.values())
 
     def measure(self, archs: list[Any], epochs: int) -> list[float]:
         return [self.columns[epochs][self.space.to_text(arch)] for arch in archs]
@@ -84,21 +69,22 @@ class TableProblem(Problem):
         arch = self.space.from_genes(genes)
         if self.space.to_text(arch) in self.final:
             return arch
-        differences = np.abs(self._genes - np.array(self.space.genes(arch))).sum(1)
+        differences = np.abs(self.gene_rows - np.array(self.space.genes(arch))).sum(1)
         if fresh:
             measured = {text for text, _ in self.measured}
             differences = np.where([text in measured for text in self.final], differences.max() + 1, differences)
         return self.archs[int(differences.argmin())]
 
     @cached_property
-    def _genes(self) -> np.ndarray:
+    def gene_rows(self) -> np.ndarray:
+        """Genes (n, G) of all architectures."""
         return gene_rows(self.space, self.archs)
 
     def training_free(self, archs: list[Any]) -> list[float]:
-        return [self._scores[self.space.to_text(arch)] for arch in archs]
+        return [self.scores[self.space.to_text(arch)] for arch in archs]
 
     @cached_property
-    def _scores(self) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """Published scores by text; they hardly depend on the images, so CIFAR-10's serve datasets without any."""
         return self.space.training_free_scores(self.dataset)
 
@@ -111,12 +97,9 @@ def table_of_cells(dataset: str, space: SearchSpace) -> Table:
     """
     final = space.known_accuracy(dataset) or {}
     early = space.known_accuracy(dataset, SHORT)
-    if early is None:
-        columns = {LONG: final}
-        protocol = (
-            "The table has one figure for each cell: a search that trains sees the reported figure, as an oracle."
-        )
-    else:
+    columns = {LONG: final}
+    protocol = "The table has one figure for each cell: a search that trains sees the reported figure, as an oracle."
+    if early is not None:
         columns = {SHORT: early, LONG: final}
         protocol = (
             f"They look at validation accuracies after {SHORT} epochs; reported is the test accuracy of the choice "
@@ -148,11 +131,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[str, SearchSpace], Table]]] =
 
 
 def table_of(dataset: str, search_space: str = "nasbench201") -> Table:
-    """The table of a space on a dataset.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The table of a space on a dataset. Raises a UserError if there is none."""
     datasets, make = TABLES.get(search_space, ((), table_of_cells))
     if dataset not in datasets:
         tables = "; ".join(f"{', '.join(names)} ({space})" for space, (names, _) in TABLES.items())
@@ -164,9 +143,5 @@ def table_of(dataset: str, search_space: str = "nasbench201") -> Table:
 
 
 def table_problem(dataset: str, search_space: str = "nasbench201", budget: Budget | None = None) -> TableProblem:
-    """The problem of a table.
-
-    Raises:
-        UserError: there is no such table, or the budget is too small for one evaluation.
-    """
+    """The problem of a table. Raises a UserError if there is none, or the budget is too small for one evaluation."""
     return TableProblem(table_of(dataset, search_space), budget)

@@ -26,10 +26,8 @@ PATIENCE = 20  # rounds without a new architecture before the generator counts a
 
 
 def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str, float]]:
-    """The candidates of a run, and the shares of graphs that were valid and distinct.
-
-    Raises a UserError if there are no candidates, or the space has fewer than the options ask for.
-    """
+    """The candidates of a run, and the shares of graphs that were valid and distinct. Raises a UserError if there are
+    no candidates, or the space has fewer than the options ask for."""
     o, space, limits = session.options, session.space, session.limits
     wanted, listed = o.num_gen_arch, None
     if wanted is None:
@@ -105,14 +103,8 @@ def generate(
 ) -> Generated:
     """Draw the dataset, encode, decode stochastically, until `num_arch` distinct valid architectures are accepted.
 
-    It stops earlier after 20 rounds of 1,000 graphs without a new architecture.
-
-    Args:
-        features: on the model's device.
-        num_sample: S, images of each class in a draw.
-        rng: random generator on the model's device.
-        num_class: number of classes to draw at random; None for all.
-        accept: whether a valid architecture may become a candidate.
+    It stops earlier after 20 rounds of 1,000 graphs without a new architecture. A draw has `num_sample` images (S) of
+    `num_class` random classes, or of all; `features` and `rng` are on the model's device.
     """
     model.eval()
     seen: set[str] = set()
@@ -120,15 +112,15 @@ def generate(
     num_decoded = num_valid = idle = 0
     with progress(total=num_arch, desc="candidates", leave=False, delay=1, miniters=0) as bar:
         while len(candidates) < num_arch and idle < PATIENCE:
-            archs = decode_round(model, space, features, num_sample, rng, num_class)
-            before = len(candidates)
-            for arch in archs:
-                if arch is not None and (text := space.to_text(arch)) not in seen:
+            decoded, before = decode_round(model, space, features, num_sample, rng, num_class), len(candidates)
+            valid = [arch for arch in decoded if arch is not None]
+            for arch in valid:
+                if (text := space.to_text(arch)) not in seen:
                     seen.add(text)
                     if accept(arch):
                         candidates.append(arch)
-            num_decoded += len(archs)
-            num_valid += sum(arch is not None for arch in archs)
+            num_decoded += len(decoded)
+            num_valid += len(valid)
             idle = idle + 1 if len(candidates) == before else 0
             bar.set_postfix(graphs=num_decoded, refresh=False)
             bar.update(len(candidates) - before)

@@ -19,14 +19,6 @@ from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
 
 
-def models_of(options: SearchOptions) -> list[Kind]:
-    """The models that a search loads."""
-    universal = options.ranking == UNIVERSAL
-    listed = universal and spaces.get(options.search_space).architectures is not None
-    models: list[Kind] = [] if listed or options.num_gen_arch is None else ["generator"]
-    return models if universal else [*models, "predictor"]
-
-
 def generate_and_rank(session: Session, run: int) -> Ranking:
     """Generated candidates of a run, ranked."""
     start = time.perf_counter()
@@ -38,15 +30,14 @@ def generate_and_rank(session: Session, run: int) -> Ranking:
 
 
 def search(options: SearchOptions) -> list[Ranking]:
-    """Rank, print a report, and write all results to a new numbered folder; returns the ranking of each run.
-
-    Raises a UserError if options are bad, files are missing, or there are no candidates.
-    """
+    """Rank, print a report, and write all results to a new numbered folder; returns the ranking of each run. Raises a
+    UserError if options are bad, files are missing, or there are no candidates."""
     pareto, runs, universal = options.pareto, options.runs, options.ranking == UNIVERSAL
     if pareto:
         check_pareto(options)
-    session = Session(options, models_of(options))
-    whole = universal and session.space.architectures is not None
+    whole = universal and spaces.get(options.search_space).architectures is not None
+    models: list[Kind] = [] if whole or options.num_gen_arch is None else ["generator"]
+    session = Session(options, models if universal else [*models, "predictor"])
     one_run = rank_universally if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None

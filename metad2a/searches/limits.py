@@ -12,10 +12,8 @@ FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATE
 
 
 class Limits:
-    """What candidates for a dataset of `num_classes` cost, and the most they may cost; false without a limit.
-
-    Raises a UserError if no architecture is within the limits, the space knows no costs, or the device is unknown.
-    """
+    """What candidates for a dataset of `num_classes` cost, and the most they may cost; false without a limit. Raises a
+    UserError if no architecture is within the limits, the space knows no costs, or the device is unknown."""
 
     def __init__(self, options: SessionOptions, space: SearchSpace, num_classes: int):
         self.space, self.num_classes = space, num_classes
@@ -53,9 +51,7 @@ class Limits:
 
     def listed(self) -> list[int]:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
-
-        Raises a UserError if there is none, or the space cannot be listed.
-        """
+        Raises a UserError if there is none, or the space cannot be listed."""
         archs = self.space.all_architectures()
         members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
         if not members:

@@ -184,11 +184,8 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
 def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `images`, a folder or a name, into `data_name` and `image_folder`.
 
-    A folder gives its name to the dataset, without letters that no file name may have.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    A folder gives its name to the dataset, without letters that no file name may have. Raises a UserError if there is
+    no such folder."""
     values = {name: value for name, value in given.items() if value is not None}
     if (images := values.pop("images", None)) is None:
         return values
@@ -202,11 +199,8 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_ranking(options: SessionOptions) -> str:
-    """Return the ranking of a search: the given one, or the predictor if an option of the predictor is given.
-
-    Raises:
-        UserError: the options contradict each other, or the space has no universal ranking.
-    """
+    """Return the ranking of a search: the given one, or the predictor if an option of the predictor is given. Raises a
+    UserError if the options contradict each other, or the space has no universal ranking."""
     from metad2a import spaces  # and with it PyTorch, which takes seconds
     from metad2a.metatrain.models import trained_here
 

@@ -22,10 +22,8 @@ from metad2a.spaces.base import SearchSpace
 
 
 def test_generator(options: SessionOptions) -> None:
-    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line.
-
-    The second step follows at once if the space ranks when generating.
-    """
+    """The published first step: `generated_arch/run_<r>.txt`, elapsed seconds first, then an architecture a line. The
+    second step follows at once if the space ranks when generating."""
     session = Session(options, ("generator",) if options.num_gen_arch is not None else ())
     second = None
     if session.space.ranks_when_generating:
@@ -110,8 +108,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> 
         raise UserError(f"{path} is missing. {hint}")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        seconds = float(lines[0])
-        if not 0 <= seconds < math.inf:
+        if not 0 <= (seconds := float(lines[0])) < math.inf:
             raise ValueError(f"{lines[0]} is no number of seconds")
         archs = [space.from_text(line) for line in lines[1:] if line.strip()]
     except (ValueError, IndexError) as error:  # a UserError is a ValueError

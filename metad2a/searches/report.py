@@ -40,29 +40,17 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates of one run, best predicted first.
+    """Candidates of one run, best predicted first."""
 
-    Attributes:
-        texts: the architectures.
-        predicted: predicted accuracy (%), on the scale of what the ranking learned from.
-        known: the benchmark's accuracy (%) of each candidate, if it knows the dataset.
-        benchmark_best: the best accuracy (%) of the whole benchmark, likewise.
-        costs: `flops` and `params` (millions), and measured latencies (ms), of each candidate.
-        stages: seconds of each stage.
-        notes: shares of valid and distinct graphs, and the like.
-        deviation: standard deviation (points) of each prediction, if it is known.
-        folder: where the results are, once they are written.
-    """
-
-    texts: list[str]
-    predicted: list[float]
-    known: list[float] | None
-    benchmark_best: float | None
-    costs: list[dict[str, float]] = field(default_factory=list)
-    stages: dict[str, float] = field(default_factory=dict)
-    notes: dict[str, float] = field(default_factory=dict)
-    deviation: list[float] | None = None
-    folder: Path | None = None
+    texts: list[str]  # the architectures
+    predicted: list[float]  # accuracy (%), on the scale of what the ranking learned from
+    known: list[float] | None  # the benchmark's accuracy (%) of each candidate, if it knows the dataset
+    benchmark_best: float | None  # the best accuracy (%) of the whole benchmark, likewise
+    costs: list[dict[str, float]] = field(default_factory=list)  # `flops`, `params` (millions) and latencies (ms)
+    stages: dict[str, float] = field(default_factory=dict)  # seconds of each stage
+    notes: dict[str, float] = field(default_factory=dict)  # shares of valid and distinct graphs, and the like
+    deviation: list[float] | None = None  # standard deviation (points) of each prediction, if it is known
+    folder: Path | None = None  # where the results are, once they are written
 
     @property
     def seconds(self) -> float:

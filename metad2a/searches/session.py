@@ -9,14 +9,7 @@ from metad2a.core.environment import keep_freed_memory
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
-from metad2a.data.features import (
-    Features,
-    check_extractor,
-    check_images,
-    find_features,
-    load_features,
-    shipped_features,
-)
+from metad2a.data.features import check_extractor, check_images, find_features, load_features, shipped_features
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes
 from metad2a.metatrain.options import Kind
@@ -29,13 +22,8 @@ IMAGES_PER_CLASS = 100  # of a dataset that a search processes first
 
 
 def features_file(options: SessionOptions, extractor: str | None) -> Path:
-    """The features of the dataset: the user's file, a file made here from images, or the shipped features.
-
-    Args:
-        extractor: the network of the checkpoints, for making a file.
-
-    Raises a UserError if the dataset has neither features nor images.
-    """
+    """The features of the dataset: the user's file, a file made here from images by the `extractor` of the checkpoints,
+    or the shipped features. Raises a UserError if the dataset has neither features nor images."""
     name, data_path, folder = options.data_name, options.data_path, options.image_folder
     own = Path(data_path) / f"{name}bylabel.pt"
     if own.is_file():
@@ -101,14 +89,12 @@ class Session:
         for name, checkpoint in self.checkpoints.items():
             check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)
         self.sources["features"] = features.source
-        self.features: Features = features.to(options.device)
+        self.features = features.to(options.device)
         self.limits = Limits(options, self.space, self.features.num_classes)
 
     def _check_universal(self) -> None:
-        """Note the universal ranking among the sources.
-
-        Raises a UserError if the ranking does not know the generator's supernet, or the image size.
-        """
+        """Note the universal ranking among the sources. Raises a UserError if the ranking does not know the generator's
+        supernet, or the image size."""
         if self.space.architectures is not None:
             self.sources["ranking"] = display_path(universal.SHIPPED)
             return

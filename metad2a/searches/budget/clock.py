@@ -6,8 +6,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from metad2a.searches.budget.setup import Setup
+from metad2a.data.image_data import ImageData
 from metad2a.searches.budget.trials import DONE, RUNNING, State, Trial
+from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse, to_string
 
@@ -15,19 +16,17 @@ TIMED_BATCH, TIMED_STEPS = 32, 5
 
 
 class Clock:
-    """Adds the seconds that pass to what a search has spent, and counts what is left in the budget's unit."""
+    """Adds the seconds that pass to what a search has spent, and counts what is left in the budget's unit.
 
-    def __init__(self, setup: Setup, state: State):
-        self.setup, self.state = setup, state
-        self.budget, self.images = setup.options.budget, setup.data.train
-        self.last = time.monotonic()
+    It starts at once. With a budget in seconds it measures each operation, unless the state knows the seconds.
+    """
 
-    def begin(self) -> None:
-        """Start now; measure the seconds of each operation if the budget is in seconds and none are known."""
+    def __init__(self, options: SearchOptions, space: SearchSpace, data: ImageData, state: State):
+        self.budget, self.device, self.space, self.state = options.budget, options.device, space, state
+        self.images, self.num_classes = data.train, len(data.class_names)
         self.last = time.monotonic()
-        if self.budget.timed and not self.state.costs:
-            sizes = (len(self.setup.data.class_names), self.images.side)
-            self.state.costs = operation_costs(self.setup.space, *sizes, self.setup.options.device)
+        if self.budget.timed and not state.costs:
+            state.costs = self.operation_costs()
 
     def tick(self) -> None:
         """Add the seconds since the last call to what is spent."""
@@ -54,11 +53,6 @@ class Clock:
         costs = self.state.costs
         return len(self.images) * (costs["base"] + sum(costs.get(OPERATIONS[number], 0.0) for number in parse(arch)))
 
-    def measured_epoch_cost(self, arch: str) -> float:
-        """The seconds of the same epoch, as the machine is now."""
-        options, classes = self.setup.options, len(self.setup.data.class_names)
-        return len(self.images) * image_seconds(self.setup.space, arch, classes, self.images.side, options.device)
-
     def drift(self, side: int) -> float:
         """Real over planned seconds of the finished trainings, if possible only those with images of this side."""
         if not self.budget.timed:
@@ -68,27 +62,26 @@ class Clock:
         expected = sum(t.cost * self.epoch_cost(t.arch) for t in done)
         return sum(t.seconds for t in done) / expected if expected else 1.0
 
+    def operation_costs(self) -> dict[str, float]:
+        """Seconds of training on one image: of a network of skip connections ("base"), and what each operation adds."""
+        skip = OPERATIONS.index("skip_connect")
+        base = self.image_seconds(to_string([skip] * 6))
+        costs = {"base": base}
+        for number, name in enumerate(OPERATIONS):
+            if name not in ("none", "skip_connect"):
+                costs[name] = max(0.0, self.image_seconds(to_string([number] * 3 + [skip] * 3)) - base) / 3
+        return costs
 
-def operation_costs(space: SearchSpace, num_classes: int, side: int, device: torch.device) -> dict[str, float]:
-    """Seconds of training on one image: of a network of skip connections ("base"), and what each operation adds."""
-    cells = {"base": "skip_connect", **{name: name for name in OPERATIONS if name not in ("none", "skip_connect")}}
-    seconds = {}
-    for name, operation in cells.items():
-        arch = to_string([OPERATIONS.index(operation)] * 3 + [OPERATIONS.index("skip_connect")] * 3)
-        seconds[name] = image_seconds(space, arch, num_classes, side, device)
-    return {name: value if name == "base" else max(0.0, value - seconds["base"]) / 3 for name, value in seconds.items()}
-
-
-def image_seconds(space: SearchSpace, arch: str, num_classes: int, side: int, device: torch.device) -> float:
-    """Seconds of training a network on one image, as the machine is now: the median of some steps."""
-    network = space.network(arch, num_classes).to(device, memory_format=torch.channels_last)
-    images = torch.zeros(TIMED_BATCH, 3, side, side, device=device)
-    labels = torch.arange(TIMED_BATCH, device=device) % num_classes
-    times = []
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        F.cross_entropy(network(images), labels).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) / TIMED_BATCH
+    def image_seconds(self, arch: str) -> float:
+        """Seconds of training a network on one image, as the machine is now: the median of some steps."""
+        network = self.space.network(arch, self.num_classes).to(self.device, memory_format=torch.channels_last)
+        images = torch.zeros(TIMED_BATCH, 3, self.images.side, self.images.side, device=self.device)
+        labels = torch.arange(TIMED_BATCH, device=self.device) % self.num_classes
+        times = []
+        for _ in range(TIMED_STEPS):
+            start = time.perf_counter()
+            F.cross_entropy(network(images), labels).backward()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) / TIMED_BATCH

@@ -6,6 +6,7 @@ accuracy that a network reaches in the given time. With a budget in epochs, all 
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from metad2a.core.budget import NETWORK_EPOCHS, Budget
@@ -24,22 +25,14 @@ MIN_IMAGES = 200
 
 @dataclass(frozen=True)
 class Rung:
-    """Trainings of one length.
-
-    Attributes:
-        cost: of each training, in the budget's unit.
-        count: the number of trainings.
-        side: of the images, in pixels.
-        images: the number of training images.
-        pass_share: cost of a pass over these images, relative to a pass over all images at full size.
-    """
+    """Trainings of one length."""
 
     fidelity: int
-    cost: float
-    count: int
-    side: int
-    images: int
-    pass_share: float
+    cost: float  # of each training, in the budget's unit
+    count: int  # the number of trainings
+    side: int  # of the images, in pixels
+    images: int  # the number of training images
+    pass_share: float  # cost of a pass over these images, relative to a pass over all images at full size
 
     @property
     def name(self) -> str:
@@ -83,3 +76,18 @@ def smaller(epochs: float, images: int, side: int) -> tuple[int, int, float]:
         share *= fewer / images
         images = fewer
     return side, images, share
+
+
+def plan_lines(plan: dict[int, Rung], budget: Budget, epoch_cost: float) -> Iterator[str]:
+    """The plan, with epochs of the ranking's first choice, an epoch of which costs `epoch_cost`."""
+    worth = budget.amount / epoch_cost
+    if worth < NETWORK_EPOCHS:
+        yield (
+            f"The budget is worth {worth:.0f} epochs of the first choice, and the protocol has {NETWORK_EPOCHS}: most "
+            "of it goes into one training, because its length matters more than a choice among good networks."
+        )
+    for rung in plan.values():
+        yield (
+            f"{rung.name}: about {rung.count} trainings of {rung.epochs(epoch_cost)} epochs, {rung.images} images of "
+            f"{rung.side} px (for the first of the ranking)"
+        )

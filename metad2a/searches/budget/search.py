@@ -11,7 +11,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.database.workers import measure_with_ray
-from metad2a.searches.budget import report, training, words
+from metad2a.searches.budget import report, training
 from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
 from metad2a.searches.budget.session import BudgetSearch
 from metad2a.searches.budget.trials import FAILED, RUNNING, Trial
@@ -19,21 +19,14 @@ from metad2a.searches.options import SearchOptions
 
 
 def search(options: SearchOptions) -> tuple[dict[str, Any], Path]:
-    """Spend a budget on one dataset's images; returns the content of `result.json`, and its folder.
-
-    Raises:
-        UserError: as `BudgetSearch` and `spend`.
-    """
+    """Spend a budget on one dataset's images; returns the content of `result.json`, and its folder."""
     search = BudgetSearch(options)
     return spend(search), search.folder
 
 
 def spend(search: BudgetSearch) -> dict[str, Any]:
-    """Spend a search's budget; returns the content of `result.json`.
-
-    Raises:
-        UserError: an earlier search is in the way, no training succeeds, or a file cannot be written.
-    """
+    """Spend a search's budget; returns the content of `result.json`. Raises a UserError if an earlier search is in the
+    way, no training succeeds, or a file cannot be written."""
     with search.run:
         search.begin()
         try:
@@ -64,11 +57,8 @@ def train_here(search: BudgetSearch, rung: Rung) -> None:
 def train_on_workers(search: BudgetSearch, rung: Rung) -> None:
     """Train the networks of a rung on the workers of a Ray cluster.
 
-    A training whose worker dies continues on another worker from its last epoch.
-
-    Raises:
-        UserError: the cluster cannot be reached.
-    """
+    A training whose worker dies continues on another worker from its last epoch. Raises a UserError if the cluster
+    cannot be reached."""
     options, trainer = search.options, search.trainer
 
     def watch() -> None:
@@ -92,6 +82,6 @@ def conclude(search: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
         log.info("Interrupted before the first training was finished.")
         return {}
     value = report.result(search, search.best(), interrupted)
-    print(words.result_text(value))
+    print(report.result_text(value))
     print(f"everything: {display_path(search.folder)}/report.html, result.json, ranking_run_1.csv and pictures")
     return value

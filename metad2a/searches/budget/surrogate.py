@@ -43,19 +43,12 @@ INTERVAL = 1.96  # standard deviations on either side: 95 %
 
 @dataclass(frozen=True)
 class Observation:
-    """What a training shows of a cell.
+    """What a training shows of a cell."""
 
-    Attributes:
-        cell: number of its class of equal cells.
-        fidelity: 0 .. F - 1; the search wants cells that are good at the last fidelity.
-        value: accuracy (%), or anything else if higher is better.
-        variance: the known part of its noise: an accuracy is measured on a limited number of images.
-    """
-
-    cell: int
-    fidelity: int
-    value: float
-    variance: float = 0.0
+    cell: int  # number of its class of equal cells
+    fidelity: int  # 0 .. F - 1; the search wants cells that are good at the last fidelity
+    value: float  # accuracy (%), or anything else if higher is better
+    variance: float = 0.0  # the known part of its noise: an accuracy is measured on a limited number of images
 
 
 @dataclass(frozen=True)
@@ -208,15 +201,11 @@ class Surrogate:
 
     def quality(self) -> torch.Tensor:
         """Posterior mean of the quality (K,), which ranks the cells."""
-        if not len(self.observed):
-            return self.prior.clone()
-        return self._explained(self.cells)[0]
+        return self._explained(self.cells)[0] if len(self.observed) else self.prior.clone()
 
     def improvement(self) -> torch.Tensor:
-        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best).
-
-        The offsets of the fidelities cancel in the difference. The best cell itself has 0.
-        """
+        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best). The offsets
+        of the fidelities cancel in it."""
         h = self._named(self.logarithms)
         mean, whitened = self._explained(self.cells)
         best = self.observed[mean[self.observed].argmax()]
@@ -246,10 +235,8 @@ class Surrogate:
         return scale.back(mean), low, high
 
     def best_probability(self, allowed: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """The probability (K,) that a cell is the best of the `allowed` cells (P,).
-
-        Only the first 200 by mean plus deviation are compared; all others have 0.
-        """
+        """The probability (K,) that a cell is the best of the `allowed` cells (P,). Only the first 200 by mean plus
+        deviation are compared; all others have 0."""
         h = self._named(self.logarithms)
         mean, whitened = self._explained(allowed)
         deviation = (self._variance()[allowed] - whitened.square().sum(0)).clamp_min(0).sqrt()

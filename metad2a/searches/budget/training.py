@@ -21,56 +21,33 @@ from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Protocol, Run, accuracy, normalized, protocol_for, rate_of, train_epochs
 
 SEED = 777  # of weights and of the order of the images; the first published seed
+CHECKPOINT, PROGRESS, NETWORK = ".ckpt.pt", ".json", ".pt"  # endings of files
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What every training of a search needs.
-
-    Attributes:
-        identity, history: of the search, for checkpoints and networks.
-        folder: of checkpoints and networks; all machines of a cluster share it.
-        device: of the process that trains.
-    """
+    """What every training of a search needs."""
 
     space: SearchSpace
     data: ImageData
-    identity: dict[str, Any]
-    history: dict[str, Any]
-    folder: Path
-    device: torch.device | str
+    identity: dict[str, Any]  # of the search, for checkpoints and networks
+    history: dict[str, Any]  # likewise
+    folder: Path  # of checkpoints and networks; all machines of a cluster share it
+    device: torch.device | str  # of the process that trains
 
-    def checkpoint(self, trial: Trial) -> Path:
-        """The file of the last epoch of a running trial."""
-        return self.folder / f"{trial.number}.ckpt.pt"
-
-    def progress(self, trial: Trial) -> Path:
-        """The file that says how far a running trial is."""
-        return self.folder / f"{trial.number}.json"
-
-    def network(self, trial: Trial) -> Path:
-        """The file of a trained network."""
-        return self.folder / f"{trial.number}.pt"
+    def file(self, trial: Trial, ending: str) -> Path:
+        """The file of a trial's last epoch, of its progress, or of its trained network."""
+        return self.folder / f"{trial.number}{ending}"
 
     def as_left(self, trial: Trial) -> Trial:
-        """A running trial with the progress that its file tells.
-
-        Raises:
-            UserError: the file is damaged.
-        """
-        path = self.progress(trial)
+        """A running trial with the progress that its file tells. Raises a UserError if the file is damaged."""
+        path = self.file(trial, PROGRESS)
         return read_json(path, Trial, "the progress of a training", HINT) if path.is_file() else trial
 
 
 def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Trial], None] | None = None) -> Trial:
-    """Train in this process, from the checkpoint of an earlier attempt if there is one.
-
-    Args:
-        watch: called after every epoch.
-
-    Returns:
-        The trial, done or failed.
-    """
+    """Train in this process, from the checkpoint of an earlier attempt if there is one; returns the trial, done or
+    failed. `watch` is called after every epoch."""
     keep_freed_memory()
     trial = trainer.as_left(trial)
     start, losses = time.monotonic() - trial.seconds, list(trial.losses)
@@ -80,7 +57,7 @@ def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Trial], None] | Non
 
     def finished(epoch: int, loss: float) -> None:
         losses[epoch - 1 :] = [loss]
-        write_json(trainer.progress(trial), asdict(now()))
+        write_json(trainer.file(trial, PROGRESS), asdict(now()))
         if watch is not None:
             watch(now())
 
@@ -93,20 +70,20 @@ def attempt(trainer: Trainer, trial: Trial, watch: Callable[[Trial], None] | Non
 def train_trial(trainer: Trainer, trial: Trial, finished: Callable[[int, float], None]) -> float:
     """Train, and write the network if its images have full size; returns its accuracy on the validation part (%).
 
-    Args:
-        finished: called after every epoch with its number and mean loss.
-
-    Raises:
-        UserError: the loss is not finite, or a file cannot be written or is damaged.
+    `finished` is called after every epoch with its number and mean loss. Raises a UserError if the loss is not finite.
     """
     data, space = reduced(trainer.data, trial.side, trial.images), trainer.space
     identity = trainer.identity | {"trial": trial.number, "architecture": trial.arch, "epochs": trial.epochs}
     build = partial(space.network, space.from_text(trial.arch), len(data.class_names))
-    run = resumed_run(build, trainer.device, protocol_of(trial, data), identity, trainer.checkpoint(trial))
+    checkpoint = trainer.file(trial, CHECKPOINT)
+    run = resumed_run(build, trainer.device, protocol_of(trial, data), identity, checkpoint)
     train_epochs(run, data, lambda loss: finished(run.epoch, loss))
     percent = accuracy(run.network, normalized(data.valid, data, run.device))
     if trial.side == space.image_size:
-        trained(trainer, trial, run.network, percent).save(trainer.network(trial))
+        about = {"architecture": trial.arch, "seed": SEED, "accuracy": {"x-valid": percent}, "history": trainer.history}
+        identity = trainer.identity | {"architecture": trial.arch, "protocol": asdict(protocol_of(trial, trainer.data))}
+        network = TrainedNetwork.of(run.network, space, trainer.data, identity=identity, **about)
+        network.save(trainer.file(trial, NETWORK))
     return percent
 
 
@@ -117,11 +94,8 @@ def resumed_run(
     identity: dict[str, Any],
     checkpoint: Path,
 ) -> Run:
-    """A training of the network that `build` makes, from its checkpoint if there is one.
-
-    Raises:
-        UserError: the checkpoint is damaged, or belongs to another training.
-    """
+    """A training of the network that `build` makes, from its checkpoint if there is one. Raises a UserError if the
+    checkpoint is damaged, or belongs to another training."""
     torch.manual_seed(SEED)
     run = Run(build().to(device), protocol, identity, SEED, checkpoint)
     run.restore()
@@ -156,11 +130,3 @@ def shrunk(images: LabelledImages, side: int) -> LabelledImages:
     pixels = images.pixels.permute(0, 3, 1, 2).float()
     small = F.adaptive_avg_pool2d(pixels, side).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     return LabelledImages(small, images.labels)
-
-
-def trained(trainer: Trainer, trial: Trial, network: torch.nn.Module, percent: float) -> TrainedNetwork:
-    """The network with all that belongs to it, and its validation accuracy (%)."""
-    protocol = asdict(protocol_of(trial, trainer.data))
-    about = {"architecture": trial.arch, "seed": SEED, "accuracy": {"x-valid": percent}, "history": trainer.history}
-    identity = trainer.identity | {"architecture": trial.arch, "protocol": protocol}
-    return TrainedNetwork.of(network, trainer.space, trainer.data, identity=identity, **about)

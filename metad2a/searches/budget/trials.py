@@ -16,37 +16,24 @@ HINT = "Start anew with --overwrite."
 
 @dataclass(frozen=True)
 class Trial:
-    """One training.
-
-    Attributes:
-        number: from 0, in the order in which they began.
-        arch, cell: the architecture, and the number of its class of equal cells.
-        fidelity: the number of its rung.
-        epochs, batch, side, images: how it trains.
-        status: running, done or failed.
-        accuracy: on the validation part (%), None until it is done.
-        losses: mean training loss of each epoch.
-        seconds: of training so far.
-        cost: epochs of all training images so far.
-        message: why it failed.
-    """
+    """One training."""
 
     __pydantic_config__ = OPEN  # files of older versions have a field that nothing needs
 
-    number: Integer
+    number: Integer  # from 0, in the order in which they began
     arch: Text
-    cell: Integer
-    fidelity: Integer
+    cell: Integer  # the number of the architecture's class of equal cells
+    fidelity: Integer  # the number of its rung
     epochs: Integer
     batch: Integer
     side: Integer
     images: Integer
-    status: Text = RUNNING
-    accuracy: Number | None = None
-    losses: list[Number] = field(default_factory=list)
-    seconds: Number = 0.0
-    cost: Number = 0.0
-    message: Text = ""
+    status: Text = RUNNING  # or done or failed
+    accuracy: Number | None = None  # on the validation part (%), None until it is done
+    losses: list[Number] = field(default_factory=list)  # mean training loss of each epoch
+    seconds: Number = 0.0  # of training so far
+    cost: Number = 0.0  # epochs of all training images so far
+    message: Text = ""  # why it failed
 
     def __str__(self) -> str:
         return f"training {self.number + 1}"
@@ -63,46 +50,28 @@ class Best:
 
 
 @dataclass
-class Content:
-    """What a search has done: the fields of `state.json`.
-
-    Attributes:
-        spent: seconds so far, of all commands together.
-        costs: seconds of an image for each operation, see `clock.operation_costs`; empty for a budget in epochs.
-        trials: by number.
-        facts: of the plan, for the report.
-    """
+class State:
+    """What a search has done: the fields of `state.json`, which is written after every step."""
 
     __pydantic_config__ = CLOSED
 
-    spent: Number = 0.0
-    costs: dict[Text, Number] = field(default_factory=dict)
-    trials: list[Trial] = field(default_factory=list)
-    facts: Facts = field(default_factory=dict)
+    path = Path(STATE)  # of the file, not a field in it
+    spent: Number = 0.0  # seconds so far, of all commands together
+    costs: dict[Text, Number] = field(default_factory=dict)  # see `Clock.operation_costs`; empty for a budget in epochs
+    trials: list[Trial] = field(default_factory=list)  # by number
+    facts: Facts = field(default_factory=dict)  # of the plan, for the report
 
-
-class State(Content):
-    """The state of a search, in a file that is written after every step."""
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.path = folder / STATE
-
-    def restore(self) -> None:
-        """Read the file of an earlier command if there is one.
-
-        A trial that an older version stopped early counts as failed.
-
-        Raises:
-            UserError: the file is damaged.
-        """
-        if not self.path.is_file():
-            return
-        what = "the state of a search on a budget"
-        content = check(self.path, read_json(self.path, dict[Text, Any], what, HINT), Content, what, HINT, FORMAT)
-        vars(self).update(vars(content))
+    @classmethod
+    def of(cls, folder: Path) -> "State":
+        """The state that an earlier command left, or a new one; a trial that an older version stopped early counts as
+        failed. Raises a UserError if the file is damaged."""
+        path, state, what = folder / STATE, cls(), "the state of a search on a budget"
+        if path.is_file():
+            state = check(path, read_json(path, dict[Text, Any], what, HINT), cls, what, HINT, FORMAT)
         known = (RUNNING, DONE, FAILED)
-        self.trials = [t if t.status in known else replace(t, status=FAILED, message=t.status) for t in self.trials]
+        state.trials = [t if t.status in known else replace(t, status=FAILED, message=t.status) for t in state.trials]
+        state.path = path
+        return state
 
     def save(self) -> None:
         """Write the file atomically."""
@@ -120,11 +89,7 @@ class State(Content):
         return [trial for trial in self.trials if trial.fidelity == fidelity and trial.status in wanted]
 
     def observations(self, judged: int) -> list[Observation]:
-        """What the surrogate learns from.
-
-        Args:
-            judged: the number of images of the validation part.
-        """
+        """What the surrogate learns from; `judged` is the number of images of the validation part."""
         return [
             Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged))
             for t in self.trials

@@ -1,4 +1,4 @@
-"""Transfer: the best architectures of another dataset, without a look at the images."""
+"""Random search, and the best architectures of another dataset."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,6 +7,21 @@ import numpy as np
 
 from metad2a.core.errors import UserError
 from metad2a.rivals.base import Method, Problem
+
+
+@dataclass(frozen=True)
+class RandomSearch(Method):
+    """Draw architectures evenly, `batch` at a time, until the budget is spent."""
+
+    name: ClassVar[str] = "random"
+    title: ClassVar[str] = "random search"
+    source: ClassVar[str] = "Bergstra and Bengio, JMLR 2012; Li and Talwalkar, UAI 2019"
+
+    batch: int = 4
+
+    def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        while True:
+            problem.evaluate_all(problem.sample(self.batch, rng))
 
 
 @dataclass(frozen=True)
