@@ -293,7 +293,7 @@ def test_bad_imagenet32(tmp_path, capsys, monkeypatch):
 
     assert "no train_data_batch_1" in message(tmp_path)
     folder = write_imagenet32(tmp_path / "gap", batches=9, n=10)
-    assert "lacks train_data_batch_10" in message(folder)
+    assert "no train_data_batch_10" in message(folder)
     monkeypatch.setattr("metad2a.data.downsampled_imagenet.NUM_BATCHES", 2)
     folder = write_imagenet32(tmp_path / "few", n=10)
     assert "has no images" in message(folder)

@@ -42,11 +42,8 @@ def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
 
 def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
     """The number of edges on the longest way from input to output, and the number of nodes connected to the input
-    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS").
-
-    A node counts as the share of its incoming edges that come from the input. Only edges on a way from input to output
-    count, so the result is (0, 0) for a cell that passes nothing on.
-    """
+    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS"). A node counts as the share of its
+    incoming edges that come from the input. Only edges on a way from input to output count."""
     edges, longest, width = live_edges(operations), {0: 0}, 0.0
     for node in (1, 2, 3):
         sources = [source for target, source, _ in edges if target == node]
@@ -61,21 +58,17 @@ def convolutions(operations: Sequence[int]) -> int:
     return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))
 
 
-def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
-    """Values (K, ...) to the normal quantiles of their ranks in each column, (K, ...) float64."""
-    ranks = stats.rankdata(values.numpy(), axis=0)
-    return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
-
-
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Features of each class, each (K, F) float64: paths, operations on live edges, and quantiles of scores (K, F)."""
+    """Features of each class, each (K, F) float64: paths, operations on live edges, and the normal quantiles of the
+    ranks of scores (K, F) in each column."""
     cells = all_cells()
     operations = [cells[number] for number in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
+    ranks = stats.rankdata(scores.numpy(), axis=0)
     return {
         "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
         "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
-        "scores": normal_quantiles(scores),
+        "scores": torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks))),
     }
 
 

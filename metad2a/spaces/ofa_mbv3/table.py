@@ -2,11 +2,8 @@
 
 python -m metad2a.spaces.ofa_mbv3.table CSV
 
-The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). The shipped table comes from
-DyNAS-T (Intel Labs, Apache-2.0; 224 pixels, measured during searches) and from memory-optimized Once-for-All (M.
-Girard; 128, 160 and 192 pixels, spread over memory).
-
-Dimensions: n measured subnets.
+The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). docs/reproduction.md says from
+what the shipped table is made. Dimensions: n measured subnets.
 """
 
 import argparse
@@ -45,19 +42,12 @@ class _File(TypedDict):
 
 @dataclass(frozen=True)
 class Measured:
-    """Subnets and their accuracies.
-
-    Attributes:
-        archs: n subnets.
-        image_size: (n,) long, side in pixels of the images.
-        accuracy: (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times.
-        source: who measured each subnet.
-    """
+    """n subnets and their accuracies."""
 
     archs: list[Arch]
-    image_size: torch.Tensor
-    accuracy: torch.Tensor
-    source: list[str]
+    image_size: torch.Tensor  # (n,) long, side in pixels of the images
+    accuracy: torch.Tensor  # (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times
+    source: list[str]  # who measured each subnet
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -93,7 +83,7 @@ def measured(path: str | Path = TABLE) -> Measured:
     if len(archs) < count or not known or any(len(column) != count for column in columns):
         raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
     names = [value["sources"][number] for number in value["source"].tolist()]
-    return Measured([arch for arch in archs if arch], columns[0].long(), columns[1].double(), names)
+    return Measured(archs, columns[0].long(), columns[1].double(), names)
 
 
 def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
@@ -104,9 +94,7 @@ def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
             for row in csv.DictReader(file):
                 arch = {name: [int(digit) for digit in row[name]] for name in ("ks", "e", "d")}
                 accuracies[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
         raise UserError(f"{path} is damaged ({error}): see python -m metad2a.spaces.ofa_mbv3.table --help.") from error
     if not accuracies:
         raise UserError(f"{path} has no lines.")
@@ -128,12 +116,8 @@ def make(args: argparse.Namespace) -> None:
     print(f"{display_path(args.output)}: {len(accuracies)} subnets of {', '.join(sources)}")
 
 
-def build_parser() -> argparse.ArgumentParser:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("csv", help="the accuracies")
     parser.add_argument("--output", default=str(TABLE), help="file to write")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(run(build_parser(), make))
+    sys.exit(run(parser, make))
