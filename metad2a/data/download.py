@@ -78,14 +78,14 @@ def _check_content(path: Path, target: str, head: bytes) -> None:
         with zipfile.ZipFile(path) as archive:
             if bad := archive.testzip():
                 raise Damaged(f"its part {bad} is damaged")
+    elif head.startswith(b"\x80"):
+        _check_old_torch_file(path)
     else:
-        _check_old_torch_file(path, head)
-
-
-def _check_old_torch_file(path: Path, head: bytes) -> None:
-    """Read a file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
-    if not head.startswith(b"\x80"):
         raise Damaged("it is not a PyTorch file")
+
+
+def _check_old_torch_file(path: Path) -> None:
+    """Read a file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -105,10 +105,8 @@ def place(path: str, data_path: str | Path) -> Path:
 def fetch(
     file: PublishedFile, mirror: str | None = None, data_path: str | Path = "data", dead_hosts: set[str] | None = None
 ) -> Path:
-    """Have a verified copy of `file` in its place, and extracted if it is an archive; returns its path.
-
-    A verified copy that is there stays, wherever it came from. An interrupted transfer goes on from its `.part` file.
-    If several processes want a file, one downloads it and the others wait.
+    """Have a verified copy of `file` in its place, and extracted if it is an archive; returns its path. An interrupted
+    transfer goes on from its `.part` file. If several processes want a file, one downloads it and the others wait.
 
     Args:
         mirror: an address or a folder that has the same files under their `target` paths.
@@ -160,7 +158,7 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
     if host in dead_hosts:
         raise UserError(f"{address}: {NO_CONNECTION}, as a moment ago. {hint}")
     failures = damages = absences = 0
-    reached = _size(part)
+    reached = part.stat().st_size if part.is_file() else 0
     while True:
         try:
             if not mirror or "://" in mirror:
@@ -173,7 +171,7 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
             break
         except (TryAgain, requests.RequestException) as error:
             failure = f"{address}: {_reason(error)}"
-            size = _size(part)
+            size = part.stat().st_size if part.is_file() else 0
             absences += size <= reached and isinstance(error, requests.ConnectionError)
             failures = 1 if size > reached else failures + 1  # a slow transfer that goes on is no reason to give up
             reached = max(reached, size)
@@ -192,10 +190,6 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
     os.replace(part, target)
     _meta(part).unlink(missing_ok=True)
     log.info(f"{target}: {target.stat().st_size:,} bytes, verified.")
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
 
 
 def _reason(error: Exception) -> str:

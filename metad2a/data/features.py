@@ -38,12 +38,10 @@ class Features:
 
     @property
     def dim(self) -> int:
-        """D."""
         return self.images.shape[1]
 
     @property
     def num_classes(self) -> int:
-        """C."""
         return len(self.counts)
 
     @property
@@ -119,8 +117,7 @@ def _process_command(name: str) -> str:
 
 def shipped_features(name: str) -> Path | None:
     """The shipped features file of dataset `name`, None if there is none."""
-    path = ASSETS / "features" / f"{name}.pt"
-    return path if path.is_file() else None
+    return path if (path := ASSETS / "features" / f"{name}.pt").is_file() else None
 
 
 def find_features(name: str, data_path: str | Path) -> Path:

@@ -34,7 +34,10 @@ class Sizes(TypedDict, total=False):
 
 
 class SearchSpace(ABC):
-    """A set of architectures and its translation to graphs and text. `Arch` is a string or a dict."""
+    """A set of architectures, which are strings or dicts, and its translation to graphs and text.
+
+    A method that a space does not define raises a UserError, or answers that nothing is known.
+    """
 
     name: str  # as given to `--search-space`
     max_n: int  # N, vertices of a graph
@@ -77,8 +80,7 @@ class SearchSpace(ABC):
         return f"{self.image_size}x{self.image_size} images{width}"
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none. Raises a
-        UserError if the file `supernet` is missing or damaged."""
+        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none."""
         return {}
 
     @abstractmethod
@@ -105,8 +107,9 @@ class SearchSpace(ABC):
     def all_architectures(self) -> list[Any]:
         """`architectures`. Raises a UserError if they are too many to list."""
         if self.architectures is None:
-            power = len(str(self.size)) - 1
-            raise UserError(f"{self.name} has about 10^{power} architectures and cannot be ranked whole.")
+            raise UserError(
+                f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole."
+            )
         return self.architectures
 
     def classes_of_equals(self) -> torch.Tensor:
@@ -131,26 +134,20 @@ class SearchSpace(ABC):
         return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
 
     def features(self) -> dict[str, torch.Tensor]:
-        """What rankings know of each class of equal architectures before any training, each (K, F) float64. Raises a
-        UserError if nothing is known."""
+        """What rankings know of each class of equal architectures before any training, each (K, F) float64."""
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
-        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters; empty if
-        the space knows no costs."""
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters."""
         return {}
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """Measured milliseconds of every architecture on a device, by text. Raises a UserError if none are known."""
+        """Measured milliseconds of every architecture on a device, by text."""
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
     def evaluator(self, options: Any) -> Any:
         """What measures architectures for a database: its `evaluate(arch, classes, rng)` gives the accuracy (%) on
-        `classes`, positions among the classes of the images.
-
-        `options` is a `metad2a.database.workers.EvaluatorOptions`. Raises a UserError if images or weights are missing,
-        or the space has no evaluator.
-        """
+        `classes`, positions among those of the images. `options`: `metad2a.database.workers.EvaluatorOptions`."""
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
@@ -161,8 +158,7 @@ class SearchSpace(ABC):
         return {name: min(cost[name] for cost in costs) for name in costs[0]}
 
     def network(self, arch: Any, num_classes: int) -> nn.Module:
-        """The network of an architecture with initial weights: images (B, 3, S, S), S = `image_size`, -> logits
-        (B, num_classes). Raises a UserError if networks of this space cannot be built."""
+        """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes)."""
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
@@ -170,8 +166,7 @@ class SearchSpace(ABC):
         return None
 
     def fold(self, number: int) -> set[str]:
-        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth. Raises a UserError
-        if the space cannot be listed."""
+        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth."""
         if self.architectures is None:
             raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
         classes = self.classes_of_equals()
@@ -183,17 +178,15 @@ class SearchSpace(ABC):
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
-        """An architecture as a number 0..choices - 1 for each of `gene_choices`. Raises a UserError if it does not
-        belong to this space, or the space has no genes."""
+        """An architecture as a number 0..choices - 1 for each of `gene_choices`."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def from_genes(self, genes: Sequence[int]) -> Any:
-        """The architecture with these genes, in canonical form. Raises a UserError if the space has no genes."""
+        """The architecture with these genes, in canonical form."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset. Raises a
-        UserError if no scores of this space are known."""
+        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset."""
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 
     @abstractmethod

@@ -6,7 +6,6 @@ The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and t
 what the shipped table is made. Dimensions: n measured subnets.
 """
 
-import argparse
 import csv
 import sys
 from collections import defaultdict
@@ -20,9 +19,9 @@ from annotated_types import MinLen
 from typing_extensions import TypedDict
 
 from metad2a import spaces
-from metad2a.core.cli import run
+from metad2a.core.cli import guarded
 from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, display_path, load_torch, save_torch
+from metad2a.core.files import ASSETS, load_torch, save_torch
 from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
 from metad2a.graphs.batch import GraphBatch
 from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
@@ -86,23 +85,18 @@ def measured(path: str | Path = TABLE) -> Measured:
     return Measured(archs, columns[0].long(), columns[1].double(), names)
 
 
-def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
-    """The accuracies (%) of each subnet (text), side of images and source. Raises a UserError for a damaged file."""
-    space, accuracies = spaces.get("ofa_mbv3"), defaultdict(list)
+def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
+    """Write the table of the subnets in a CSV file. Raises a UserError if the file is damaged."""
+    space, accuracies = spaces.get("ofa_mbv3"), defaultdict(list)  # subnet (text), side of images, source -> %
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(csv_file).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 arch = {name: [int(digit) for digit in row[name]] for name in ("ks", "e", "d")}
                 accuracies[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
-        raise UserError(f"{path} is damaged ({error}): see python -m metad2a.spaces.ofa_mbv3.table --help.") from error
-    if not accuracies:
-        raise UserError(f"{path} has no lines.")
-    return accuracies
-
-
-def make(args: argparse.Namespace) -> None:
-    space, accuracies = spaces.get("ofa_mbv3"), read_csv(args.csv)
+        if not accuracies:
+            raise ValueError("it has no lines")
+    except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
+        raise UserError(f"{csv_file} is damaged ({error}).") from error
     sources = sorted({source for _, _, source in accuracies})
     value = {
         "format": FORMAT,
@@ -112,12 +106,8 @@ def make(args: argparse.Namespace) -> None:
         "source": torch.tensor([sources.index(source) for _, _, source in accuracies], dtype=torch.int16),
         "sources": sources,
     }
-    save_torch(args.output, value)
-    print(f"{display_path(args.output)}: {len(accuracies)} subnets of {', '.join(sources)}")
+    save_torch(target, value)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("csv", help="the accuracies")
-    parser.add_argument("--output", default=str(TABLE), help="file to write")
-    sys.exit(run(parser, make))
+    sys.exit(guarded(lambda: make(sys.argv[1])))
