@@ -19,7 +19,6 @@ from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
 SCORES_FORMAT = "metad2a-training-free-1"
-CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 
 
@@ -35,27 +34,21 @@ def path_counts(operations: Sequence[int]) -> list[int]:
     return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
 
 
-def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Edges (node, its input, operation) on a way from the cell's input to its output."""
-    return [(*edge, op) for edge, op in zip(CELL_EDGES, live_operations(operations), strict=True) if op != NONE]
+def cell_shape(operations: Sequence[int]) -> tuple[int, float, int]:
+    """Depth, width and number of convolutions of the edges on a way from input to output.
 
-
-def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
-    """The number of edges on the longest way from input to output, and the number of nodes connected to the input
-    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS"). A node counts as the share of its
-    incoming edges that come from the input. Only edges on a way from input to output count."""
-    edges, longest, width = live_edges(operations), {0: 0}, 0.0
+    Depth is the number of edges on the longest way, width the number of nodes connected to the input (Shu et al., ICLR
+    2020, "Understanding Architectures Learnt by Cell-based NAS"), each as the share of its edges that come from there.
+    """
+    live = live_operations(operations)
+    edges = [edge for edge, op in zip(CELL_EDGES, live, strict=True) if op != NONE]
+    longest, width = {0: 0}, 0.0
     for node in (1, 2, 3):
-        sources = [source for target, source, _ in edges if target == node]
+        sources = [source for target, source in edges if target == node]
         if sources:
             longest[node] = 1 + max(longest[source] for source in sources)
             width += sources.count(0) / len(sources)
-    return longest.get(3, 0), width
-
-
-def convolutions(operations: Sequence[int]) -> int:
-    """The number of convolutions on a way from input to output."""
-    return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))
+    return longest.get(3, 0), width, sum(OPERATIONS[op].startswith("nor_conv") for op in live)
 
 
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -58,7 +58,8 @@ def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str 
                 for name in names:
                     columns[name][number] = float(row[name])
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} needs the columns {key}, {', '.join(names)}: {error}.") from error
+        wanted = ", ".join([key, *names])
+        raise UserError(f"{path} cannot be read ({error}): it needs the columns {wanted}.") from error
     return columns
 
 
