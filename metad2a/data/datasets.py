@@ -84,14 +84,13 @@ def _open(data: Any, number: int) -> Image.Image:
 def open_dataset(
     name: str, folder: str | None, split: str, data_path: str | Path, mirror: str | None, class_order: str | None = None
 ) -> ImageSource:
-    """The images of `folder`, which has a sub-folder for each class, or if it is None of a known dataset.
+    """The images of `folder`, which has a sub-folder for each class, or if it is None of a known dataset, whose
+    official files are downloaded, from `mirror` if given. Raises a UserError if the dataset is unknown, or its files
+    cannot be downloaded or read.
 
     Args:
         split: "train" or "test". In a folder without these parts "test" is the held-out images and "all" is everything.
-        mirror: where to download official files from instead.
         class_order: see `metad2a.data.image_source.image_folder`.
-
-    Raises a UserError if the dataset is unknown, or its files cannot be downloaded or read.
     """
     if folder is not None:
         return _open_folder(name, folder, split, class_order)

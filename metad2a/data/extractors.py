@@ -1,8 +1,5 @@
-"""ImageNet-trained networks without their classifier, which turn images into features.
-
-Dimensions: B images, D feature width. Images have 32 x 32 pixels, as in the paper; each network resizes and normalises
-them as it needs.
-"""
+"""ImageNet-trained networks without their classifier, which turn B images of 32 x 32 pixels, as in the paper, into
+features of width D. Each network resizes and normalises the images as it needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +44,9 @@ SPECS = {
 
 
 class Extractor(nn.Module):
-    """Images (B, 3, 32, 32) with values 0..1 to features (B, D), by the network `name` of `SPECS`.
-
-    ResNet-18's input is normalised with the mean and standard deviation of `dataset`. Raises a UserError if there is no
-    such network, or its weights cannot be loaded.
-    """
+    """Images (B, 3, 32, 32) with values 0..1 to features (B, D), by the network `name` of `SPECS`. ResNet-18's input is
+    normalised with the mean and standard deviation of `dataset`. Raises a UserError if there is no such network, or its
+    weights cannot be loaded."""
 
     mean: torch.Tensor
     std: torch.Tensor

@@ -1,7 +1,4 @@
-"""How folders of images are laid out: parts of a dataset, classes, files, and the images held out for testing.
-
-No function here opens an image.
-"""
+"""How folders of images are laid out: parts of a dataset, classes, files, and the images held out for testing."""
 
 import hashlib
 import os

@@ -1,7 +1,4 @@
-"""Labelled images that are opened one by one, for example the images of a folder.
-
-Dimensions: M images in all.
-"""
+"""M labelled images that are opened one by one, for example the images of a folder."""
 
 import hashlib
 from collections.abc import Callable

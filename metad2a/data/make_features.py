@@ -1,7 +1,4 @@
-"""From a dataset's images to its features file.
-
-Dimensions: M images in all, D feature width.
-"""
+"""From a dataset's M images to its features file, D numbers each."""
 
 import shutil
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""Accuracy of a subnet on some classes, after calibrating its batch norm on their training images (Once-for-All).
-
-Dimensions: n images, C classes.
-"""
+"""Accuracy of a subnet on some classes, after calibrating its batch norm on their training images (Once-for-All)."""
 
 from collections.abc import Iterator
 from typing import Any
