@@ -62,11 +62,13 @@ class OFAMobileNetV3(SearchSpace):
         kernel = torch.tensor([[KERNELS.index(k) for k in a["ks"]] for a in rows]).view(-1, NUM_LAYERS)
         expand = torch.tensor([[EXPANSIONS.index(e) for e in a["e"]] for a in rows]).view(-1, NUM_LAYERS)
         depth = torch.tensor([[d - DEPTHS[0] for d in a["d"]] for a in rows]).view(-1, NUM_STAGES)
-        types = torch.zeros(len(rows), self.max_n, dtype=torch.long)
-        types[:, 1:-1] = FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand
-        types[:, -1] = 1
-        chain = torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
-        return GraphBatch(types, chain.expand(len(rows), -1, -1), torch.full((len(rows),), self.max_n))
+        return self.graphs(FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand)
+
+    def graphs(self, layers: torch.Tensor) -> GraphBatch:
+        """The chains of layers with these vertex types (B, 20)."""
+        B, chain = len(layers), torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
+        types = pad(pad(layers.long(), (1, 0)), (0, 1), value=1)
+        return GraphBatch(types, chain.expand(B, -1, -1), torch.full((B,), self.max_n))
 
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
         operations = graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE  # (B, 20)

@@ -18,13 +18,12 @@ import torch
 from annotated_types import MinLen
 from typing_extensions import TypedDict
 
-from metad2a import spaces
 from metad2a.core.cli import guarded
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, load_torch, save_torch
 from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
-from metad2a.graphs.batch import GraphBatch
 from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
+from metad2a.spaces.ofa_mbv3.space import OFAMobileNetV3
 
 TABLE = ASSETS / "ofa_mbv3" / "accuracy.pt"
 FORMAT = "metad2a-subnet-accuracies-1"
@@ -58,16 +57,13 @@ class Measured:
 
 def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
     """Vertex types of 20 layers (n, 20) to subnets, None for an invalid row."""
-    space, count = spaces.get("ofa_mbv3"), len(operations)
-    types = torch.zeros(count, space.max_n, dtype=torch.long)
-    types[:, 1:-1], types[:, -1] = operations.long(), 1
-    chain = torch.diag(torch.ones(space.max_n - 1, dtype=torch.bool), 1).expand(count, -1, -1)
-    return space.decode(GraphBatch(types, chain, torch.full((count,), space.max_n)))
+    space = OFAMobileNetV3()
+    return space.decode(space.graphs(operations))
 
 
 def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
     """The inverse of `operations_to_archs`, (n, 20) uint8."""
-    return spaces.get("ofa_mbv3").encode(archs).types[:, 1:-1].to(torch.uint8)
+    return OFAMobileNetV3().encode(archs).types[:, 1:-1].to(torch.uint8)
 
 
 @cache
@@ -87,7 +83,7 @@ def measured(path: str | Path = TABLE) -> Measured:
 
 def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
     """Write the table of the subnets in a CSV file. Raises a UserError if the file is damaged."""
-    space, accuracies = spaces.get("ofa_mbv3"), defaultdict(list)  # subnet (text), side of images, source -> %
+    space, accuracies = OFAMobileNetV3(), defaultdict(list)  # subnet (text), side of images, source -> %
     try:
         with Path(csv_file).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
