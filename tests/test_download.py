@@ -23,8 +23,7 @@ import torch
 
 from metad2a.core.errors import UserError
 from metad2a.data import download
-from metad2a.data.download import fetch, fetch_all
-from metad2a.data.manifest import RAW_DATA, PublishedFile, files_of
+from metad2a.data.download import RAW_DATA, PublishedFile, fetch, fetch_all, files_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -371,7 +370,7 @@ def test_a_truncated_archive(server):
 def test_two_processes_at_once(server):
     server.content, server.delay = torch_bytes(), 0.02
     code = (
-        "import sys; from metad2a.data.download import fetch; from metad2a.data.manifest import PublishedFile;"
+        "import sys; from metad2a.data.download import PublishedFile, fetch;"
         f"fetch(PublishedFile('toy', '{server.address}/toy.pt', 'data/toy.pt', 'x'))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -384,7 +383,7 @@ def test_two_processes_at_once(server):
 def test_a_killed_download_is_resumed(server):
     server.content, server.delay = torch_bytes(n=200_000), 0.05
     code = (
-        "from metad2a.data.download import fetch; from metad2a.data.manifest import PublishedFile;"
+        "from metad2a.data.download import PublishedFile, fetch;"
         f"fetch(PublishedFile('toy', '{server.address}/toy.pt', 'data/toy.pt', 'x'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})

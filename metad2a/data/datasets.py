@@ -15,10 +15,9 @@ from torchvision import datasets
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, display_path
 from metad2a.core.messages import log
-from metad2a.data.download import fetch_all, is_extracted, place
+from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
 from metad2a.data.folders import TEST_SHARE, find_parts
 from metad2a.data.image_source import ImageSource, image_folder
-from metad2a.data.manifest import RAW_DATA
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
-"""Downloads: to a temporary file, resumed, verified, then renamed; archives are extracted."""
+"""Downloads: to a temporary file, resumed, verified, then renamed; archives are extracted.
 
+`metad2a/assets/published_files.csv` has a line for every file that MetaD2A can fetch. A file without a published
+checksum is verified by its Content-Length and by opening it.
+"""
+
+import csv
 import gzip
 import hashlib
 import json
@@ -14,6 +19,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,11 +28,11 @@ import torch
 from filelock import FileLock
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import write_json, write_text
+from metad2a.core.files import ASSETS, write_json, write_text
 from metad2a.core.messages import log
 from metad2a.core.options import MIRROR_VARIABLE
 from metad2a.core.progress import progress
-from metad2a.data.manifest import PublishedFile
+from metad2a.data.options import DATASETS
 
 CHUNK = 1 << 20  # bytes of a file read at a time
 NETWORK_CHUNK = 1 << 15  # bytes; a broken transfer loses at most as many
@@ -38,6 +44,29 @@ NO_CONNECTION = "no connection to the server"
 RETRY_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
 HTML = (b"<!doctype", b"<html", b"<head", b"<?xml")
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, IndexError)
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file on a server."""
+
+    name: str  # short, unique
+    address: str  # where it is published
+    target: str  # its path below the project; a mirror has it under the same path
+    needed_by: str  # the command that reads it
+    md5: str = ""  # hexadecimal, or only the last digits, "" if unknown
+    extract_to: str = ""  # folder to extract an archive into, "" for other files
+    note: str = ""  # shown by --list
+
+
+def files_of(group: str, space: str = "") -> list[PublishedFile]:
+    """The files that `get-files GROUP` fetches, or the official files of a dataset. Some belong to one search space."""
+    with (ASSETS / "published_files.csv").open(newline="", encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row.pop("group") == group and row.pop("space") in ("", space)]
+    return [PublishedFile(**row) for row in rows]
+
+
+RAW_DATA = {name: files_of("aircraft" if name == "aircraft100" else name) for name in DATASETS}
 
 
 class Damaged(Exception):
