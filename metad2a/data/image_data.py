@@ -1,7 +1,4 @@
-"""Labelled images to train on: decoded once to one size, and split.
-
-Dimensions: M images in all, H x W pixels, H = W.
-"""
+"""M labelled images to train on: decoded once to one size (H x W pixels, H = W), and split."""
 
 import hashlib
 import json

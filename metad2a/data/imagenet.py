@@ -1,7 +1,4 @@
-"""An ImageNet folder as pixels: training images and held-out images.
-
-Dimensions: M images in all, n of them, s side of a stored image in pixels.
-"""
+"""An ImageNet folder as pixels: training images and held-out images, stored with s x s pixels; n of them are read."""
 
 from collections.abc import Iterator
 from pathlib import Path

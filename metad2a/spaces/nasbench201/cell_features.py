@@ -1,7 +1,4 @@
-"""What is known about each class of equal cells before any training: operations, paths and training-free scores.
-
-Dimensions: K cells (4,930), F features.
-"""
+"""What is known about each of K = 4,930 classes of equal cells before any training, F features of each kind."""
 
 from collections.abc import Sequence
 from itertools import product

@@ -83,10 +83,8 @@ class Reduction(nn.Module):
 
 
 class Skeleton(nn.Module):
-    """A network around its cells, with PyTorch's initial weights, as the benchmark trains it.
-
-    `cell` makes a cell for a number of channels. `channels` are those of the first stage.
-    """
+    """A network around its cells, with PyTorch's initial weights, as the benchmark trains it. `cell` makes a cell for a
+    number of channels; `channels` are those of the first stage."""
 
     def __init__(
         self,
