@@ -30,7 +30,7 @@ from metad2a.core.values import positive_int
 from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
 from metad2a.rivals.options import ALL, CompareOptions
 from metad2a.rivals.table import CLASSES, TableProblem
-from metad2a.spaces.nasbench201.cell_features import convolutions, depth_and_width
+from metad2a.spaces.nasbench201.cell_features import cell_shape
 from metad2a.spaces.nasbench201.cells import parse
 
 SUBNETS = "imagenet-224"
@@ -79,8 +79,7 @@ class Shapes:
         space = spaces.get("nasbench201")
         self.rows = {arch: row for row, arch in enumerate(space.architectures)}
         cells = [parse(arch) for arch in space.architectures]
-        shapes = [(*depth_and_width(cell), convolutions(cell)) for cell in cells]
-        self.depth, self.width, self.convolutions = np.array(shapes, dtype=float).T
+        self.depth, self.width, self.convolutions = np.array(list(map(cell_shape, cells)), dtype=float).T
         self.short, self.long = (space.table[name][dataset].double().numpy() for name in ("valid_12", "test_200"))
         self.places_won = self.long.argsort().argsort() - self.short.argsort().argsort()
 

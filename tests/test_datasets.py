@@ -158,11 +158,11 @@ def test_official_files_come_from_a_mirror(raw, tmp_path, capsys, monkeypatch):
     import dataclasses
     import hashlib
 
-    from metad2a.data import manifest
+    from metad2a.data.download import RAW_DATA
 
     write_mnist(raw)
     mirror, entries = tmp_path / "mirror", []
-    for entry in manifest.RAW_DATA["mnist"]:
+    for entry in RAW_DATA["mnist"]:
         plain = Path(entry.target.removesuffix(".gz"))
         packed = mirror / entry.target
         packed.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def test_official_files_come_from_a_mirror(raw, tmp_path, capsys, monkeypatch):
     line = f"--dataset mnist --mirror {mirror}"
     assert process(line) == 2  # the real sums
     assert "md5" in capsys.readouterr().err
-    monkeypatch.setitem(manifest.RAW_DATA, "mnist", entries)
+    monkeypatch.setitem(RAW_DATA, "mnist", entries)
     assert process(line) == 0
     assert load_features("data/mnistbylabel.pt", "mnist").counts.tolist() == [2] * 10
 
@@ -293,7 +293,7 @@ def test_bad_imagenet32(tmp_path, capsys, monkeypatch):
 
     assert "no train_data_batch_1" in message(tmp_path)
     folder = write_imagenet32(tmp_path / "gap", batches=9, n=10)
-    assert "lacks train_data_batch_10" in message(folder)
+    assert "no train_data_batch_10" in message(folder)
     monkeypatch.setattr("metad2a.data.downsampled_imagenet.NUM_BATCHES", 2)
     folder = write_imagenet32(tmp_path / "few", n=10)
     assert "has no images" in message(folder)

@@ -148,7 +148,7 @@ def test_known_datasets_can_be_sent_to_a_worker(tmp_path, monkeypatch, name):
     images = Images((Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes))
     known = replace(KNOWN[name], open=lambda root, split: images, labels="numbers")
     monkeypatch.setitem(KNOWN, name, known)
-    (tmp_path / known.folder).mkdir(parents=True)
+    (tmp_path / "raw-data" / known.folder).mkdir(parents=True)
     source = pickle.loads(pickle.dumps(known_dataset(name, tmp_path, "train")))
     assert source.open(3).getpixel((0, 0)) == (3, 0, 0)
     assert source.describe(3) == f"{name} train image 3"

@@ -23,8 +23,7 @@ import torch
 
 from metad2a.core.errors import UserError
 from metad2a.data import download
-from metad2a.data.download import fetch, fetch_all
-from metad2a.data.manifest import PREPROCESSED, RAW_DATA, PublishedFile
+from metad2a.data.download import RAW_DATA, PublishedFile, fetch, fetch_all, files_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -371,7 +370,7 @@ def test_a_truncated_archive(server):
 def test_two_processes_at_once(server):
     server.content, server.delay = torch_bytes(), 0.02
     code = (
-        "import sys; from metad2a.data.download import fetch; from metad2a.data.manifest import PublishedFile;"
+        "import sys; from metad2a.data.download import PublishedFile, fetch;"
         f"fetch(PublishedFile('toy', '{server.address}/toy.pt', 'data/toy.pt', 'x'))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -384,7 +383,7 @@ def test_two_processes_at_once(server):
 def test_a_killed_download_is_resumed(server):
     server.content, server.delay = torch_bytes(n=200_000), 0.05
     code = (
-        "from metad2a.data.download import fetch; from metad2a.data.manifest import PublishedFile;"
+        "from metad2a.data.download import PublishedFile, fetch;"
         f"fetch(PublishedFile('toy', '{server.address}/toy.pt', 'data/toy.pt', 'x'))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -459,7 +458,7 @@ def test_the_scripts_serve_from_a_mirror(tmp_path, monkeypatch, capsys):
         (mirror / target).write_bytes(torch_bytes())
         assert run_script(name, monkeypatch) == 0
         assert Path(target).read_bytes() == torch_bytes()
-    files = PREPROCESSED["nasbench201"]
+    files = files_of("preprocessed-data", "nasbench201")
     for file in files[:-1]:
         (mirror / file.target).write_bytes(torch_bytes())
     assert run_script("get_preprocessed_data.py", monkeypatch) == 2
@@ -477,7 +476,8 @@ def test_scripts_run_as_programs():
 
 
 def test_the_manifest_is_consistent():
-    files = [file for group in (*PREPROCESSED.values(), *RAW_DATA.values()) for file in group]
+    published = [files_of("preprocessed-data", space) for space in ("nasbench201", "ofa_mbv3")]
+    files = [file for group in (*published, *RAW_DATA.values()) for file in group]
     by_target = {}
     for file in files:
         assert by_target.setdefault(file.target, file.address) == file.address

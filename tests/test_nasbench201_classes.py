@@ -135,6 +135,5 @@ def test_the_cheapest_of_each_class():
         ([3, 3, 3, 0, 0, 0], 0, 0, 0),  # nothing reaches the output
     ],
 )
-def test_depth_and_width_by_hand(operations, depth, width, convolutions):
-    assert cell_features.depth_and_width(operations) == (depth, pytest.approx(width))
-    assert cell_features.convolutions(operations) == convolutions
+def test_shapes_by_hand(operations, depth, width, convolutions):
+    assert cell_features.cell_shape(operations) == (depth, pytest.approx(width), convolutions)

@@ -62,7 +62,7 @@ def test_a_table_from_csv_has_the_mean_of_repeated_measurements(tmp_path):
     lines += [",".join(["a", "224", *digits, accuracy]) for accuracy in ("70.0", "71.0")]
     lines.append(",".join(["b", "128", *digits, "60.5"]))
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    table.make(table.build_parser().parse_args([str(tmp_path / "t.csv"), "--output", str(tmp_path / "t.pt")]))
+    table.make(tmp_path / "t.csv", tmp_path / "t.pt")
     found = measured(tmp_path / "t.pt")
     assert found.archs == [SMALLEST, SMALLEST]
     assert found.image_size.tolist() == [224, 128]
@@ -76,7 +76,7 @@ def test_a_table_from_csv_has_the_mean_of_repeated_measurements(tmp_path):
 def test_a_csv_that_is_no_table(tmp_path, text):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=r"t\.csv"):
-        table.read_csv(tmp_path / "t.csv")
+        table.make(tmp_path / "t.csv", tmp_path / "t.pt")
 
 
 # The process

@@ -38,8 +38,7 @@ class GetFilesOptions(MirrorOption):
 
 def run(options: GetFilesOptions) -> None:
     """Fetch the files, or show them."""
-    from metad2a.data.download import fetch_all
-    from metad2a.data.manifest import files_of
+    from metad2a.data.download import fetch_all, files_of
 
     if options.files == "predictor-database":
         raise UserError(NOT_PUBLISHED)

@@ -1,7 +1,4 @@
-"""Batches of pixels to a network's input: cropped, mirrored and normalised, on the pixels' device.
-
-Dimensions: B images of a batch, H x W pixels, H = W.
-"""
+"""Batches of B images (H x W pixels, H = W) to a network's input: cropped, mirrored and normalised on their device."""
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +15,14 @@ def normalize(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> to
 
 def draw_augmentation(n: int, rng: torch.Generator, side: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
     """Corners (n, 2) of random crops of padded images, and which images are mirrored (n,) bool."""
-    corners = torch.randint(2 * _padding(side) + 1, (n, 2), generator=rng)
+    corners = torch.randint(2 * round(PADDING * side) + 1, (n, 2), generator=rng)
     return corners, torch.rand(n, generator=rng) < 0.5
-
-
-def _padding(side: int) -> int:
-    """Black pixels around images of `side`."""
-    return round(PADDING * side)
 
 
 def crop_and_flip(pixels: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
     """Pad (B, H, W, 3) with black pixels, crop H x W at each image's corner, and mirror some, all at once."""
     side = pixels.shape[1]
-    padded = F.pad(pixels, (0, 0, *[_padding(side)] * 4))  # (B, H+8, W+8, 3) if H is 32
+    padded = F.pad(pixels, (0, 0, *[round(PADDING * side)] * 4))  # (B, H+8, W+8, 3) if H is 32
     return crop(padded, corners, mirrored, side)
 
 

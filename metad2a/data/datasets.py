@@ -1,7 +1,5 @@
-"""The images of a dataset: a user's folder, or official files, which are downloaded if they are missing.
-
-torchvision reads the official files of the paper's meta-test datasets.
-"""
+"""The images of a dataset: a user's folder, or the official files of the paper's meta-test datasets, which are
+downloaded if they are missing and read by torchvision."""
 
 import pickle
 from collections.abc import Callable
@@ -17,28 +15,19 @@ from torchvision import datasets
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, display_path
 from metad2a.core.messages import log
-from metad2a.data.archives import is_extracted
-from metad2a.data.download import fetch_all, place
+from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
 from metad2a.data.folders import TEST_SHARE, find_parts
 from metad2a.data.image_source import ImageSource, image_folder
-from metad2a.data.manifest import RAW_DATA
 
 
 @dataclass(frozen=True)
 class KnownDataset:
-    """A dataset that torchvision reads.
+    """A dataset that torchvision reads."""
 
-    Attributes:
-        open: (root, split) -> the torchvision dataset; split is "train" or "test".
-        num_classes: as in the paper.
-        labels: torchvision's attribute with the labels.
-        folder: below the folder of raw data.
-    """
-
-    open: Callable[[str, str], Any]
-    num_classes: int
-    labels: str
-    folder: str
+    open: Callable[[str, str], Any]  # (root, split) -> the torchvision dataset; split is "train" or "test"
+    num_classes: int  # as in the paper
+    labels: str  # torchvision's attribute with the labels
+    folder: str  # below the folder of raw data
 
 
 def _trainval(dataset: Callable[..., Any], root: str, split: str, **more: str) -> Any:
@@ -58,10 +47,15 @@ KNOWN = {
 }
 
 
-def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | None:
-    """Open one of `KNOWN` from its official files below `raw_data`; None if they are missing. Raises a UserError if the
-    files are damaged, or their number of classes is not the paper's."""
-    known, root = KNOWN[name], Path(raw_data) / KNOWN[name].folder
+def known_dataset(name: str, data_path: str | Path, split: str) -> ImageSource | None:
+    """Open one of `KNOWN` from its official files; None if some are missing or not extracted to the end. Raises a
+    UserError if the files are damaged, or their number of classes is not the paper's."""
+    known = KNOWN[name]
+    root = Path(data_path) / "raw-data" / known.folder
+    for file in RAW_DATA[name]:
+        archive = place(file.target, data_path)
+        if file.extract_to and archive.exists() and not is_extracted(archive, place(file.extract_to, data_path)):
+            return None
     if not root.is_dir():
         return None
     try:
@@ -79,29 +73,23 @@ def known_dataset(name: str, raw_data: str | Path, split: str) -> ImageSource | 
     names = list(getattr(data, "classes", None) or map(str, range(known.num_classes)))
     if len(names) != known.num_classes:
         raise UserError(f"{name} in {root} has {len(names)} classes, expected {known.num_classes}.")
-    return ImageSource(name, names, labels, partial(_open, data), partial(_describe, f"{name} {split}"), root)
+    return ImageSource(name, names, labels, partial(_open, data), f"{name} {split} image {{}}".format, root)
 
 
 def _open(data: Any, number: int) -> Image.Image:
     return data[number][0]
 
 
-def _describe(what: str, number: int) -> str:
-    return f"{what} image {number}"
-
-
 def open_dataset(
     name: str, folder: str | None, split: str, data_path: str | Path, mirror: str | None, class_order: str | None = None
 ) -> ImageSource:
-    """The images of a folder with a sub-folder for each class, or of a known dataset.
+    """The images of `folder`, which has a sub-folder for each class, or if it is None of a known dataset, whose
+    official files are downloaded, from `mirror` if given. Raises a UserError if the dataset is unknown, or its files
+    cannot be downloaded or read.
 
     Args:
-        folder: None for a known dataset.
         split: "train" or "test". In a folder without these parts "test" is the held-out images and "all" is everything.
-        mirror: where to download official files from instead.
         class_order: see `metad2a.data.image_source.image_folder`.
-
-    Raises a UserError if the dataset is unknown, or its files cannot be downloaded or read.
     """
     if folder is not None:
         return _open_folder(name, folder, split, class_order)
@@ -110,10 +98,10 @@ def open_dataset(
     if name not in KNOWN:
         guess = did_you_mean(name, KNOWN)
         raise UserError(f"{name!r} is none of {', '.join(KNOWN)}, imagenet32. {guess}Give images as --image-folder.")
-    source = _official(name, split, data_path)
+    source = known_dataset(name, data_path, split)
     if source is None:
         fetch_all(RAW_DATA[name], mirror, data_path)
-        source = known_dataset(name, Path(data_path) / "raw-data", split)
+        source = known_dataset(name, data_path, split)
     if source is None:
         raise UserError(f"The official files of {name} in {Path(data_path) / 'raw-data'} are not complete.")
     return source
@@ -151,28 +139,15 @@ def _open_folder(name: str, folder: str, split: str, class_order: str | None) ->
     return source
 
 
-def _official(name: str, split: str, data_path: str | Path) -> ImageSource | None:
-    """A known dataset from its official files; None if some are missing or not extracted to the end."""
-    for file in RAW_DATA[name]:
-        archive = place(file.target, data_path)
-        if file.extract_to and archive.exists() and not is_extracted(archive, place(file.extract_to, data_path)):
-            return None
-    return known_dataset(name, Path(data_path) / "raw-data", split)
-
-
 def official_files_are_there(name: str, data_path: str | Path) -> bool:
     """Whether a known dataset can be opened without a download."""
-    if all(place(f.target, data_path).is_file() for f in RAW_DATA[name]):
-        return True
-    return _official(name, "train", data_path) is not None
+    archives = (place(file.target, data_path) for file in RAW_DATA[name])
+    return all(path.is_file() for path in archives) or known_dataset(name, data_path, "train") is not None
 
 
 def usable_for_tests(name: str, folder: str | None, num_images: int) -> torch.Tensor:
-    """Which images of a test set may test a network, (num_images,) bool; logs how many may not.
-
-    The shipped features of MNIST were made from test images, so these are left out. A file beside the features has
-    their numbers.
-    """
+    """Which images of a test set may test a network, (num_images,) bool; logs how many may not: MNIST's shipped
+    features were made from test images, whose numbers are in a file beside the features."""
     usable = torch.ones(num_images, dtype=torch.bool)
     numbers = ASSETS / "features" / f"{name}-test-images.txt"
     if folder is None and numbers.is_file():

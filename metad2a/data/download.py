@@ -1,5 +1,10 @@
-"""Downloads: to a temporary file, resumed, verified, then renamed."""
+"""Downloads: to a temporary file, resumed, verified, then renamed; archives are extracted.
 
+`metad2a/assets/published_files.csv` has a line for every file that MetaD2A can fetch. A file without a published
+checksum is verified by its Content-Length and by opening it.
+"""
+
+import csv
 import gzip
 import hashlib
 import json
@@ -8,10 +13,13 @@ import pickle
 import pickletools
 import shutil
 import struct
+import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,12 +28,11 @@ import torch
 from filelock import FileLock
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import write_json
+from metad2a.core.files import ASSETS, write_json, write_text
 from metad2a.core.messages import log
 from metad2a.core.options import MIRROR_VARIABLE
 from metad2a.core.progress import progress
-from metad2a.data.archives import extract
-from metad2a.data.manifest import PublishedFile
+from metad2a.data.options import DATASETS
 
 CHUNK = 1 << 20  # bytes of a file read at a time
 NETWORK_CHUNK = 1 << 15  # bytes; a broken transfer loses at most as many
@@ -37,6 +44,29 @@ NO_CONNECTION = "no connection to the server"
 RETRY_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
 HTML = (b"<!doctype", b"<html", b"<head", b"<?xml")
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, IndexError)
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file on a server."""
+
+    name: str  # short, unique
+    address: str  # where it is published
+    target: str  # its path below the project; a mirror has it under the same path
+    needed_by: str  # the command that reads it
+    md5: str = ""  # hexadecimal, or only the last digits, "" if unknown
+    extract_to: str = ""  # folder to extract an archive into, "" for other files
+    note: str = ""  # shown by --list
+
+
+def files_of(group: str, space: str = "") -> list[PublishedFile]:
+    """The files that `get-files GROUP` fetches, or the official files of a dataset. Some belong to one search space."""
+    with (ASSETS / "published_files.csv").open(newline="", encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row.pop("group") == group and row.pop("space") in ("", space)]
+    return [PublishedFile(**row) for row in rows]
+
+
+RAW_DATA = {name: files_of("aircraft" if name == "aircraft100" else name) for name in DATASETS}
 
 
 class Damaged(Exception):
@@ -51,15 +81,14 @@ def verify(path: Path, file: PublishedFile) -> None:
     """Check digest and content of a file. Raises `Damaged` if it is not the published file, or not whole."""
     with path.open("rb") as stream:
         head = stream.read(512)
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "md5").hexdigest() if file.md5 else ""
     if not head:
         raise Damaged("it is empty")
     if head.lstrip().lower().startswith(HTML):
         raise Damaged("it is an HTML page and not data")
-    if file.md5 is not None:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "md5").hexdigest()
-        if not digest.endswith(file.md5):
-            raise Damaged(f"its md5 is {digest}, expected {'...' if len(file.md5) < 32 else ''}{file.md5}")
+    if not digest.endswith(file.md5):
+        raise Damaged(f"its md5 is {digest}, expected {'...' if len(file.md5) < 32 else ''}{file.md5}")
     try:
         _check_content(path, file.target, head)
     except UNREADABLE as error:
@@ -78,14 +107,14 @@ def _check_content(path: Path, target: str, head: bytes) -> None:
         with zipfile.ZipFile(path) as archive:
             if bad := archive.testzip():
                 raise Damaged(f"its part {bad} is damaged")
+    elif head.startswith(b"\x80"):
+        _check_old_torch_file(path)
     else:
-        _check_old_torch_file(path, head)
-
-
-def _check_old_torch_file(path: Path, head: bytes) -> None:
-    """Read a file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
-    if not head.startswith(b"\x80"):
         raise Damaged("it is not a PyTorch file")
+
+
+def _check_old_torch_file(path: Path) -> None:
+    """Read a file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -105,14 +134,11 @@ def place(path: str, data_path: str | Path) -> Path:
 def fetch(
     file: PublishedFile, mirror: str | None = None, data_path: str | Path = "data", dead_hosts: set[str] | None = None
 ) -> Path:
-    """Have a verified copy of `file` in its place, and extracted if it is an archive; returns its path.
-
-    A verified copy that is there stays, wherever it came from. An interrupted transfer goes on from its `.part` file.
-    If several processes want a file, one downloads it and the others wait.
+    """Have a verified copy of `file` in its place, and extracted if it is an archive; returns its path. An interrupted
+    transfer goes on from its `.part` file. If several processes want a file, one downloads it and the others wait.
 
     Args:
         mirror: an address or a folder that has the same files under their `target` paths.
-        data_path: replaces `data`.
         dead_hosts: servers without a connection, which are not tried; a server that gives none now is added.
 
     Raises a UserError if the file cannot be downloaded; an earlier file stays as it was.
@@ -138,9 +164,7 @@ def _have(target: Path, file: PublishedFile) -> bool:
     try:
         verify(target, file)
     except Damaged as error:
-        log.info(
-            f"{target} is there but damaged: {error}. It is fetched anew, and replaced when the new file is verified."
-        )
+        log.info(f"{target} is damaged: {error}. It is fetched anew, and replaced when the new file is verified.")
         return False
     log.info(f"{target} is there and whole.")
     return True
@@ -154,6 +178,7 @@ def _by_hand(file: PublishedFile, target: Path) -> str:
 
 
 def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: set[str]) -> None:
+    """Transfer `file` to `target`, again after failures that may pass."""
     part = Path(f"{target}.part")
     mirror = mirror or os.environ.get(MIRROR_VARIABLE)
     address = f"{mirror.rstrip('/')}/{file.target}" if mirror else file.address
@@ -162,18 +187,20 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
     if host in dead_hosts:
         raise UserError(f"{address}: {NO_CONNECTION}, as a moment ago. {hint}")
     failures = damages = absences = 0
-    reached = _size(part)
+    reached = part.stat().st_size if part.is_file() else 0
     while True:
         try:
-            if mirror and "://" not in mirror:
-                _copy(Path(address), part, hint)
-            else:
+            if not mirror or "://" in mirror:
                 _transfer(address, part, file, hint)
+            elif Path(address).is_file():
+                shutil.copyfile(address, part)
+            else:
+                raise UserError(f"The mirror has no {address}. {hint}")
             verify(part, file)
             break
         except (TryAgain, requests.RequestException) as error:
             failure = f"{address}: {_reason(error)}"
-            size = _size(part)
+            size = part.stat().st_size if part.is_file() else 0
             absences += size <= reached and isinstance(error, requests.ConnectionError)
             failures = 1 if size > reached else failures + 1  # a slow transfer that goes on is no reason to give up
             reached = max(reached, size)
@@ -194,10 +221,6 @@ def _bring(target: Path, file: PublishedFile, mirror: str | None, dead_hosts: se
     log.info(f"{target}: {target.stat().st_size:,} bytes, verified.")
 
 
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
-
-
 def _reason(error: Exception) -> str:
     """The error in words; messages of `requests` about connections nest several errors."""
     if isinstance(error, requests.Timeout):
@@ -212,12 +235,6 @@ def _discard(part: Path) -> None:
 
 def _meta(part: Path) -> Path:
     return Path(f"{part}.json")
-
-
-def _copy(source: Path, part: Path, hint: str) -> None:
-    if not source.is_file():
-        raise UserError(f"The mirror has no {source}. {hint}")
-    shutil.copyfile(source, part)
 
 
 def _transfer(address: str, part: Path, file: PublishedFile, hint: str) -> None:
@@ -239,7 +256,7 @@ def _transfer(address: str, part: Path, file: PublishedFile, hint: str) -> None:
         if "text/html" in response.headers.get("Content-Type", ""):
             raise UserError(f"{address} sent an HTML page and not {file.name}: it may have moved. {hint}")
         done = done if status == 206 else 0
-        length = _expected_length(response, done)
+        length = _full_length(response, done)
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if done and (length, validator) != (earlier.get("length"), earlier.get("validator")):
             _discard(part)
@@ -258,15 +275,14 @@ def _read_meta(part: Path) -> dict:
         return {}
 
 
-def _expected_length(response: requests.Response, done: int) -> int | None:
+def _full_length(response: requests.Response, done: int) -> int | None:
+    """The length of the whole file in bytes, None if the server does not say it."""
+    length = response.headers.get("Content-Length", "")
     if response.status_code == 206:
-        start, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")
-        if start != str(done):
+        start, _, length = response.headers.get("Content-Range", "").partition("/")
+        if not start.startswith(f"bytes {done}-"):
             raise TryAgain("the server resumed at another place than asked")
-        total = total.partition("/")[2]
-        return int(total) if total.isdigit() else None
-    length = response.headers.get("Content-Length")
-    return int(length) if length else None
+    return int(length) if length.isdigit() else None
 
 
 def _write_body(response: requests.Response, part: Path, done: int, length: int | None, name: str) -> None:
@@ -282,14 +298,59 @@ def _write_body(response: requests.Response, part: Path, done: int, length: int 
 def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str | Path = "data") -> None:
     """Fetch files one after the other. A failure does not stop the rest; a server without a connection is tried once.
     Raises a UserError if some files could not be downloaded."""
-    failed: list[tuple[PublishedFile, UserError]] = []
+    failed: dict[str, UserError] = {}
     dead_hosts: set[str] = set()
     for file in files:
         try:
             fetch(file, mirror, data_path, dead_hosts)
         except UserError as error:
             log.info(str(error))
-            failed.append((file, error))
+            failed[file.name] = error
     if failed:
-        names = ", ".join(file.name for file, _ in failed)
-        raise UserError(f"{len(failed)} files could not be fetched: {names}. The first: {failed[0][1]}")
+        first = next(iter(failed.values()))
+        raise UserError(f"{len(failed)} files could not be fetched: {', '.join(failed)}. The first: {first}")
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Extract a verified archive (tar, or a single file with gzip) into `folder`, unless this was done before. Raises a
+    UserError if a member's path leads outside of `folder`, or the archive is damaged."""
+    if is_extracted(archive, folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".extracting") as temporary:
+            if tarfile.is_tarfile(archive):
+                with tarfile.open(archive) as tar:
+                    tar.extractall(temporary, filter="data")
+            else:
+                with gzip.open(archive) as packed, (Path(temporary) / archive.stem).open("wb") as stream:
+                    shutil.copyfileobj(packed, stream)
+            entries = sorted(path.name for path in Path(temporary).iterdir())
+            for name in entries:
+                target = folder / name
+                if target.is_dir() and not target.is_symlink():  # of an interrupted extraction or an older archive
+                    shutil.rmtree(target)
+                os.replace(Path(temporary) / name, target)
+    except tarfile.FilterError as error:
+        raise UserError(f"{archive} is not extracted: {error}.") from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise UserError(f"{archive} cannot be extracted: {error}. Remove it and fetch it again.") from error
+    write_text(_marker(archive, folder), json.dumps({"archive": _stamp(archive), "entries": entries}))
+    log.info(f"{archive} extracted to {folder}.")
+
+
+def is_extracted(archive: Path, folder: Path) -> bool:
+    """Whether all that this archive holds was extracted into `folder` and is still there."""
+    try:
+        marker = json.loads(_marker(archive, folder).read_text(encoding="utf-8"))
+        return marker["archive"] == _stamp(archive) and all((folder / name).exists() for name in marker["entries"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _marker(archive: Path, folder: Path) -> Path:
+    return folder / f".{archive.name}.extracted"
+
+
+def _stamp(archive: Path) -> list[int]:
+    return [archive.stat().st_size, archive.stat().st_mtime_ns]

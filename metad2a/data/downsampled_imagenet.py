@@ -20,6 +20,7 @@ from metad2a.core.progress import progress
 from metad2a.core.schema import check_form
 from metad2a.data.extractors import IMAGE_SIZE, Extractor
 from metad2a.data.features import Features
+from metad2a.data.options import ProcessOptions
 
 NUM_CLASSES = 1000
 NUM_BATCHES = 10
@@ -60,36 +61,23 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def find_batches(folder: str | Path) -> list[Path]:
     """The files train_data_batch_1 ... 10 of a folder. Raises a UserError if one is missing."""
     paths = [Path(folder) / f"train_data_batch_{number}" for number in range(1, NUM_BATCHES + 1)]
-    missing = [path.name for path in paths if not path.is_file()]
-    if len(missing) == len(paths):
+    if missing := [path.name for path in paths if not path.is_file()]:
         raise UserError(
-            f"{folder} has no train_data_batch_1 ... 10: give the folder of downsampled ImageNet 32x32 (image-net.org, "
-            "after a login) as --image-folder."
+            f"{folder} has no {missing[0]}: give the folder with train_data_batch_1 ... 10 of downsampled ImageNet "
+            "32x32 (image-net.org, after a login) as --image-folder."
         )
-    if missing:
-        raise UserError(f"{folder} lacks {missing[0]}.")
     return paths
 
 
-def extract_imagenet32(
-    name: str,
-    folder: str | Path,
-    target: Path,
-    network: Extractor,
-    batch_size: int,
-    max_per_class: int | None,
-    seed: int,
-) -> Features:
-    """Features of all classes. After an interruption the next call goes on with the first unfinished batch.
-
-    Args:
-        target: the features file to be. The caller saves it and removes the working folder beside it.
-
-    Raises a UserError if a batch is missing or damaged, or a class has no images.
-    """
+def extract_imagenet32(options: ProcessOptions, network: Extractor) -> Features:
+    """Features of all classes, which the caller saves. After an interruption the next call goes on with the first
+    unfinished batch. Raises a UserError if a batch is missing or damaged, or a class has no images."""
+    folder = options.image_folder
+    if folder is None:
+        raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
     paths = find_batches(folder)
     labels = [read_batch(path)[1] for path in progress(paths, desc="reading labels", unit="file")]
-    chosen = choose(labels, max_per_class, seed)
+    chosen = choose(labels, options.max_per_class, options.seed)
     kept = np.concatenate([part[rows] for part, rows in zip(labels, chosen, strict=True)])  # (M,)
     counts = torch.from_numpy(np.bincount(kept, minlength=NUM_CLASSES))
     if not bool(counts.all()):
@@ -97,11 +85,11 @@ def extract_imagenet32(
         raise UserError(f"{folder}: class {label} has no images. Are all ten batches there?")
     places = torch.from_numpy(kept).argsort(stable=True).argsort()  # (M,), rows of the result
     images = torch.empty(len(kept), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
-    work = working_folder(target)
-    parts = [work / _part_name(path, f"{network.spec.identity}-{max_per_class}-{seed}") for path in paths]
+    how = f"{network.spec.identity}-{options.max_per_class}-{options.seed}"
+    parts = [working_folder(options.target) / _part_name(path, how) for path in paths]
     if finished := sum(part.is_file() for part in parts):
         log.info(f"Going on after {finished} of {len(parts)} batches.")
-    with progress(total=len(images), desc=f"{name} features", unit="img") as bar:
+    with progress(total=len(images), desc=f"{options.name} features", unit="img") as bar:
         for path, part, rows, place in zip(paths, parts, chosen, places.split(list(map(len, chosen))), strict=True):
             if part.is_file():
                 hint = f"Remove it and run the command again: {part}"
@@ -109,12 +97,12 @@ def extract_imagenet32(
                 check_form(part, saved, images[: len(rows)], "its content", hint)
             else:
                 pixels = torch.from_numpy(read_batch(path)[0][rows]).view(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
-                saved = _embed(network, pixels, batch_size)
+                saved = _embed(network, pixels, options.batch_size)
                 save_torch(part, saved)
             images[place] = saved
             bar.update(len(rows))
     names = [str(label + 1) for label in range(NUM_CLASSES)]
-    return Features(name, images, counts, names, network.spec.identity, str(folder))
+    return Features(options.name, images, counts, names, network.spec.identity, folder)
 
 
 def choose(labels: list[np.ndarray], max_per_class: int | None, seed: int) -> list[np.ndarray]:

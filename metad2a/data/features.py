@@ -26,34 +26,22 @@ FORMAT = "metad2a-features-1"
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a dataset's images.
+    """Features of a dataset's images."""
 
-    Attributes:
-        name: of the dataset.
-        images: (M, D) float, class after class.
-        counts: (C,) long, images of each class.
-        class_names: C names.
-        extractor: network, layer and input size that made the features, for example "resnet18-32px".
-        source: the file that they were read from.
-        listing: digest of the folder of images, "" if it is not known.
-    """
-
-    name: str
-    images: torch.Tensor
-    counts: torch.Tensor
+    name: str  # of the dataset
+    images: torch.Tensor  # (M, D) float, class after class
+    counts: torch.Tensor  # (C,) long, images of each class
     class_names: list[str]
-    extractor: str
-    source: str
-    listing: str = ""
+    extractor: str  # network, layer and input size that made the features, for example "resnet18-32px"
+    source: str  # the file that they were read from
+    listing: str = ""  # digest of the folder of images, "" if it is not known
 
     @property
     def dim(self) -> int:
-        """D."""
         return self.images.shape[1]
 
     @property
     def num_classes(self) -> int:
-        """C."""
         return len(self.counts)
 
     @property
@@ -63,8 +51,7 @@ class Features:
 
     @cached_property
     def largest_count(self) -> int:
-        """Images of the largest class."""
-        return int(self.counts.max())
+        return int(self.counts.max())  # kept, because a GPU's tensor is waited for
 
     def to(self, device: torch.device) -> "Features":
         """The features in float32 on `device`."""
@@ -82,16 +69,8 @@ class Features:
 
 
 def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng: torch.Generator) -> torch.Tensor:
-    """Draw S images of each class, evenly: without replacement, or with it if a class has fewer than S.
-
-    Args:
-        classes: (B, C) long, the classes of each draw.
-        num_sample: S.
-        rng: random generator on the device of `features`.
-
-    Returns:
-        (B, C, S) long, rows of `features.images`.
-    """
+    """Draw S = `num_sample` images of each of `classes` (B, C), evenly: without replacement, or with it if a class has
+    fewer than S. `rng` is on the device of `features`. Returns (B, C, S) long, rows of `features.images`."""
     counts = features.counts[classes]  # (B, C)
     random = torch.rand(num_sample, *classes.shape, generator=rng, device=classes.device)  # (S, B, C)
     chosen = (random * counts).long()
@@ -103,8 +82,8 @@ def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng:
 def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
     """S distinct numbers below each of `counts` (...), every subset as likely as another, from random (S, ...) in 0..1.
 
-    Floyd's sampling (Bentley and Floyd, CACM 1987), whose cost does not depend on the counts: number j is one of the
-    first count - S + j + 1; if that is taken, the last of these is free. Without meaning if a count is below S.
+    Floyd's sampling (Bentley and Floyd, CACM 1987): number j is one of the first count - S + j + 1; if that is taken,
+    the last of these is free. Without meaning if a count is below S.
     """
     S = len(random)
     step = torch.arange(S, device=counts.device).view(-1, *[1] * counts.ndim)
@@ -120,13 +99,8 @@ def _distinct(counts: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
 def draw_dataset(
     features: Features, num_draws: int, num_sample: int, rng: torch.Generator, num_class: int | None = None
 ) -> torch.Tensor:
-    """Draw a whole dataset several times, all classes or `num_class` of them at random each time.
-
-    Returns:
-        (num_draws, C, S) long, rows of `features.images`.
-
-    Raises a UserError if the dataset has fewer than `num_class` classes.
-    """
+    """Draw a whole dataset several times, all classes or `num_class` of them at random each time. Returns
+    (num_draws, C, S) long, rows of `features.images`. Raises a UserError if the dataset has fewer classes."""
     total, device = features.num_classes, features.counts.device
     if num_class is None or num_class == total:
         classes = torch.arange(total, device=device).expand(num_draws, -1)
@@ -137,15 +111,13 @@ def draw_dataset(
     return draw_images(features, classes, num_sample, rng)
 
 
-def process_command(name: str) -> str:
-    """How to make a features file, for error messages."""
+def _process_command(name: str) -> str:
     return f"Make it with: python process_dataset.py --dataset {name} --image-folder DIR"
 
 
 def shipped_features(name: str) -> Path | None:
     """The shipped features file of dataset `name`, None if there is none."""
-    path = ASSETS / "features" / f"{name}.pt"
-    return path if path.is_file() else None
+    return path if (path := ASSETS / "features" / f"{name}.pt").is_file() else None
 
 
 def find_features(name: str, data_path: str | Path) -> Path:
@@ -160,14 +132,14 @@ def find_features(name: str, data_path: str | Path) -> Path:
     guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
         f"No features of a dataset called {name!r}: {own} is missing, and features are shipped for "
-        f"{', '.join(shipped_names)}. {guess}{process_command(name)}"
+        f"{', '.join(shipped_names)}. {guess}{_process_command(name)}"
     )
 
 
 def load_features(path: str | Path, name: str) -> Features:
     """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18). Raises a UserError if the
     file is missing or damaged, a class is empty, or a value is not finite."""
-    hint = process_command(name)
+    hint = _process_command(name)
     value, what = load_torch(path, hint, mapped=True), "a features file"
     if not isinstance(value, dict) or "format" in value:
         file = check(path, value, _File, what, hint, FORMAT)
@@ -233,15 +205,10 @@ def check_images(features: Features, folder: str | Path) -> None:
 
 def check_extractor(features: Features, extractor: str, feature_dim: int, model: str) -> None:
     """Raise a UserError if the checkpoint of `model` was trained on features of another extractor or width."""
-    if features.dim != feature_dim:
-        actual, wanted = f"{features.dim} wide ({features.extractor})", f"{feature_dim} wide ({extractor})"
-    elif features.extractor != extractor:
-        actual, wanted = f"made by {features.extractor}", f"made by {extractor}"
-    else:
-        return
-    name = extractor.split("-")[0]
-    raise UserError(
-        f"The features of {features.name} in {features.source} are {actual}, but the {model} was trained on features "
-        f"{wanted}. Make them anew with: python process_dataset.py --dataset {features.name} --image-folder DIR "
-        f"--extractor {name}"
-    )
+    if (features.dim, features.extractor) != (feature_dim, extractor):
+        raise UserError(
+            f"The features of {features.name} in {features.source} are {features.dim} wide ({features.extractor}), but "
+            f"the {model} was trained on features {feature_dim} wide ({extractor}). Make them anew with: "
+            f"python process_dataset.py --dataset {features.name} --image-folder DIR "
+            f"--extractor {extractor.split('-')[0]}"
+        )

@@ -1,7 +1,4 @@
-"""How folders of images are laid out: parts of a dataset, classes, files, and the images held out for testing.
-
-No function here opens an image.
-"""
+"""How folders of images are laid out: parts of a dataset, classes, files, and the images held out for testing."""
 
 import hashlib
 import os
@@ -18,23 +15,16 @@ TEST_SHARE = 0.2  # held-out share of each class, if a folder has no part for te
 
 @dataclass(frozen=True)
 class Parts:
-    """Folders with a sub-folder for each class.
-
-    Attributes:
-        test: None if `train` is the whole dataset.
-        note: what a user should know about the choice, "" for nothing.
-    """
+    """Folders with a sub-folder for each class."""
 
     train: Path
-    test: Path | None
-    note: str = ""
+    test: Path | None  # None if `train` is the whole dataset
+    note: str = ""  # what a user should know about the choice
 
 
 def find_parts(folder: str | Path) -> Parts:
-    """The parts of a dataset: `train`, and the first of `test`, `val`, `valid` and `validation` that exists.
-
-    A folder without these parts holds the classes.
-    """
+    """The parts of a dataset: `train`, and the first of `test`, `val`, `valid` and `validation` that exists. A folder
+    without these parts holds the classes."""
     folder = Path(folder)
     train, tests = folder / "train", [folder / name for name in TEST_PARTS if _has_classes(folder / name)]
     if not tests or not _has_classes(train):
@@ -66,23 +56,16 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def held_out(files: list[Path], folder: Path) -> set[Path]:
-    """Choose the images of a class for testing: a fifth, at least one and never all.
-
-    Only their paths below the dataset's `folder` decide, so all commands hold out the same images.
-    """
+    """Choose the images of a class for testing: a fifth, at least one and never all. Only their paths below the
+    dataset's `folder` decide, so all commands hold out the same images."""
     count = min(max(1, round(TEST_SHARE * len(files))), len(files) - 1)
     ordered = sorted(files, key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
     return set(ordered[: max(0, count)])
 
 
 def listing_digest(folder: str | Path, extensions: set[str] | None = None) -> str:
-    """Digest of the names, sizes and times of all files. If it differs, the images have changed.
-
-    A class may be a link to a folder elsewhere; links within that folder are not followed.
-
-    Args:
-        extensions: of the files to look at; None for all files that are not hidden.
-    """
+    """Digest of the names, sizes and times of all files with these extensions, or of all that are not hidden. If it
+    differs, the images have changed. A class may be a link to a folder; links within that folder are not followed."""
     lines, paths = [], list(Path(folder).rglob("*"))
     linked = [path for path in paths if path.is_symlink() and path.is_dir()]
     for path in sorted({*paths, *(below for link in linked for below in link.rglob("*"))}):

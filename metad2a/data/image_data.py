@@ -1,7 +1,4 @@
-"""Labelled images to train on: decoded once to one size, and split.
-
-Dimensions: M images in all, H x W pixels, H = W.
-"""
+"""M labelled images to train on: decoded once to one size (H x W pixels, H = W), and split."""
 
 import hashlib
 import json
@@ -65,28 +62,18 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A dataset to train and test on.
+    """A dataset to train and test on."""
 
-    Attributes:
-        name: as given to `--data-name`.
-        class_names: in the order of the labels.
-        train, valid, test: the training images, and the halves `x-valid` and `x-test` of the test set.
-        mean, std: of each colour, for values in 0..1.
-        fingerprint: digest of all images and labels and of the split.
-        origin: where the images come from.
-        own: whether they come from the user's folder.
-    """
-
-    name: str
-    class_names: list[str]
+    name: str  # as given to `--data-name`
+    class_names: list[str]  # in the order of the labels
     train: LabelledImages
-    valid: LabelledImages
-    test: LabelledImages
-    mean: Colour
+    valid: LabelledImages  # the half `x-valid` of the test set
+    test: LabelledImages  # the half `x-test`
+    mean: Colour  # of each colour, for values in 0..1
     std: Colour
-    fingerprint: str
-    origin: str
-    own: bool = False
+    fingerprint: str  # digest of all images and labels and of the split
+    origin: str  # where the images come from
+    own: bool = False  # the images come from the user's folder
 
 
 def load_image_data(
@@ -102,12 +89,8 @@ def load_image_data(
     The halves of the test set come from `<data_path>/<name>-test-split.txt` if it exists (the format of the benchmark's
     split files). Otherwise they are drawn and saved. Neither half has images that shipped features were made from.
 
-    Args:
-        seed: for the halves of the test set.
-        image_size: H, the side to which whole images are resized.
-        mirror: where to download official files from instead.
-
-    Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
+    `seed` is for the halves. Whole images are resized to H = `image_size`. Official files are downloaded from `mirror`,
+    if given. Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
     """
     sources = open_train_and_test(name, image_folder, data_path, mirror)
     origin = display_path(image_folder or sources[0].folder)

@@ -1,7 +1,4 @@
-"""Labelled images that are opened one by one, for example the images of a folder.
-
-Dimensions: M images in all.
-"""
+"""M labelled images that are opened one by one, for example the images of a folder."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,23 +22,15 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # no other is op
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Labelled images that are opened one by one.
+    """Labelled images that are opened one by one."""
 
-    Attributes:
-        name: of the dataset.
-        class_names: C names.
-        labels: (M,) long.
-        open: number -> image, in any mode. Worker processes get this and `describe`, so both can be pickled.
-        describe: number -> what messages call the image.
-        folder: where the images lie.
-    """
-
-    name: str
+    name: str  # of the dataset
     class_names: list[str]
-    labels: torch.Tensor
+    labels: torch.Tensor  # (M,) long
+    # Number -> image, in any mode, and what messages call it. Worker processes get both, so they can be pickled.
     open: Callable[[int], Image.Image]
     describe: Callable[[int], str]
-    folder: str | Path
+    folder: str | Path  # where the images lie
 
     @property
     def origin(self) -> str:
@@ -85,14 +75,12 @@ class ImageSource:
 def image_folder(
     name: str, folder: str | Path, class_order: str | list[str] | None = None, part: str = "all"
 ) -> ImageSource:
-    """A folder with a sub-folder of images for each class.
+    """A folder with a sub-folder of images for each class. Raises a UserError if the folder or a class is missing, or a
+    class has a single image and none to test on.
 
     Args:
-        class_order: names of the sub-folders, or a text file whose lines start with them; None for all sub-folders in
-            alphabetical order.
+        class_order: the sub-folders, or a text file whose lines start with them; by default all, in alphabetical order.
         part: "test" for the images that are held out for testing, "train" for the others, "all" for both.
-
-    Raises a UserError if the folder or a class is missing, or a class has a single image and none to test on.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -115,16 +103,12 @@ def image_folder(
         files += images
         labels += [label] * len(images)
     class_names = [display_path(class_name) for class_name in names]
-    lookups = partial(_open, files), partial(_describe, files)
+    lookups = partial(_of_file, files, open_image), partial(_of_file, files, display_path)
     return ImageSource(name, class_names, torch.tensor(labels, dtype=torch.long), *lookups, folder)
 
 
-def _open(files: list[Path], number: int) -> Image.Image:
-    return open_image(files[number])
-
-
-def _describe(files: list[Path], number: int) -> str:
-    return display_path(files[number])
+def _of_file(files: list[Path], function: Callable[[Path], Any], number: int) -> Any:
+    return function(files[number])
 
 
 def open_image(path: Path) -> Image.Image:

@@ -1,7 +1,4 @@
-"""An ImageNet folder as pixels: training images and held-out images.
-
-Dimensions: M images in all, n of them, s side of a stored image in pixels.
-"""
+"""An ImageNet folder as pixels: training images and held-out images, stored with s x s pixels; n of them are read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +24,8 @@ MEAN, STD = map(torch.tensor, IMAGENET_STATS)
 class ImagesByClass:
     """Images at s x s pixels, decoded when they are read, and kept if there is room for all of them.
 
-    `by_class` has the numbers of each class's images. Raises a UserError if a class is empty.
-
-    Args:
-        image_size: side of a network's input.
-        share: image_size / s.
+    A network's input has the side `image_size` = `share` s. `by_class` has the numbers of each class's images. Raises a
+    UserError if a class is empty.
     """
 
     def __init__(self, source: ImageSource, image_size: int, share: float):
@@ -61,14 +55,13 @@ class ImagesByClass:
         return read_batches(DataLoader(self, batch_sampler=lists, num_workers=num_workers))  # type: ignore[arg-type]
 
     def centered(self, numbers: torch.Tensor) -> torch.Tensor:
-        """The middle of the images, normalised: (n, 3, image_size, image_size), channels last."""
+        """The middle of the images, normalised: (n, 3, image_size, image_size)."""
         start = (self.side - self.image_size) // 2
         middle = slice(start, start + self.image_size)
         return normalize(self.pixels(numbers)[:, middle, middle], MEAN, STD)
 
     def augmented(self, pixels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Random crops of (n, s, s, 3), half of them mirrored, normalised: (n, 3, image_size, image_size), channels
-        last."""
+        """Random crops of (n, s, s, 3), half of them mirrored, normalised: (n, 3, image_size, image_size)."""
         corners = torch.randint(self.side - self.image_size + 1, (2, len(pixels), 1), generator=rng)
         mirrored = torch.rand(len(pixels), generator=rng) < 0.5
         return normalize(crop(pixels, torch.cat([*corners], 1), mirrored, self.image_size), MEAN, STD)
@@ -91,25 +84,15 @@ class ImagesByClass:
 def open_imagenet(
     folder: str | Path, names: list[str], image_size: int, share: float = CROP
 ) -> tuple[ImagesByClass, ImagesByClass]:
-    """Training and held-out images of the classes `names`.
-
-    They are the folder's parts, such as `train` and `val` (`metad2a.data.folders.find_parts`). Without parts a fifth of
-    each class is held out, as in all commands (`metad2a.data.folders.held_out`).
-
-    Args:
-        share: see `ImagesByClass`.
-
-    Raises a UserError if the folder or a class is missing, or a class has too few images.
-    """
+    """Training and held-out images of the classes `names`: the folder's parts, such as `train` and `val`, or else a
+    fifth of each class is held out, as in all commands. Raises a UserError if the folder or a class is missing, or a
+    class has too few images."""
     parts = _parts(folder)
-    if parts.test is None:
-        where = (parts.train, "train"), (parts.train, "test")
-    else:
-        where = (parts.train, "all"), (parts.test, "all")
-        if parts.note:
-            log.info(parts.note)
-    training, held_out = (_images(path, names, image_size, share, part) for path, part in where)
-    return training, held_out
+    if parts.note:
+        log.info(parts.note)
+    whole = parts.test is None
+    training = _images(parts.train, names, image_size, share, "train" if whole else "all")
+    return training, _images(parts.test or parts.train, names, image_size, share, "test" if whole else "all")
 
 
 def _parts(folder: str | Path) -> Parts:

@@ -1,7 +1,4 @@
-"""From a dataset's images to its features file.
-
-Dimensions: M images in all, D feature width.
-"""
+"""From a dataset's M images to its features file, D numbers each."""
 
 import shutil
 from dataclasses import replace
@@ -33,10 +30,7 @@ def make_features(options: ProcessOptions) -> Path:
         raise UserError(f"{target} exists; add --overwrite to replace it.")
     device = choose_device(o.gpu)
     if o.dataset == "imagenet32":
-        if o.image_folder is None:
-            raise UserError("imagenet32 needs --image-folder, the folder of train_data_batch_1 ... 10.")
-        network = Extractor(o.extractor, o.name).to(device)
-        features = extract_imagenet32(o.name, o.image_folder, target, network, o.batch_size, o.max_per_class, o.seed)
+        features = extract_imagenet32(o, Extractor(o.extractor, o.name).to(device))
     else:
         source = open_dataset(o.name, o.image_folder, o.split, o.data_path, o.mirror, o.class_order)
         if o.split == "test":
@@ -57,13 +51,8 @@ def make_features(options: ProcessOptions) -> Path:
 def extract(
     source: ImageSource, numbers: torch.Tensor, network: Extractor, batch_size: int = 64, num_workers: int = 0
 ) -> Features:
-    """Features of the images `numbers`, class after class. Unreadable images are named and left out.
-
-    Args:
-        num_workers: processes that read images.
-
-    Raises a UserError if more than 5 % of the images, or all of a class, cannot be read.
-    """
+    """Features of the images `numbers`, class after class. Unreadable images are named and left out. Raises a UserError
+    if more than 5 % of the images, or all of a class, cannot be read."""
     images = torch.empty(len(numbers), network.spec.feature_dim, dtype=torch.float16)  # (M, D)
     loader = DataLoader(Squares(source, numbers, IMAGE_SIZE), batch_size, num_workers=num_workers, collate_fn=collate)
     readable, filled = [], 0

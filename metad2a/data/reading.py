@@ -45,15 +45,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Gray values to uint8 by their range: fractions of 1, 8 bits, 16 bits, or more.
-
-    The mode of an image does not say the range: mode "I" has 32 bits whatever the file had.
-    """
+    """Gray values to uint8 by their range, which the mode does not say: fractions of 1, 8 bits, 16 bits, or more."""
     top = np.nan_to_num(values).max()
-    if values.dtype.kind == "f" and top <= 1:
-        scale = 255.0
-    else:
-        scale = 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
+    fractions = values.dtype.kind == "f" and top <= 1
+    scale = 255 if fractions else 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
     return (np.nan_to_num(values.astype(np.float64)) * scale).clip(0, 255).astype(np.uint8)
 
 
@@ -105,13 +100,8 @@ def collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tenso
 
 
 def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """All images of a dataset as squares, in its order. Unreadable images are named and left out.
-
-    Returns:
-        Pixels (M, 3, image_size, image_size) uint8 and labels (M,) long.
-
-    Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class, cannot be read.
-    """
+    """All readable images of a dataset in its order, (M, 3, image_size, image_size) uint8, and labels (M,) long. Raises
+    a UserError if a class has no images, or more than 5 % of the images, or all of a class, cannot be read."""
     numbers = source.select().sort().values
     loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
     batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import torch
 import torch.nn as nn
@@ -33,53 +33,31 @@ class Sizes(TypedDict, total=False):
     width_mult: Annotated[Number, Gt(0), Le(16)]
 
 
-class Evaluator(Protocol):
-    """Measures architectures on tasks of some classes."""
-
-    def evaluate(self, arch: Any, classes: list[int], rng: torch.Generator) -> float:
-        """Accuracy (%) of an architecture on `classes`, positions among the classes of the images."""
-
-
 class SearchSpace(ABC):
-    """A set of architectures and its translation to graphs and text. `Arch` is a string or a dict.
+    """A set of architectures, which are strings or dicts, and its translation to graphs and text.
 
-    Attributes:
-        name: as given to `--search-space`.
-        max_n: N, vertices of a graph.
-        num_vertex_type: T, vertex types.
-        size: number of encodings.
-        results_folder: below `--save-path`; the checkpoints of the two published spaces have the same names.
-        published_epoch: epoch of the authors' generator checkpoint.
-        image_size: side of the images in pixels, for networks, costs and latency; see `sized`.
-        width_mult: channels of networks and costs, relative to the space's default.
-        task_sizes: fewest and most classes of a task when a database is built.
-        ranks_when_generating: whether the published meta-test is one step, with a folder for each number of candidates.
-        fixed_size: whether `image_size` and `width_mult` cannot change.
-        ranking_shipped: whether a ranking that is the same for every dataset is shipped: `metad2a.rankings.universal`
-            if the space can be listed, otherwise `metad2a.rankings.subnets`.
-        tuples_shipped: whether meta-training tuples of this space are shipped.
-        benchmark_classes: benchmark dataset -> number of its classes, which are the first classes of the meta-training
-            images.
-        adds_up: whether a predictor of this space by default includes a regression on the vertices.
-        gene_choices: number of values of each gene, for the methods of `metad2a.rivals`; empty without genes.
+    A method that a space does not define raises a UserError, or answers that nothing is known.
     """
 
-    name: str
-    max_n: int
-    num_vertex_type: int
-    size: int
-    results_folder: str
-    published_epoch: int
-    image_size: int
-    width_mult: float = 1.0
-    task_sizes: tuple[int, int]
-    ranks_when_generating: bool = False
-    fixed_size: bool = True
+    name: str  # as given to `--search-space`
+    max_n: int  # N, vertices of a graph
+    num_vertex_type: int  # T, vertex types
+    size: int  # number of encodings
+    results_folder: str  # below `--save-path`; the checkpoints of the two published spaces have the same names
+    published_epoch: int  # of the authors' generator checkpoint
+    image_size: int  # side of the images in pixels, for networks, costs and latency; see `sized`
+    width_mult: float = 1.0  # channels of networks and costs, relative to the space's default
+    task_sizes: tuple[int, int]  # fewest and most classes of a task when a database is built
+    ranks_when_generating: bool = False  # the published meta-test is one step, with a folder for each --num-gen-arch
+    fixed_size: bool = True  # `image_size` and `width_mult` cannot change
+    # Whether a ranking that is the same for every dataset is shipped: `metad2a.rankings.universal` if the space can be
+    # listed, otherwise `metad2a.rankings.subnets`
     ranking_shipped: bool = False
-    tuples_shipped: bool
+    tuples_shipped: bool  # meta-training tuples of this space are shipped
+    # Benchmark dataset -> number of its classes, which are the first classes of the meta-training images
     benchmark_classes: Mapping[str, int] = MappingProxyType({})
-    adds_up: bool = False
-    gene_choices: tuple[int, ...] = ()
+    adds_up: bool = False  # a predictor of this space by default includes a regression on the vertices
+    gene_choices: tuple[int, ...] = ()  # number of values of each gene, for `metad2a.rivals`; empty without genes
 
     def sized(self, image_size: int | None = None, width_mult: float | None = None) -> "SearchSpace":
         """This space with networks and costs for images of another side or with another width; None changes nothing.
@@ -102,8 +80,7 @@ class SearchSpace(ABC):
         return f"{self.image_size}x{self.image_size} images{width}"
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none. Raises a
-        UserError if the file `supernet` is missing or damaged."""
+        """`image_size` and `width_mult` of the supernet that measures a database; empty if the space has none."""
         return {}
 
     @abstractmethod
@@ -130,23 +107,19 @@ class SearchSpace(ABC):
     def all_architectures(self) -> list[Any]:
         """`architectures`. Raises a UserError if they are too many to list."""
         if self.architectures is None:
-            power = len(str(self.size)) - 1
-            raise UserError(f"{self.name} has about 10^{power} architectures and cannot be ranked whole.")
+            raise UserError(
+                f"{self.name} has about 10^{len(str(self.size)) - 1} architectures and cannot be ranked whole."
+            )
         return self.architectures
 
     def classes_of_equals(self) -> torch.Tensor:
-        """(A,) long: the class of each architecture. Members of a class compute the same function.
-
-        Classes are numbered in the order of their first members. By default each architecture is a class.
-        """
+        """(A,) long: the class of each architecture, numbered in the order of their first members. Members of a class
+        compute the same function. By default each architecture is a class."""
         return torch.arange(len(self.all_architectures()))
 
     def cheapest_members(self, allowed: torch.Tensor | None = None) -> list[int]:
-        """The number of the architecture with the fewest parameters in each class, the first if several have as few.
-
-        Args:
-            allowed: (A,) bool, the architectures to choose from; None for all. Classes without any are left out.
-        """
+        """The number of the architecture with the fewest parameters in each class, the first if several have as few,
+        among the `allowed` architectures, (A,) bool, or all. Classes without any are left out."""
         classes = self.classes_of_equals()
         numbers = torch.arange(len(classes)) if allowed is None else allowed.nonzero()[:, 0]
         order = numbers[self._params[numbers].argsort(stable=True)]
@@ -161,28 +134,20 @@ class SearchSpace(ABC):
         return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
 
     def features(self) -> dict[str, torch.Tensor]:
-        """What rankings know of each class of equal architectures before any training, each (K, F) float64. Raises a
-        UserError if nothing is known."""
+        """What rankings know of each class of equal architectures before any training, each (K, F) float64."""
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
     def cost(self, arch: Any, num_classes: int) -> dict[str, float]:
-        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters; empty if
-        the space knows no costs."""
+        """`flops`, millions of multiply-accumulates for one image, and `params`, millions of parameters."""
         return {}
 
     def device_latency(self, device: str) -> dict[str, float]:
-        """Measured milliseconds of every architecture on a device, by text. Raises a UserError if no latencies of this
-        space or of this device are known."""
+        """Measured milliseconds of every architecture on a device, by text."""
         raise UserError(f"--device-latency {device}: no measured latencies of {self.name} are shipped; leave it out.")
 
-    def evaluator(self, options: Any) -> Evaluator:
-        """The evaluator that measures architectures for a database.
-
-        Args:
-            options: a `metad2a.database.workers.EvaluatorOptions`.
-
-        Raises a UserError if images or weights are missing, or the space has no evaluator.
-        """
+    def evaluator(self, options: Any) -> Any:
+        """What measures architectures for a database: its `evaluate(arch, classes, rng)` gives the accuracy (%) on
+        `classes`, positions among those of the images. `options`: `metad2a.database.workers.EvaluatorOptions`."""
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
@@ -193,10 +158,7 @@ class SearchSpace(ABC):
         return {name: min(cost[name] for cost in costs) for name in costs[0]}
 
     def network(self, arch: Any, num_classes: int) -> nn.Module:
-        """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes).
-
-        S is `image_size`. Raises a UserError if networks of this space cannot be built.
-        """
+        """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes)."""
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
     def known_accuracy(self, dataset: str, epochs: int = 200) -> dict[str, float] | None:
@@ -204,8 +166,7 @@ class SearchSpace(ABC):
         return None
 
     def fold(self, number: int) -> set[str]:
-        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth. Raises a UserError
-        if the space cannot be listed."""
+        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth."""
         if self.architectures is None:
             raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
         classes = self.classes_of_equals()
@@ -213,21 +174,19 @@ class SearchSpace(ABC):
         return {self.to_text(self.architectures[row]) for row in chosen.nonzero()[:, 0].tolist()}
 
     def vertex_features(self) -> torch.Tensor:
-        """Features of each vertex number and type for a regression that adds up vertices: (N, T, F) float64."""
+        """Features of each vertex number and type, (N, T, F) float64, for a regression that adds up vertices."""
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:
-        """An architecture as a number 0..choices - 1 for each of `gene_choices`. Raises a UserError if it does not
-        belong to this space, or the space has no genes."""
+        """An architecture as a number 0..choices - 1 for each of `gene_choices`."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def from_genes(self, genes: Sequence[int]) -> Any:
-        """The architecture with these genes, in canonical form. Raises a UserError if the space has no genes."""
+        """The architecture with these genes, in canonical form."""
         raise UserError(f"Architectures of {self.name} have no genes.")
 
     def training_free_scores(self, dataset: str) -> dict[str, float]:
-        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset. Raises a
-        UserError if no scores of this space are known."""
+        """NASWOT's score of every architecture, by text, on `dataset` or, if unknown, on another dataset."""
         raise UserError(f"No training-free scores of {self.name} are shipped.")
 
     @abstractmethod

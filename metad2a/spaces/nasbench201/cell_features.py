@@ -1,7 +1,4 @@
-"""What is known about each class of equal cells before any training: operations, paths and training-free scores.
-
-Dimensions: K cells (4,930), F features.
-"""
+"""What is known about each of K = 4,930 classes of equal cells before any training, F features of each kind."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -19,7 +16,6 @@ from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 
 SCORES = ASSETS / "nasbench201" / "training_free.pt"
 SCORES_FORMAT = "metad2a-training-free-1"
-CONVOLUTIONS = {OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3")}
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # the edges of each way from a cell's input to its output
 
 
@@ -35,47 +31,34 @@ def path_counts(operations: Sequence[int]) -> list[int]:
     return [kept.count(sequence) for length in range(4) for sequence in product(others, repeat=length)]
 
 
-def live_edges(operations: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Edges (node, its input, operation) on a way from the cell's input to its output."""
-    return [(*edge, op) for edge, op in zip(CELL_EDGES, live_operations(operations), strict=True) if op != NONE]
+def cell_shape(operations: Sequence[int]) -> tuple[int, float, int]:
+    """Depth, width and number of convolutions of the edges on a way from input to output.
 
-
-def depth_and_width(operations: Sequence[int]) -> tuple[int, float]:
-    """The number of edges on the longest way from input to output, and the number of nodes connected to the input
-    (Shu et al., ICLR 2020, "Understanding Architectures Learnt by Cell-based NAS").
-
-    A node counts as the share of its incoming edges that come from the input. Only edges on a way from input to output
-    count, so the result is (0, 0) for a cell that passes nothing on.
+    Depth is the number of edges on the longest way, width the number of nodes connected to the input (Shu et al., ICLR
+    2020, "Understanding Architectures Learnt by Cell-based NAS"), each as the share of its edges that come from there.
     """
-    edges, longest, width = live_edges(operations), {0: 0}, 0.0
+    live = live_operations(operations)
+    edges = [edge for edge, op in zip(CELL_EDGES, live, strict=True) if op != NONE]
+    longest, width = {0: 0}, 0.0
     for node in (1, 2, 3):
-        sources = [source for target, source, _ in edges if target == node]
+        sources = [source for target, source in edges if target == node]
         if sources:
             longest[node] = 1 + max(longest[source] for source in sources)
             width += sources.count(0) / len(sources)
-    return longest.get(3, 0), width
-
-
-def convolutions(operations: Sequence[int]) -> int:
-    """The number of convolutions on a way from input to output."""
-    return sum(op in CONVOLUTIONS for _, _, op in live_edges(operations))
-
-
-def normal_quantiles(values: torch.Tensor) -> torch.Tensor:
-    """Values (K, ...) to the normal quantiles of their ranks in each column, (K, ...) float64."""
-    ranks = stats.rankdata(values.numpy(), axis=0)
-    return torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks)))
+    return longest.get(3, 0), width, sum(OPERATIONS[op].startswith("nor_conv") for op in live)
 
 
 def cell_features(scores: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Features of each class, each (K, F) float64: paths, operations on live edges, and quantiles of scores (K, F)."""
+    """Features of each class, each (K, F) float64: paths, operations on live edges, and the normal quantiles of the
+    ranks of scores (K, F) in each column."""
     cells = all_cells()
     operations = [cells[number] for number in first_members()]
     live = torch.tensor([live_operations(row) for row in operations])
+    ranks = stats.rankdata(scores.numpy(), axis=0)
     return {
         "paths": torch.tensor([path_counts(row) for row in operations], dtype=torch.float64),
         "operations": nn.functional.one_hot(live, len(OPERATIONS)).flatten(1).double(),
-        "scores": normal_quantiles(scores),
+        "scores": torch.from_numpy(stats.norm.ppf((ranks - 0.5) / len(ranks))),
     }
 
 

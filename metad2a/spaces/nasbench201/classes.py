@@ -1,12 +1,8 @@
 """Cells of NAS-Bench-201 that compute the same function: the 15,625 cells form 4,930 classes.
 
-Two cells are equal if they simplify to the same expression of the cell's input. An edge `none` is no edge, and neither
-is an edge from a node that nothing reaches or to a node that nothing leaves. A skip connection passes on the terms of
-its input. The order of a sum does not matter. (An operation has different weights on each edge, so a sum of two equal
-operations is not twice the operation.)
-
-The benchmark's authors count 6,466 classes: their text form keeps a `none` within a sum, and does not open a sum that a
-skip connection passes into another. Each of their classes lies within one of these.
+Two cells are equal if they simplify to the same expression of the cell's input. Only edges on a way from input to
+output count, and `none` is no edge. A skip connection passes on the terms of its input. The order of a sum does not
+matter. The benchmark's authors count 6,466 classes, because they simplify less; each lies within one of these.
 """
 
 from collections.abc import Sequence
@@ -47,9 +43,8 @@ def first_members() -> list[int]:
 def class_means(values: torch.Tensor) -> torch.Tensor:
     """Values (15625, ...) of the architectures to the mean of each class, (classes, ...)."""
     classes = equivalence_classes()
-    sizes = classes.bincount()
-    sums = values.new_zeros(len(sizes), *values.shape[1:]).index_add_(0, classes, values)
-    return sums / sizes.view(-1, *[1] * (values.dim() - 1))
+    sums = values.new_zeros(NUM_CLASSES, *values.shape[1:]).index_add_(0, classes, values)
+    return sums / classes.bincount().view(-1, *[1] * (values.dim() - 1))
 
 
 def at_class_means(values: torch.Tensor) -> torch.Tensor:
@@ -59,6 +54,5 @@ def at_class_means(values: torch.Tensor) -> torch.Tensor:
 
 def noise(values: torch.Tensor) -> float:
     """Pooled standard deviation of values (15625,) within the classes: by how much equal functions differ."""
-    classes = equivalence_classes()
     squares = (values - at_class_means(values)).square().sum()
-    return float((squares / (len(values) - int(classes.max()) - 1)).sqrt())
+    return float((squares / (len(values) - NUM_CLASSES)).sqrt())

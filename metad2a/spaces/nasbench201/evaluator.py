@@ -17,11 +17,7 @@ NAME = "imgnet32"  # whole images at 32 x 32 pixels, as in downsampled ImageNet
 
 
 class TrainingEvaluator:
-    """Trains networks of a search space on the images of a task's classes. Raises a UserError if images are missing.
-
-    Args:
-        options: a `metad2a.database.workers.EvaluatorOptions`.
-    """
+    """Trains networks of a search space on the images of a task's classes. Raises a UserError if images are missing."""
 
     def __init__(self, space: SearchSpace, options: Any):
         self.space, self.options = space, options

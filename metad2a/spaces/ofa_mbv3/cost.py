@@ -1,8 +1,8 @@
 """Multiply-accumulates and parameters of Once-for-All MobileNetV3 subnets in closed form (Cai et al., ICLR 2020).
 
-Every stage has a fixed number of channels, so a layer's cost depends only on its own kernel and expansion, and one
-table of all layers and choices serves every subnet. Counted as `ofa.utils.flops_counter` counts: convolutions and the
-classifier, and all of their parameters, including those of batch norm.
+A layer's cost depends only on its own kernel and expansion, so one table serves every subnet. Counted as
+`ofa.utils.flops_counter` counts: convolutions and the classifier, and all of their parameters, including those of batch
+norm.
 """
 
 from functools import cache
@@ -46,11 +46,8 @@ def _layer(
 
 @cache
 def cost_table(num_classes: int, image_size: int, width_mult: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Multiply-accumulates and parameters of the parts of a supernet of this width, for images of this side.
-
-    Returns:
-        (2,) float64, what every subnet has; and (2, 20 layers, kernels, expansions) float64, what each layer adds.
-    """
+    """Multiply-accumulates and parameters of the parts of a supernet of this width, for images of this side: what every
+    subnet has, (2,) float64, and what each layer adds, (2, 20 layers, kernels, expansions) float64."""
     first, block, *stages = (divisible(c * width_mult) for c in CHANNELS)
     final, last = divisible(FINAL_CHANNELS * width_mult), divisible(LAST_CHANNELS * width_mult)
     side = -(-image_size // 2)

@@ -1,7 +1,4 @@
-"""Accuracy of a subnet on some classes, after calibrating its batch norm on their training images (Once-for-All).
-
-Dimensions: n images, C classes.
-"""
+"""Accuracy of a subnet on some classes, after calibrating its batch norm on their training images (Once-for-All)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -32,13 +29,8 @@ def centered(
 
 
 class SubnetEvaluator:
-    """Measures subnets with the supernet's weights, without training.
-
-    Args:
-        options: a `metad2a.database.workers.EvaluatorOptions`.
-
-    Raises a UserError if the supernet or images are missing, or the supernet does not know a class.
-    """
+    """Measures subnets with the supernet's weights, without training. Raises a UserError if the supernet or images are
+    missing, or the supernet does not know a class."""
 
     def __init__(self, options: Any):
         self.supernet, config = load_supernet(options.supernet, options.device)

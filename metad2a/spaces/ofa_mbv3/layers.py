@@ -5,6 +5,8 @@ NUM_STAGES, MAX_DEPTH = 5, 4
 NUM_LAYERS = NUM_STAGES * MAX_DEPTH
 FIRST_OPERATION_TYPE = 2
 
+# The choices of each layer or stage, and the number of layers or stages
+CHOICES = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
 Arch = dict[str, list[int]]
 
 SMALLEST, LARGEST = (

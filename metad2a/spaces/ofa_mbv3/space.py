@@ -16,9 +16,10 @@ from torch.nn.functional import one_hot, pad
 from metad2a.core.errors import UserError
 from metad2a.core.schema import describe
 from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
-from metad2a.spaces.base import Evaluator, SearchSpace
+from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.ofa_mbv3.cost import cost_table
 from metad2a.spaces.ofa_mbv3.layers import (
+    CHOICES,
     DEPTHS,
     EXPANSIONS,
     FIRST_OPERATION_TYPE,
@@ -30,14 +31,13 @@ from metad2a.spaces.ofa_mbv3.layers import (
     SMALLEST,
     Arch,
 )
+from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, read_supernet, subnet
 
 
-def _arch(kernels: Sequence[int], expansions: Sequence[int], depths: Sequence[int]) -> Arch:
-    """The architecture with these positions among `KERNELS`, `EXPANSIONS` and `DEPTHS`."""
+def _arch(*positions: Sequence[int]) -> Arch:
+    """The architecture with these positions among the choices of kernels, expansions and depths."""
     return {
-        "ks": [KERNELS[i] for i in kernels],
-        "e": [EXPANSIONS[i] for i in expansions],
-        "d": [DEPTHS[i] for i in depths],
+        name: [choices[i] for i in row] for (name, (choices, _)), row in zip(CHOICES.items(), positions, strict=True)
     }
 
 
@@ -62,11 +62,13 @@ class OFAMobileNetV3(SearchSpace):
         kernel = torch.tensor([[KERNELS.index(k) for k in a["ks"]] for a in rows]).view(-1, NUM_LAYERS)
         expand = torch.tensor([[EXPANSIONS.index(e) for e in a["e"]] for a in rows]).view(-1, NUM_LAYERS)
         depth = torch.tensor([[d - DEPTHS[0] for d in a["d"]] for a in rows]).view(-1, NUM_STAGES)
-        types = torch.zeros(len(rows), self.max_n, dtype=torch.long)
-        types[:, 1:-1] = FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand
-        types[:, -1] = 1
-        chain = torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
-        return GraphBatch(types, chain.expand(len(rows), -1, -1), torch.full((len(rows),), self.max_n))
+        return self.graphs(FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand)
+
+    def graphs(self, layers: torch.Tensor) -> GraphBatch:
+        """The chains of layers with these vertex types (B, 20)."""
+        B, chain = len(layers), torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
+        types = pad(pad(layers.long(), (1, 0)), (0, 1), value=1)
+        return GraphBatch(types, chain.expand(B, -1, -1), torch.full((B,), self.max_n))
 
     def valid(self, graphs: GraphBatch) -> torch.Tensor:
         operations = graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE  # (B, 20)
@@ -77,12 +79,11 @@ class OFAMobileNetV3(SearchSpace):
 
     def decode(self, graphs: GraphBatch) -> list[Arch | None]:
         rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
-        return [
-            _arch([op // 3 % 3 for op in row], [op % 3 for op in row], [op // 9 for op in row[::MAX_DEPTH]])
-            if ok
-            else None
-            for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)
-        ]
+        archs: list[Arch | None] = [None] * len(rows)
+        for i in self.valid(graphs).nonzero()[:, 0].tolist():
+            row = rows[i]
+            archs[i] = _arch([op // 3 % 3 for op in row], [op % 3 for op in row], [op // 9 for op in row[::MAX_DEPTH]])
+        return archs
 
     def sample(self, n: int, rng: torch.Generator) -> list[Arch]:
         kernel = torch.randint(len(KERNELS), (n, NUM_LAYERS), generator=rng)
@@ -114,15 +115,12 @@ class OFAMobileNetV3(SearchSpace):
     def genes(self, arch: Arch) -> list[int]:
         """Depths, kernels and expansions, in this order, inactive layers at the smallest."""
         arch = self.canonical(arch)
-        choices = ((DEPTHS, "d"), (KERNELS, "ks"), (EXPANSIONS, "e"))
-        return [values.index(value) for values, name in choices for value in arch[name]]
+        return [CHOICES[name][0].index(value) for name in ("d", "ks", "e") for value in arch[name]]
 
     def from_genes(self, genes: Sequence[int]) -> Arch:
         return self.canonical(_arch(genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:], genes[:NUM_STAGES]))
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
-        from metad2a.spaces.ofa_mbv3.supernet import read_supernet
-
         config = read_supernet(supernet)["config"]
         return {"image_size": config.image_size, "width_mult": config.width_mult}
 
@@ -144,23 +142,17 @@ class OFAMobileNetV3(SearchSpace):
         return self.cost(SMALLEST, num_classes)
 
     def network(self, arch: Arch, num_classes: int) -> nn.Module:
-        from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, subnet
-
         return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
 
-    def evaluator(self, options: Any) -> Evaluator:
+    def evaluator(self, options: Any) -> Any:
         from metad2a.spaces.ofa_mbv3.evaluator import SubnetEvaluator
 
         return SubnetEvaluator(options)
 
     def drawing(self, arch: Arch) -> tuple[list[str], list[tuple[int, int, str]]]:
         arch = self.canonical(arch)
-        layers = [
-            f"{arch['ks'][i]}x{arch['ks'][i]} e{arch['e'][i]}"
-            for i in range(NUM_LAYERS)
-            if i % MAX_DEPTH < arch["d"][i // MAX_DEPTH]
-        ]
-        nodes = ["input", *layers, "output"]
+        active = [i for i in range(NUM_LAYERS) if i % MAX_DEPTH < arch["d"][i // MAX_DEPTH]]
+        nodes = ["input", *(f"{arch['ks'][i]}x{arch['ks'][i]} e{arch['e'][i]}" for i in active), "output"]
         return nodes, [(u, u + 1, "") for u in range(len(nodes) - 1)]
 
     def to_text(self, arch: Arch) -> str:
@@ -175,8 +167,7 @@ class OFAMobileNetV3(SearchSpace):
 
     @staticmethod
     def _check(arch: Any) -> Arch:
-        expected = {"ks": (KERNELS, NUM_LAYERS), "e": (EXPANSIONS, NUM_LAYERS), "d": (DEPTHS, NUM_STAGES)}
-        for key, (choices, length) in expected.items():
+        for key, (choices, length) in CHOICES.items():
             values = arch.get(key) if isinstance(arch, dict) else None
             whole = isinstance(values, list) and len(values) == length
             if not whole or not all(type(value) is int and value in choices for value in values):

@@ -13,21 +13,9 @@ import torch.nn as nn
 from annotated_types import Gt, Le
 from typing_extensions import TypedDict
 
+from metad2a.core import schema
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
-from metad2a.core.schema import (
-    CLOSED,
-    Facts,
-    Integer,
-    Number,
-    Size,
-    State,
-    Text,
-    check,
-    check_sizes,
-    check_state,
-    without_memory,
-)
 from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
 
 FORMAT = "metad2a-supernet-1"
@@ -41,34 +29,28 @@ MAX_IMAGE_SIZE = 4096  # side in pixels
 
 @dataclass(frozen=True)
 class SupernetConfig:
-    """Sizes of a supernet.
+    """Sizes of a supernet."""
 
-    Attributes:
-        num_classes: outputs of its classifier.
-        width_mult: channels relative to MobileNetV3's.
-        image_size: side of its input in pixels.
-        class_names: of the outputs. Empty for the published weights: ImageNet's classes in alphabetical order.
-    """
+    __pydantic_config__ = schema.CLOSED
 
-    __pydantic_config__ = CLOSED
-
-    num_classes: Size
-    width_mult: Annotated[Number, Gt(0)] = 1.0
-    image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = IMAGE_SIZE
-    class_names: list[Text] = field(default_factory=list)
+    num_classes: schema.Size  # outputs of its classifier
+    width_mult: Annotated[schema.Number, Gt(0)] = 1.0  # channels relative to MobileNetV3's
+    image_size: Annotated[schema.Size, Le(MAX_IMAGE_SIZE)] = IMAGE_SIZE  # side of its input in pixels
+    # Of the outputs. Empty for the published weights: ImageNet's classes in alphabetical order
+    class_names: list[schema.Text] = field(default_factory=list)
 
 
 class _Published(TypedDict):
-    state_dict: State
+    state_dict: schema.State
 
 
 class _File(_Published):
     """`epoch`, `training` and `history` are for resuming."""
 
     config: SupernetConfig
-    epoch: NotRequired[Integer]
-    training: NotRequired[dict[Text, Any]]
-    history: NotRequired[Facts]
+    epoch: NotRequired[schema.Integer]
+    training: NotRequired[dict[schema.Text, Any]]
+    history: NotRequired[schema.Facts]
 
 
 def ofa_class() -> type[nn.Module]:
@@ -118,7 +100,9 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
     UserError if the file is missing, damaged or something else."""
     value = load_torch(path, FETCH)
     published = not isinstance(value, dict) or "format" not in value
-    file = check(path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT)
+    file = schema.check(
+        path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT
+    )
     state = {_short(name): tensor for name, tensor in file["state_dict"].items()}
     if CLASSIFIER not in state or state[CLASSIFIER].ndim != 2:
         raise UserError(f"{path} is not a supernet: it has no {CLASSIFIER} of two dimensions. {FETCH}")
@@ -126,11 +110,11 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
     config = SupernetConfig(outputs, round(channels / LAST_CHANNELS, 2)) if published else file["config"]
     if len(config.class_names) not in (0, config.num_classes):
         raise UserError(f"{path} is damaged: it names {len(config.class_names)} of {outputs} classes. {FETCH}")
-    check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
-    model = without_memory(lambda: build_supernet(config))
+    schema.check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
+    model = schema.without_memory(lambda: build_supernet(config))
     names = {_short(name): name for name in model.state_dict()}
     state = {names.get(name, name): tensor for name, tensor in state.items()}
-    check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
+    schema.check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
     return {**file, "state_dict": state, "config": config}
 
 

@@ -22,18 +22,11 @@ from metad2a.core.progress import progress
 from metad2a.core.schema import Text, check, check_progress
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
+from metad2a.spaces.ofa_mbv3 import supernet
 from metad2a.spaces.ofa_mbv3.evaluator import calibrate, centered
 from metad2a.spaces.ofa_mbv3.layers import LARGEST, SMALLEST
 from metad2a.spaces.ofa_mbv3.options import SupernetOptions
 from metad2a.spaces.ofa_mbv3.space import OFAMobileNetV3
-from metad2a.spaces.ofa_mbv3.supernet import (
-    SupernetConfig,
-    build_supernet,
-    check_batches,
-    read_supernet,
-    save_supernet,
-    subnet,
-)
 from metad2a.training.classifier import accuracy
 
 FILE = "supernet.pt"
@@ -46,8 +39,6 @@ NUM_CHECKED = 2000  # held-out images in the check after every epoch, and traini
 
 
 class _Training(TypedDict):
-    """Fields of a checkpoint for resuming."""
-
     optimizer: dict[Text, Any]
     scheduler: dict[Text, Any]
     rng: Any
@@ -59,10 +50,9 @@ class _Run:
 
     def __init__(self, options: SupernetOptions, num_steps: int):
         torch.manual_seed(options.seed)
-        self.config = SupernetConfig(
-            len(options.class_names), options.width_mult, options.image_size, options.class_names
-        )
-        self.net = build_supernet(self.config).to(options.device, memory_format=torch.channels_last)
+        names = options.class_names
+        self.config = supernet.SupernetConfig(len(names), options.width_mult, options.image_size, names)
+        self.net = supernet.build_supernet(self.config).to(options.device, memory_format=torch.channels_last)
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         rest = [p for p in self.net.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
@@ -70,9 +60,7 @@ class _Run:
         rise = max(1, round(WARM_UP * num_steps))
 
         def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return cosine((step - rise) / max(1, num_steps - rise))
+            return (step + 1) / rise if step < rise else cosine((step - rise) / max(1, num_steps - rise))
 
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.rng = random_generator(options.seed)
@@ -85,10 +73,11 @@ class _Run:
             "rng": self.rng.get_state(),
             "identity": training_run.identity,
         }
-        save_supernet(path, self.net, self.config, epoch=self.epoch, training=training, history=training_run.history)
+        more = {"epoch": self.epoch, "training": training, "history": training_run.history}
+        supernet.save_supernet(path, self.net, self.config, **more)
 
     def restore(self, path: Path, training_run: TrainingRun) -> None:
-        value = read_supernet(path)
+        value = supernet.read_supernet(path)
         hint = "Start anew with --overwrite."
         training = value.get("training") or {}
         training_run.check(training.get("identity"), path)
@@ -110,7 +99,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
         classes = list(range(len(options.class_names)))
         numbers, labels = training.numbers(classes), training.labels(classes)
-        check_batches(options.batch_size, len(numbers))
+        supernet.check_batches(options.batch_size, len(numbers))
         fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
         identity = fixed | {"images": training.source.digest(numbers)}
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
@@ -168,10 +157,8 @@ def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
 def sandwich(
     net: nn.Module, x: torch.Tensor, labels: torch.Tensor, smaller: list[dict[str, list[int]]]
 ) -> torch.Tensor:
-    """Add up the gradients of the largest subnet on labels (B,) and of smaller subnets on its outputs (B, C).
-
-    Returns the largest subnet's loss, a scalar.
-    """
+    """Add up the gradients of the largest subnet on labels (B,) and of smaller subnets on its outputs (B, C). Returns
+    the largest subnet's loss, a scalar."""
     net.set_active_subnet(LARGEST["ks"], LARGEST["e"], LARGEST["d"])
     logits = net(x)  # (B, C)
     loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
@@ -191,7 +178,7 @@ def _check(run: _Run, training: ImagesByClass, held_out: ImagesByClass) -> dict[
     calibration = training.numbers(classes)
     calibration = calibration[torch.randperm(len(calibration), generator=rng)[:NUM_CHECKED]]
     for name, arch in (("largest", LARGEST), ("smallest", SMALLEST)):
-        network = subnet(run.net, arch)
+        network = supernet.subnet(run.net, arch)
         calibrate(network, training, calibration)
         figures[name] = accuracy(network, centered(held_out, numbers[rows], labels[rows]))
     return figures

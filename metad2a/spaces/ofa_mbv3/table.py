@@ -2,14 +2,10 @@
 
 python -m metad2a.spaces.ofa_mbv3.table CSV
 
-The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). The shipped table comes from
-DyNAS-T (Intel Labs, Apache-2.0; 224 pixels, measured during searches) and from memory-optimized Once-for-All (M.
-Girard; 128, 160 and 192 pixels, spread over memory).
-
-Dimensions: n measured subnets.
+The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and top1 (%). docs/reproduction.md says from
+what the shipped table is made. Dimensions: n measured subnets.
 """
 
-import argparse
 import csv
 import sys
 from collections import defaultdict
@@ -22,13 +18,12 @@ import torch
 from annotated_types import MinLen
 from typing_extensions import TypedDict
 
-from metad2a import spaces
-from metad2a.core.cli import run
+from metad2a.core.cli import guarded
 from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, display_path, load_torch, save_torch
+from metad2a.core.files import ASSETS, load_torch, save_torch
 from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
-from metad2a.graphs.batch import GraphBatch
 from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
+from metad2a.spaces.ofa_mbv3.space import OFAMobileNetV3
 
 TABLE = ASSETS / "ofa_mbv3" / "accuracy.pt"
 FORMAT = "metad2a-subnet-accuracies-1"
@@ -45,19 +40,12 @@ class _File(TypedDict):
 
 @dataclass(frozen=True)
 class Measured:
-    """Subnets and their accuracies.
-
-    Attributes:
-        archs: n subnets.
-        image_size: (n,) long, side in pixels of the images.
-        accuracy: (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times.
-        source: who measured each subnet.
-    """
+    """n subnets and their accuracies."""
 
     archs: list[Arch]
-    image_size: torch.Tensor
-    accuracy: torch.Tensor
-    source: list[str]
+    image_size: torch.Tensor  # (n,) long, side in pixels of the images
+    accuracy: torch.Tensor  # (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times
+    source: list[str]  # who measured each subnet
 
     def __len__(self) -> int:
         return len(self.archs)
@@ -69,16 +57,13 @@ class Measured:
 
 def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
     """Vertex types of 20 layers (n, 20) to subnets, None for an invalid row."""
-    space, count = spaces.get("ofa_mbv3"), len(operations)
-    types = torch.zeros(count, space.max_n, dtype=torch.long)
-    types[:, 1:-1], types[:, -1] = operations.long(), 1
-    chain = torch.diag(torch.ones(space.max_n - 1, dtype=torch.bool), 1).expand(count, -1, -1)
-    return space.decode(GraphBatch(types, chain, torch.full((count,), space.max_n)))
+    space = OFAMobileNetV3()
+    return space.decode(space.graphs(operations))
 
 
 def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
     """The inverse of `operations_to_archs`, (n, 20) uint8."""
-    return spaces.get("ofa_mbv3").encode(archs).types[:, 1:-1].to(torch.uint8)
+    return OFAMobileNetV3().encode(archs).types[:, 1:-1].to(torch.uint8)
 
 
 @cache
@@ -93,28 +78,21 @@ def measured(path: str | Path = TABLE) -> Measured:
     if len(archs) < count or not known or any(len(column) != count for column in columns):
         raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
     names = [value["sources"][number] for number in value["source"].tolist()]
-    return Measured([arch for arch in archs if arch], columns[0].long(), columns[1].double(), names)
+    return Measured(archs, columns[0].long(), columns[1].double(), names)
 
 
-def read_csv(path: str | Path) -> dict[tuple[str, int, str], list[float]]:
-    """The accuracies (%) of each subnet (text), side of images and source. Raises a UserError for a damaged file."""
-    space, accuracies = spaces.get("ofa_mbv3"), defaultdict(list)
+def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
+    """Write the table of the subnets in a CSV file. Raises a UserError if the file is damaged."""
+    space, accuracies = OFAMobileNetV3(), defaultdict(list)  # subnet (text), side of images, source -> %
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(csv_file).open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 arch = {name: [int(digit) for digit in row[name]] for name in ("ks", "e", "d")}
                 accuracies[space.to_text(arch), int(row["image_size"]), row["source"]].append(float(row["top1"]))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        if not accuracies:
+            raise ValueError("it has no lines")
     except (KeyError, TypeError, ValueError, csv.Error) as error:  # a UserError is a ValueError
-        raise UserError(f"{path} is damaged ({error}): see python -m metad2a.spaces.ofa_mbv3.table --help.") from error
-    if not accuracies:
-        raise UserError(f"{path} has no lines.")
-    return accuracies
-
-
-def make(args: argparse.Namespace) -> None:
-    space, accuracies = spaces.get("ofa_mbv3"), read_csv(args.csv)
+        raise UserError(f"{csv_file} is damaged ({error}).") from error
     sources = sorted({source for _, _, source in accuracies})
     value = {
         "format": FORMAT,
@@ -124,16 +102,8 @@ def make(args: argparse.Namespace) -> None:
         "source": torch.tensor([sources.index(source) for _, _, source in accuracies], dtype=torch.int16),
         "sources": sources,
     }
-    save_torch(args.output, value)
-    print(f"{display_path(args.output)}: {len(accuracies)} subnets of {', '.join(sources)}")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("csv", help="the accuracies")
-    parser.add_argument("--output", default=str(TABLE), help="file to write")
-    return parser
+    save_torch(target, value)
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), make))
+    sys.exit(guarded(lambda: make(sys.argv[1])))
