@@ -19,7 +19,7 @@ WAYS = {
     "random": "random search",
 }
 OWN = {
-    "search": "`--model search --budget 30m`",
+    "search": "`search --budget 30m`",
     "first": "the instant search's first choice",
     "random": "a cell at random",
 }

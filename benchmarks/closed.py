@@ -7,7 +7,7 @@ from benchmarks.pages import NAMES, spread, summary_cell, table
 FILES = dict.fromkeys(
     (
         "baselines", "first_choice", "joint", "kernels", "naswot", "own_images", "photographs", "predictors",
-        "published_generator", "study", "subnet_accuracies", "trained",
+        "published_generator", "study", "subnet_accuracies", "subnets", "trained",
     ),
     "",
 )  # fmt: skip
@@ -147,6 +147,31 @@ def accuracy_tables(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def subnets_tables(found: dict[str, Any]) -> dict[str, str]:
+    """The predictor's correlations on a supernet trained here, and its choices against random subnets."""
+    correlations = []
+    for label, count, figures in (
+        ("validation tuples", found["database"]["validation_tuples"], found["database"]),
+        ("random subnets of new tasks", found["new tasks"]["tuples"], found["new tasks"]),
+    ):
+        within, blind = (
+            {key.split()[0]: value for key, value in part.items() if "within" in key}  # the key counts the tasks
+            for part in (figures, figures["layers alone"])
+        )
+        values = (figures["Pearson"], within["Pearson"], within["Spearman"], blind["Pearson"], blind["Spearman"])
+        correlations.append([label, f"{count:,}", *(f"{value:.3f}" for value in values)])
+    gains = []
+    for name, figures in found["summary"].items():
+        cells = [f"{figures[key]:.2f}" if key in figures else "-" for key in ("mflops", "chosen", "random")]
+        gains.append([name, str(figures["tasks"]), *cells, f"{figures['gain']:.2f} ± {figures['interval_95']:.2f}"])
+    within_tasks = ["Pearson within tasks", "Spearman within tasks", "Pearson, ridge", "Spearman, ridge"]
+    costs = ["MFLOPs", "chosen (%)", "random, equal FLOPs (%)"]
+    return {
+        "subnets-correlation": table(["", "tuples", "Pearson", *within_tasks], correlations),
+        "subnets-gain": table(["bound on FLOPs", "tasks", *costs, "gain (points)"], gains),
+    }
+
+
 def tables(results: dict[str, Any]) -> dict[str, str]:
     values = {
         "kernels": kernels_table(results["kernels"]),
@@ -159,4 +184,4 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         "trained": trained_table(results["trained"]),
     }
     values |= {f"joint-{name}": joint_table(results["joint"], name) for name in results["joint"]["joint"]}
-    return values | accuracy_tables(results["subnet_accuracies"])
+    return values | accuracy_tables(results["subnet_accuracies"]) | subnets_tables(results["subnets"])

@@ -52,7 +52,7 @@ def make(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_images(folder / "shapes")
-        search = [sys.executable, str(ROOT / "main.py"), "--model", "search", "--data-name", "shapes", "--gpu", "cpu"]
+        search = [sys.executable, str(ROOT / "main.py"), "search", "--data-name", "shapes", "--gpu", "cpu"]
         search += ["--image-folder", "shapes", "--report", "--device-latency", "pixel3"]
         subprocess.run(search, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         [report] = folder.glob("results/search/shapes/*/report.html")

@@ -54,7 +54,7 @@ def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
     monkeypatch.setattr("metad2a.metatrain.fit.random_generator", lambda seed, device: None)  # meta has none
     space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)
-    losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
+    losses = {"within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
     objective = objective_of(kind, space, draws, tuples, **losses)
     loss = objective.loss(tuples.training, None)
     loss.backward()

@@ -33,10 +33,11 @@ FREE = ("max_epoch", "save_epoch")  # options that may change when a run is resu
 class Objective(ABC):
     """A model with its data, as `fit` trains and validates it; `graphs` are the tuples' graphs."""
 
-    best_metric: str | None = None  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
+    best_metric = ""  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
 
     def __init__(self, model: Any, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
         self.model, self.draws, self.graphs = model, draws, graphs
+        self.target: dict[str, float] = {}  # the scale of a predictor's accuracies, for the checkpoint
         self.training, self.validation = tuples.training, tuples.validation  # long, numbers of tuples
         # The same draws every epoch, so that the best epoch is not the luckiest draw
         self.validation_batches = draws.batches(self.validation, random_generator(seed, draws.device))
@@ -70,9 +71,7 @@ class _State:
     def __init__(self, objective: Objective, options: FitOptions):
         device = next(objective.model.parameters()).device
         self.model = objective.model
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.lr, fused=True)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.1, patience=10)
         self.rng = random_generator(options.seed, device)
         self.average = [p.detach().clone() for p in self.model.parameters()] if options.ema else []
@@ -183,7 +182,7 @@ def _checkpoints_to_write(
     names = [LAST]
     if state.epoch % options.save_epoch == 0 or state.epoch == options.max_epoch:
         names.insert(0, f"ckpt_{state.epoch}.pt")
-    metric = metrics.get(objective.best_metric or "")
+    metric = metrics.get(objective.best_metric)
     if metric is not None and metric > state.best:
         state.best = metric
         names.insert(0, BEST)
