@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge, summarize
-from benchmarks.pages import RESULTS, spread, table
+from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge
+from benchmarks.pages import RESULTS, spread, summarize, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import positive_int, run

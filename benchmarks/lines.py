@@ -23,14 +23,13 @@ import numpy as np
 import torch
 from scipy import linalg, stats
 
-from benchmarks.pages import NAMES, RESULTS, spread, table
+from benchmarks.pages import NAMES, RESULTS, spread, summarize, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import positive_int, run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
-from metad2a.core.statistics import interval
 from metad2a.data.features import draw_dataset, find_features, load_features
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.score import encode_architectures
@@ -258,15 +257,6 @@ class Lines:
             "noise": noise(torch.from_numpy(truth)),
             "lines": result,
         }
-
-
-def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Mean, half-width of its 95 % interval, and the values of each figure."""
-    columns = {name: [found[name] for found in runs] for name in runs[0]}
-    return {
-        name: dict(zip(("mean", "interval_95"), interval(values), strict=True)) | {"runs": values}
-        for name, values in columns.items()
-    }
 
 
 def measure(args: argparse.Namespace) -> None:
