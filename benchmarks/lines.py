@@ -230,7 +230,7 @@ class Lines:
             "ridge_on_tuples": lambda number: self.ridge_on_tuples,
             "predictor": lambda number: self.predicted(dataset, number),
             "universal": lambda number: universal.mean[number - 1].double().numpy()[self.classes],
-            "universal_joined": lambda number: universal.scores()[0].double().numpy(),
+            "universal_joined": lambda number: universal.of_classes()[0].double().numpy()[self.classes],
         }
         if dataset == TRANSFERRED:
             made["universal_held_out"] = lambda number: universal.held_out().double().numpy()[self.classes]
