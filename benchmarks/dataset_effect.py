@@ -32,7 +32,7 @@ from metad2a.core.messages import log
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
-from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.objectives import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.spaces.nasbench201.cells import parse

@@ -13,7 +13,7 @@ from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.ensemble import join
 from metad2a.metatrain.models import load_model
-from metad2a.metatrain.predictor_objective import PredictorObjective, fit_additive
+from metad2a.metatrain.objectives import PredictorObjective, fit_additive
 from metad2a.metatrain.tuples import Tuples
 from predictor.additive import AdditiveScore
 from predictor.ensemble import PredictorEnsemble

@@ -38,7 +38,7 @@ def authors_draws(space):
 
 
 def predictor_objective(space, model=None, benchmarks=(), **losses):
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     draws, tuples = authors_draws(space)
     return PredictorObjective(model, draws, tuples, space.encode(tuples.archs), 0, benchmarks, **losses)
@@ -92,7 +92,7 @@ def test_training_lowers_the_loss_and_keeps_what_it_should(command, kind):
 
 def test_the_loss_is_the_published_one(command, space, monkeypatch):
     """The mean of the squared errors on ((accuracy - mean) / std) / 100: of scores of 0 their variance."""
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     def zeros(objective, images, rows, position):
         return 0 * objective.model.score[2].bias.expand(len(rows))
@@ -300,7 +300,7 @@ def test_databases_that_are_too_small(refuses, space, kind, n, needed):
 
 
 def test_accuracies_that_do_not_differ_have_no_correlation():
-    from metad2a.metatrain.predictor_objective import correlation
+    from metad2a.metatrain.objectives import correlation
 
     assert correlation(torch.ones(3), torch.arange(3.0)) == correlation(torch.arange(3.0), torch.zeros(3)) == 0
     assert math.isnan(correlation(torch.full((3,), torch.nan), torch.arange(3.0)))
@@ -308,7 +308,7 @@ def test_accuracies_that_do_not_differ_have_no_correlation():
 
 
 def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, monkeypatch):
-    from metad2a.metatrain.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.objectives import BenchmarkTask
 
     draws, tuples = authors_draws(space)
     held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
@@ -376,7 +376,7 @@ def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monke
 def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, offset, slope):
     """A model that is wrong by a constant on the benchmark's architectures has no loss there; one that is wrong by a
     factor has. Elsewhere it is right."""
-    from metad2a.metatrain.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.objectives import BenchmarkTask
 
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
     draws, tuples = authors_draws(space)
@@ -428,7 +428,7 @@ def test_a_compiled_step_trains_the_same_network(command, monkeypatch, kind):
 
 
 def test_differences_within_tasks_equal_a_plain_loop(rng):
-    from metad2a.metatrain.predictor_objective import centered_by_task
+    from metad2a.metatrain.objectives import centered_by_task
 
     values, task = torch.randn(7, generator=rng), torch.tensor([2, 0, 2, 5, 0, 2, 5])
     means = {t: sum(v for v, u in zip(values.tolist(), task.tolist(), strict=True) if u == t) for t in (0, 2, 5)}
@@ -462,7 +462,7 @@ def test_differences_between_tasks_do_not_count_within_tasks(space):
 def test_options_of_losses_reach_the_objective(command, monkeypatch):
     """And train with it: the objective that is made has them."""
     from metad2a.metatrain import train
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     made = []
 

@@ -14,7 +14,7 @@ from metad2a.data.features import check_extractor, draw_images, find_features, l
 from metad2a.database import subnets
 from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here
-from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.objectives import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
 from metad2a.spaces.base import SearchSpace

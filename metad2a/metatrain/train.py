@@ -16,11 +16,10 @@ from metad2a.core.training_run import TrainingRun
 from metad2a.data.features import find_features, load_features
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.draws import TaskDraws
-from metad2a.metatrain.fit import FREE, PRODUCTS, Objective, fit
-from metad2a.metatrain.generator_objective import GeneratorObjective
+from metad2a.metatrain.fit import FREE, PRODUCTS, fit
 from metad2a.metatrain.models import CLASSES, results_folder
+from metad2a.metatrain.objectives import BenchmarkTask, GeneratorObjective, Objective, PredictorObjective
 from metad2a.metatrain.options import MetaTrainOptions
-from metad2a.metatrain.predictor_objective import BenchmarkTask, PredictorObjective
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples, tuples_digest
 from predictor.model import PredictorModel
 

@@ -1,19 +1,22 @@
-"""Meta-training of the predictor (MetaD2A sections 3.2 and 4.1).
+"""What meta-training minimises and how it validates, for the generator and the predictor (MetaD2A sections 3 and 4.1).
 
 Dimensions: B or n tuples, T tasks, C classes, S images per class, D feature width, Z latent, V validation tuples;
 N vertices, K vertex types, F features per vertex.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from generator.model import GeneratorModel
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.data.features import draw_images
 from metad2a.graphs.batch import GraphBatch
-from metad2a.metatrain.draws import TaskDraws
-from metad2a.metatrain.fit import Objective
+from metad2a.metatrain.draws import Batch, TaskDraws
 from metad2a.metatrain.tuples import Tuples
 from metad2a.spaces.base import SearchSpace
 from predictor.additive import AdditiveScore
@@ -25,6 +28,65 @@ CORRELATION, WITHIN_TASKS = "correlation", "correlation_within_tasks"
 TARGET_SCALE = 100  # published: targets are z-scores / 100
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # candidates for the regression's share; validation tuples choose
 PENALTIES = np.logspace(-3, 3, 13)  # candidates for ridge regression; leave-one-out errors choose
+
+
+class Objective(ABC):
+    """A model with its data, as `fit` trains and validates it; `graphs` are the tuples' graphs."""
+
+    best_metric = ""  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
+
+    def __init__(self, model: Any, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
+        self.model, self.draws, self.graphs = model, draws, graphs
+        self.target: dict[str, float] = {}  # the scale of a predictor's accuracies, for the checkpoint
+        self.training, self.validation = tuples.training, tuples.validation  # long, numbers of tuples
+        # The same draws every epoch, so that the best epoch is not the luckiest draw
+        self.validation_batches = draws.batches(self.validation, random_generator(seed, draws.device))
+
+    @abstractmethod
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Loss of a batch of tuples `rows` (B,), summed."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Validation figures."""
+
+
+class GeneratorObjective(Objective):
+    """Negative evidence lower bound of the tuples' graphs. Validation also decodes one graph per tuple."""
+
+    def __init__(
+        self, model: GeneratorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, space: SearchSpace, seed: int
+    ):
+        super().__init__(model, draws, tuples, graphs, seed)
+        self.space, self.seed = space, seed
+        self.training_archs = {space.to_text(tuples.archs[i]) for i in tuples.training.tolist()}
+
+    def _posterior(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log variance of the latent, (B, Z) each."""
+        mu, logvar = self.model.set_encode(self.draws.images(batch.image_rows))
+        return mu[batch.position], logvar[batch.position]
+
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        batch = self.draws.batch(rows, rng)
+        return self.model.loss(*self._posterior(batch), self.graphs[batch.rows], rng)[0]
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        self.model.eval()
+        rng = random_generator(self.seed, self.draws.device)
+        loss, decoded = 0.0, []
+        for batch in self.validation_batches:
+            mu, logvar = self._posterior(batch)
+            loss += self.model.loss(mu, logvar, self.graphs[batch.rows])[0].item()
+            decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
+        valid = [self.space.to_text(arch) for arch in decoded if arch is not None]
+        distinct = set(valid)
+        return {
+            "validation_loss": loss / len(decoded),
+            "valid": len(valid) / len(decoded),
+            "distinct": len(distinct) / max(len(valid), 1),
+            "novel": len(distinct - self.training_archs) / max(len(distinct), 1),
+        }
 
 
 class BenchmarkTask:
