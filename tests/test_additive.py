@@ -15,9 +15,8 @@ from metad2a.metatrain.ensemble import join
 from metad2a.metatrain.models import load_model
 from metad2a.metatrain.objectives import PredictorObjective, fit_additive
 from metad2a.metatrain.tuples import Tuples
-from predictor.additive import AdditiveScore
 from predictor.ensemble import PredictorEnsemble
-from predictor.model import PredictorConfig, PredictorModel
+from predictor.model import AdditiveScore, PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets, SharedImages
 
 ofa, nasbench201 = (spaces.get(name) for name in ("ofa_mbv3", "nasbench201"))

@@ -93,7 +93,8 @@ def measure_with_ray(
     ray = load_ray()
     _connect(ray, num_workers, address)
     try:
-        resources, running = ray.cluster_resources(), {}
+        running: dict[Any, Any] = {}
+        resources = ray.cluster_resources()
         num_workers = num_workers or int(resources.get("CPU", 1))
         share = gpu_share(num_workers, int(resources.get("GPU", 0))) if use_gpus else 0.0
         task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)

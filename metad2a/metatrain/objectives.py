@@ -19,8 +19,7 @@ from metad2a.graphs.batch import GraphBatch
 from metad2a.metatrain.draws import Batch, TaskDraws
 from metad2a.metatrain.tuples import Tuples
 from metad2a.spaces.base import SearchSpace
-from predictor.additive import AdditiveScore
-from predictor.model import PredictorModel
+from predictor.model import AdditiveScore, PredictorModel
 from set_encoder.encoder import RaggedSets
 
 # Validation figures: over all tuples, and between tuples of the same task
