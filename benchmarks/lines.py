@@ -54,12 +54,9 @@ SMOOTHED = {"rho": 0.7, "noise": 1.0, "upper": 3000}
 
 
 def ndcg(order: np.ndarray, truth: np.ndarray, top: int = TOP) -> float:
-    """Normalised discounted cumulative gain of the first `top`; the gain of an accuracy (%) is 2^accuracy.
+    """Normalised discounted cumulative gain of the first `top` of an order (A,), which is best first; at most 1.
 
-    So an architecture that is a point worse than another counts half as much. 1 is the best order.
-
-    Args:
-        order: (A,) architectures, best first.
+    The gain of an accuracy (%) is 2^accuracy: an architecture that is a point worse than another counts half as much.
     """
     gain = np.exp2(truth - truth.max())
     discount = 1 / np.log2(np.arange(2, top + 2))
@@ -67,12 +64,9 @@ def ndcg(order: np.ndarray, truth: np.ndarray, top: int = TOP) -> float:
 
 
 def figures(score: np.ndarray, truth: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Judge a ranking. Ties are broken at random.
+    """Judge scores (A,) by accuracies (A,) in %, and by their means in classes (A,) of equal cells.
 
-    Args:
-        score: (A,), higher is better.
-        truth: (A,) accuracies, %.
-        classes: (A,) the class of equal cells of each architecture.
+    Higher scores are better; ties are broken at random.
     """
     shuffled = rng.permutation(len(score))
     order = shuffled[np.argsort(-score[shuffled], kind="stable")]
@@ -121,13 +115,10 @@ def ridge(features: np.ndarray, targets: np.ndarray, penalty: np.ndarray) -> np.
 
 
 def smoothed(operations: np.ndarray, accuracy: np.ndarray, rho: float, noise: float, upper: int) -> np.ndarray:
-    """A table of accuracies (A,) smoothed by a Gaussian process over operations (A, 6).
+    """A table of accuracies (A,), with a variance of `noise`, smoothed by a Gaussian process over operations (A, 6).
 
     The covariance of two architectures is rho^(number of edges whose operations differ), times the variance of the
     `upper` best accuracies, to which the process is fitted; all others keep their place below.
-
-    Args:
-        noise: variance of an accuracy, points^2.
     """
     best = np.argsort(-accuracy, kind="stable")[:upper]
     differing = (operations[best, None] != operations[None, best]).sum(-1)
@@ -156,8 +147,7 @@ class Lines:
     def training_free(self, name: str, dataset: str) -> np.ndarray:
         """A published score (A,). A cell without a score takes the mean of the cells equal to it, or the lowest.
 
-        Raises:
-            UserError: the file or a column is missing, or a line names no architecture.
+        Raises a UserError if the file or a column is missing, or a line names no architecture.
         """
         path = Path(self.args.zero_cost) / f"{dataset if dataset == TRANSFERRED else 'cifar10'}.csv"
         values = read_columns(path, (name,), self.space)[name].numpy()

@@ -10,7 +10,7 @@ A page is a file of benchmarks/templates in which three kinds of placeholders st
 import argparse
 import re
 import sys
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,7 @@ PLACEHOLDER = re.compile(r"@(table|made):([\w.-]+)@|@([\w.-]+(?:/[\w. -]+)+):([^
 
 
 def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dict[str, str]) -> str:
-    """Replace the placeholders of a page.
-
-    Raises:
-        UserError: the page names a table, a file or a figure that does not exist.
-    """
+    """Replace the placeholders of a page. Raises a UserError if one names what does not exist."""
 
     def value(match: re.Match[str]) -> str:
         kind, name, path, form = match.groups()
@@ -43,15 +39,14 @@ def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dic
             if kind == "made":
                 return made(files[name]["history"], commands[name])
             file, *keys = path.split("/")
-            return format(reduce(entry, keys, result_of(files[file])), form)
+            found = result_of(files[file])
+            for key in keys:
+                found = found[int(key) if isinstance(found, list) else key]
+            return format(found, form)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{match[0]} of a page in {TEMPLATES} names nothing that was measured.") from error
 
     return PLACEHOLDER.sub(value, text)
-
-
-def entry(found: Any, key: str) -> Any:
-    return found[int(key) if isinstance(found, list) else key]
 
 
 def result_of(file: dict[str, Any]) -> Any:

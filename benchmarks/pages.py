@@ -24,11 +24,7 @@ MARKERS = "osD^vPX*"
 
 
 def read(name: str, command: str) -> dict[str, Any]:
-    """Read a result file.
-
-    Raises:
-        UserError: the file is missing; the message names the command that makes it, if there still is one.
-    """
+    """Read a result file. If it is missing, a UserError names the command that makes it, if there still is one."""
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         raise UserError(f"{path} is missing. Make it with: {command or 'git checkout -- benchmarks/results'}")
@@ -106,11 +102,8 @@ def style(number: int) -> dict[str, Any]:
 def label_lines(axes: Axes, labels: dict[str, tuple[float, float, str]], size: float = 8, room: float = 0.45) -> None:
     """Write the name of each line beside its last point, moved up or down until no two names touch.
 
-    The limits and scales of the axes must be final, except for the right end, which moves.
-
-    Args:
-        labels: by name, the line's last point (x, y) in data units and its colour.
-        room: width kept free for the names at the right, relative to that of the data.
+    `labels` has for each name the last point (x, y) and the colour. The limits and scales of the axes must be final,
+    except for the right end, which moves: `room` is the width of the names, relative to that of the data.
     """
     axes.figure.draw_without_rendering()  # settles the height of the axes
     to_pixels, (left, right) = axes.transData, axes.get_xlim()

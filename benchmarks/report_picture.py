@@ -41,11 +41,7 @@ def draw_images(folder: Path) -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    """Search and photograph.
-
-    Raises:
-        UserError: there is no Chromium.
-    """
+    """Search and photograph. Raises a UserError if there is no Chromium."""
     browser = args.browser or next(filter(shutil.which, BROWSERS), None)
     if browser is None:
         raise UserError("Chromium was not found: install it, or name another browser of its family with --browser.")

@@ -60,28 +60,28 @@ class GeneratorObjective(Objective):
         self.space, self.seed = space, seed
         self.training_archs = {space.to_text(tuples.archs[i]) for i in tuples.training.tolist()}
 
-    def _posterior(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log variance of the latent, (B, Z) each."""
+    def _loss(self, batch: Batch, rng: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the latents' means (B, Z)."""
         mu, logvar = self.model.set_encode(self.draws.images(batch.image_rows))
-        return mu[batch.position], logvar[batch.position]
+        mu, logvar = mu[batch.position], logvar[batch.position]
+        return self.model.loss(mu, logvar, self.graphs[batch.rows], rng)[0], mu
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        batch = self.draws.batch(rows, rng)
-        return self.model.loss(*self._posterior(batch), self.graphs[batch.rows], rng)[0]
+        return self._loss(self.draws.batch(rows, rng), rng)[0]
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         self.model.eval()
         rng = random_generator(self.seed, self.draws.device)
-        loss, decoded = 0.0, []
+        total, decoded = 0.0, []
         for batch in self.validation_batches:
-            mu, logvar = self._posterior(batch)
-            loss += self.model.loss(mu, logvar, self.graphs[batch.rows])[0].item()
+            loss, mu = self._loss(batch, None)
+            total += loss.item()
             decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
         valid = [self.space.to_text(arch) for arch in decoded if arch is not None]
         distinct = set(valid)
         return {
-            "validation_loss": loss / len(decoded),
+            "validation_loss": total / len(decoded),
             "valid": len(valid) / len(decoded),
             "distinct": len(distinct) / max(len(valid), 1),
             "novel": len(distinct - self.training_archs) / max(len(distinct), 1),
@@ -112,8 +112,7 @@ class BenchmarkTask:
             )
         if draws.ragged:
             raise UserError("--benchmark-task needs tasks with equal numbers of classes, which the database lacks.")
-        self.draws = draws
-        self.num_classes = num_classes
+        self.draws, self.num_classes = draws, num_classes
         trained = np.array([benchmark[space.to_text(tuples.archs[row])] for row in tuples.training.tolist()])
         line = np.polyfit(trained, tuples.accuracy[tuples.training].numpy(), 1)
         lowest = np.percentile(trained, 1)
@@ -123,7 +122,7 @@ class BenchmarkTask:
         self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,), %
 
     def draw(self, num_architectures: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw classes and architectures; returns features (1, C, S, D) and rows of `graphs` (num_architectures,)."""
+        """Features (1, C, S, D) of random classes, and random rows of `graphs` (num_architectures,)."""
         draws = self.draws
         order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
         classes = order[: draws.classes.shape[1]][None]
@@ -161,7 +160,6 @@ class PredictorObjective(Objective):
             fit_additive(self.model.additive, types, target, features, task)
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
         rows, position, image_rows = self.draws.batch(rows, rng)
         images = self.draws.images(image_rows)  # (T, C, S, D) or ragged
         if not self.benchmarks or isinstance(images, RaggedSets):

@@ -14,7 +14,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -155,16 +154,16 @@ def validate(
     }
 
 
-def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
-    """For each seed, validate on held-out cells, then learn from all cells; write all rankings to `target`."""
+def write_ranking(args: argparse.Namespace) -> str:
+    """For each seed, validate on held-out cells, then learn from all cells; write all rankings to the target."""
     features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
     held = random_parts(len(every), len(SEEDS))
     rows, validation = [], []
-    for seed in seeds:
+    for seed in SEEDS:
         held_out = held[seed % len(held)]
         cells = every[~torch.isin(every, held_out)]
-        processes = [fit(Process(features, form), data, cells, seed, steps) for form in KERNELS]
+        processes = [fit(Process(features, form), data, cells, seed, NUM_STEPS) for form in KERNELS]
         validation.append(validate(processes, data, cells, held_out))
         log.info(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation[-1].items()))
         partial, _ = mean_posterior(processes, data, cells, every)
@@ -173,12 +172,8 @@ def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int
         width = (data.scale.back(mean + deviation) - data.scale.back(mean - deviation)) / 2
         rows.append([accuracy, width, data.scale.back(partial)])
     mean, deviation, partial = (torch.stack(columns).float() for columns in zip(*rows, strict=True))
-    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(seeds)}
-    save_torch(target, value | {"validation": validation, "history": provenance(seeds[0])})
-
-
-def write_ranking(args: argparse.Namespace) -> str:
-    train_ranking(args.target)
+    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(SEEDS)}
+    save_torch(args.target, value | {"validation": validation, "history": provenance(SEEDS[0])})
     return f"{len(SEEDS)} meta-trainings"
 
 
