@@ -7,7 +7,7 @@ from benchmarks.pages import NAMES, spread, summary_cell, table
 FILES = dict.fromkeys(
     (
         "baselines", "first_choice", "joint", "kernels", "naswot", "own_images", "photographs", "predictors",
-        "published_generator", "study", "subnet_accuracies", "trained",
+        "published_generator", "study", "subnet_accuracies", "subnets", "trained",
     ),
     "",
 )  # fmt: skip
@@ -147,6 +147,51 @@ def accuracy_tables(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def subnets_tables(found: dict[str, Any]) -> dict[str, str]:
+    """The predictor's correlations on a supernet trained here, and its choices against random subnets."""
+    correlations = []
+    for label, count, figures in (
+        ("validation tuples", found["database"]["validation_tuples"], found["database"]),
+        ("random subnets of new tasks", found["new tasks"]["tuples"], found["new tasks"]),
+    ):
+        within, blind = (
+            {key.split()[0]: value for key, value in part.items() if "within" in key}  # the key counts the tasks
+            for part in (figures, figures["layers alone"])
+        )
+        values = (figures["Pearson"], within["Pearson"], within["Spearman"], blind["Pearson"], blind["Spearman"])
+        correlations.append([label, f"{count:,}", *(f"{value:.3f}" for value in values)])
+    gains = []
+    for name, figures in found["summary"].items():
+        cells = [f"{figures[key]:.2f}" if key in figures else "-" for key in ("mflops", "chosen", "random")]
+        gains.append([name, str(figures["tasks"]), *cells, f"{figures['gain']:.2f} ± {figures['interval_95']:.2f}"])
+    within_tasks = ["Pearson within tasks", "Spearman within tasks", "Pearson, ridge", "Spearman, ridge"]
+    costs = ["MFLOPs", "chosen (%)", "random, equal FLOPs (%)"]
+    return {
+        "subnets-correlation": table(["", "tuples", "Pearson", *within_tasks], correlations),
+        "subnets-gain": table(["bound on FLOPs", "tasks", *costs, "gain (points)"], gains),
+    }
+
+
+OWN_IMAGES = {
+    "search": "`search --budget 30m`",
+    "first": "the instant search's first choice",
+    "random": "a cell at random",
+}
+
+
+def own_images_table(found: dict[str, Any]) -> str:
+    """Networks trained on a user's images in the same time."""
+    rows = []
+    for dataset, trained in found.items():
+        for name, label in OWN_IMAGES.items():
+            network, choice = trained[name]["network"], trained[name]["choice"]
+            test = f"{network['x-test']:.2f} [{network['x-test_low']:.2f}, {network['x-test_high']:.2f}]"
+            cells = [str(trained[name]["trainings"]), str(choice["epochs"]), f"{choice['flops']:.0f}"]
+            rows.append([NAMES[dataset], label, test, *cells, f"{trained[name]['spent']['seconds'] / 60:.1f}"])
+    costs = ["trainings", "epochs of the network", "MFLOPs", "minutes"]
+    return table(["images", "what is trained", "test (%)", *costs], rows)
+
+
 def tables(results: dict[str, Any]) -> dict[str, str]:
     values = {
         "kernels": kernels_table(results["kernels"]),
@@ -157,6 +202,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         "photographs": study_table(results["photographs"]),
         "predictors": predictors_table(results["predictors"]),
         "trained": trained_table(results["trained"]),
+        "own-images": own_images_table(results["own_images"]),
     }
     values |= {f"joint-{name}": joint_table(results["joint"], name) for name in results["joint"]["joint"]}
-    return values | accuracy_tables(results["subnet_accuracies"])
+    return values | accuracy_tables(results["subnet_accuracies"]) | subnets_tables(results["subnets"])

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge, summarize
-from benchmarks.pages import RESULTS, spread, table
+from benchmarks.lines import PENALTIES, one_hot, operations_and_pairs, ridge
+from benchmarks.pages import RESULTS, spread, summarize, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import run
@@ -33,7 +33,7 @@ from metad2a.core.values import positive_int
 from metad2a.data.features import Features, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
-from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.objectives import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.spaces.nasbench201.cells import parse
@@ -46,12 +46,7 @@ NUM_TASKS, NUM_ARCHITECTURES, NUM_SAMPLE = 50, 500, 20
 
 
 def components(classes: np.ndarray, tasks: np.ndarray, number: int) -> np.ndarray:
-    """Principal components (n, J), with unit variance, of the mean features of tasks.
-
-    Args:
-        classes: (C, D) mean features.
-        tasks: (n, classes of a task).
-    """
+    """Principal components (n, J), with unit variance, of tasks' mean features, from those of their classes (C, D)."""
     means = classes[tasks].mean(1)
     left, _, _ = np.linalg.svd(means - means.mean(0), full_matrices=False)
     return left[:, :number] * np.sqrt(len(means))
@@ -91,13 +86,9 @@ class Interaction:
         self.design = np.concatenate([additive, has_class], axis=1)
         self.design -= self.design.mean(0)
         self.accuracy = tuples.accuracy.double().numpy()
-        self.fold = self.folds()
+        self.fold = rng.permutation(int(self.task.max()) + 1)[self.task] % FOLDS  # a task's tuples share a fold
         self.additive = cross_validated(self.design, self.accuracy, self.penalty, self.fold)
         self.residual = self.accuracy - self.additive
-
-    def folds(self) -> np.ndarray:
-        """(n,) the fold of each tuple. All tuples of a task share a fold."""
-        return self.rng.permutation(int(self.task.max()) + 1)[self.task] % FOLDS
 
     def correlation(self, targets: np.ndarray, tasks: np.ndarray) -> float:
         """Correlation of targets (n,) with their predictions from operations and task components (n, J)."""

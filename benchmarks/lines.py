@@ -23,14 +23,13 @@ import numpy as np
 import torch
 from scipy import linalg, stats
 
-from benchmarks.pages import NAMES, RESULTS, spread, table
+from benchmarks.pages import NAMES, RESULTS, spread, summarize, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
-from metad2a.core.statistics import interval
 from metad2a.core.values import positive_int
 from metad2a.data.features import draw_dataset, find_features, load_features
 from metad2a.metatrain.models import find_checkpoint, load_model
@@ -56,12 +55,9 @@ SMOOTHED = {"rho": 0.7, "noise": 1.0, "upper": 3000}
 
 
 def ndcg(order: np.ndarray, truth: np.ndarray, top: int = TOP) -> float:
-    """Normalised discounted cumulative gain of the first `top`; the gain of an accuracy (%) is 2^accuracy.
+    """Normalised discounted cumulative gain of the first `top` of an order (A,), which is best first; at most 1.
 
-    So an architecture that is a point worse than another counts half as much. 1 is the best order.
-
-    Args:
-        order: (A,) architectures, best first.
+    The gain of an accuracy (%) is 2^accuracy: an architecture that is a point worse than another counts half as much.
     """
     gain = np.exp2(truth - truth.max())
     discount = 1 / np.log2(np.arange(2, top + 2))
@@ -69,12 +65,9 @@ def ndcg(order: np.ndarray, truth: np.ndarray, top: int = TOP) -> float:
 
 
 def figures(score: np.ndarray, truth: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Judge a ranking. Ties are broken at random.
+    """Judge scores (A,) by accuracies (A,) in %, and by their means in classes (A,) of equal cells.
 
-    Args:
-        score: (A,), higher is better.
-        truth: (A,) accuracies, %.
-        classes: (A,) the class of equal cells of each architecture.
+    Higher scores are better; ties are broken at random.
     """
     shuffled = rng.permutation(len(score))
     order = shuffled[np.argsort(-score[shuffled], kind="stable")]
@@ -123,13 +116,10 @@ def ridge(features: np.ndarray, targets: np.ndarray, penalty: np.ndarray) -> np.
 
 
 def smoothed(operations: np.ndarray, accuracy: np.ndarray, rho: float, noise: float, upper: int) -> np.ndarray:
-    """A table of accuracies (A,) smoothed by a Gaussian process over operations (A, 6).
+    """A table of accuracies (A,), with a variance of `noise`, smoothed by a Gaussian process over operations (A, 6).
 
     The covariance of two architectures is rho^(number of edges whose operations differ), times the variance of the
     `upper` best accuracies, to which the process is fitted; all others keep their place below.
-
-    Args:
-        noise: variance of an accuracy, points^2.
     """
     best = np.argsort(-accuracy, kind="stable")[:upper]
     differing = (operations[best, None] != operations[None, best]).sum(-1)
@@ -158,8 +148,7 @@ class Lines:
     def training_free(self, name: str, dataset: str) -> np.ndarray:
         """A published score (A,). A cell without a score takes the mean of the cells equal to it, or the lowest.
 
-        Raises:
-            UserError: the file or a column is missing, or a line names no architecture.
+        Raises a UserError if the file or a column is missing, or a line names no architecture.
         """
         path = Path(self.args.zero_cost) / f"{dataset if dataset == TRANSFERRED else 'cifar10'}.csv"
         values = read_columns(path, (name,), self.space)[name].numpy()
@@ -232,7 +221,7 @@ class Lines:
             "ridge_on_tuples": lambda number: self.ridge_on_tuples,
             "predictor": lambda number: self.predicted(dataset, number),
             "universal": lambda number: universal.mean[number - 1].double().numpy()[self.classes],
-            "universal_joined": lambda number: universal.scores()[0].double().numpy(),
+            "universal_joined": lambda number: universal.of_classes()[0].double().numpy()[self.classes],
         }
         if dataset == TRANSFERRED:
             made["universal_held_out"] = lambda number: universal.held_out().double().numpy()[self.classes]
@@ -259,15 +248,6 @@ class Lines:
             "noise": noise(torch.from_numpy(truth)),
             "lines": result,
         }
-
-
-def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Mean, half-width of its 95 % interval, and the values of each figure."""
-    columns = {name: [found[name] for found in runs] for name in runs[0]}
-    return {
-        name: dict(zip(("mean", "interval_95"), interval(values), strict=True)) | {"runs": values}
-        for name, values in columns.items()
-    }
 
 
 def measure(args: argparse.Namespace) -> None:

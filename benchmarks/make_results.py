@@ -10,30 +10,26 @@ A page is a file of benchmarks/templates in which three kinds of placeholders st
 import argparse
 import re
 import sys
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import budget_results, closed, dataset_effect, lines, quality, rivals, subnets
+from benchmarks import budget, closed, dataset_effect, lines, quality, rivals
 from benchmarks.pages import RESULTS, made, read
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import ROOT, atomic_write, write_text
 
-MODULES: tuple[Any, ...] = (lines, rivals, budget_results, dataset_effect, quality, subnets, closed)
-DRAWING: tuple[Any, ...] = (rivals, budget_results, quality)
+MODULES: tuple[Any, ...] = (lines, rivals, budget, dataset_effect, quality, closed)
+DRAWING: tuple[Any, ...] = (rivals, budget, quality)
 TEMPLATES = Path(__file__).with_name("templates")
 PLACEHOLDER = re.compile(r"@(table|made):([\w.-]+)@|@([\w.-]+(?:/[\w. -]+)+):([^@\s]+)@")
 
 
 def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dict[str, str]) -> str:
-    """Replace the placeholders of a page.
-
-    Raises:
-        UserError: the page names a table, a file or a figure that does not exist.
-    """
+    """Replace the placeholders of a page. Raises a UserError if one names what does not exist."""
 
     def value(match: re.Match[str]) -> str:
         kind, name, path, form = match.groups()
@@ -43,15 +39,14 @@ def fill(text: str, tables: dict[str, str], files: dict[str, Any], commands: dic
             if kind == "made":
                 return made(files[name]["history"], commands[name])
             file, *keys = path.split("/")
-            return format(reduce(entry, keys, result_of(files[file])), form)
+            found = result_of(files[file])
+            for key in keys:
+                found = found[int(key) if isinstance(found, list) else key]
+            return format(found, form)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{match[0]} of a page in {TEMPLATES} names nothing that was measured.") from error
 
     return PLACEHOLDER.sub(value, text)
-
-
-def entry(found: Any, key: str) -> Any:
-    return found[int(key) if isinstance(found, list) else key]
 
 
 def result_of(file: dict[str, Any]) -> Any:

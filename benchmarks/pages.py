@@ -12,6 +12,7 @@ from scipy.optimize import isotonic_regression
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import ROOT
+from metad2a.core.statistics import interval
 
 RESULTS = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
@@ -23,11 +24,7 @@ MARKERS = "osD^vPX*"
 
 
 def read(name: str, command: str) -> dict[str, Any]:
-    """Read a result file.
-
-    Raises:
-        UserError: the file is missing; the message names the command that makes it, if there still is one.
-    """
+    """Read a result file. If it is missing, a UserError names the command that makes it, if there still is one."""
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         raise UserError(f"{path} is missing. Make it with: {command or 'git checkout -- benchmarks/results'}")
@@ -43,8 +40,22 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def spread(figure: dict[str, Any], digits: int = 2) -> str:
     """Mean and 95 % interval. An interval that rounds to 0 is left out."""
-    mean, half = f"{figure['mean']:.{digits}f}", f"{figure['interval_95']:.{digits}f}"
-    return f"{mean} ± {half}" if float(half) else mean
+    text = mean_and_interval(figure["mean"], figure["interval_95"], digits)
+    mean, half = text.split(" ± ")
+    return text if float(half) else mean
+
+
+def mean_and_interval(mean: float, half: float, digits: int = 2) -> str:
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Mean, half-width of its 95 % interval, and the values of each figure."""
+    columns = {name: [found[name] for found in runs] for name in runs[0]}
+    return {
+        name: dict(zip(("mean", "interval_95"), interval(values), strict=True)) | {"runs": values}
+        for name, values in columns.items()
+    }
 
 
 def summary_cell(entry: dict[str, Any], name: str, digits: int = 2) -> str:
@@ -52,7 +63,7 @@ def summary_cell(entry: dict[str, Any], name: str, digits: int = 2) -> str:
     figure = entry["summary"].get(name)
     if figure is None:
         return "not found"
-    text = f"{figure['mean']:.{digits}f} ± {figure['interval_95']:.{digits}f}"
+    text = mean_and_interval(figure["mean"], figure["interval_95"], digits)
     return text if figure["runs"] == entry["runs"] else f"{text} (in {figure['runs']} of {entry['runs']} runs)"
 
 
@@ -91,11 +102,8 @@ def style(number: int) -> dict[str, Any]:
 def label_lines(axes: Axes, labels: dict[str, tuple[float, float, str]], size: float = 8, room: float = 0.45) -> None:
     """Write the name of each line beside its last point, moved up or down until no two names touch.
 
-    The limits and scales of the axes must be final, except for the right end, which moves.
-
-    Args:
-        labels: by name, the line's last point (x, y) in data units and its colour.
-        room: width kept free for the names at the right, relative to that of the data.
+    `labels` has for each name the last point (x, y) and the colour. The limits and scales of the axes must be final,
+    except for the right end, which moves: `room` is the width of the names, relative to that of the data.
     """
     axes.figure.draw_without_rendering()  # settles the height of the axes
     to_pixels, (left, right) = axes.transData, axes.get_xlim()

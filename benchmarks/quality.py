@@ -137,7 +137,9 @@ def measure_ablations(lab: Lab) -> dict[str, Any]:
         session = lab.session(dataset)
         result[dataset] = {
             "whole": lab.runs(searched(session)),
-            "random_candidates": lab.runs(lambda r, s=session: rank(s, random_candidates(lab, r), r)),
+            "random_candidates": lab.runs(
+                lambda r, s=session: rank(s, random.Random(r).sample(lab.space.all_architectures(), NUM_CANDIDATES), r)
+            ),
             "random_choice": lab.runs(
                 lambda r, s=session, d=dataset: shuffled(lab, d, generate_candidates(s, r)[0], r)
             ),
@@ -145,10 +147,6 @@ def measure_ablations(lab: Lab) -> dict[str, Any]:
         for other in OTHER_DATASET[dataset]:
             result[dataset][f"sees_{other}"] = lab.runs(lambda r, d=dataset, o=other: seeing(lab, d, o, r))
     return result
-
-
-def random_candidates(lab: Lab, number: int) -> list[str]:
-    return random.Random(number).sample(lab.space.all_architectures(), NUM_CANDIDATES)
 
 
 def shuffled(lab: Lab, dataset: str, archs: list[str], number: int) -> Ranking:
@@ -180,12 +178,7 @@ def measure_generator(lab: Lab) -> dict[str, Any]:
 
 
 def shares(archs: list[str | None], trained: set[str], known: dict[str, float] | None) -> dict[str, float]:
-    """Shares of valid graphs, of distinct architectures among them, and of those outside the training set.
-
-    Args:
-        archs: None where a graph is not valid.
-        known: accuracies in percent, None if the dataset has none.
-    """
+    """Shares of valid graphs (others are None), of distinct architectures among them, and of untrained among these."""
     valid = [arch for arch in archs if arch is not None]
     distinct = set(valid)
     values = {
@@ -228,14 +221,15 @@ ABLATIONS = {
 PROTOCOL_EPOCHS, SHORT_TRAININGS = 200, 500 * 12  # epochs: of one choice, and of all short trainings of a baseline
 
 
-def figure_cells(entry: dict[str, Any]) -> list[str]:
-    return [summary_cell(entry, name, 1 if name.startswith("trained") else 2) for name in FIGURES]
-
-
-def rows_of(entries: dict[str, Any], labels: dict[str, str], timed: bool = False) -> list[list[str]]:
+def figures_table(head: str, entries: dict[str, Any], labels: dict[str, str], timed: bool = False) -> str:
     """A row for each entry: its label, the four figures and, if wanted, the seconds of the search."""
-    seconds = {name: [summary_cell(entry, "search_seconds")] if timed else [] for name, entry in entries.items()}
-    return [[labels.get(name, name), *figure_cells(entry), *seconds[name]] for name, entry in entries.items()]
+    columns = FIGURES | ({"search_seconds": "seconds"} if timed else {})
+    digits = {name: 1 if name.startswith("trained") else 2 for name in columns}
+    rows = [
+        [labels.get(name, name), *(summary_cell(entry, column, digits[column]) for column in columns)]
+        for name, entry in entries.items()
+    ]
+    return table([head, *columns.values()], rows)
 
 
 def paper_table(search: dict[str, Any], lines: dict[str, Any]) -> str:
@@ -285,13 +279,11 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         search, ablations = results["search"][dataset], results["ablations"][dataset]
         labels = BASELINES | {"default": "**MetaD2A, here**"}
         entries = {"default": search["default"]} | results["baselines"][dataset]
-        values[f"baselines-{dataset}"] = table(["", *FIGURES.values()], rows_of(entries, labels))
+        values[f"baselines-{dataset}"] = figures_table("", entries, labels)
         for group in ("candidates", "draws"):
-            values[f"{group}-{dataset}"] = table(
-                [group, *FIGURES.values(), "seconds"], rows_of(search[group], {}, True)
-            )
+            values[f"{group}-{dataset}"] = figures_table(group, search[group], {}, timed=True)
         seen = {name: f"sees {NAMES[name[5:]]} instead" for name in ablations if name.startswith("sees_")}
-        values[f"ablations-{dataset}"] = table(["", *FIGURES.values()], rows_of(ablations, ABLATIONS | seen))
+        values[f"ablations-{dataset}"] = figures_table("", ablations, ABLATIONS | seen)
     return values
 
 

@@ -41,18 +41,14 @@ def draw_images(folder: Path) -> None:
 
 
 def make(args: argparse.Namespace) -> None:
-    """Search and photograph.
-
-    Raises:
-        UserError: there is no Chromium.
-    """
+    """Search and photograph. Raises a UserError if there is no Chromium."""
     browser = args.browser or next(filter(shutil.which, BROWSERS), None)
     if browser is None:
         raise UserError("Chromium was not found: install it, or name another browser of its family with --browser.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_images(folder / "shapes")
-        search = [sys.executable, str(ROOT / "main.py"), "--model", "search", "--data-name", "shapes", "--gpu", "cpu"]
+        search = [sys.executable, str(ROOT / "main.py"), "search", "--data-name", "shapes", "--gpu", "cpu"]
         search += ["--image-folder", "shapes", "--report", "--device-latency", "pixel3"]
         subprocess.run(search, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         [report] = folder.glob("results/search/shapes/*/report.html")

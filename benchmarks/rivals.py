@@ -153,7 +153,7 @@ def measure(args: argparse.Namespace) -> None:
 
 FILES = {"rivals": "python benchmarks/rivals.py"}
 FILES |= {
-    f"rivals_real_{name}": f"python main.py --model compare --form real --data-name {name} --image-folder DIR"
+    f"rivals_real_{name}": f"python main.py compare --form real --data-name {name} --image-folder DIR"
     for name in ("cifar10", "gtsrb")
 }
 SHAPE = {"depth": ("depth", 2), "width": ("width", 2), "convolutions": ("convolutions", 1)}

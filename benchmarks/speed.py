@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -68,23 +69,28 @@ def median_seconds(work: Callable[[], object], device: torch.device, repeats: in
     return statistics.median(times)
 
 
+def build_models(space: SearchSpace, D: int, device: torch.device) -> tuple[GeneratorModel, PredictorModel]:
+    """A generator and a predictor with the published sizes and random weights."""
+    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56, "feature_dim": D}
+    generator, predictor = (
+        GeneratorModel(GeneratorConfig(hs=56, **sizes)),
+        PredictorModel(PredictorConfig(hs=512, **sizes)),
+    )
+    return generator.to(device), predictor.to(device)
+
+
 def training_step(
-    kind: str, space: SearchSpace, D: int, device: torch.device, batch: int = BATCH
+    model: Any, space: SearchSpace, D: int, device: torch.device, batch: int = BATCH
 ) -> Callable[[], None]:
     """One step of Adam on a batch that is already drawn."""
     rng = random_generator(0)
     graphs = space.encode(space.sample(batch, rng)).to(device)
     x = torch.randn(batch, 20, S, D, generator=rng).to(device)
     target = torch.randn(batch, generator=rng).to(device)
-    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
-    if kind == "generator":
-        model = GeneratorModel(GeneratorConfig(hs=56, feature_dim=D, **sizes)).to(device)
-    else:
-        model = PredictorModel(PredictorConfig(hs=512, feature_dim=D, **sizes)).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        if kind == "generator":
+        if isinstance(model, GeneratorModel):
             loss = model.loss(*model.set_encode(x), graphs)[0]
         else:
             loss = (model.predict(model.encode_set(x), model.encode_graph(graphs)) - target).square().sum()
@@ -131,9 +137,8 @@ def measure(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     D = args.feature_dim
     features, rng = toy_dataset(D, device), random_generator(0, device)
-    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 56}
-    predictor = PredictorModel(PredictorConfig(hs=512, feature_dim=D, **sizes)).to(device).eval()
-    generator = GeneratorModel(GeneratorConfig(hs=56, feature_dim=D, **sizes)).to(device).eval()
+    trained = dict(zip(("train generator", "train predictor"), build_models(space, D, device), strict=True))
+    generator, predictor = (model.eval() for model in build_models(space, D, device))
     with torch.no_grad():  # an untrained generator seldom makes valid graphs
         generator.decoder.add_edge[2].bias.fill_(3)
         generator.decoder.add_vertex[2].bias[:2] = -5
@@ -145,16 +150,14 @@ def measure(args: argparse.Namespace) -> None:
         return median_seconds(work, device, repeats, warm_up=2 if repeats == args.repeats else 1)
 
     rows = {
-        "train generator": timed(training_step("generator", space, D, device)),
-        "train predictor": timed(training_step("predictor", space, D, device)),
+        **{name: timed(training_step(model, space, D, device)) for name, model in trained.items()},
         f"generate {n}": timed(lambda: generate(generator, space, features, n, S, rng)),
         f"score {n}": timed(lambda: score(predictor, space, features, candidates, 10, S, rng)),
     }
     z = torch.randn(1, 56, device=device)
     part = 5
     slow = {
-        "train generator": BATCH * timed(training_step("generator", space, D, device, batch=1), 3),
-        "train predictor": BATCH * timed(training_step("predictor", space, D, device, batch=1), 3),
+        **{name: BATCH * timed(training_step(model, space, D, device, 1), 3) for name, model in trained.items()},
         f"generate {n}": n * timed(lambda: generator.decode(z, stochastic=True), 3),
         f"score {n}": n / part * timed(lambda: published_scoring(predictor, space, features, candidates[:part], 10), 3),
     }

@@ -24,7 +24,7 @@ from metad2a.core.values import positive_int
 def measure(args: argparse.Namespace) -> None:
     walls, works = [], []
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "main.py"), "--model", "search", "--data-name", args.data_name]
+        command = [sys.executable, str(ROOT / "main.py"), "search", args.data_name]
         command += ["--save-path", folder, "--gpu", "cpu", "--num-gen-arch", str(args.num_gen_arch)]
         for _ in range(args.runs + 1):
             start = time.perf_counter()

@@ -23,7 +23,7 @@ from metad2a.core.environment import choose_device, random_generator
 from metad2a.data.features import Features, check_extractor, find_features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
-from metad2a.metatrain.predictor_objective import TARGET_SCALE, standard_error, to_percent
+from metad2a.metatrain.objectives import TARGET_SCALE, standard_error, to_percent
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.spaces.base import SearchSpace
 from predictor.model import PredictorModel

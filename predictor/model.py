@@ -1,6 +1,7 @@
 """The meta-performance predictor (MetaD2A section 3.2).
 
-Dimensions: B pairs of dataset and graph, C classes, S images per class, D feature width, H hidden, Z latent.
+Dimensions: B pairs of dataset and graph, C classes, S images per class, D feature width, H hidden, Z latent,
+N vertices, T vertex types.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from metad2a.core.published_weights import PublishedModel
 from metad2a.core.schema import Size
 from metad2a.graphs.batch import GraphBatch
 from metad2a.graphs.encoder import GraphEncoder
-from predictor.additive import AdditiveScore
 from set_encoder.config import ModelConfig
 from set_encoder.encoder import DatasetEncoder, Sets, class_counts
 
@@ -39,6 +39,24 @@ class PredictorConfig(ModelConfig):
     members: Size = 1  # predictors in an ensemble
     class_count: bool = False  # the set vector encodes the number of classes, which attention pooling cannot see
     additive: bool = False  # the score is a blend with an `AdditiveScore`
+
+
+class AdditiveScore(nn.Module):
+    """A linear score of vertices, for search spaces such as MobileNetV3 in which accuracies nearly add up.
+
+    score = constant + the sum over vertices of weight[vertex, type] (N, T). A regression sets it, not gradients.
+    `share` is its weight in the predictor's score; the network has the rest.
+    """
+
+    def __init__(self, max_n: int, num_vertex_type: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(max_n, num_vertex_type), requires_grad=False)
+        self.constant = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.share = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, types: torch.Tensor) -> torch.Tensor:
+        """Scores (B,) of graphs with vertex types (B, N)."""
+        return self.weight[torch.arange(len(self.weight), device=types.device), types].sum(1) + self.constant
 
 
 class PredictorModel(PublishedModel):

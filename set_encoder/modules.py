@@ -15,12 +15,6 @@ import torch.nn.functional as F
 NUM_HEADS = 4
 
 
-def joint_linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
-    """Apply several linear layers to one input in one product: (..., dim) -> (..., sum of the layers' widths)."""
-    weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
-    return F.linear(x, weight, bias)
-
-
 def mask_scores(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Give absent elements the attention score minus infinity, hence no weight."""
     return scores if mask is None else scores.masked_fill(~mask, -math.inf)
@@ -32,10 +26,9 @@ class MAB(nn.Module):
     The inputs have widths `dim_q` (queries) and `dim_k` (keys and values); d is a multiple of the number of heads.
     """
 
-    def __init__(self, dim_q: int, dim_k: int, d: int, num_heads: int = NUM_HEADS):
+    def __init__(self, dim_q: int, dim_k: int, d: int):
         super().__init__()
         self.d = d
-        self.num_heads = num_heads
         self.fc_q = nn.Linear(dim_q, d)
         self.fc_k = nn.Linear(dim_k, d)
         self.fc_v = nn.Linear(dim_k, d)
@@ -43,13 +36,14 @@ class MAB(nn.Module):
 
     def forward(self, q_in: torch.Tensor, k_in: torch.Tensor) -> torch.Tensor:
         """Attend from `q_in` (B, m, dim_q) to `k_in` (B, n, dim_k); returns (B, m, d)."""
-        (q,) = self._heads(self.fc_q(q_in))
-        k, v = self._heads(joint_linear(k_in, self.fc_k, self.fc_v))
+        (q,), (k,), (v,) = (self._heads(x) for x in (self.fc_q(q_in), self.fc_k(k_in), self.fc_v(k_in)))
         return self._attend(q, k, v)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        """Project `x` (..., dim) to its query, key and value for self-attention; returns (..., 3d)."""
-        return joint_linear(x, self.fc_q, self.fc_k, self.fc_v)
+        """Project `x` (..., dim) in one product to query, key and value for self-attention; returns (..., 3d)."""
+        layers = self.fc_q, self.fc_k, self.fc_v
+        weight, bias = (torch.cat([getattr(layer, name) for layer in layers]) for name in ("weight", "bias"))
+        return F.linear(x, weight, bias)
 
     def self_attend(self, qkv: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Attend from a set to itself, given its projection (B, n, 3d) and the `mask` (B, n) of present elements."""
@@ -59,7 +53,7 @@ class MAB(nn.Module):
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         """Split t projections (B, n, t * d) into heads (t, B, h, n, d/h) in one copy."""
         B, n, width = x.shape
-        split = x.view(B, n, width // self.d, self.num_heads, self.d // self.num_heads)
+        split = x.view(B, n, width // self.d, NUM_HEADS, self.d // NUM_HEADS)
         return split.permute(2, 0, 3, 1, 4).contiguous()
 
     def _attend(
@@ -102,7 +96,7 @@ class PMA(nn.Module):
         Equal to `self.mab(S, x)`. All sets share one query, so no element needs its own key and value:
         q.(W_k x) = (W_k^T q).x, and the weighted sum of W_v x is W_v times the weighted sum of x.
         """
-        mab, heads = self.mab, (self.mab.num_heads, -1)
+        mab, heads = self.mab, (NUM_HEADS, -1)
         q = mab.fc_q(self.S).view(heads)  # (h, d/h)
         key = torch.einsum("he,hed->hd", q, mab.fc_k.weight.unflatten(0, heads))  # (h, d)
         key_bias = (q * mab.fc_k.bias.view(heads)).sum(-1)  # (h,)

@@ -9,16 +9,14 @@ import torch
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.data.features import Features
-from metad2a.metatrain.additive import fit_additive
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.ensemble import join
 from metad2a.metatrain.models import load_model
-from metad2a.metatrain.predictor_objective import PredictorObjective
+from metad2a.metatrain.objectives import PredictorObjective, fit_additive
 from metad2a.metatrain.tuples import Tuples
-from predictor.additive import AdditiveScore
 from predictor.ensemble import PredictorEnsemble
-from predictor.model import PredictorConfig, PredictorModel
+from predictor.model import AdditiveScore, PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets, SharedImages
 
 ofa, nasbench201 = (spaces.get(name) for name in ("ofa_mbv3", "nasbench201"))

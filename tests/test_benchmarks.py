@@ -5,14 +5,12 @@ import io
 import json
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, authors_features
 from PIL import Image
-from test_database import world  # noqa: F401
 
 import main
 from benchmarks import (
@@ -23,14 +21,11 @@ from benchmarks import (
     rivals,
     speed,
     startup,
-    subnets,
     validation,
 )
-from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
 from metad2a.core.cli import run
-from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
-from predictor.model import PredictorConfig, PredictorModel
+from metad2a.metatrain.checkpoints import read_checkpoint
 
 RNG = np.random.default_rng(0)
 
@@ -62,7 +57,7 @@ def run_here(monkeypatch):
 
 def test_all_have_a_test():
     others = dict.fromkeys(("make_results", "pages", "closed"), "test_results.py") | {"script": "test_benchmarks.py"}
-    others |= dict.fromkeys(("budget", "budget_results"), "test_budget_benchmark.py")
+    others |= {"budget": "test_budget_benchmark.py"}
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert {name for name in scripts if f"test_{name}" not in globals()} == set(others)
     assert all((ROOT / "tests" / name).is_file() for name in others.values())
@@ -170,36 +165,6 @@ def test_report_picture(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(report_picture, "IMAGES", 6)
     bench(report_picture, report_picture.make, "--browser none --output report.png")
     assert (tmp_path / "report.png").is_file()
-
-
-def test_subnets(bench, world, monkeypatch):  # noqa: F811
-    """The generator is untrained and seldom makes subnets of given FLOPs: random ones take their place."""
-
-    def generate(model, space, features, n, num_sample, rng, accept):
-        return SimpleNamespace(archs=[arch for arch in space.sample(100, rng) if accept(arch)][:n])
-
-    monkeypatch.setattr(subnets, "generate", generate)
-    monkeypatch.setattr(subnets, "QUANTILES", (0.5,))
-    build = "--model_name predictor --imgnet images --supernet supernet.pt --num-tasks 4 --num-arch 3"
-    build += " --num-calibration 8 --gpu cpu"
-    assert main.main(["build-database", "--search-space", "ofa_mbv3", *build.split()]) == 0
-    assert main.main(["build-database", "--search-space", "ofa_mbv3", "--model_name", "predictor", "--collect"]) == 0
-    space = spaces.get("ofa_mbv3")
-    sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "nz": 8, "feature_dim": 16}
-    for kind, model in (
-        ("generator", GeneratorModel(GeneratorConfig(hs=8, **sizes))),
-        ("predictor", PredictorModel(PredictorConfig(hs=16, **sizes))),
-    ):
-        path = world / "results/ofa_mbv3" / kind / "model/ckpt_max_corr.pt"
-        target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
-        config = vars(model.config)
-        for name in ("ckpt_max_corr.pt", "ckpt_last.pt"):
-            Checkpoint(kind, space.name, config, model.state_dict(), "toy-32px", target, 3).save(path.with_name(name))
-    line = "--imgnet images --supernet supernet.pt --num-tasks 2 --num-gen-arch 2 --num-random 3 --num-calibration 8"
-    bench(subnets, subnets.measure, f"{line} --num-sample 3 --output out.json --gpu cpu")
-    result = json.loads((world / "out.json").read_text())["result"]
-    assert len(result["rows"]) == 2
-    assert result["summary"]["all"]["tasks"] == 2
 
 
 @pytest.mark.usefixtures("authors_data")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import budget, budget_results
+from benchmarks import budget
 from metad2a import rivals
 from metad2a.core.budget import Budget
 from metad2a.rivals.table import LONG, SHORT, table_of
@@ -71,5 +71,5 @@ def test_budgets_at_which_another_search_is_ahead_are_counted():
 
     figures = {"prior": curves(1.0, 2.0, 3.0), "no_prior": curves(0.0, 2.5, 3.0)}
     figures |= {"evolution": curves(0.0, 0.0, 0.0), "hyperband": [[None, 0.0, 0.0]] * 3}
-    assert budget_results.behind({"x": {"curves": figures}}) == {"x": {"above": 1, "sure": 1}}
-    assert budget_results.spread([]) == ""
+    assert budget.behind({"x": {"curves": figures}}) == {"x": {"above": 1, "sure": 1}}
+    assert budget.curve_cell(figures["hyperband"], 1) == ""

@@ -47,7 +47,7 @@ CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
         ("--model search --test", "--test", "--model generator or predictor"),
         ("--model generator --data-name pets", "--data-name", "search"),
         ("--model build --lr 1", "--lr", "meta-train"),
-        ("meta-train --model generator --rank-loss 1", "--rank-loss", "--model predictor"),
+        ("meta-train --model generator --within-task-loss 1", "--within-task-loss", "--model predictor"),
         ("--model predictor --test --generator-checkpoint x", "--generator-checkpoint", "--model generator"),
         ("--model generator --test --num-draws 3", "--num-draws", "--model predictor"),
         ("--model predictor --test --epochs 3", "--epochs", "--train-arch true"),
@@ -102,7 +102,7 @@ def test_defaults_stand_only_in_the_dataclasses():
     command, words = find_command(["--model", "predictor", "--batch_size", "7", "--graph_data_name", "ofa_mbv3"])
     options = command.prepare(command.read(words, COMMANDS.values()))
     assert options.fit == FitOptions(batch_size=7)
-    assert (options.kind, options.search_space, options.data_path) == ("predictor", "ofa_mbv3", "data")
+    assert (options.model, options.search_space, options.data_path) == ("predictor", "ofa_mbv3", "data")
     assert (options.hs, options.resume, options.device.type) == (None, False, options.device.type)
 
 

@@ -182,7 +182,7 @@ def whole_way(capsys, monkeypatch):
 
     def train_and_mend(options):
         train.run(options)
-        if options.kind == "generator":
+        if options.model == "generator":
             path = Path("results/ofa_mbv3/generator/model/ckpt_last.pt")
             checkpoint = torch.load(path, weights_only=True)
             checkpoint["state"]["decoder.add_edge.2.bias"][:] = 5

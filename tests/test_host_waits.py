@@ -10,8 +10,7 @@ from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
 from metad2a.data.features import Features
 from metad2a.metatrain.draws import MAX_IMAGES, TaskDraws
-from metad2a.metatrain.generator_objective import GeneratorObjective
-from metad2a.metatrain.predictor_objective import PredictorObjective
+from metad2a.metatrain.objectives import GeneratorObjective, PredictorObjective
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import Tuples
 from predictor.model import PredictorConfig, PredictorModel
@@ -51,10 +50,10 @@ def objective_of(kind, space, draws, tuples, **losses):
 @pytest.mark.parametrize("tasks", [EQUAL, RAGGED], ids=["equal", "ragged"])
 @pytest.mark.parametrize("kind", ["generator", "predictor"])
 def test_a_training_step(monkeypatch, kind, tasks, task_of_tuple):
-    monkeypatch.setattr("metad2a.metatrain.fit.random_generator", lambda seed, device: None)  # meta has none
+    monkeypatch.setattr("metad2a.metatrain.objectives.random_generator", lambda seed, device: None)  # meta has none
     space = spaces.get("ofa_mbv3")
     draws, tuples = toy_draws(space, tasks, task_of_tuple)
-    losses = {"rank_loss": 1.0, "within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
+    losses = {"within_task_loss": float(draws.grouped)} if kind == "predictor" else {}
     objective = objective_of(kind, space, draws, tuples, **losses)
     loss = objective.loss(tuples.training, None)
     loss.backward()

@@ -28,7 +28,7 @@ from metad2a.metatrain import checkpoints, ensemble, fit
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import load_model
-from metad2a.metatrain.predictor_objective import target_statistics
+from metad2a.metatrain.objectives import target_statistics
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.networks.trained import TrainedNetwork, load_network
 from metad2a.spaces.nasbench201 import tables

@@ -1,5 +1,6 @@
 """Meta-training through the command line."""
 
+import json
 import math
 import shutil
 import sys
@@ -37,7 +38,7 @@ def authors_draws(space):
 
 
 def predictor_objective(space, model=None, benchmarks=(), **losses):
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     draws, tuples = authors_draws(space)
     return PredictorObjective(model, draws, tuples, space.encode(tuples.archs), 0, benchmarks, **losses)
@@ -91,7 +92,7 @@ def test_training_lowers_the_loss_and_keeps_what_it_should(command, kind):
 
 def test_the_loss_is_the_published_one(command, space, monkeypatch):
     """The mean of the squared errors on ((accuracy - mean) / std) / 100: of scores of 0 their variance."""
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     def zeros(objective, images, rows, position):
         return 0 * objective.model.score[2].bias.expand(len(rows))
@@ -251,6 +252,18 @@ def test_resuming_on_other_data(command, refuses):
     assert Path("results/predictor/model/ckpt_last.pt").read_bytes() == before
 
 
+def test_a_run_of_an_earlier_version_resumes_unless_it_used_an_option_that_is_gone(command, refuses):
+    assert command(line("predictor", "--max-epoch 1"))[0] == 0
+    path, checkpoint = Path("results/predictor/run.json"), Path("results/predictor/model/ckpt_last.pt")
+    earlier = json.loads(path.read_text())
+    assert earlier["identity"]["rank_loss"] == 0.0
+    assert command(line("predictor", "--max-epoch 2 --resume"))[0] == 0
+    earlier["identity"]["rank_loss"] = 1.0
+    path.write_text(json.dumps(earlier))
+    assert "a run with rank_loss 1.0" in refuses(line("predictor", "--max-epoch 3 --resume"))
+    assert checkpoint.is_file()
+
+
 def test_a_checkpoint_of_another_run_is_not_resumed(command, refuses):
     for folder, seed in (("one", 1), ("two", 2)):
         assert command(line("predictor", f"--max-epoch 1 --seed {seed}", folder))[0] == 0
@@ -287,7 +300,7 @@ def test_databases_that_are_too_small(refuses, space, kind, n, needed):
 
 
 def test_accuracies_that_do_not_differ_have_no_correlation():
-    from metad2a.metatrain.predictor_objective import correlation
+    from metad2a.metatrain.objectives import correlation
 
     assert correlation(torch.ones(3), torch.arange(3.0)) == correlation(torch.arange(3.0), torch.zeros(3)) == 0
     assert math.isnan(correlation(torch.full((3,), torch.nan), torch.arange(3.0)))
@@ -295,7 +308,7 @@ def test_accuracies_that_do_not_differ_have_no_correlation():
 
 
 def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, monkeypatch):
-    from metad2a.metatrain.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.objectives import BenchmarkTask
 
     draws, tuples = authors_draws(space)
     held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
@@ -309,15 +322,6 @@ def test_the_benchmarks_task_has_no_architecture_of_a_validation_tuple(space, mo
     assert len(learned) == len(task.accuracy) > 200
     lowest = min(known[arch] for arch in learned)
     assert learned == {arch for arch, accuracy in known.items() if accuracy >= lowest} - held_out
-    folds = [
-        {
-            space.to_text(arch)
-            for arch in space.decode(BenchmarkTask(space, "imagenet16-120", draws, tuples, fold).graphs)
-        }
-        for fold in range(5)
-    ]
-    assert all(learned - fold == learned & space.fold(number) for number, fold in enumerate(folds))
-    assert set.union(*(learned - fold for fold in folds)) == learned
 
 
 def test_a_run_that_was_stopped_early_is_used_by_a_search(command):
@@ -359,9 +363,8 @@ def test_the_average_equals_a_plain_loop():
 def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monkeypatch):
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
     name = "--benchmark-task imagenet16-120"
-    assert command(line("predictor", f"--max-epoch 1 {name},imagenet16-120@12 --benchmark-fold 1"))[0] == 0
+    assert command(line("predictor", f"--max-epoch 1 {name},imagenet16-120@12"))[0] == 0
     assert "choose among: imagenet16-120" in refuses(line("predictor", f"{name}@13", "other"))
-    assert "--benchmark-task" in refuses(line("predictor", "--benchmark-fold 1", "other"))
     assert "choose among: imagenet16-120" in refuses(line("predictor", "--benchmark-task cifar10", "other"))
     assert "--model predictor" in refuses(line("generator", name, "other"))
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 120})
@@ -373,7 +376,7 @@ def test_a_benchmarks_accuracies_as_one_more_task(command, refuses, space, monke
 def test_only_differences_count_within_the_benchmarks_task(space, monkeypatch, offset, slope):
     """A model that is wrong by a constant on the benchmark's architectures has no loss there; one that is wrong by a
     factor has. Elsewhere it is right."""
-    from metad2a.metatrain.predictor_objective import BenchmarkTask
+    from metad2a.metatrain.objectives import BenchmarkTask
 
     monkeypatch.setattr(type(space), "benchmark_classes", {"imagenet16-120": 8})
     draws, tuples = authors_draws(space)
@@ -424,21 +427,8 @@ def test_a_compiled_step_trains_the_same_network(command, monkeypatch, kind):
     assert_same(weights(kind), weights(kind, "plain"))
 
 
-def test_ranking_loss_equals_a_plain_loop(rng):
-    from metad2a.metatrain.predictor_objective import pairwise_ranking_loss
-
-    scores, truth = torch.randn(6, generator=rng), torch.tensor([1.0, 2.0, 2.0, 0.0, 5.0, 3.0])
-    expected = 0.0
-    for i in range(6):
-        for j in range(6):
-            if truth[i] != truth[j]:
-                better = scores[i] - scores[j] if truth[i] > truth[j] else scores[j] - scores[i]
-                expected += math.log1p(math.exp(-better)) / 5
-    assert pairwise_ranking_loss(scores, truth).item() == pytest.approx(expected, rel=1e-5)
-
-
 def test_differences_within_tasks_equal_a_plain_loop(rng):
-    from metad2a.metatrain.predictor_objective import centered_by_task
+    from metad2a.metatrain.objectives import centered_by_task
 
     values, task = torch.randn(7, generator=rng), torch.tensor([2, 0, 2, 5, 0, 2, 5])
     means = {t: sum(v for v, u in zip(values.tolist(), task.tolist(), strict=True) if u == t) for t in (0, 2, 5)}
@@ -469,20 +459,10 @@ def test_differences_between_tasks_do_not_count_within_tasks(space):
     assert objective._loss(truth + error, truth, task).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_ranking_loss_is_added(space):
-    from metad2a.metatrain.predictor_objective import pairwise_ranking_loss
-
-    plain, ranking = predictor_objective(space), predictor_objective(space, rank_loss=2.0)
-    scores, truth = torch.tensor([0.01, 0.03, -0.02]), torch.tensor([0.0, 0.01, 0.02])
-    added = 2.0 * pairwise_ranking_loss(100 * scores, truth) / 100**2
-    assert added > 1e-5
-    assert (ranking._loss(scores, truth) - plain._loss(scores, truth)).item() == pytest.approx(added.item(), rel=1e-3)
-
-
 def test_options_of_losses_reach_the_objective(command, monkeypatch):
     """And train with it: the objective that is made has them."""
     from metad2a.metatrain import train
-    from metad2a.metatrain.predictor_objective import PredictorObjective
+    from metad2a.metatrain.objectives import PredictorObjective
 
     made = []
 
@@ -493,7 +473,7 @@ def test_options_of_losses_reach_the_objective(command, monkeypatch):
 
     monkeypatch.setattr(train, "PredictorObjective", Recorded)
     monkeypatch.setattr(type(train.spaces.get("nasbench201")), "benchmark_classes", {"imagenet16-120": 8})
-    options = "--rank-loss 3 --within-task-loss 2 --benchmark-task imagenet16-120"
+    options = "--within-task-loss 2 --benchmark-task imagenet16-120"
     assert command(line("predictor", f"--max-epoch 1 {options}"))[0] == 0
     assert command(line("predictor", "--max-epoch 1", "plain"))[0] == 0
-    assert [(o.rank_loss, o.within_task_loss, len(o.benchmarks)) for o in made] == [(3, 2, 1), (0, 0, 0)]
+    assert [(o.within_task_loss, len(o.benchmarks)) for o in made] == [(2, 1), (0, 0)]

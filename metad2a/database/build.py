@@ -1,7 +1,7 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,12 @@ def build_shards(options: DatabaseOptions) -> None:
     names, numbers = name_classes(features, options.class_order)
     folder = shards_folder(space, options.data_path)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locks(folder, options.index):
+    with ExitStack() as locks:
+        for shard in options.index:  # two processes must never build the same shard
+            try:
+                locks.enter_context(FileLock(folder / f".shard_{shard:04d}.lock", timeout=0))
+            except Timeout as error:
+                raise UserError(f"Another process is building shard {shard}: give another --index.") from error
         header = _header(options, names)
         writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.index}
         todo = [(n, task) for n in options.index for task in range(options.num_tasks) if task not in writers[n].done]
@@ -58,7 +63,7 @@ def _measured(options: DatabaseOptions, names: list[str], items: list[Item]) -> 
     if not items:
         return iter(())
     if options.num_workers or options.ray_address:
-        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address, options.use_gpus)
+        return measure_with_ray(evaluator, items, options.num_workers, options.ray_address, options.gpu != "cpu")
     return measure_here(evaluator, items)
 
 
@@ -69,18 +74,6 @@ def _header(options: DatabaseOptions, names: list[str]) -> dict[str, Any]:
     supernet = file_digest(options.supernet) if Path(options.supernet).is_file() else ""
     sizes = spaces.get(options.search_space).supernet_sizes(options.supernet)
     return {"supernet": supernet, "class_names": names, **values, "sizes": sizes}
-
-
-@contextmanager
-def _locks(folder: Path, shards: Iterable[int]) -> Iterator[None]:
-    """Lock shards, so that two processes never build the same shard."""
-    with ExitStack() as held:
-        for shard in shards:
-            try:
-                held.enter_context(FileLock(folder / f".shard_{shard:04d}.lock", timeout=0))
-            except Timeout as error:
-                raise UserError(f"Another process is building shard {shard}: give another --index.") from error
-        yield
 
 
 def collect(search_space: str, data_path: str, overwrite: bool) -> Path:

@@ -14,10 +14,9 @@ from metad2a.data.features import check_extractor, draw_images, find_features, l
 from metad2a.database import subnets
 from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here
-from metad2a.metatrain.predictor_objective import to_percent
+from metad2a.metatrain.objectives import to_percent
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, data_folder, load_task_classes, save_tuples
-from metad2a.spaces.base import SearchSpace
 
 MAX_POOL = 20_000  # architectures that tasks sample from, if the space is larger
 
@@ -31,7 +30,9 @@ def build(options: DatabaseOptions) -> None:
     target = folder / "meta_train_tasks_generator.pt"
     if target.exists() and not options.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
-    if space.ranking_shipped and space.architectures is None and not own_predictor(options, space):
+    named = options.predictor_checkpoint or options.load_epoch
+    own = named or trained_here("predictor", space, options.save_path)
+    if space.ranking_shipped and space.architectures is None and not own:
         subnets.build(options, space, folder)
         return
     path = find_checkpoint("predictor", space, options.save_path, options.load_epoch, options.predictor_checkpoint)
@@ -64,12 +65,6 @@ def build(options: DatabaseOptions) -> None:
         f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
         f"{accuracy.mean():.2f} % on average"
     )
-
-
-def own_predictor(options: DatabaseOptions, space: SearchSpace) -> bool:
-    """Whether the user named or trained a predictor."""
-    named = options.predictor_checkpoint or options.load_epoch
-    return bool(named) or trained_here("predictor", space, options.save_path)
 
 
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:

@@ -66,10 +66,7 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     )
     predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
 
-    groups: ClassVar = {
-        "predictor": ("collect", *OF_PREDICTOR),
-        "generator": OF_GENERATOR,
-    }
+    groups: ClassVar = {"predictor": ("collect", *OF_PREDICTOR), "generator": OF_GENERATOR}
     rules: ClassVar = (
         Rule(OF_GENERATOR, lambda o: o.model == "generator", "belongs to --model generator: leave it out"),
         Rule(OF_PREDICTOR, lambda o: o.model == "predictor", "belongs to --model predictor: leave it out"),
@@ -79,8 +76,3 @@ class DatabaseOptions(CommonOptions, ModelSizes):
             "does nothing with --collect: leave it out",
         ),
     )
-
-    @property
-    def use_gpus(self) -> bool:
-        """Whether workers of a Ray cluster take its GPUs."""
-        return self.gpu != "cpu"

@@ -6,7 +6,6 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -91,18 +90,39 @@ def measure_with_ray(
         watch: called about once a second, for example to read what the workers write.
         failed: makes the result of an item whose worker died too often; without it the error is raised.
     """
-    with connected(num_workers, address) as (ray, num_workers):
-        share = gpu_share(num_workers, int(ray.cluster_resources().get("GPU", 0))) if use_gpus else 0.0
-        options = replace(options, device="cuda" if share else "cpu")  # a worker sees only its own GPU
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
-        at_once = num_workers if watch else 2 * num_workers  # each has one to work on and one to go on with
-        yield from _stream(ray, task, ray.put(options), iter(items), at_once, watch, failed)
-
-
-@contextmanager
-def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]]:
-    """Connect to a running cluster, or start `num_workers` processes here; yields Ray and the number of workers."""
     ray = load_ray()
+    _connect(ray, num_workers, address)
+    try:
+        running: dict[Any, Any] = {}
+        resources = ray.cluster_resources()
+        num_workers = num_workers or int(resources.get("CPU", 1))
+        share = gpu_share(num_workers, int(resources.get("GPU", 0))) if use_gpus else 0.0
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
+        options = ray.put(replace(options, device="cuda" if share else "cpu"))  # a worker sees only its own GPU
+        waiting = iter(items)
+        at_once = num_workers if watch else 2 * num_workers  # each has one to work on and one to go on with
+        while True:
+            while len(running) < at_once and (item := next(waiting, None)) is not None:
+                running[task.remote(options, item)] = item
+            if not running:
+                return
+            for reference in ray.wait(list(running), timeout=1 if watch else None)[0]:
+                item = running.pop(reference)
+                try:
+                    result = _result(ray, reference, item)
+                except UserError as error:
+                    if failed is None:
+                        raise
+                    result = failed(item, error)
+                yield item, result
+            if watch is not None:
+                watch()
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, num_workers: int, address: str | None) -> None:
+    """Connect to a running cluster, or start `num_workers` processes here."""
     if address:
         where: dict[str, Any] = {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}}}
     else:
@@ -114,10 +134,6 @@ def connected(num_workers: int, address: str | None) -> Iterator[tuple[Any, int]
         ray.init(log_to_driver=False, logging_level="ERROR", **where)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UserError(f"Ray cannot be started or reached ({str(error).splitlines()[0]}).") from error
-    try:
-        yield ray, num_workers or int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        ray.shutdown()
 
 
 def gpu_share(num_workers: int, num_gpus: int) -> float:
@@ -139,35 +155,6 @@ def _check_reachable(address: str | None) -> None:
         raise UserError(
             f"Ray cannot be reached at --ray-address {address} ({error}). Start it there with: ray start --head"
         ) from error
-
-
-def _stream(
-    ray: Any,
-    task: Any,
-    options: Any,
-    items: Iterator[Any],
-    at_once: int,
-    watch: Callable[[], None] | None,
-    failed: Callable[[Any, UserError], Any] | None,
-) -> Iterator[tuple[Any, Any]]:
-    running: dict[Any, Any] = {}
-    while True:
-        while len(running) < at_once and (item := next(items, None)) is not None:
-            running[task.remote(options, item)] = item
-        if not running:
-            return
-        ready, _ = ray.wait(list(running), timeout=1 if watch else None)
-        for reference in ready:
-            item = running.pop(reference)
-            try:
-                result = _result(ray, reference, item)
-            except UserError as error:
-                if failed is None:
-                    raise
-                result = failed(item, error)
-            yield item, result
-        if watch is not None:
-            watch()
 
 
 def _result(ray: Any, reference: Any, item: Any) -> Any:

@@ -24,7 +24,6 @@ from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.metatrain.options import Kind
 
 FORMAT = "metad2a-checkpoint-1"
-WHAT = "a checkpoint"
 PUBLISHED = "published"  # the value of history["names"] if parameters have the authors' names
 
 
@@ -83,28 +82,17 @@ def read_checkpoint(path: str | Path, kind: Kind, hint: str) -> Checkpoint:
     value = load_torch(path, hint)
     if isinstance(value, dict) and "format" not in value:
         return _read_published(path, value, kind, hint)
-    checkpoint = check(path, value, Checkpoint, WHAT, hint, FORMAT)
+    checkpoint = check(path, value, Checkpoint, "a checkpoint", hint, FORMAT)
     if checkpoint.kind != kind:
         raise UserError(f"{path} holds a {checkpoint.kind}, but a {kind} is needed here. {hint}")
     if kind == "predictor" and not checkpoint.published:
-        check(path, checkpoint.target, Target, WHAT, hint)
+        check(path, checkpoint.target, Target, "a checkpoint", hint)
     return checkpoint
 
 
 # The parameters of a published state dict that show the sizes: (name, dimension)
-COMMON_SIZES = {"nz": ("fc1.weight", 0), "feature_dim": ("intra_setpool.enc.0.mab.fc_q.weight", 1)}
-PUBLISHED_SIZES = {
-    "generator": {
-        "hs": ("grud.weight_hh", 1),
-        "num_vertex_type": ("grud.weight_ih", 1),
-        "max_n": ("decoding_gate.0.weight", 1),
-    },
-    "predictor": {
-        "hs": ("grue_forward.weight_hh", 1),
-        "num_vertex_type": ("grue_forward.weight_ih", 1),
-        "max_n": ("gate_forward.0.weight", 1),
-    },
-}
+PUBLISHED_SIZES = {"nz": ("fc1.weight", 0), "feature_dim": ("intra_setpool.enc.0.mab.fc_q.weight", 1)}
+PUBLISHED_GRAPH_PARTS = {"generator": ("grud", "decoding_gate"), "predictor": ("grue_forward", "gate_forward")}
 
 
 def _read_published(path: str | Path, state: dict[str, Any], kind: Kind, hint: str) -> Checkpoint:
@@ -113,7 +101,9 @@ def _read_published(path: str | Path, state: dict[str, Any], kind: Kind, hint: s
     actual = "generator" if "grud.weight_hh" in state else "predictor"
     if actual != kind and "grue_forward.weight_hh" in state:  # both models have the latter
         raise UserError(f"{path} holds a published {actual}, but a {kind} is needed here. {hint}")
-    sizes = COMMON_SIZES | PUBLISHED_SIZES[kind]
+    gru, gate = PUBLISHED_GRAPH_PARTS[kind]
+    sizes = PUBLISHED_SIZES | {"hs": (f"{gru}.weight_hh", 1), "num_vertex_type": (f"{gru}.weight_ih", 1)}
+    sizes |= {"max_n": (f"{gate}.0.weight", 1)}
     for name, _ in sizes.values():
         if name not in state or state[name].ndim != 2:
             raise UserError(f"{path} is not {what}: it has no matrix {name!r}. {hint}")

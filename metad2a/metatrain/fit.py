@@ -1,7 +1,6 @@
 """The training loop: Adam on a summed loss, plateau scheduler, checkpoints, log and resume (MetaD2A section 4.1)."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,35 +18,13 @@ from metad2a.core.files import display_path
 from metad2a.core.progress import progress
 from metad2a.core.schema import OPEN, Integer, State, Text, check, check_progress, check_state
 from metad2a.core.training_run import TrainingRun
-from metad2a.graphs.batch import GraphBatch
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
-from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.objectives import Objective
 from metad2a.metatrain.options import FitOptions
-from metad2a.metatrain.tuples import Tuples
 
 LAST, BEST = "ckpt_last.pt", "ckpt_max_corr.pt"
 PRODUCTS = ("model/ckpt_*.pt",)  # what a run leaves in its folder
 FREE = ("max_epoch", "save_epoch")  # options that may change when a run is resumed
-
-
-class Objective(ABC):
-    """A model with its data, as `fit` trains and validates it; `graphs` are the tuples' graphs."""
-
-    best_metric: str | None = None  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
-
-    def __init__(self, model: Any, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
-        self.model, self.draws, self.graphs = model, draws, graphs
-        self.training, self.validation = tuples.training, tuples.validation  # long, numbers of tuples
-        # The same draws every epoch, so that the best epoch is not the luckiest draw
-        self.validation_batches = draws.batches(self.validation, random_generator(seed, draws.device))
-
-    @abstractmethod
-    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Loss of a batch of tuples `rows` (B,), summed."""
-
-    @abstractmethod
-    def validate(self) -> dict[str, float]:
-        """Validation figures."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +47,7 @@ class _State:
     def __init__(self, objective: Objective, options: FitOptions):
         device = next(objective.model.parameters()).device
         self.model = objective.model
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=options.lr, weight_decay=options.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.lr, fused=True)
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.1, patience=10)
         self.rng = random_generator(options.seed, device)
         self.average = [p.detach().clone() for p in self.model.parameters()] if options.ema else []
@@ -149,7 +124,11 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
         replace(template, state=weights, epoch=state.epoch, metrics=metrics, training=training).save(models / name)
 
     if run.resume:
-        checkpoint = read_checkpoint(models / LAST, template.kind, _remedy(models))
+        hint = "Start anew with --overwrite."
+        if earlier := numbered_checkpoints(models):
+            path = display_path(earlier[max(earlier)])
+            hint = f"Copy {path} over it and continue with --resume, or start anew with --overwrite."
+        checkpoint = read_checkpoint(models / LAST, template.kind, hint)
         run.check(checkpoint.training.get("identity"), models / LAST)
         state.restore(checkpoint, models / LAST)
         record(f"resumed after epoch {state.epoch}: {command_line()}")
@@ -162,32 +141,14 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
         state.epoch = epoch
         with state.averaged():
             metrics = {"train_loss": loss, "lr": state.optimizer.param_groups[0]["lr"], **objective.validate()}
-            for name in _checkpoints_to_write(objective, state, options, metrics):
-                save(name, metrics)
+            if metrics.get(objective.best_metric, -math.inf) > state.best:
+                state.best = metrics[objective.best_metric]
+                save(BEST, metrics)
+            if epoch % options.save_epoch == 0 or epoch == options.max_epoch:
+                save(f"ckpt_{epoch}.pt", metrics)
+            save(LAST, metrics)
         record(f"epoch {epoch} " + " ".join(f"{name} {value:.6g}" for name, value in metrics.items()))
     record(f"finished after epoch {state.epoch}; checkpoints are in {models}")
-
-
-def _remedy(models: Path) -> str:
-    """What the user can do about an unreadable last checkpoint, a sentence."""
-    if earlier := numbered_checkpoints(models):
-        path = display_path(earlier[max(earlier)])
-        return f"Copy {path} over it and continue with --resume, or start anew with --overwrite."
-    return "Start anew with --overwrite."
-
-
-def _checkpoints_to_write(
-    objective: Objective, state: _State, options: FitOptions, metrics: dict[str, float]
-) -> list[str]:
-    """Names of the checkpoints after an epoch; a new best figure updates `state.best`."""
-    names = [LAST]
-    if state.epoch % options.save_epoch == 0 or state.epoch == options.max_epoch:
-        names.insert(0, f"ckpt_{state.epoch}.pt")
-    metric = metrics.get(objective.best_metric or "")
-    if metric is not None and metric > state.best:
-        state.best = metric
-        names.insert(0, BEST)
-    return names
 
 
 def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch: int) -> float:
@@ -196,10 +157,8 @@ def _train_epoch(objective: Objective, state: _State, options: FitOptions, epoch
     rng = state.rng
     rows = objective.draws.shuffled(objective.training, rng)
     total = torch.zeros((), device=rng.device)
-    batches = progress(
-        rows.split(options.batch_size), desc=f"epoch {epoch}/{options.max_epoch}", leave=False, unit="batch"
-    )
-    for batch in batches:
+    title = f"epoch {epoch}/{options.max_epoch}"
+    for batch in progress(rows.split(options.batch_size), desc=title, leave=False, unit="batch"):
         loss = objective.loss(batch, rng)
         state.step(loss)
         total += loss.detach()  # without .item(), so that the host never waits for the device within an epoch

@@ -13,8 +13,8 @@ from metad2a.core.messages import log
 from metad2a.core.schema import check, check_sizes, check_state, without_memory
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from metad2a.metatrain.fit import BEST, LAST
+from metad2a.metatrain.objectives import target_statistics
 from metad2a.metatrain.options import Kind
-from metad2a.metatrain.predictor_objective import target_statistics
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.spaces.base import SearchSpace
 from predictor.ensemble import build_predictor

@@ -5,16 +5,9 @@ from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Literal
 
 from metad2a.core.options import CommonOptions, ModelSizes, Rule, option
-from metad2a.core.values import (
-    ALLOW_PICKLE_VARIABLE,
-    fraction,
-    not_negative_float,
-    positive_int,
-    seed_number,
-    whole_number,
-)
+from metad2a.core.values import ALLOW_PICKLE_VARIABLE, fraction, not_negative_float, positive_int, seed_number
 
-OF_PREDICTOR = ("benchmark_task", "benchmark_fold", "regression", "rank_loss", "within_task_loss")
+OF_PREDICTOR = ("benchmark_task", "regression", "within_task_loss")
 Kind = Literal["generator", "predictor"]
 
 
@@ -25,7 +18,6 @@ class FitOptions:
     max_epoch: int = option(400, "Epochs.", type=positive_int)
     batch_size: int = option(32, "Tuples of a batch.", type=positive_int)
     lr: float = option(1e-4, "Adam's learning rate.", type=not_negative_float)
-    weight_decay: float = option(0.0, "Adam's weight decay.", type=not_negative_float, default_text="0")
     save_epoch: int = option(20, "Keep ckpt_<epoch>.pt every N epochs.", type=positive_int)
     seed: int = option(333, "Seed of everything random.", type=seed_number)
     num_sample: int = option(20, "Images of each class in a draw.", type=positive_int)
@@ -38,16 +30,12 @@ class FitOptions:
     benchmark_task: str = option(
         "", "Learn a benchmark's accuracies as more tasks, for example imagenet16-120 or imagenet16-120@12 (epochs)."
     )
-    benchmark_fold: int | None = option(
-        None, "Leave a fifth of the cells (0 to 4) out of --benchmark-task.", type=whole_number(0, 4)
-    )
     regression: Literal["yes", "no"] | None = option(
         None,
         "Add a ridge regression on the vertices; the validation tuples choose its share. "
         "Default: yes for ofa_mbv3; no, as published, for nasbench201.",
         choices=("yes", "no"),
     )
-    rank_loss: float = option(0.0, "Weight of a pairwise ranking loss.", type=not_negative_float, default_text="0")
     within_task_loss: float = option(
         0.0,
         "Weight of the error of differences within a task, divided by their variance.",
@@ -76,22 +64,13 @@ class MetaTrainOptions(FitOptions, CommonOptions, ModelSizes):
     )
 
     groups: ClassVar = {
-        "training": ("max_epoch", "batch_size", "lr", "weight_decay", "save_epoch", "seed", "num_sample", "ema",
-                     "compile", "resume", "overwrite"),
+        "training": ("max_epoch", "batch_size", "lr", "save_epoch", "seed", "num_sample", "ema", "compile", "resume",
+                     "overwrite"),
         "the predictor's training": OF_PREDICTOR,
     }  # fmt: skip
     rules: ClassVar = (
-        Rule(
-            OF_PREDICTOR,
-            lambda o: o.model == "predictor",
-            "belongs to --model predictor: leave it out",
-        ),
-        Rule(("benchmark_fold",), lambda o: bool(o.benchmark_task), "needs --benchmark-task"),
+        Rule(OF_PREDICTOR, lambda o: o.model == "predictor", "belongs to --model predictor: leave it out"),
     )
-
-    @property
-    def kind(self) -> Kind:
-        return self.model
 
     @property
     def fit(self) -> FitOptions:

@@ -33,7 +33,7 @@ def score(
 ) -> torch.Tensor:  # fmt: skip
     """Score each architecture by its mean over R draws of the dataset. Features and `rng` are on the model's device.
 
-    Returns (B,) on the CPU; `metad2a.metatrain.predictor_objective.to_percent` converts the scores to %.
+    Returns (B,) on the CPU; `metad2a.metatrain.objectives.to_percent` converts the scores to %.
     """
     model.eval()
     index = draw_dataset(features, num_draws, num_sample, rng, num_class)  # (R, C, S)

@@ -16,22 +16,23 @@ from metad2a.core.training_run import TrainingRun
 from metad2a.data.features import find_features, load_features
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.draws import TaskDraws
-from metad2a.metatrain.fit import FREE, PRODUCTS, Objective, fit
-from metad2a.metatrain.generator_objective import GeneratorObjective
+from metad2a.metatrain.fit import FREE, PRODUCTS, fit
 from metad2a.metatrain.models import CLASSES, results_folder
+from metad2a.metatrain.objectives import BenchmarkTask, GeneratorObjective, Objective, PredictorObjective
 from metad2a.metatrain.options import MetaTrainOptions
-from metad2a.metatrain.predictor_objective import BenchmarkTask, PredictorObjective, target_statistics
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples, tuples_digest
 from predictor.model import PredictorModel
 
 HIDDEN = {"generator": 56, "predictor": 512}  # published sizes
 LATENT = 56
+# Options of earlier versions, by the values that change nothing: a run that used others cannot be resumed
+GONE = {"weight_decay": 0.0, "benchmark_fold": None, "rank_loss": 0.0}
 
 
 def train_model(options: MetaTrainOptions) -> None:
-    """Meta-train the model `options.kind`. Unfit data, or an earlier run in the way, raise a UserError."""
+    """Meta-train the model `options.model`. Unfit data, or an earlier run in the way, raise a UserError."""
     keep_freed_memory()
-    kind, space = options.kind, spaces.get(options.search_space)
+    kind, space = options.model, spaces.get(options.search_space)
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
     CLASSES[kind][0](**sizes)  # refuses invalid sizes before any file is read
@@ -42,7 +43,7 @@ def train_model(options: MetaTrainOptions) -> None:
 
 
 def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -> None:
-    kind, space, seed = options.kind, spaces.get(options.search_space), options.fit.seed
+    kind, space, seed = options.model, spaces.get(options.search_space), options.seed
     how = replace(options.fit, regression=options.fit.regression or ("yes" if space.adds_up else "no"))
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
@@ -57,23 +58,22 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
     torch.manual_seed(seed)  # for the initial parameters; everything else has its own generators
     model = model_class(config).to(options.device)
     graphs = space.encode(tuples.archs).to(options.device)
-    benchmarks, target = [], {}
+    benchmarks: list[BenchmarkTask] = []
     objective: Objective
     if kind == "generator":
         objective = GeneratorObjective(model, draws, tuples, graphs, space, seed)
     else:
         names = [name.strip() for name in how.benchmark_task.split(",") if name]
-        benchmarks = [BenchmarkTask(space, name, draws, tuples, how.benchmark_fold) for name in names]
-        losses = how.rank_loss, how.within_task_loss
-        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, *losses)
+        benchmarks = [BenchmarkTask(space, name, draws, tuples) for name in names]
+        objective = PredictorObjective(model, draws, tuples, graphs, seed, benchmarks, how.within_task_loss)
         objective.fit_additive(tuples, space.vertex_features())
-        target = target_statistics(tuples)
     if options.compile:
         compile_costly(model, {"mode": "reduce-overhead"} if options.device.type == "cuda" and not draws.ragged else {})
     identity = {
         "kind": kind,
         "search_space": space.name,
         **{name: value for name, value in asdict(how).items() if name not in FREE},
+        **GONE,
         **asdict(config),
         "features": features.digest(),
         "tuples": tuples_digest(tuples, space),
@@ -82,7 +82,7 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
     }
     sources = {"features": features.source, "tuples": tuples.source, "device": options.device}
     run.begin(identity, provenance(seed, **sources, **tuples.sizes))
-    fit(objective, how, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, target))
+    fit(objective, how, run, Checkpoint(kind, space.name, asdict(config), {}, features.extractor, objective.target))
 
 
 def check_size(kind: str, tuples: Tuples) -> None:

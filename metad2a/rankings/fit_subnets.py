@@ -1,11 +1,8 @@
 """Fit the ranking of Once-for-All MobileNetV3 subnets: a Gaussian process over layers, costs and image sizes.
 
 It learns published ImageNet accuracies of subnets with the published supernet's weights (`python -m
-metad2a.spaces.ofa_mbv3.table`). No other task is known, so the order is the same for every dataset. The kernel is a
-Matern 3/2 kernel plus a linear kernel. Cross-validation on parts of the table comes first; the final process learns
-from the whole table.
-
-Train with: python -m metad2a.rankings.fit_subnets TARGET
+metad2a.spaces.ofa_mbv3.table`), after cross-validation on parts of the table. No other task is known, so the order is
+the same for every dataset. Train with: python -m metad2a.rankings.fit_subnets TARGET
 
 Dimensions: n measured subnets, P of them.
 """
@@ -13,7 +10,6 @@ Dimensions: n measured subnets, P of them.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,39 +28,31 @@ NUM_STEPS, STEP_ROWS = 60, 500  # optimizer steps for the hyperparameters, and s
 PRIOR = 0.02  # weight of the prior that keeps the scales of features similar
 
 
-@dataclass(frozen=True)
-class Learning:
-    """The training data: a table, its features (n, F) and its accuracies (n,) float64 in %."""
-
-    table: Measured
-    features: Features
-    accuracy: torch.Tensor
-
-    @classmethod
-    def of(cls, table: Measured) -> "Learning":
-        return cls(table, subnet_features(table.archs, table.image_size), table.accuracy)
-
-    def rows(self, rows: torch.Tensor) -> Features:
-        return {name: x[rows] for name, x in self.features.items()}
+def select(features: Features, rows: torch.Tensor) -> Features:
+    return {name: x[rows] for name, x in features.items()}
 
 
 def fit(
-    data: Learning, rows: torch.Tensor, seed: int = SEED, steps: int = NUM_STEPS, anchors: int = NUM_ANCHORS
-) -> tuple[SubnetRanking, torch.Tensor]:
-    """Learn hyperparameters and posterior from `rows` (P,) of a table; returns the ranking and its anchors' rows."""
-    mean, std = data.accuracy[rows].mean().item(), max(data.accuracy[rows].std().item(), 1e-6)
-    process, value = SubnetProcess(), (data.accuracy - mean) / std
+    table: Measured, features: Features, rows: torch.Tensor, seed: int = SEED, steps: int = NUM_STEPS,
+    anchors: int = NUM_ANCHORS,
+) -> tuple[SubnetRanking, torch.Tensor]:  # fmt: skip
+    """Learn hyperparameters and posterior from `rows` (P,) of a table with `features` of its subnets (n, F) each.
+
+    Returns the ranking and its anchors' rows.
+    """
+    mean, std = table.accuracy[rows].mean().item(), max(table.accuracy[rows].std().item(), 1e-6)
+    process, value = SubnetProcess(), (table.accuracy - mean) / std
     groups = [*process.scales.values(), *process.slopes.values()]
 
     def loss(part: torch.Tensor) -> torch.Tensor:
-        features = data.rows(part)
-        noise = torch.diag(process.noise(features))
-        likelihood = negative_log_likelihood(process.covariance(features, features) + noise, value[part])
+        subnets = select(features, part)
+        noise = torch.diag(process.noise(subnets))
+        likelihood = negative_log_likelihood(process.covariance(subnets, subnets) + noise, value[part])
         return likelihood + PRIOR * sum((scale - scale.detach().mean()).square().sum() for scale in groups)
 
     learn(process, loss, rows, seed, steps, STEP_ROWS)
     chosen = rows[torch.randperm(len(rows), generator=random_generator(seed))[:anchors]]
-    at_anchors, every = data.rows(chosen), data.rows(rows)
+    at_anchors, every = select(features, chosen), select(features, rows)
     among, cross = process.covariance(at_anchors, at_anchors), process.covariance(at_anchors, every)
     learned = anchor(among, cross, value[rows], process.noise(every))
     return SubnetRanking(process, at_anchors, learned, mean, std), chosen
@@ -81,27 +69,27 @@ def judge(predicted: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor)
     }
 
 
-def validate(data: Learning, parts: int = NUM_PARTS, **how: int) -> dict[str, dict[str, float]]:
+def validate(table: Measured, features: Features, parts: int = NUM_PARTS, **how: int) -> dict[str, dict[str, float]]:
     """Cross-validate: figures of `judge` for each image size; no process has seen the subnets that it predicts."""
-    every, sizes = torch.arange(len(data.table)), data.table.image_size
+    every, sizes = torch.arange(len(table)), table.image_size
     predicted, deviation = torch.empty(2, len(every), dtype=torch.float64)
     for part in torch.randperm(len(every), generator=random_generator(0)).chunk(parts):
-        ranking, _ = fit(data, every[~torch.isin(every, part)], **how)
-        archs = [data.table.archs[row] for row in part.tolist()]
+        ranking, _ = fit(table, features, every[~torch.isin(every, part)], **how)
+        archs = [table.archs[row] for row in part.tolist()]
         predicted[part], deviation[part] = ranking.predict(archs, sizes[part])
     return {
-        str(size): judge(predicted[sizes == size], deviation[sizes == size], data.accuracy[sizes == size])
+        str(size): judge(predicted[sizes == size], deviation[sizes == size], table.accuracy[sizes == size])
         for size in sizes.unique().tolist()
     }
 
 
 def train(target: str | Path, table: Measured, **how: int) -> None:
     """Cross-validate, learn from the whole table, and write `target`."""
-    data = Learning.of(table)
-    validation = validate(data, **how)
+    features = subnet_features(table.archs, table.image_size)
+    validation = validate(table, features, **how)
     for size, figures in validation.items():
         log.info(f"{size} px: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
-    ranking, rows = fit(data, torch.arange(len(table)), **how)
+    ranking, rows = fit(table, features, torch.arange(len(table)), **how)
     value = {
         "format": FORMAT,
         "state": ranking.process.state_dict(),

@@ -1,11 +1,8 @@
 """Fit the ranking of NAS-Bench-201 for photographs of any kind: Gaussian processes over cells.
 
-The meta-training database shows no measurable effect of the dataset on which architecture is best
-(benchmarks/dataset_effect.py). So the best guess for a new dataset is the order on a known dataset, without its noise.
-Two processes learn the accuracies on ImageNet16-120 after 200 epochs, and their means are averaged. The first kernel is
-a Matern 3/2 kernel on a cell's operations. The second adds to such a kernel the product of a kernel on a cell's paths
-from input to output and a kernel on four published training-free scores. docs/results/rankings.md compares them
-with others. Cells that compute the same function count as one cell. CIFAR, NinaPro and Darcy are not used.
+Two processes learn the accuracies on ImageNet16-120 after 200 epochs, without their noise; their means are averaged.
+The first has a kernel on a cell's operations, the second a kernel on its paths and published training-free scores.
+docs/results/rankings.md says why, and compares them with others. Cells that compute the same function count as one.
 
 Train with: python -m metad2a.rankings.fit_universal TARGET
 
@@ -17,8 +14,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -69,7 +64,6 @@ class Accuracies:
     scale: NormalScale  # converts accuracies (%) to quantiles and back
 
 
-@cache
 def accuracies() -> Accuracies:
     """Accuracies on ImageNet16-120 after 200 epochs."""
     table = NASBench201().table["test_200"][BENCHMARK].double()
@@ -95,16 +89,12 @@ class Process(nn.Module):
         self.unexplained = nn.Parameter(torch.tensor(-4.0, dtype=torch.float64))  # variance that no kernel explains
         self.noise_factor = nn.Parameter(torch.zeros((), dtype=torch.float64))  # factor of the noise in the data
 
-    def kernel(self, kind: str, features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Kernel (P, Q) between scaled features (P, F) and (Q, F) of a kind."""
-        return matern(features, others)
-
     def covariance(self, cells: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Covariance (P, Q) of cells (P,) with others (Q,), without noise."""
         scaled, scaled_others = (
             {kind: x[rows] * self.scales[kind].exp() for kind, x in self.features.items()} for rows in (cells, others)
         )
-        kernels = {kind: self.kernel(kind, x, scaled_others[kind]) for kind, x in scaled.items()}
+        kernels = {kind: matern(x, scaled_others[kind]) for kind, x in scaled.items()}
         *shares, constant = self.parts.exp()
         products = (math.prod(kernels[kind] for kind in product) for product in self.form)
         return sum(share * x for share, x in zip(shares, products, strict=True)) + constant
@@ -114,15 +104,16 @@ class Process(nn.Module):
         variance = self.unexplained.exp() + self.noise_factor.exp() * data.variance[cells]
         return self.covariance(cells, cells) + torch.diag(variance)
 
-    def loss(self, cells: torch.Tensor, data: Accuracies) -> torch.Tensor:
-        """Negative log marginal likelihood of cells (P,), with a weak prior on the scales of features."""
-        prior = sum((scale + 1.5).square().sum() for scale in self.scales.values())
-        return negative_log_likelihood(self.observed(cells, data), data.value[cells]) + 0.02 * prior
-
 
 def fit(process: Process, data: Accuracies, cells: torch.Tensor, seed: int, steps: int) -> Process:
     """Learn the hyperparameters of a process from cells (P,); returns the process, frozen."""
-    return learn(process, lambda batch: process.loss(batch, data), cells, seed, steps, STEP_CELLS)
+
+    def loss(batch: torch.Tensor) -> torch.Tensor:
+        prior = sum((scale + 1.5).square().sum() for scale in process.scales.values())  # weak
+        return negative_log_likelihood(process.observed(batch, data), data.value[batch]) + 0.02 * prior
+
+    learn(process, loss, cells, seed, steps, STEP_CELLS)
+    return process
 
 
 def posterior(
@@ -151,29 +142,29 @@ def mean_posterior(
 
 def validate(
     processes: list[Process], data: Accuracies, cells: torch.Tensor, held_out: torch.Tensor
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """Predict held-out cells (Q,); returns their means, and rank correlations and `calibration`."""
+) -> dict[str, float]:
+    """Rank correlations and `calibration` of predictions of held-out cells (Q,) from `cells`."""
     mean, deviation = mean_posterior(processes, data, cells, held_out)
     noise_factor = torch.stack([process.noise_factor.exp() for process in processes]).mean()
     truth, seeds = data.value[held_out], (noise_factor * data.variance[held_out]).sqrt()
-    return mean, {
+    return {
         "spearman": float(stats.spearmanr(mean, truth).statistic),
         "kendall": float(stats.kendalltau(mean, truth).statistic),
         **calibration(truth - mean, torch.hypot(deviation, seeds)),
     }
 
 
-def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int = NUM_STEPS) -> None:
-    """For each seed, validate on held-out cells, then learn from all cells; write all rankings to `target`."""
+def write_ranking(args: argparse.Namespace) -> str:
+    """For each seed, validate on held-out cells, then learn from all cells; write all rankings to the target."""
     features, data = published_features(), accuracies()
     every = torch.arange(len(data.value))
     held = random_parts(len(every), len(SEEDS))
     rows, validation = [], []
-    for seed in seeds:
+    for seed in SEEDS:
         held_out = held[seed % len(held)]
         cells = every[~torch.isin(every, held_out)]
-        processes = [fit(Process(features, form), data, cells, seed, steps) for form in KERNELS]
-        validation.append(validate(processes, data, cells, held_out)[1])
+        processes = [fit(Process(features, form), data, cells, seed, NUM_STEPS) for form in KERNELS]
+        validation.append(validate(processes, data, cells, held_out))
         log.info(f"seed {seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation[-1].items()))
         partial, _ = mean_posterior(processes, data, cells, every)
         mean, deviation = mean_posterior(processes, data, every, every)
@@ -181,12 +172,8 @@ def train_ranking(target: str | Path, seeds: tuple[int, ...] = SEEDS, steps: int
         width = (data.scale.back(mean + deviation) - data.scale.back(mean - deviation)) / 2
         rows.append([accuracy, width, data.scale.back(partial)])
     mean, deviation, partial = (torch.stack(columns).float() for columns in zip(*rows, strict=True))
-    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(seeds)}
-    save_torch(target, value | {"validation": validation, "history": provenance(seeds[0])})
-
-
-def write_ranking(args: argparse.Namespace) -> str:
-    train_ranking(args.target)
+    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(SEEDS)}
+    save_torch(args.target, value | {"validation": validation, "history": provenance(SEEDS[0])})
     return f"{len(SEEDS)} meta-trainings"
 
 

@@ -6,7 +6,6 @@ Dimensions: P and Q architectures, F features, M anchors, n learned architecture
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 import torch.nn as nn
@@ -15,7 +14,6 @@ from metad2a.core.environment import random_generator
 
 FIRST_RATE, LAST_RATE = 0.1, 0.005
 JITTER = 1e-6  # added variance, so that the covariance of the anchors can be factored
-Process = TypeVar("Process", bound=nn.Module)
 
 
 def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -26,10 +24,10 @@ def matern(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def learn(
-    process: Process, loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, seed: int, steps: int,
+    process: nn.Module, loss: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor, seed: int, steps: int,
     step_rows: int,
-) -> Process:  # fmt: skip
-    """Minimise `loss` with at most `step_rows` random `rows` (n,) per step; returns the process, frozen."""
+) -> None:  # fmt: skip
+    """Minimise `loss` with at most `step_rows` random `rows` (n,) per step, then freeze the process."""
     rng = random_generator(seed)
     optimizer = torch.optim.Adam(process.parameters(), lr=FIRST_RATE)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_RATE / FIRST_RATE, steps)
@@ -39,7 +37,7 @@ def learn(
         value.backward()
         optimizer.step()
         scheduler.step()
-    return process.requires_grad_(False)
+    process.requires_grad_(False)
 
 
 def negative_log_likelihood(covariance: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -116,9 +116,8 @@ class SubnetRanking:
         for size in sizes.unique().tolist():
             check_image_size(size)
         features = subnet_features(archs, sizes)
-        mean, deviation = self.learned.predict(
-            self.process.covariance(features, self.anchors), self.process.variance(features)
-        )
+        cross, variance = self.process.covariance(features, self.anchors), self.process.variance(features)
+        mean, deviation = self.learned.predict(cross, variance)
         return self.mean + self.std * mean, self.std * deviation
 
 

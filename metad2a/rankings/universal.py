@@ -2,7 +2,7 @@
 
 `python -m metad2a.rankings.fit_universal` made the shipped file; its description says from what.
 
-Dimensions: K classes of equal cells (4,930), R meta-trainings, A architectures (15,625).
+Dimensions: K classes of equal cells (4,930), R meta-trainings.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import torch
 from metad2a.core.files import ASSETS, load_torch
 from metad2a.core.schema import FLOATS, OPEN, TensorOf, check
 from metad2a.spaces.base import random_parts
-from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES
 
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
@@ -38,11 +38,6 @@ class Universal:
         """Mean and standard deviation (K,) of each class of equal cells, over all meta-trainings."""
         spread = (self.deviation.square() + self.mean.var(0, correction=0)).mean(0).sqrt()
         return self.mean.mean(0), spread
-
-    def scores(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (A,) of each architecture."""
-        mean, deviation = self.of_classes()
-        return mean[equivalence_classes()], deviation[equivalence_classes()]
 
     def held_out(self) -> torch.Tensor:
         """Accuracy (K,) of each class, predicted without that class: cross-validation."""

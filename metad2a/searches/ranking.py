@@ -11,7 +11,7 @@ import torch
 
 from metad2a.core.environment import random_generator
 from metad2a.core.progress import progress
-from metad2a.metatrain.predictor_objective import standard_error, to_percent
+from metad2a.metatrain.objectives import standard_error, to_percent
 from metad2a.metatrain.score import score
 from metad2a.networks.latency import latency
 from metad2a.rankings import subnets, universal

@@ -165,14 +165,6 @@ class SearchSpace(ABC):
         """Accuracy (%) of every architecture after `epochs`, by text; None if no benchmark has it for `dataset`."""
         return None
 
-    def fold(self, number: int) -> set[str]:
-        """Texts of a fifth (0 to 4) of the architectures. Equal architectures are in the same fifth."""
-        if self.architectures is None:
-            raise UserError(f"--benchmark-fold: {self.name} has too many architectures to be divided.")
-        classes = self.classes_of_equals()
-        chosen = torch.isin(classes, random_parts(int(classes.max()) + 1, 5)[number])
-        return {self.to_text(self.architectures[row]) for row in chosen.nonzero()[:, 0].tolist()}
-
     def vertex_features(self) -> torch.Tensor:
         """Features of each vertex number and type, (N, T, F) float64, for a regression that adds up vertices."""
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)

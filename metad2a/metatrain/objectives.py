@@ -1,41 +1,104 @@
-"""Meta-training of the predictor (MetaD2A sections 3.2 and 4.1).
+"""What meta-training minimises and how it validates, for the generator and the predictor (MetaD2A sections 3 and 4.1).
 
-Dimensions: B tuples, T tasks, C classes, S images per class, D feature width, Z latent, V validation tuples.
+Dimensions: B or n tuples, T tasks, C classes, S images per class, D feature width, Z latent, V validation tuples;
+N vertices, K vertex types, F features per vertex.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from generator.model import GeneratorModel
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.data.features import draw_images
 from metad2a.graphs.batch import GraphBatch
-from metad2a.metatrain.additive import SHARES, centered_by_task, fit_additive
-from metad2a.metatrain.draws import TaskDraws
-from metad2a.metatrain.fit import Objective
+from metad2a.metatrain.draws import Batch, TaskDraws
 from metad2a.metatrain.tuples import Tuples
 from metad2a.spaces.base import SearchSpace
-from predictor.model import PredictorModel
+from predictor.model import AdditiveScore, PredictorModel
 from set_encoder.encoder import RaggedSets
 
 # Validation figures: over all tuples, and between tuples of the same task
 CORRELATION, WITHIN_TASKS = "correlation", "correlation_within_tasks"
 TARGET_SCALE = 100  # published: targets are z-scores / 100
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # candidates for the regression's share; validation tuples choose
+PENALTIES = np.logspace(-3, 3, 13)  # candidates for ridge regression; leave-one-out errors choose
+
+
+class Objective(ABC):
+    """A model with its data, as `fit` trains and validates it; `graphs` are the tuples' graphs."""
+
+    best_metric = ""  # the validation figure whose maximum `ckpt_max_corr.pt` keeps
+
+    def __init__(self, model: Any, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int):
+        self.model, self.draws, self.graphs = model, draws, graphs
+        self.target: dict[str, float] = {}  # the scale of a predictor's accuracies, for the checkpoint
+        self.training, self.validation = tuples.training, tuples.validation  # long, numbers of tuples
+        # The same draws every epoch, so that the best epoch is not the luckiest draw
+        self.validation_batches = draws.batches(self.validation, random_generator(seed, draws.device))
+
+    @abstractmethod
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Loss of a batch of tuples `rows` (B,), summed."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Validation figures."""
+
+
+class GeneratorObjective(Objective):
+    """Negative evidence lower bound of the tuples' graphs. Validation also decodes one graph per tuple."""
+
+    def __init__(
+        self, model: GeneratorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, space: SearchSpace, seed: int
+    ):
+        super().__init__(model, draws, tuples, graphs, seed)
+        self.space, self.seed = space, seed
+        self.training_archs = {space.to_text(tuples.archs[i]) for i in tuples.training.tolist()}
+
+    def _loss(self, batch: Batch, rng: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the latents' means (B, Z)."""
+        mu, logvar = self.model.set_encode(self.draws.images(batch.image_rows))
+        mu, logvar = mu[batch.position], logvar[batch.position]
+        return self.model.loss(mu, logvar, self.graphs[batch.rows], rng)[0], mu
+
+    def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return self._loss(self.draws.batch(rows, rng), rng)[0]
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        self.model.eval()
+        rng = random_generator(self.seed, self.draws.device)
+        total, decoded = 0.0, []
+        for batch in self.validation_batches:
+            loss, mu = self._loss(batch, None)
+            total += loss.item()
+            decoded += self.space.decode(self.model.decode(mu, stochastic=True, rng=rng))
+        valid = [self.space.to_text(arch) for arch in decoded if arch is not None]
+        distinct = set(valid)
+        return {
+            "validation_loss": total / len(decoded),
+            "valid": len(valid) / len(decoded),
+            "distinct": len(distinct) / max(len(valid), 1),
+            "novel": len(distinct - self.training_archs) / max(len(distinct), 1),
+        }
 
 
 class BenchmarkTask:
     """A benchmark's accuracies on classes of the meta-training images, as one more meta-training task.
 
     Each step draws C of these classes and as many architectures as the batch has tuples. The task leaves out the
-    architectures of validation tuples and of `fold`, and architectures worse than 99 % of the training tuples.
-    A least-squares line, fitted to the training tuples, converts the accuracies to the scale of the database. The
-    benchmark measured them on all its classes together, so the loss compares only differences within a step.
-    The `name` is a dataset, or for example imagenet16-120@12 for accuracies after 12 instead of 200 epochs.
+    architectures of validation tuples, and architectures worse than 99 % of the training tuples. A least-squares line,
+    fitted to the training tuples, converts the accuracies to the scale of the database. The benchmark measured them on
+    all its classes together, so the loss compares only differences within a step. The `name` is a dataset, or for
+    example imagenet16-120@12 for accuracies after 12 instead of 200 epochs.
     """
 
-    def __init__(self, space: SearchSpace, name: str, draws: TaskDraws, tuples: Tuples, fold: int | None = None):
+    def __init__(self, space: SearchSpace, name: str, draws: TaskDraws, tuples: Tuples):
         dataset, _, epochs = name.partition("@")
         num_classes = space.benchmark_classes.get(dataset)
         benchmark = space.known_accuracy(dataset, int(epochs or 200)) if (epochs or "200").isdigit() else None
@@ -49,19 +112,17 @@ class BenchmarkTask:
             )
         if draws.ragged:
             raise UserError("--benchmark-task needs tasks with equal numbers of classes, which the database lacks.")
-        self.draws = draws
-        self.num_classes = num_classes
+        self.draws, self.num_classes = draws, num_classes
         trained = np.array([benchmark[space.to_text(tuples.archs[row])] for row in tuples.training.tolist()])
         line = np.polyfit(trained, tuples.accuracy[tuples.training].numpy(), 1)
         lowest = np.percentile(trained, 1)
         held_out = {space.to_text(tuples.archs[row]) for row in tuples.validation.tolist()}
-        held_out |= set() if fold is None else space.fold(fold)
         good = {arch: value for arch, value in benchmark.items() if value >= lowest and arch not in held_out}
         self.graphs = space.encode([space.from_text(arch) for arch in good]).to(draws.device)
         self.accuracy = torch.from_numpy(np.polyval(line, list(good.values()))).float()  # (G,), %
 
     def draw(self, num_architectures: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw classes and architectures; returns features (1, C, S, D) and rows of `graphs` (num_architectures,)."""
+        """Features (1, C, S, D) of random classes, and random rows of `graphs` (num_architectures,)."""
         draws = self.draws
         order = torch.rand(self.num_classes, generator=rng, device=draws.device).argsort()
         classes = order[: draws.classes.shape[1]][None]
@@ -78,14 +139,14 @@ class PredictorObjective(Objective):
 
     def __init__(
         self, model: PredictorModel, draws: TaskDraws, tuples: Tuples, graphs: GraphBatch, seed: int,
-        benchmarks: Sequence[BenchmarkTask] = (), rank_loss: float = 0.0, within_task_loss: float = 0.0
+        benchmarks: Sequence[BenchmarkTask] = (), within_task_loss: float = 0.0
     ):  # fmt: skip
         super().__init__(model, draws, tuples, graphs, seed)
         self.target = target_statistics(tuples)
         self.scaled = self._scale(tuples.accuracy).to(draws.device)  # (n,)
         self.benchmarks = benchmarks
         self.benchmark_scaled = [self._scale(benchmark.accuracy).to(draws.device) for benchmark in benchmarks]
-        self.rank_loss, self.within_task_loss = rank_loss, within_task_loss
+        self.within_task_loss = within_task_loss
         self.best_metric = WITHIN_TASKS if within_task_loss else CORRELATION
         if within_task_loss:
             self.within_task_std = self._within_task_std(tuples)
@@ -99,7 +160,6 @@ class PredictorObjective(Objective):
             fit_additive(self.model.additive, types, target, features, task)
 
     def loss(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Draw images for the tuples `rows` (B,), predict, and return the summed loss, a scalar."""
         rows, position, image_rows = self.draws.batch(rows, rng)
         images = self.draws.images(image_rows)  # (T, C, S, D) or ragged
         if not self.benchmarks or isinstance(images, RaggedSets):
@@ -114,18 +174,16 @@ class PredictorObjective(Objective):
         loss = self._loss(scores, self.scaled[rows], position)
         for scaled, (_, archs), other in zip(self.benchmark_scaled, extra, others, strict=True):
             offset = (other - scaled[archs]).mean()
-            loss = loss + self._loss(other - offset, scaled[archs])
+            loss = loss + (other - offset - scaled[archs]).square().sum()
         return loss
 
-    def _loss(self, scores: torch.Tensor, truth: torch.Tensor, task: torch.Tensor | None = None) -> torch.Tensor:
+    def _loss(self, scores: torch.Tensor, truth: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
         """Sum the losses of scores (B,) against targets (B,). `task` (B,) numbers the tasks of their tuples."""
         error = scores - truth
         loss = error.square().sum()
-        if self.within_task_loss and task is not None:
+        if self.within_task_loss:
             within = centered_by_task(error, task, len(error)).square().sum() / self.within_task_std**2
             loss = loss + self.within_task_loss * (within / TARGET_SCALE**2)
-        if self.rank_loss:
-            loss = loss + self.rank_loss * pairwise_ranking_loss(scores * TARGET_SCALE, truth) / TARGET_SCALE**2
         return loss
 
     def _scale(self, accuracy: torch.Tensor) -> torch.Tensor:
@@ -183,18 +241,46 @@ class PredictorObjective(Objective):
         return figures
 
 
+@torch.no_grad()
+def fit_additive(
+    score: AdditiveScore, types: torch.Tensor, target: torch.Tensor, features: torch.Tensor,
+    task: torch.Tensor | None = None,
+) -> None:  # fmt: skip
+    """Set the weights of `score` by ridge regression of the targets (n,) on features of the vertices.
+
+    Args:
+        types: (n, N) long, vertex types of the tuples' graphs.
+        features: (N, K, F) float64, see `SearchSpace.vertex_features`.
+        task: (n,) long, each tuple's task, to subtract the tasks' means first; None if tasks have single tuples.
+    """
+    from sklearn.linear_model import RidgeCV  # takes a second to import
+
+    inputs = features[torch.arange(len(features)), types].flatten(1)  # (n, N * F)
+    value = target.double()
+    if task is not None:
+        inputs, value = centered_by_task(inputs, task), centered_by_task(value, task)
+    regression = RidgeCV(PENALTIES).fit(inputs.numpy(), value.numpy())
+    weight = torch.from_numpy(regression.coef_).unflatten(0, (len(features), -1))  # (N, F)
+    score.weight.copy_((features * weight[:, None]).sum(-1))
+    score.constant.zero_()
+    score.constant.copy_((target.to(score.weight) - score(types.to(score.weight.device))).mean())
+
+
+def centered_by_task(values: torch.Tensor, task: torch.Tensor, num_tasks: int | None = None) -> torch.Tensor:
+    """Subtract from each of `values` (B,) or (B, F) the mean of its `task` (B,) long.
+
+    `num_tasks` exceeds every number in `task`; without it the host waits to look it up.
+    """
+    zeros = values.new_zeros(int(task.max()) + 1 if num_tasks is None else num_tasks, *values.shape[1:])
+    mean = zeros.index_add(0, task, values) / zeros.index_add(0, task, torch.ones_like(values)).clamp(min=1)
+    return values - mean[task]
+
+
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     """Pearson's correlation of two tensors (B,); 0 if all values of a tensor are equal."""
     both = torch.stack([a, b])
     constant = bool((both == both[:, :1]).all(dim=1).any())
     return 0.0 if constant else torch.corrcoef(both)[0, 1].item()
-
-
-def pairwise_ranking_loss(scores: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """RankNet's logistic loss (Burges et al., ICML 2005) of scores (B,): a sum over scores of means over pairs."""
-    order = (truth[:, None] - truth).sign()  # (B, B), 0 where equal
-    loss = F.softplus(-order * (scores[:, None] - scores)) * order.abs()
-    return loss.sum() / max(len(scores) - 1, 1)
 
 
 def target_statistics(tuples: Tuples) -> dict[str, float]:
