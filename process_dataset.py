@@ -1,11 +1,8 @@
-"""Turn images into features. `main.py process-dataset` does the same."""
+"""Turn images into features, as `main.py process-dataset` does."""
 
+import runpy
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from metad2a.__main__ import main
-
-if __name__ == "__main__":
-    sys.exit(main(["process-dataset", *sys.argv[1:]]))
+sys.argv[1:1] = ["process-dataset"]
+runpy.run_path(str(Path(__file__).resolve().parent / "main.py"), run_name="__main__")

@@ -73,25 +73,20 @@ def _choices(names: Collection[str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names, by default the words of the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    options: Any = None
+    parsed: list[Any] = []  # the options and the values that the user gave, once they are read
 
     def work() -> None:
-        nonlocal options
         if words[:1] in (["--help"], ["-h"]):
             print(overview())
-            return
-        if words == ["--version"]:
+        elif words == ["--version"]:
             print(f"MetaD2A {__version__}")
-            return
-        command, rest = find_command(words)
-        options = command.prepare(command.read(rest, COMMANDS.values()))
-        command.run(options)
+        else:
+            command, rest = find_command(words)
+            given = command.read(rest, COMMANDS.values())
+            parsed[:] = [command.prepare(given), given]
+            command.run(parsed[0])
 
-    def smaller() -> list[str]:
-        given = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
-        return smaller_options(options, given) if options is not None else []
-
-    return guarded(work, smaller)
+    return guarded(work, lambda: smaller_options(*parsed) if parsed else [])
 
 
 if __name__ == "__main__":

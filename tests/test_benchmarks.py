@@ -20,7 +20,6 @@ from benchmarks import (
     report_picture,
     rivals,
     speed,
-    startup,
     validation,
 )
 from metad2a import spaces
@@ -92,11 +91,6 @@ def test_lines(bench, toy_checkpoints, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("run_here")
-def test_startup(bench):
-    out = bench(startup, startup.measure, "--runs 1 --num-gen-arch 2")
-    assert "peak memory" in out
-
-
 def test_quality(bench, authors_data, toy_checkpoints, tmp_path, monkeypatch):
     torch.save(authors_features(8, 25, seed=4), authors_data / "imagenet16-120bylabel.pt")
     torch.save(authors_features(10, 25, seed=5), authors_data / "mnistbylabel.pt")

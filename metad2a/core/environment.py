@@ -48,13 +48,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def peak_gb(children: bool = False) -> float:
-    """Peak memory in GB of this process, or of the largest process that it started and awaited; 0 on Windows."""
+def peak_gb() -> float:
+    """Peak memory of this process in GB; 0 on Windows."""
     try:
         import resource
     except ImportError:
         return 0.0
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 ** (3 if sys.platform == "darwin" else 2)  # bytes on macOS, KB elsewhere
 
 
