@@ -22,7 +22,7 @@ from metad2a.core.files import ROOT, display_path
 
 CORNERS = {"circle": 40, "square": 4, "triangle": 3}  # classes, and the corners of their polygons
 IMAGES, SIZE = 40, 48  # images of each class, pixels
-WINDOW = 900, 1250
+WINDOW = 1040, 1290
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
