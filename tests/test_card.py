@@ -80,7 +80,7 @@ def test_the_files_say_what_the_network_is(command, images):
     assert "32 x 32" in known["preprocessing"]
     assert known["architecture"] == SMALL
     text = (network.parent / "model_card.md").read_text()
-    for part in ("CC-BY-4.0", "`class 2`", SMALL, "x-test: ", "--model predict", "lr"):
+    for part in ("CC-BY-4.0", "`class 2`", SMALL, "x-test: ", "main.py predict", "lr"):
         assert part in text, part
 
 

@@ -23,8 +23,11 @@ SOURCES = [path for path in ROOT.rglob("*.py") if not {"tests", ".venv"} & set(p
 PAGES = [ROOT / "docs" / f"{name}.md" for name in ("search", "train", "compare", "reproduction", "mobilenetv3")]
 PAGES += [path for path in sorted(ROOT.glob("docs/*.md")) if path not in PAGES]
 DOCUMENTS = [*PAGES, ROOT / "README.md", ROOT / "data" / "README.md"]  # in an order in which their commands run
+DOCUMENTS += [ROOT / "RESULTS.md", *sorted(ROOT.glob("docs/results/*.md"))]
+RECORD = re.compile(r"Made by `[^`]*`")  # commands of earlier releases
 # The start of a command, as a pattern -> why it does not run here
 TOO_LONG = {
+    r"main.py predict .*results/search/digits": "it needs the network of the search above it, minutes",
     r"main.py search .*--budget": "minutes; tests/test_budget.py searches with small budgets",
     r"main.py search cifar10 --ranking predictor --num-runs": "ten searches; tests/test_search.py makes two",
     r"main.py train (?!.*--epochs 20)": "hours: 200 epochs, three seeds",
@@ -44,6 +47,7 @@ TOO_LONG = {
 }
 # What the fields of a message stand for, by the end of their expression; anything else is a name.
 FIELDS = {
+    "split('-')[0]": "resnet18",
     "kind": "generator",
     "model": "generator",
     "space.name": "ofa_mbv3",
@@ -51,6 +55,7 @@ FIELDS = {
     "num_gen_arch": "50",
     "num_runs": "3",
     "'all'": "all",
+    "options.runs)": "3",
     "[1])": "3",
     "command": "study.py",
     "features.name": "cifar10",
@@ -95,7 +100,7 @@ def of_documents():
         for console in re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL):
             for line in re.findall(r"^\$ python (.*)$", console, flags=re.MULTILINE):
                 yield line.partition("    #")[0].strip()
-        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        prose = RECORD.sub("", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
         yield from (" ".join(span.split()) for span in re.findall(r"`python ([^`]*)`", prose))
 
 

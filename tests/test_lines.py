@@ -130,7 +130,7 @@ def interaction(strength):
     study.operations = generator.integers(0, 5, (2000, 6))
     study.task = np.arange(2000) // 2
     study.components = generator.normal(size=(1000, 2))[study.task]
-    study.fold = study.folds()
+    study.fold = generator.permutation(1000)[study.task] % dataset_effect.FOLDS
     effect = (study.operations[:, 0] == 3) * study.components[:, 0]
     study.residual = strength * effect + generator.normal(size=2000)
     return study

@@ -339,7 +339,7 @@ def test_features_of_a_folder_have_no_benchmark_accuracy(command, toy):
 
 def test_missing_candidates(refuses, toy):
     message = refuses("--model predictor --test --data-name pets --num-gen-arch 50")
-    assert "--search-space nasbench201 --test --data-name pets --num-gen-arch 50" in message
+    assert "--search-space nasbench201 --data-name pets --num-gen-arch 50 --num-runs 1" in message
 
 
 def test_damaged_candidates(refuses, command, toy):

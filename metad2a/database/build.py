@@ -116,7 +116,7 @@ def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, An
     shards = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
     if not shards:
         raise UserError(
-            f"There are no shards in {folder}. Build one with: python build_database.py --model_name predictor "
+            f"There are no shards in {folder}. Build one with: python main.py build-database --model predictor "
             f"--search-space {space.name} --index 0 --imgnet DIR"
         )
     first_path, first, _ = shards[0]

@@ -83,8 +83,8 @@ def read_shard(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     if values and values[-1] is None and not lines[-1].endswith("\n"):
         values.pop()
     remedy = (
-        "Remove the file and build the shard anew with the command that built it (python build_database.py "
-        f"--model_name predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
+        "Remove the file and build the shard anew with the command that built it (python main.py "
+        f"build-database --model predictor --index {int(path.stem.split('_')[1])} --imgnet DIR ...)"
     )
     if not values or None in values:
         number = values.index(None) + 1 if values else 1

@@ -81,7 +81,7 @@ def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
         return [read_model_config(options.model_config, width_mult)]
     folder = Path(options.save_path) / space.results_folder / "meta_test" / options.data_name
     hint = (
-        f"Search with: python main.py --model generator --search-space {space.name} --test --data-name "
+        f"Search with: python main.py meta-test --model generator --search-space {space.name} --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
         + (f" --image-folder {options.image_folder}" if options.image_folder else "")
     )

@@ -66,7 +66,7 @@ def tuples_file(kind: str, space: SearchSpace, data_path: str | Path) -> Path:
     if space.tuples_shipped and shipped.is_file():
         return shipped
     if kind == "generator":
-        hint = f"Build it from a trained predictor with: python main.py --model build --search-space {space.name}"
+        hint = f"Build it with: python main.py build-database --model generator --search-space {space.name}"
     elif space.tuples_shipped:
         hint = "Fetch it with: python get_files/get_preprocessed_data.py"
     else:

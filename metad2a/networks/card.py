@@ -10,7 +10,7 @@ from metad2a.core.version import __version__
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.reports.page import render_template
 
-UNSTATED = "not stated by whoever trained them (`--model train_arch` does with `--licence`)"
+UNSTATED = "not stated by whoever trained them (`train` does with `--licence`)"
 PREPROCESSING = (
     "RGB, turned as EXIF says, transparency on white, the whole image resized to {side} x {side} (bilinear, "
     "antialiased), values divided by 255 to 0..1, layout (batch, 3, {side}, {side}); the network normalises them itself"

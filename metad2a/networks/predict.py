@@ -12,12 +12,9 @@ from metad2a.core.files import display_path, set_aside, write_csv
 from metad2a.core.messages import log
 from metad2a.data.folders import EXTENSIONS
 from metad2a.networks.options import PredictOptions
-from metad2a.networks.trained import load_network
+from metad2a.networks.trained import HINT, load_network
 
-HINT = (
-    "Give a network.pt, or the folder of a training or of a search on a budget. Train one with: python main.py "
-    "--model train_arch --arch STRING --data-name NAME"
-)
+GIVE = f"Give a network.pt, or the folder of a training or of a search on a budget. {HINT}"
 SHOWN = 20  # images on the screen
 
 
@@ -39,7 +36,7 @@ def find_network(place: str) -> Path:
     networks = [*path.glob("network.pt"), *sorted(path.glob("seed_*/network.pt"))]
     if not networks:
         problem = "a folder without a trained network (network.pt)" if path.is_dir() else "missing"
-        raise UserError(f"--network {place} is {problem}. {HINT}")
+        raise UserError(f"--network {place} is {problem}. {GIVE}")
     if len(networks) > 1:
         log.info(f"{place} has {len(networks)} networks; {networks[0]} is used.")
     return networks[0]

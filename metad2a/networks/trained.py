@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = "metad2a-network-1"
 MAX_IMAGE_SIZE = 4096  # side in pixels
-HINT = "Train one with: python main.py --model train_arch --arch STRING --data-name NAME"
+HINT = "Train one with: python main.py train --arch STRING --data-name NAME"
 Positive = Annotated[Number, Gt(0)]
 
 

@@ -84,7 +84,7 @@ def _nothing_generated(session: Session, made: Generated) -> UserError:
         )
     return UserError(
         f"The generator {session.sources['generator']} produced no valid architecture in {made.num_decoded} "
-        f"graphs. Train it longer with: python main.py --model generator --search-space {space.name} "
+        f"graphs. Train it longer with: python main.py meta-train --model generator --search-space {space.name} "
         f"--resume --max-epoch {2 * max(1, session.checkpoints['generator'].epoch)} (and the options of its first "
         "command), or use the shipped one with --generator-checkpoint."
     )

@@ -100,8 +100,8 @@ def _keep_earlier(path: Path) -> None:
 def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> tuple[list[Any], float]:
     """The architectures that the first step wrote, and its seconds."""
     hint = (
-        f"Generate first with: python main.py --model generator --search-space {space.name} --test --data-name "
-        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {options.num_runs} "
+        f"Generate first with: python main.py meta-test --model generator --search-space {space.name} --data-name "
+        f"{options.data_name} --num-gen-arch {options.num_gen_arch or 'all'} --num-runs {len(options.runs)} "
         f"--save-path {shlex.quote(options.save_path)}"
     )
     if not path.is_file():

@@ -58,8 +58,8 @@ def output_numbers(config: SupernetConfig, names: list[str], path: str) -> list[
         )
     if unknown := [name for name in names if name not in known]:
         raise UserError(
-            f"The supernet {path} was not trained on class {unknown[0]} ({len(unknown)} such classes). Leave "
-            "these out (build_database.py: list the others in a file for --class-order; evaluation: fine-tune with "
-            "--epochs 1 or more), or give another --supernet."
+            f"The supernet {path} was not trained on class {unknown[0]} ({len(unknown)} such classes). Leave these out "
+            "(build-database: list the others in a file for --class-order; finetune: take --epochs 1 or more), or give "
+            "another --supernet."
         )
     return [known.index(name) for name in names]

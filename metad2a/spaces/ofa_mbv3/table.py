@@ -6,6 +6,7 @@ The CSV has the columns source, image_size, ks, e, d (20, 20 and 5 digits) and t
 what the shipped table is made. Dimensions: n measured subnets.
 """
 
+import argparse
 import csv
 import sys
 from collections import defaultdict
@@ -18,7 +19,7 @@ import torch
 from annotated_types import MinLen
 from typing_extensions import TypedDict
 
-from metad2a.core.cli import guarded
+from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, load_torch, save_torch
 from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
@@ -106,4 +107,6 @@ def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: make(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("csv", help="file of measured subnets")
+    sys.exit(run(parser, lambda args: make(args.csv)))
