@@ -67,7 +67,7 @@ def _take_model(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _choices(names: Collection[str]) -> str:
-    return f"There are {', '.join(names)}; main.py --help explains them."
+    return f"There are {', '.join(names)}; {program()} --help explains them."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metad2a.core.cli import as_started
 from metad2a.core.errors import UserError
 
 if TYPE_CHECKING:
     from metad2a.networks.predict import Prediction
 
+OF_SEARCH = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")  # options that `train` needs too
 __all__ = ["Found", "Trained", "predict", "search", "train"]
 
 
@@ -72,10 +74,9 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         best = outcome[0]
         texts, accuracy, costs, folder = best.texts, best.predicted, best.costs, best.folder
     network = path if (path := folder / "network.pt").is_file() else None
-    names = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")
-    about = {name: getattr(chosen, name) for name in names}
-    report = folder / "report.html"
-    return Found(chosen.data_name, chosen.image_folder, texts, accuracy, costs, folder, report, network, about)
+    about = {name: getattr(chosen, name) for name in OF_SEARCH}
+    where = (folder, folder / "report.html", network)
+    return Found(chosen.data_name, chosen.image_folder, texts, accuracy, costs, *where, about)
 
 
 def train(
@@ -130,9 +131,8 @@ def _names_of_python() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sentences = re.split(r"(?<=[.:]) ", str(error))
-        renamed = [
-            text if "python" in text else re.sub(r"--([a-z][a-z-]*)", lambda m: m[1].replace("-", "_"), text)
-            for text in sentences
-        ]
-        raise UserError(" ".join(renamed)) from error
+        texts = re.split(r"(?<=[.:]) ", str(error))
+        for i, text in enumerate(texts):
+            if "python" not in text:
+                texts[i] = re.sub(r"--([a-z][a-z-]*)", lambda match: match[1].replace("-", "_"), text)
+        raise UserError(as_started(" ".join(texts))) from error

@@ -1,7 +1,6 @@
 """`mobilenetv3`: all of MobileNetV3 in one go, from a database with a supernet's weights to a fine-tuned network.
 
-Each step is a command that can be typed as well. A finished step is not done again, so a killed command goes on if it
-is typed again.
+Each step is a command of its own. A finished step is not done again, so a killed command can be repeated.
 """
 
 import shlex
@@ -28,12 +27,10 @@ class WholeWay:
 
     gpu: str | None = option(None, "Compute on this CUDA device, a number, or on the cpu.")
     imgnet: str = option(
-        MISSING,
-        "ImageNet: a folder with a sub-folder of images for each class, or such folders train and val.",
-        type=path,
+        MISSING, "ImageNet: a sub-folder of images for each class, or such folders train and val.", type=path
     )
     class_order: str | None = option(
-        None, "File whose lines start with a sub-folder (default: the order of the features).", type=path
+        None, "File whose lines start with a sub-folder (default: as in the features).", type=path
     )
     supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet. The published ones are fetched.", type=path)
     data_name: str = option("cifar10", "Dataset to search for.", type=safe_name)

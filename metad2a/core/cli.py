@@ -130,9 +130,9 @@ def report_error(text: str) -> int:
 
 
 def program() -> str:
-    """What starts the program: `metad2a` if it is installed, else `python main.py`."""
-    path = Path(sys.argv[0])
-    return "metad2a" if "metad2a" in (path.stem, path.parent.name) and path.stem != "main" else "python main.py"
+    """What starts the program: `python main.py` in a clone, else `metad2a`."""
+    typed = Path(sys.argv[0]).stem == "metad2a" or not (Path(__file__).parents[2] / "main.py").is_file()
+    return "metad2a" if typed else "python main.py"
 
 
 def as_started(text: str) -> str:

@@ -119,6 +119,8 @@ def _read(spec: Field, value: Any) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{name} takes True or False, not {value!r}.")
         return value
+    if details["type"] is path and not isinstance(value, str):
+        raise UserError(f"{name} takes one path, not {value!r}.")
     if isinstance(value, (str, int, float)) and details["type"] is not None:
         try:
             value = details["type"](str(value))
@@ -180,7 +182,8 @@ def _add(group: Any, name: str, spec: Field) -> None:
     elif _is_switch(spec):
         group.add_argument(flag(name), dest=name, action="store_true", **common)
     else:
-        metavar = "PATH" if details["type"] is path else name.rpartition("_")[2].upper()
+        numeric = any(kind in str(spec.type) for kind in ("int", "float"))
+        metavar = "PATH" if details["type"] is path else "N" if numeric else name.rpartition("_")[2].upper()
         group.add_argument(flag(name), dest=name, metavar=metavar, **common)
 
 

@@ -131,7 +131,7 @@ def find_features(name: str, data_path: str | Path) -> Path:
     own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
     guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
     raise UserError(
-        f"No features of a dataset called {name!r}: {own} is missing, and features are shipped for "
+        f"No features of a dataset called {name!r}, and no such folder: {own} is missing, and features are shipped for "
         f"{', '.join(shipped_names)}. {guess}{_process_command(name)}"
     )
 

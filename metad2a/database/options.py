@@ -43,12 +43,10 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     collect: bool = option(False, "Merge the shards into the predictor's database.")
     index: tuple[int, ...] = option((0,), "Shards to build: 3, 0,3 or 0-9.", type=shard_numbers, default_text="0")
     imgnet: str = option(
-        "",
-        "ImageNet: a folder with a sub-folder of images for each class, or with such folders train and val.",
-        type=path,
+        "", "ImageNet: a sub-folder of images for each class, or such folders train and val.", type=path
     )
     class_order: str | None = option(
-        None, "File whose lines start with a sub-folder (default: the order of the features).", type=path
+        None, "File whose lines start with a sub-folder (default: as in the features).", type=path
     )
     supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path)
     num_arch: int = option(1, "Architectures to measure on each task.", type=positive_int)

@@ -47,8 +47,8 @@ class TrainingOptions(CommonOptions, MirrorOption):
 class TrainOptions(TrainingOptions):
     """`train`: which architecture to train on which images, and how."""
 
-    arch: str = option(MISSING, "Architecture, in quotes, or the folder of a search: its first choice.")
-    data_name: str = option(MISSING, "Dataset, or a name for your images.", type=safe_name)
+    arch: str = option(MISSING, "An architecture in quotes, or the folder of a search (its first choice).")
+    data_name: str = option(MISSING, "A dataset, or a name for your images.", type=safe_name)
     image_folder: str | None = option(None, "Folder of images, a sub-folder for each class.", type=path)
     image_size: int | None = option(None, "MobileNetV3: side of images in pixels (default 224).", type=image_side)
 

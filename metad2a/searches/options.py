@@ -134,7 +134,7 @@ class SearchOptions(SessionOptions):
     rules: ClassVar = (
         Rule(
             ("num_workers", "ray_address", "export", "resume", "overwrite"), lambda o: o.budget,
-            "needs --budget, for example --budget 30m",
+            "needs --budget, for example --budget 30m: add it, or leave this option out",
         ),
         Rule(
             (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto"),
@@ -189,8 +189,10 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: value for name, value in given.items() if value is not None}
     if (images := values.pop("images", None)) is None:
         return values
-    folder = Path(images).expanduser()
-    if not folder.is_dir() and not isinstance(images, Path) and len(folder.parts) == 1:
+    folder = Path(str(images)).expanduser()
+    if not folder.is_dir() and len(folder.parts) > 1:
+        raise UserError(f"There is no folder {images}. Check the path.")
+    if not folder.is_dir() and not isinstance(images, Path):
         return values | {"data_name": str(images)}
     if "image_folder" in values:
         raise UserError(f"{images} and --image-folder {values['image_folder']} both name a folder: leave one out.")
