@@ -42,7 +42,7 @@ def set_messages(args: argparse.Namespace) -> None:
 def run(
     parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
-    """Run a program that has a parser of its own; returns the exit code."""
+    """Run a program with its own parser; returns the exit code."""
     parser.add_argument("--version", action="version", version=f"MetaD2A {__version__}")
     add_message_options(parser)
     raise_errors(parser)
