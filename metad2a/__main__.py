@@ -34,10 +34,7 @@ def overview() -> str:
 
 
 def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
-    """Find the command that words name, and return it with the words for its parser.
-
-    Raises a UserError if the words name no command.
-    """
+    """Find the command that words name; returns it with the words for its parser. No such command is a UserError."""
     words = list(words)
     if words and not words[0].startswith("-"):
         name = words.pop(0).replace("_", "-")
@@ -78,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> None:
         if words[:1] in (["--help"], ["-h"]):
             print(overview())
-        elif words == ["--version"]:
+        elif "--version" in words:
             print(f"MetaD2A {__version__}")
         else:
             command, rest = find_command(words)

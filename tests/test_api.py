@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from test_networks import SMALL
 from test_train_arch import write_images
 
 from metad2a.api import Found, predict, search, train
+from metad2a.commands.search import COMMAND as SEARCH
+from metad2a.commands.train import COMMAND as TRAIN
 from metad2a.core.errors import UserError
 
 
@@ -39,6 +42,26 @@ def test_from_a_folder_to_classes_of_files():
     assert {one.name for one in classes} <= {"class 0", "class 1", "class 2"}
     assert Path("out.csv").is_file()
     assert predict(trained.folder, "my images!/class 1")[0] == classes[0]
+
+
+def test_values_as_python_has_them():
+    given = {"arch": SMALL, "data_name": "x"}
+    for values, wanted in (
+        ({"seeds": (1, 2)}, (1, 2)),
+        ({"overwrite": np.bool_(True)}, True),
+        ({"epochs": np.int64(3)}, 3),
+        ({"export": ["onnx", "pt2"]}, "onnx,pt2"),
+        ({"gpu": "cpu"}, "cpu"),
+    ):
+        options = TRAIN.prepare(given | values)
+        assert getattr(options, next(iter(values))) == wanted
+    with pytest.raises(UserError, match="different seeds"):
+        TRAIN.prepare(given | {"seeds": [777, 777]})
+    with pytest.raises(UserError, match="takes one path"):
+        TRAIN.prepare(given | {"image_folder": ["a"]})
+    everything = SEARCH.prepare({"images": "cifar10", "num_gen_arch": None})
+    assert everything.num_gen_arch is None
+    assert "num_gen_arch" in everything.given
 
 
 def test_the_users_home_is_expanded(monkeypatch, tmp_path):

@@ -73,6 +73,7 @@ def test_a_command_names_the_option_to_use_instead(refuses):
     assert "Did you mean --epochs?" in refuses("train --max-epoch 1 --data-name pets")
     assert "Did you mean --max-epoch?" in refuses("--model predictor --epochs 1")
     assert "Did you mean --max-flops?" in refuses("search cifar10 --max-flop 60")
+    assert "Did you mean --split-seed?" in refuses("train --arch x --data-name pets --seed 5")
     assert "Did you mean search?" in refuses("serach cifar10")
     assert "Did you mean predictor?" in refuses("--model predicter")
     assert "first word" in refuses("--data-name cifar10")
@@ -402,8 +403,9 @@ def test_a_terminal_without_the_letters_does_no_harm(tmp_path, authors_data):
 
 
 def test_the_program_tells_its_version(command):
-    code, out, _ = command("--version")
-    assert (code, out) == (0, f"MetaD2A {metad2a.__version__}\n")
+    for line in ("--version", "process-dataset --version", "--model search --version"):
+        code, out, _ = command(line)
+        assert (code, out) == (0, f"MetaD2A {metad2a.__version__}\n")
 
 
 def test_help_and_wrong_options_need_no_pytorch():

@@ -48,7 +48,8 @@ class Command:
             raise UserError(f"{self.name} does not know what to do with {word!r}: leave it out, or name its option.")
         name = word.lstrip("-").partition("=")[0].replace("-", "_")
         own = option_fields(self.options)
-        guess = get_close_matches(name, own, 1, cutoff=0.65)
+        renamed = ["split_seed"] if (self.name, name) == ("train", "seed") else []  # as the option was called before
+        guess = renamed or get_close_matches(name, own, 1, cutoff=0.65)
         instead = f" Did you mean {flag(guess[0])}?" if guess else ""
         owners = [command.name for command in others if name in option_fields(command.options)]
         if owners:

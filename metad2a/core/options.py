@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a.core.cli import add_message_options, raise_errors
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.values import path, width
+from metad2a.core.values import count_or_all, path, width
 
 if TYPE_CHECKING:
     import torch
@@ -79,8 +79,8 @@ def option_fields(*classes: type) -> dict[str, Field]:
 def prepare(cls: type, given: Mapping[str, Any]) -> Any:
     """Check values and make the options of a command, an instance of the dataclass `cls`.
 
-    `given` are values by field name, as texts or already as what they mean; None means "not given". The fields `device`
-    and `given` (the names of the given options) are filled in.
+    `given` are values by field name, as texts or as what they mean; None means "not given", or "all" where that is a
+    value. The fields `device` and `given` (the names of the given options) are filled in.
 
     Raises a UserError if an option does not exist, a value is wrong, or an option is missing or in the wrong place.
     """
@@ -89,8 +89,8 @@ def prepare(cls: type, given: Mapping[str, Any]) -> Any:
     for name, value in given.items():
         if name not in known:
             raise UserError(f"There is no option {flag(name)}. {did_you_mean(name, known)}".strip())
-        if value is not None:
-            values[name] = _read(known[name], value)
+        if value is not None or known[name].metadata["type"] is count_or_all:
+            values[name] = _read(known[name], "all" if value is None else value)
     for name, spec in known.items():
         if spec.default is MISSING and name not in values:
             choices, text = spec.metadata["choices"], spec.metadata["help"]
@@ -114,7 +114,9 @@ def prepare(cls: type, given: Mapping[str, Any]) -> Any:
 def _read(spec: Field, value: Any) -> Any:
     """The value of an option from a text or from Python."""
     details, name, choices = spec.metadata, shown(spec), spec.metadata["choices"]
-    value = str(value) if isinstance(value, Path) else value
+    value = value.item() if hasattr(value, "item") else value  # a number of NumPy
+    value = ",".join(map(str, value)) if isinstance(value, list | tuple) and details["type"] is not path else value
+    value = str(value) if isinstance(value, Path) or (type(value) is int and details["type"] is None) else value
     if _is_switch(spec):
         if not isinstance(value, bool):
             raise UserError(f"{name} takes True or False, not {value!r}.")

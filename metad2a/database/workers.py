@@ -110,10 +110,10 @@ def measure_with_ray(
                 item = running.pop(reference)
                 try:
                     result = _result(ray, reference, item)
-                except UserError as error:
+                except Exception as error:  # the worker's own, too
                     if failed is None:
                         raise
-                    result = failed(item, error)
+                    result = failed(item, UserError(str(error) or type(error).__name__))
                 yield item, result
             if watch is not None:
                 watch()

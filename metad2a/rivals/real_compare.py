@@ -19,7 +19,7 @@ from metad2a.rivals.real import FINAL, SEARCH, UNTRAINED, ImageProblem, Sizes
 
 HOUR = Budget(seconds=3600.0)
 RESULTS, TABLE_FILE, LOG = "comparison.json", "comparison.csv", "log.txt"
-PRODUCTS = (SEARCH, FINAL, UNTRAINED, "supernets", RESULTS, TABLE_FILE)
+PRODUCTS = (SEARCH, FINAL, UNTRAINED, "supernets", RESULTS, TABLE_FILE, "distances.json")
 
 
 def few_of_each(data: ImageData, most: int | None) -> ImageData:

@@ -186,7 +186,7 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
 
     A folder gives its name to the dataset, without letters that no file name may have. Raises a UserError if there is
     no such folder."""
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {n: v for n, v in given.items() if v is not None or n not in ("images", "data_name", "image_folder")}
     if (images := values.pop("images", None)) is None:
         return values
     folder = Path(str(images)).expanduser()
