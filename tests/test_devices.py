@@ -100,6 +100,30 @@ def test_ray_workers_share_the_clusters_gpus(monkeypatch, resources, use_gpus, n
     assert ray.devices == [device] * 3  # a worker sees but one GPU, whose number is 0
 
 
+class _TaskError(Exception):
+    cause = ValueError("boom")
+
+
+def test_an_error_of_a_workers_own_is_the_result_of_its_item(monkeypatch):
+    """If the caller says what a failure gives; else it ends the measurement."""
+
+    class FailingRay(FakeRay):
+        exceptions = SimpleNamespace(RayTaskError=_TaskError, WorkerCrashedError=OSError, OutOfMemoryError=OSError)
+
+        def get(self, reference):
+            if reference == 1:
+                raise _TaskError
+            return reference
+
+    monkeypatch.setattr(workers, "load_ray", lambda: FailingRay(CPU=2))
+    items = [Item(0, number, [0], ["x"], 0) for number in range(3)]
+    failed = {"watch": lambda: None, "failed": lambda item, error: f"{item.number} failed: {error}"}
+    results = list(measure_with_ray(OPTIONS, items, 1, None, False, **failed))
+    assert [result for _, result in results] == [0, "1 failed: boom", 2]
+    with pytest.raises(ValueError, match="boom"):
+        list(measure_with_ray(OPTIONS, items, 1, None, False))
+
+
 @pytest.mark.parametrize("num_gpus", range(1, 5))
 def test_every_worker_finds_a_place_on_a_gpu(num_gpus):
     for num_workers in range(1, 12):
