@@ -269,7 +269,7 @@ def correlation_table(correlation: dict[str, Any]) -> str:
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
-    """Tables of docs/results/paper.md, one for each dataset if they are of datasets."""
+    """Tables of docs/results/paper.md, and one for each dataset where a table belongs to a dataset."""
     values = {
         "paper": paper_table(results["search"], results["lines"]),
         "correlation": correlation_table(results["correlation"]),

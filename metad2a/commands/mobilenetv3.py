@@ -1,6 +1,6 @@
 """`mobilenetv3`: all of MobileNetV3 in one go, from a database with a supernet's weights to a fine-tuned network.
 
-Each step is a command of its own. A finished step is not done again, so a killed command can be repeated.
+Each step can also be typed as a command. A finished step is not done again, so a killed command can be repeated.
 """
 
 import shlex
