@@ -12,7 +12,7 @@ from metad2a.commands import build_database, finetune, get_files, meta_test, met
 from metad2a.commands.base import Command
 from metad2a.core.cli import as_started
 from metad2a.core.errors import UserError
-from metad2a.core.options import flag, option
+from metad2a.core.options import GpuOption, flag, option
 from metad2a.core.values import not_negative_float, not_negative_int, path, positive_int, safe_name
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
@@ -22,10 +22,9 @@ COMMANDS = {step.COMMAND.name: step.COMMAND for step in STEPS}
 
 
 @dataclass(frozen=True, kw_only=True)
-class WholeWay:
+class WholeWay(GpuOption):
     """What to build and search. The steps take their defaults for everything else."""
 
-    gpu: str | None = option(None, "Compute on this CUDA device, a number, or on the cpu.")
     imgnet: str = option(
         MISSING, "ImageNet: a sub-folder of images for each class, or such folders train and val.", type=path
     )

@@ -208,11 +208,15 @@ SEARCH_SPACES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOption:
-    """Where a command computes. `device` follows from `gpu`."""
+class GpuOption:
+    """Where a command computes."""
 
-    device: "torch.device"
     gpu: str | None = option(None, "CUDA device number, or cpu (default: GPU 0 if there is one).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOption(GpuOption):
+    device: "torch.device"  # follows from `gpu`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ gave its features file and that their databases refer to: `imgnet32bylabel.pt`.
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from metad2a.core.options import MirrorOption, option
+from metad2a.core.options import GpuOption, MirrorOption, option
 from metad2a.core.values import not_negative_int, path, positive_int, safe_name, seed_number
 
 DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")  # official files are fetched
@@ -16,7 +16,7 @@ FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 
 
 @dataclass(frozen=True)
-class ProcessOptions(MirrorOption):
+class ProcessOptions(MirrorOption, GpuOption):
     """`process-dataset`: which images to turn into features, and how."""
 
     dataset: str = option(
@@ -37,9 +37,6 @@ class ProcessOptions(MirrorOption):
         "data", "Folder for <dataset>bylabel.pt, and raw-data below it for official files.", type=path
     )
     extractor: str = option("efficientnet_lite0", "Network that makes the features.", choices=EXTRACTORS)
-    gpu: str | None = option(
-        None, "Compute on this CUDA device, a number, or on the cpu. Default: GPU 0 if there is one, else the CPU."
-    )
     batch_size: int = option(64, "Images at once.", type=positive_int)
     num_workers: int = option(
         0, "Processes that read images; 0 reads in this process.", type=not_negative_int, default_text="0"
