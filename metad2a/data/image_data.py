@@ -60,7 +60,7 @@ class LabelledImages:
     def __getitem__(self, rows: torch.Tensor) -> "LabelledImages":
         return LabelledImages(self.pixels[rows], self.labels[rows])
 
-    def to(self, device: torch.device) -> "LabelledImages":
+    def to(self, device: torch.device | str) -> "LabelledImages":
         return LabelledImages(self.pixels.to(device), self.labels.to(device))
 
 

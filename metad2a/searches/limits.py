@@ -45,15 +45,15 @@ class Limits:
         return self.space.cost(arch, self.num_classes) | measured
 
     def allow(self, arch: Any) -> bool:
-        """Tell whether an architecture may be a candidate."""
+        """Tell whether an architecture may be a candidate: it is within the limits, and it can learn."""
         cost = self.cost(arch) if self.limits else {}
-        return all(cost[name] <= limit for name, limit in self.limits.items())
+        return self.space.can_learn(arch) and all(cost[name] <= limit for name, limit in self.limits.items())
 
     def listed(self) -> list[int]:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
         Raises a UserError if there is none, or the space cannot be listed."""
         archs = self.space.all_architectures()
-        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
+        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]))
         if not members:
             raise self._none_of(self.space.name)
         return members

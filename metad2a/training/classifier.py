@@ -260,7 +260,7 @@ def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
 
 
 def normalized(
-    images: LabelledImages, data: ImageData, device: torch.device, side: int | None = None
+    images: LabelledImages, data: ImageData, device: torch.device | str, side: int | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield normalised batches of images (B, 3, H, W), brought to `side` pixels, and their labels (B,), on the
     device."""

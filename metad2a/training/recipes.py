@@ -14,6 +14,7 @@ WARM_UP = 0.05  # share of a training in which the learning rate rises
 SHIFT, SCALE = 0.2, (0.8, 1.2)  # of the half side, and of the side
 CLIP, SMOOTHING = 1.0, 0.1
 MOST_EPOCHS = 100
+RATE = 5e-4  # the highest learning rate, with the smallest batch
 BATCHES = {16: 0, 32: 10_000, 64: 40_000}  # batch size -> images from which it is used
 
 
@@ -21,7 +22,7 @@ BATCHES = {16: 0, 32: 10_000, 64: 40_000}  # batch size -> images from which it 
 class Recipe(Protocol):
     """A training that starts from ImageNet's weights and the classifier that was fitted to their features."""
 
-    lr: float = 5e-4
+    lr: float = RATE
     weight_decay: float = 0.05
     label_smoothing: float = SMOOTHING
     pixels: int = 0  # side of the images that the network sees
@@ -64,13 +65,8 @@ def moved(images: torch.Tensor, side: int, rng: torch.Generator) -> torch.Tensor
     return moved.contiguous(memory_format=torch.channels_last)
 
 
-# Which of the two learning rates is better the images decide.
-GENTLE, STRONG = "gentle", "strong"
-RATES = {GENTLE: 3e-4, STRONG: 1e-3}
-
-
-def recipe(name: str, images: int, pixels: int, epochs: int = MOST_EPOCHS) -> Recipe:
-    """The recipe of a name for so many training images; larger batches take larger steps."""
+def recipe(images: int, pixels: int, epochs: int = MOST_EPOCHS) -> Recipe:
+    """The recipe for so many training images; larger batches take larger steps."""
     batch = max(size for size, least in BATCHES.items() if images >= least)
-    rate = RATES[name] * math.sqrt(batch / min(BATCHES))
+    rate = RATE * math.sqrt(batch / min(BATCHES))
     return Recipe(epochs=epochs, augment=False, lr=rate, batch_size=max(1, min(batch, images // 2)), pixels=pixels)

@@ -3,10 +3,10 @@
 import time
 
 from metad2a.core.budget import Budget
-from metad2a.core.cli import command_began
 from metad2a.searches.budget.trials import State
 
-ENDING = 2.0  # seconds that the end of a search takes, beside the test and the exports
+ENDING = 1.5  # seconds that the end of a search takes, beside the test and the exports, and
+OF_START = 0.5  # times what the start of the program took, which tells how loaded the machine is
 EXPORT_SECONDS = {"onnx": 9.0, "pt2": 5.0}
 SPARE = 1.3  # what is timed once may take this many times as long
 
@@ -15,9 +15,9 @@ class Clock:
     """Adds the seconds that pass, from the start of the command, to what a search has spent, and counts what is left in
     the budget's unit: seconds until the last line, or epochs."""
 
-    def __init__(self, budget: Budget, state: State):
-        self.budget, self.state = budget, state
-        self.last = command_began()
+    def __init__(self, budget: Budget, state: State, began: float, start: float):
+        """`began`: when the command began, as `time.monotonic` counts; `start`: seconds that its start took."""
+        self.budget, self.state, self.last, self.start = budget, state, began, start
         self.ending = 0.0  # seconds that the search needs at its end
 
     def tick(self) -> None:
@@ -35,4 +35,6 @@ class Clock:
 
     def keep_for_the_end(self, test_seconds: float, formats: list[str]) -> None:
         """Keep time for the test of a network, which takes `test_seconds`, and for its exports."""
-        self.ending = ENDING + SPARE * (test_seconds + sum(EXPORT_SECONDS[name] for name in formats))
+        self.ending = (
+            ENDING + OF_START * self.start + SPARE * (test_seconds + sum(EXPORT_SECONDS[name] for name in formats))
+        )

@@ -71,6 +71,8 @@ def way(search: BudgetSearch, trial: Trial) -> dict[str, Any]:
 
 def ranking(search: BudgetSearch, best: Trial) -> list[dict[str, Any]]:
     """The cells within the limits, best first: by the instant ranking, or by what finished trainings add to it."""
+    if not search.ranked:
+        return []
     observations, numbers = search.observations(), [cell for cell, _, _ in search.ranked]
     quality = search.surrogate.prior
     if observations:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from metad2a import spaces
+from metad2a.core.cli import command_began
 from metad2a.core.environment import keep_freed_memory, provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
@@ -19,6 +20,7 @@ from metad2a.data.image_data import load_image_data
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
+from metad2a.rankings.subnets import load as load_subnets
 from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.budget import ways
 from metad2a.searches.budget.clock import Clock
@@ -30,12 +32,14 @@ from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RU
 from metad2a.searches.limits import FLAGS, Limits
 from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import DEVICE_LATENCY
+from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "report.html", "model_card.md",
             "best_architecture.svg")  # fmt: skip
 TESTED_SHARE = 0.15  # of a budget in seconds: what the test at the end may take
 TOLD = 10.0  # seconds between two lines of progress
 WARM_UP_SIDE, WARM_UP_IMAGES = 64, 8
+OFA, SUBNETS = "ofa_mbv3", 1000
 
 
 class BudgetSearch:
@@ -54,17 +58,27 @@ class BudgetSearch:
 
     def __init__(self, options: SearchOptions):
         keep_freed_memory()
+        self.began = command_began()
+        self.start_seconds = time.monotonic() - self.began
         self.options, self.space = options, spaces.get(options.search_space)
-        if self.space.architectures is None or not self.space.ranking_shipped:
+        self.supernet = PUBLISHED_SUPERNET if self.space.results_folder == OFA else None
+        if self.supernet and not Path(self.supernet).is_file():
             raise UserError(
-                f"--budget works for spaces with a shipped ranking of all architectures, not for {self.space.name}."
+                f"--budget trains subnets of {OFA} from the published supernet, but {self.supernet} is missing. Fetch "
+                "it with: python get_files/get_ofa_supernet.py. Or leave --search-space out."
             )
+        if self.supernet and options.from_scratch:
+            raise UserError(f"--from-scratch has nothing to train in {OFA}: its subnets have ImageNet's weights.")
+        if not self.space.ranking_shipped:
+            name = self.space.name
+            raise UserError(f"--budget works for spaces with a shipped ranking of all architectures, not for {name}.")
         self.formats = check_formats(options.export)
         if options.num_workers:
             load_ray()
         if options.backbone:
             backbones.check_name(options.backbone)
-        self.scratch = options.from_scratch or (options.image_folder is None and not options.backbone)
+        known = options.image_folder is None and not options.backbone and not self.supernet
+        self.scratch = options.from_scratch or known
         if self.scratch and not options.from_scratch:
             log.info(
                 f"{options.data_name} is a dataset of the paper, so networks are trained from nothing. --backbone "
@@ -88,20 +102,26 @@ class BudgetSearch:
         parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
-        self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
+        if self.ranked:
+            self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
         self.workers = max(1, options.num_workers)
         self.told = time.monotonic()
 
     def within_limits(self) -> tuple[list[str], list[tuple[int, str, Mapping[str, float]]]]:
         """`names` and `ranked`. Raises a UserError if there are neither."""
-        options, archs = self.options, self.space.all_architectures()
-        limits = Limits(options, self.space, self.classes)
+        options, limits = self.options, Limits(self.options, self.space, self.classes)
         names = [] if self.scratch else [options.backbone or backbones.DEFAULT]
+        if self.supernet:
+            names = [*self.subnets(limits), *names]
+        smallest, kinds = ways.sides(self.data.train.side)[0], list(options.limits)
         for name in list(names):
-            cost, smallest = self.cost(name, ways.sides(self.data.train.side)[0]), options.limits
-            if DEVICE_LATENCY in smallest or any(cost[kind] > limit for kind, limit in smallest.items()):
-                log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in smallest)}.")
+            cost = self.cost(name, smallest)
+            if DEVICE_LATENCY in kinds or any(cost[kind] > options.limits[kind] for kind in kinds):
+                log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in kinds)}.")
                 names.remove(name)
+        if self.supernet:
+            return names, []
+        archs = self.space.all_architectures()
         self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
         listed = limits.listed()
         classes = self.space.classes_of_equals()[listed]
@@ -111,6 +131,16 @@ class BudgetSearch:
         self.allowed = classes[order]
         numbers = self.allowed.tolist()
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
+
+    def subnets(self, limits: Limits) -> list[str]:
+        """The subnet that the instant ranking puts first among random ones, and the first of the cheaper half."""
+        archs = self.space.sample(SUBNETS, random_generator(self.options.seed))
+        archs = limits.select(archs, "the random subnets")
+        order = load_subnets().predict(archs, ways.LARGEST)[0].argsort(descending=True)
+        cost = [self.space.cost(arch, self.classes)["flops"] for arch in archs]
+        half = sorted(cost)[len(cost) // 2]
+        first, cheap = int(order[0]), next(i for i in order.tolist() if cost[i] <= half)
+        return [backbones.OFA + self.space.to_text(archs[i]) for i in dict.fromkeys((cheap, first))]
 
     def cost(self, name: str, side: int) -> dict[str, float]:
         """Costs of a backbone's network."""
@@ -126,10 +156,10 @@ class BudgetSearch:
         self.run.begin(self.identity, provenance(self.options.seed, images=self.data.origin))
         budget, about = self.options.budget, (self.space, self.data, self.identity, self.run.history)
         folder = (self.folder / "trials").resolve()
-        self.trainer = Trainer(*about, folder, self.options.device, budget.timed)
+        self.trainer = Trainer(*about, folder, self.options.device, budget.timed, self.supernet)
         self.state = State.of(self.folder)
         self.gather()
-        self.clock = Clock(budget, self.state)
+        self.clock = Clock(budget, self.state, self.began, self.start_seconds)
         self.clock.keep_for_the_end(0.0, self.formats)
         facts = self.state.facts
         if budget.timed and "speed" not in facts:
@@ -214,7 +244,7 @@ class BudgetSearch:
             found += ways.further(self.state.trials, self.data.train.side, of_backbone, self.speed, images, left)
         if self.ranked:
             epochs = self.trainer.protocol_of_cells().epochs
-            of_cells = ways.cells(self.ranked, self.speed, images, epochs, left)
+            of_cells = ways.cells(self.ranked, self.speed, images, epochs, left, not self.names)
             found += [about | {"side": self.space.image_size} for about in of_cells]
         for about in found:
             self.state.add(status=PAUSED, **about)

@@ -22,7 +22,7 @@ from metad2a.networks import backbones
 from metad2a.networks.judge import fit_linear
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.searches.budget.plan import Slice
-from metad2a.searches.budget.trials import DONE, FAILED, FURTHER, HINT, LINEAR, NEW, PAUSED, Trial
+from metad2a.searches.budget.trials import DONE, FAILED, FURTHER, HINT, LINEAR, NEW, PAUSED, RUNNING, Trial
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import (
     Protocol,
@@ -42,6 +42,7 @@ CHECKPOINT, PROGRESS, HEADS = ".ckpt.pt", ".json", ".heads.pt"  # endings of fil
 LEAST_JUDGED, JUDGED_A_SECOND = 200, 1.0  # images of the validation part that judge: at least, and a second of budget
 EVALUATIONS, SPARSE = 5, 20  # of a slice, which takes at least this many times as long as its evaluations
 AT_ONCE = 32  # images whose features are made at once
+CALIBRATED = 500  # training images that measure the statistics of a subnet's batch norm
 FITTED, FIT_SHARE = 5000, 0.3  # most images that a linear classifier is fitted to, and its part of the time
 Watch = Callable[[Trial], None]
 
@@ -91,7 +92,7 @@ class Trainer:
     def protocol(self, trial: Trial, data: ImageData, passes: float) -> Protocol:
         """How a trial is trained; `passes` over the images are expected."""
         if trial.way == FURTHER:
-            return recipe(trial.recipe, len(data.train), trial.side)
+            return recipe(len(data.train), trial.side)
         batch = batch_of(len(data.train), max(1, round(passes)))
         return protocol_for(data, batch_size=batch, lr=rate_of(batch))
 
@@ -101,15 +102,26 @@ class Trainer:
         torch.manual_seed(SEED)
         if trial.way == NEW:
             return self.space.network(self.space.from_text(trial.arch), classes)
-        network = backbones.load(trial.arch, classes, self.supernet)
+        network = self.backbone(trial)
         base = trial if trial.base is None else replace(trial, number=trial.base)
         heads = load_heads(self.file(base, HEADS))
         network.head.load_state_dict(heads[trial.arch])
         return network
 
+    def backbone(self, trial: Trial) -> backbones.BackboneNetwork:
+        """A trial's backbone with ImageNet's weights. Those of a subnet need statistics of their own: batch norm's are
+        measured on training images."""
+        network = backbones.load(trial.arch, len(self.data.class_names), self.supernet)
+        if trial.arch.startswith(backbones.OFA):
+            from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
+
+            data, order = self.look_of(trial), torch.randperm(len(self.data.train), generator=random_generator(SEED))
+            set_running_statistics(network, normalized(data.train[order[:CALIBRATED]], data, "cpu", trial.side))
+        return network
+
     def run(self, trial: Trial, network: nn.Module, data: ImageData, passes: float = 1.0) -> Run:
         """A training, from its checkpoint if there is one. Raises a UserError if that is damaged."""
-        identity = self.identity | {name: getattr(trial, name) for name in ("number", "way", "arch", "side", "recipe")}
+        identity = self.identity | {name: getattr(trial, name) for name in ("number", "way", "arch", "side")}
         protocol = self.protocol(trial, data, passes)
         run = Run(network.to(self.device), protocol, identity, SEED, self.file(trial, CHECKPOINT))
         run.restore()
@@ -147,7 +159,7 @@ def attempt(trainer: Trainer, work: Slice, watch: Watch | None = None) -> Trial:
     `watch` is told of its progress. A trial that fails, also because memory is short, comes back with its reason."""
     keep_freed_memory()
     start = time.monotonic()
-    trial = trainer.as_left(work.trial)
+    trial = replace(trainer.as_left(work.trial), status=RUNNING)
     try:
         do = fit_classifiers if trial.way == LINEAR else train_slice
         return do(trainer, replace(work, trial=trial), start, watch or (lambda trial: None))
@@ -255,7 +267,7 @@ def fit_classifiers(trainer: Trainer, work: Slice, start: float, watch: Watch) -
     With a budget in seconds, the training images whose features the time allows take part, drawn at random."""
     trial = work.trial
     data, classes = trainer.look_of(trial), len(trainer.data.class_names)
-    network = backbones.load(trial.arch, classes, trainer.supernet)
+    network = trainer.backbone(trial)
     network = network.to(trainer.device, memory_format=torch.channels_last).eval()
     order = torch.randperm(len(data.train), generator=random_generator(SEED))[:FITTED]
     begun = time.monotonic()

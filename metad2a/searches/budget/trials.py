@@ -24,7 +24,6 @@ class Trial:
     way: Text
     arch: Text  # a cell, or a backbone as `metad2a.networks.backbones` names it
     side: Integer  # of the images, in pixels
-    recipe: Text = ""  # of a backbone that is trained further
     base: Integer | None = None  # the number of the linear classifier that it starts from
     cell: Integer | None = None  # the number of the cell's class of equal cells
     status: Text = RUNNING  # or paused, done or failed
@@ -37,8 +36,7 @@ class Trial:
     message: Text = ""  # why it failed
 
     def __str__(self) -> str:
-        recipe = f" ({self.recipe})" if self.recipe else ""
-        return f"{self.way}{recipe}: {self.arch}, {self.side} px"
+        return f"{self.way}: {self.arch}, {self.side} px"
 
     @property
     def accuracy(self) -> float | None:

@@ -10,17 +10,16 @@ from typing import Any
 from metad2a.data.image_data import SIDES
 from metad2a.networks import backbones
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
-from metad2a.training.recipes import GENTLE, STRONG
 
 LINEAR_SHARE = 0.25  # of a budget: what all linear classifiers may take, and
 EACH_SHARE = 0.1  # what one of them may
 PROBES = 0.4  # of what is left: what trainings take that only show which of them goes on
-TRAINED_SHARE = 0.5  # of what is left when the trainings begin: what the last of them gets at least
+TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
-PASSES = {GENTLE: 3, STRONG: 8}  # over the images, which a backbone needs to gain from training
-SMALL, DOUBLED = 128, 2  # the strong recipe's images have at most so many pixels, and times the images' own side
+PASSES, SMALL_PASSES = 3, 6  # over the images, which a backbone needs to gain from training
+SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
 CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
 
@@ -74,30 +73,32 @@ def linear_ways(
 def further(
     trials: Sequence[Trial], stored: int, cost: Callable[[str, int], float], speed: Speed, images: int, left: float
 ) -> Iterator[dict[str, Any]]:
-    """The backbones to train further, one for each recipe whose passes the budget pays for.
-
-    The gentle one is the best linear classifier's that is cheap enough. The strong one has few layers and sees small
-    images, so that it can make many steps.
-    """
+    """The backbones to train further: the best linear classifier's that the budget pays for, and the one with the
+    fewest layers on small images, which makes the most steps."""
     found = judged(t for t in trials if t.way == LINEAR)
-    most = TRAINED_SHARE * left
-    for base in found:
-        if PASSES[GENTLE] * speed.training(cost(base.arch, base.side), images) <= most:
-            yield _further(GENTLE, base, base.arch, base.side)
-            break
+
+    def pays(passes: int, arch: str, side: int) -> bool:
+        return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
+
+    chosen: dict[tuple[str, int], int] = {}
+    for base in [t for t in found if pays(PASSES, t.arch, t.side)][:1]:
+        chosen[base.arch, base.side] = base.number
     for base in found[:1]:
         arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        fits = [side for side in small if PASSES[STRONG] * speed.training(cost(arch, side), images) <= most]
-        yield _further(STRONG, base, arch, max(fits, default=small[0]))
-
-
-def _further(recipe: str, base: Trial, arch: str, side: int) -> dict[str, Any]:
-    return {"way": FURTHER, "arch": arch, "side": side, "recipe": recipe, "base": base.number}
+        fits = [side for side in small if pays(SMALL_PASSES, arch, side)]
+        chosen.setdefault((arch, max(fits, default=small[0])), base.number)
+    for (arch, side), number in chosen.items():
+        yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
 
 
 def cells(
-    ranked: Sequence[tuple[int, str, Mapping[str, float]]], speed: Speed, images: int, epochs: int, left: float
+    ranked: Sequence[tuple[int, str, Mapping[str, float]]],
+    speed: Speed,
+    images: int,
+    epochs: int,
+    left: float,
+    alone: bool,
 ) -> Iterator[dict[str, Any]]:
     """The cells to train from nothing: the two largest of the first choices at several costs that see enough images.
 
@@ -105,6 +106,7 @@ def cells(
         ranked: number, architecture and costs of the cells, best first.
         epochs: of the whole protocol.
         left: of the budget.
+        alone: whether there are no other ways, so that one cell is trained even if it sees fewer images.
     """
     chosen: dict[int, tuple[str, float]] = {}
     for limit in CELL_COSTS:
@@ -114,7 +116,7 @@ def cells(
     by_cost = sorted(chosen.items(), key=lambda item: item[1][1])
     enough = min(TAKE_OFF, epochs * images)
     seen = {cell: images * TRAINED_SHARE * left / speed.training(cost, images) for cell, (_, cost) in by_cost}
-    fits = [row for row in by_cost if seen[row[0]] >= enough] or by_cost[:1]
+    fits = [row for row in by_cost if seen[row[0]] >= enough] or (by_cost[:1] if alone else [])
     if seen[by_cost[-1][0]] >= epochs * images:  # the whole protocol: the ranking is about that
         fits = [next(row for row in by_cost if row[0] == ranked[0][0])]
     for cell, (arch, _) in fits[-2:]:
