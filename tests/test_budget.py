@@ -76,18 +76,18 @@ def test_images_are_enlarged_to_four_times_their_side():
     assert sides(64) == sides(224) == [64, 96, 128, 160, 192, 224]
 
 
-def test_linear_classifiers_take_a_quarter_of_the_budget():
+def test_linear_classifiers_take_a_part_of_the_budget():
     def chosen(stored, images, total, timed=True):
         speed = SPEED if timed else Speed(False)
         return [side for _, side in linear_ways(["efficientnet_lite0"], stored, cost, speed, images, total)]
 
     assert chosen(32, 1200, 180) == [64, 96, 128]
     assert chosen(32, 1200, 10) == [64]  # none fits: the cheapest
-    assert chosen(224, 96, 60) == [64, 96, 128, 160, 192, 224]
+    assert chosen(224, 96, 60) == [64, 96, 160, 224]
     assert 224 not in chosen(224, 5000, 180)
-    assert len(chosen(224, 5000, 8, timed=False)) == 1
+    assert chosen(224, 5000, 8, timed=False) == [96, 160, 224]  # three of eight epochs
     prices = [SPEED.passes(cost("", side), 1200) for side in chosen(224, 1200, 60)]
-    assert sum(prices) <= 0.25 * 60
+    assert sum(prices) <= 0.4 * 60
 
 
 def linear(number, side, percent, arch="efficientnet_lite0", status=DONE):

@@ -66,7 +66,8 @@ def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, An
 def way(search: BudgetSearch, trial: Trial) -> dict[str, Any]:
     """A way for the report: its trial, and the 95 % interval of its accuracy."""
     low, high = share_interval(trial.accuracy, len(search.trainer.judges)) if trial.accuracy is not None else (0, 0)
-    return asdict(trial) | {"title": str(trial), "accuracy": trial.accuracy, "low": low, "high": high}
+    figures = {"title": str(trial), "accuracy": trial.accuracy, "low": low, "high": high}
+    return asdict(trial) | figures | search.cost_of(trial)
 
 
 def ranking(search: BudgetSearch, best: Trial) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ from metad2a.data.image_data import SIDES
 from metad2a.networks import backbones
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
-LINEAR_SHARE = 0.25  # of a budget: what all linear classifiers may take, and
-EACH_SHARE = 0.1  # what one of them may
+LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
+EACH_SHARE = 0.2  # what one of them may
 PROBES = 0.4  # of what is left: what trainings take that only show which of them goes on
 TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
+APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
 PASSES, SMALL_PASSES = 3, 6  # over the images, which a backbone needs to gain from training
@@ -64,7 +65,8 @@ def linear_ways(
     priced = sorted((speed.passes(cost(name, side), images), side, name) for name in names for side in sides(stored))
     chosen, left = [], LINEAR_SHARE * total
     for price, side, name in reversed([row for row in priced if row[0] <= EACH_SHARE * total]):
-        if price <= left:  # the dearest that fits says most, and cheaper ones what is lost by them
+        # The dearest that fits says most, and much smaller images what is lost by them
+        if price <= left and not any(other == name and size < APART * side for _, size, other in chosen):
             chosen.append((price, side, name))
             left -= price
     return [(name, side) for _, side, name in sorted(chosen or priced[:1])]
