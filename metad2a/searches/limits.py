@@ -23,7 +23,7 @@ class Limits:
         self.measured = space.device_latency(device) if device else {}
         smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
         if self.measured:
-            smallest[DEVICE_LATENCY] = min(self.measured.values())
+            smallest[DEVICE_LATENCY] = min(ms for text, ms in self.measured.items() if self._can_learn(text))
         units = COST_UNITS | {DEVICE_LATENCY: f"ms on {device}"}
         self.smallest = " and ".join(f"{smallest[name]:.6g} {units[name]}" for name in self.limits if name in smallest)
         for name, limit in self.limits.items():
@@ -31,6 +31,9 @@ class Limits:
                 raise UserError(f"{FLAGS[name]}: costs of {space.name} are unknown. Leave this option out.")
             if limit < smallest[name]:
                 raise self._none_of(space.name)
+
+    def _can_learn(self, text: str) -> bool:
+        return self.space.can_learn(self.space.from_text(text))
 
     def __bool__(self) -> bool:
         return bool(self.limits)
