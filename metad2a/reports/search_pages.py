@@ -86,12 +86,12 @@ def write_search_page(
     write_page(path, f"Architectures for {dataset}", lead, sections)
 
 
-def curves_section(ways: Rows) -> Section:
+def curves_section(ways: Rows, unit: str) -> Section:
     """The ways side by side: their accuracy over what they have spent, and a table."""
     rows = sorted(ways, key=lambda way: -(way["accuracy"] or 0.0))
     lines = [Series(row["title"], row["curve"], "line" if len(row["curve"]) > 1 else "marks", [row["title"]])
              for row in rows[:CURVES] if row["curve"]]  # fmt: skip
-    picture = chart(lines, "spent on this way (seconds or epochs)", "x-valid accuracy (%)")
+    picture = chart(lines, f"{unit} spent on this way", "x-valid accuracy (%)")
     note = "Accuracy on the images that choose. The learning rate falls to 0 at the end, which brings a last rise."
     return Section("The ways side by side", note, figures=[(picture, "")] if picture else [], table=table(rows, WAYS))
 
@@ -150,7 +150,7 @@ def write_budget_page(path: Path, result: Mapping[str, Any], images: Section, dr
     text = f"The first {len(rows)} cells of the instant ranking, which sees no image. All are in ranking_run_1.csv."
     sections = [
         Section("The network", facts=facts, figures=[(drawing, choice["architecture"])] if drawing else []),
-        curves_section(result["ways"]),
+        curves_section(result["ways"], result["unit"]),
         *test_sections(network["judged"], result["class_names"], None),
         images,
         Section("Cells to train from nothing", text, table=table(rows, CELLS)) if rows else Section(""),

@@ -39,6 +39,7 @@ def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, An
         "class_names": data.class_names,
         "images": {"train": len(data.train), "x-valid": len(search.trainer.judges), "x-test": len(data.test)},
         "budget": search.options.budget.text,
+        "unit": "seconds" if search.options.budget.timed else "epochs",
         "interrupted": interrupted,
         "from_scratch": search.scratch,
         "choice": choice(search, best),

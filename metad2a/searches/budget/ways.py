@@ -19,7 +19,9 @@ TRAINING_COST = 5  # a step of training takes as long as classifying the images 
 APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
-PASSES, SMALL_PASSES = 3, 6  # over the images, which a backbone needs to gain from training
+# What a backbone needs to gain from training: passes over the images at least, images enough, and passes at most. With
+# small images it must also learn what they look like.
+NEEDS, SMALL_NEEDS = (1, 2000, 3), (2, 5000, 6)
 SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
 CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
@@ -79,16 +81,18 @@ def further(
     fewest layers on small images, which makes the most steps."""
     found = judged(t for t in trials if t.way == LINEAR)
 
-    def pays(passes: int, arch: str, side: int) -> bool:
+    def pays(needs: tuple[int, int, int], arch: str, side: int) -> bool:
+        least, enough, most = needs
+        passes = min(most, max(least, enough / images))
         return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
 
     chosen: dict[tuple[str, int], int] = {}
-    for base in [t for t in found if pays(PASSES, t.arch, t.side)][:1]:
+    for base in [t for t in found if pays(NEEDS, t.arch, t.side)][:1]:
         chosen[base.arch, base.side] = base.number
     for base in found[:1]:
         arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        fits = [side for side in small if pays(SMALL_PASSES, arch, side)]
+        fits = [side for side in small if pays(SMALL_NEEDS, arch, side)]
         chosen.setdefault((arch, max(fits, default=small[0])), base.number)
     for (arch, side), number in chosen.items():
         yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
