@@ -6,7 +6,7 @@ from benchmarks.pages import NAMES, spread, summary_cell, table
 
 FILES = dict.fromkeys(
     (
-        "baselines", "first_choice", "joint", "kernels", "naswot", "own_images", "photographs", "predictors",
+        "baselines", "first_choice", "joint", "kernels", "naswot", "photographs", "predictors",
         "published_generator", "study", "subnet_accuracies", "subnets", "trained",
     ),
     "",
@@ -172,26 +172,6 @@ def subnets_tables(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-OWN_IMAGES = {
-    "search": "`search --budget 30m`",
-    "first": "the instant search's first choice",
-    "random": "a cell at random",
-}
-
-
-def own_images_table(found: dict[str, Any]) -> str:
-    """Networks trained on a user's images in the same time."""
-    rows = []
-    for dataset, trained in found.items():
-        for name, label in OWN_IMAGES.items():
-            network, choice = trained[name]["network"], trained[name]["choice"]
-            test = f"{network['x-test']:.2f} [{network['x-test_low']:.2f}, {network['x-test_high']:.2f}]"
-            cells = [str(trained[name]["trainings"]), str(choice["epochs"]), f"{choice['flops']:.0f}"]
-            rows.append([NAMES[dataset], label, test, *cells, f"{trained[name]['spent']['seconds'] / 60:.1f}"])
-    costs = ["trainings", "epochs of the network", "MFLOPs", "minutes"]
-    return table(["images", "what is trained", "test (%)", *costs], rows)
-
-
 def tables(results: dict[str, Any]) -> dict[str, str]:
     values = {
         "kernels": kernels_table(results["kernels"]),
@@ -202,7 +182,6 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         "photographs": study_table(results["photographs"]),
         "predictors": predictors_table(results["predictors"]),
         "trained": trained_table(results["trained"]),
-        "own-images": own_images_table(results["own_images"]),
     }
     values |= {f"joint-{name}": joint_table(results["joint"], name) for name in results["joint"]["joint"]}
     return values | accuracy_tables(results["subnet_accuracies"]) | subnets_tables(results["subnets"])

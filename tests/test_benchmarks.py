@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT, authors_features
 from PIL import Image
+from test_train_arch import write_images
 
 import main
 from benchmarks import (
@@ -21,6 +22,7 @@ from benchmarks import (
     rivals,
     speed,
     validation,
+    ways,
 )
 from metad2a import spaces
 from metad2a.core.cli import run
@@ -168,3 +170,38 @@ def test_validation(bench, toy_checkpoints):
     recorded = read_checkpoint(toy_checkpoints["predictor"], "predictor", "").metrics
     assert f"2 draws: Pearson {recorded['correlation']:.4f}" in out
     assert f"standard error {recorded['validation_loss'] ** 0.5 * 100 * 5:.2f} points" in out
+
+
+def test_ways(bench, monkeypatch):
+    """The search and a way alone are tested on the same images; what is finished is not done again."""
+    write_images(Path("photos"), n=20)
+
+    def here(command, **options):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            assert run(ways.build_parser(), ways.measure, command[2:]) == 0
+        return subprocess.CompletedProcess(command, 0, output.getvalue(), "")
+
+    monkeypatch.setattr(subprocess, "run", here)
+    line = "photos --budgets 3e --methods search,linear,first,from-scratch --gpu cpu --output ways.json"
+    bench(ways, ways.measure, line)
+    file = json.loads(Path("ways.json").read_text())
+    rows = file["result"]["rows"]
+    assert [row["method"] for row in rows] == ["search", "linear", "first", "from-scratch"]
+    assert {len(row["hits"]) for row in rows} == {6}
+    assert [row["way"] for row in rows[1:]] == ["linear classifier", "from nothing", "from nothing"]
+    before = Path("ways.json").stat().st_mtime_ns
+    bench(ways, ways.measure, line)
+    assert Path("ways.json").stat().st_mtime_ns == before
+    found = ways.tables({"ways": file["result"]})
+    assert "| photos | 3e | **" in found["ways"]
+    assert "| photos | 3e | **" in found["ways-scratch"]
+
+
+def test_a_way_that_is_better_is_marked():
+    ours, other = "1" * 50 + "0" * 50, "1" * 80 + "0" * 20
+    gain, errors = ways.paired(ours, other)
+    assert gain == pytest.approx(-30)
+    assert errors == pytest.approx(200 * (0.3 * 0.7) ** 0.5 / 10)
+    rows = [{"seed": 1, "hits": hits, "x-test": 50.0} for hits in (ours, other)]
+    assert "above" in ways.cell(rows[:1], rows[1:])
+    assert "above" not in ways.cell(rows[1:], rows[:1])

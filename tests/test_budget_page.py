@@ -33,7 +33,8 @@ def value(space):
               "x-valid": 55.0, "low": 40.0, "high": 60.0, "flops": 10.0, "params": 0.1,
               "next": {"title": ways[0]["title"], "x-valid": 50.0}}  # fmt: skip
     return {
-        "budget": "1m", "unit": "seconds", "spent": {"seconds": 60.0, "epochs": 10.0}, "interrupted": True, "dataset": "toy",
+        "budget": "1m", "unit": "seconds", "spent": {"seconds": 60.0, "epochs": 10.0}, "interrupted": True,
+        "dataset": "toy",
         "class_names": [EVIL, "b"], "images": {"train": 10, "x-valid": 6, "x-test": 6}, "ranking": rows, "ways": ways,
         "history": {"seed": 1}, "choice": choice, "network": network,
     }  # fmt: skip

@@ -164,7 +164,9 @@ def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_dat
     paths = (f"results/search/{name}/001/ranking_run_1.csv" for name in ("cifar10", "pets"))
     cifar10, pets = (list(csv.DictReader(lines(path))) for path in paths)
     assert [row["architecture"] for row in cifar10] == [row["architecture"] for row in pets]
-    learning = [text for text in (space.architectures[row] for row in space.cheapest_members()) if space.can_learn(text)]
+    learning = [
+        text for text in (space.architectures[row] for row in space.cheapest_members()) if space.can_learn(text)
+    ]
     assert {row["architecture"] for row in pets} == set(learning)
     assert not any(space.can_learn(text) for text in (NO_WAY, POOLINGS))
     assert {NO_WAY, POOLINGS}.isdisjoint(row["architecture"] for row in pets)
