@@ -1,9 +1,9 @@
 """M labelled images that are opened one by one, for example the images of a folder."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,26 @@ from PIL import Image
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path
-from metad2a.core.values import check_name
-from metad2a.data.folders import folder_classes, held_out, image_files
+from metad2a.core.messages import log
+from metad2a.core.schema import Text
+from metad2a.core.values import LabelledFolder, check_name
+from metad2a.data.fingerprints import AT_A_TIME, remembered
+from metad2a.data.folders import (
+    TEST_SHARE,
+    Parts,
+    find_parts,
+    folder_classes,
+    formats,
+    held_out,
+    image_files,
+    labels_remedy,
+    left_out_text,
+    outside,
+)
+from metad2a.data.labels import read_labels
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # no other is opened, whatever a file's extension says
+IN_SUB_FOLDERS = 3  # sub-folders that are named on the screen
+Range = tuple[float, float]  # gray values that become black and white
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,12 @@ class ImageSource:
     open: Callable[[int], Image.Image]
     describe: Callable[[int], str]
     folder: str | Path  # where the images lie
+    files: list[Path] = field(default_factory=list)  # M files of a user's folder; empty for official files
+    left_out: dict[Path, str] = field(default_factory=dict)  # other files of the folder, and why they are not used
+    gray: Range | None = None  # of gray images whose files do not say what is white
+    part: str = "all"  # or train or test
+    note: str = ""  # what a user should know about the choice of the images
+    data_path: str | Path | None = None  # where fingerprints and the list of unused files go
 
     @property
     def origin(self) -> str:
@@ -46,7 +68,13 @@ class ImageSource:
         counts = torch.bincount(self.labels, minlength=C)
         if not bool(counts.all()):
             empty = self.class_names[int((counts == 0).nonzero()[0])]
-            raise UserError(f"Class {empty!r} of {self.name} has no images in {self.origin}. Add some or remove it.")
+            others = {
+                path: why for path, why in self.left_out.items() if path.is_relative_to(Path(self.folder) / empty)
+            }
+            why = f" ({left_out_text(others)})" if others else ""
+            raise UserError(
+                f"Class {empty!r} of {self.name} has no images in {self.origin}{why}. Add some or remove it."
+            )
         parts = self.labels.argsort(stable=True).split(counts.tolist())
         if max_per_class is not None:
             rng = np.random.default_rng(seed)
@@ -55,8 +83,8 @@ class ImageSource:
         return torch.cat(parts)
 
     def digest(self, numbers: torch.Tensor) -> str:
-        """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie. Raises a
-        UserError if an image cannot be read."""
+        """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie. Files are read
+        again only if their listing has changed. Raises a UserError if an image cannot be read."""
 
         def of_image(number: int) -> bytes:
             try:
@@ -67,44 +95,119 @@ class ImageSource:
                 raise UserError(f"{self.describe(number)} cannot be read ({error}). Replace or remove it.") from error
             return hashlib.sha256(content).digest()
 
-        with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
-            images = b"".join(pool.map(of_image, numbers.tolist()))
-        return content_digest(images.hex(), self.labels[numbers], self.class_names)
+        def of_all() -> str:
+            images, wanted = [], numbers.tolist()
+            with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
+                for start in range(0, len(wanted), AT_A_TIME):
+                    images += pool.map(of_image, wanted[start : start + AT_A_TIME])
+            return content_digest(b"".join(images).hex(), self.labels[numbers], self.class_names)
+
+        if not self.files:
+            return of_all()
+        files, about = [self.files[i] for i in numbers.tolist()], (self.labels[numbers], self.class_names)
+        return remembered(self.data_path, f"images-{content_digest(*about)[:8]}", files, Text, of_all)
 
 
 def image_folder(
     name: str, folder: str | Path, class_order: str | list[str] | None = None, part: str = "all"
 ) -> ImageSource:
-    """A folder with a sub-folder of images for each class. Raises a UserError if the folder or a class is missing, or a
-    class has a single image and none to test on.
+    """A folder with a sub-folder of images for each class, or a `LabelledFolder`. Raises a UserError if the folder or a
+    class is missing, or a class has a single image and none to test on.
 
     Args:
         class_order: the sub-folders, or a text file whose lines start with them; by default all, in alphabetical order.
         part: "test" for the images that are held out for testing, "train" for the others, "all" for both.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    path = Path(folder)
+    if not path.is_dir():
         raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
-    names = folder_classes(folder)
-    if class_order is not None:
-        names = class_order if isinstance(class_order, list) else read_class_order(class_order)
+    left_out: dict[Path, str] = {}
+    note = ""
+    if isinstance(folder, LabelledFolder):
+        labelled = read_labels(folder.labels, path)
+        classes, left_out, note = labelled.classes, labelled.left_out, labelled.note
+        names = _order(class_order, list(classes)) or list(classes)
+    else:
+        known = folder_classes(path)
+        names = _order(class_order, known) or known
+        classes = {}
+        outside(path, known if isinstance(class_order, list) else names, left_out)
+        for class_name in names:
+            if (path / class_name).is_dir():
+                classes[class_name] = image_files(path / class_name, left_out)
     if not names:
-        raise UserError(f"{display_path(folder)} has no sub-folders: it needs one a class, with the images inside.")
+        raise UserError(
+            f"{display_path(path)} has no sub-folders: it needs one for each class, with the images inside. "
+            f"{labels_remedy(path)}"
+        )
     files, labels = [], []
     for label, class_name in enumerate(names):
-        if not (folder / class_name).is_dir():
-            raise UserError(f"{display_path(folder)} has no sub-folder {class_name!r}, which {class_order} lists.")
-        images = image_files(folder / class_name)
+        if class_name not in classes:
+            raise UserError(f"{display_path(path)} has no sub-folder {class_name!r}, which {class_order} lists.")
+        images = classes[class_name]
         if part == "test" and len(images) == 1:
             raise UserError(f"Class {display_path(class_name)!r} has 1 image; two are needed, to train and to test.")
         if part != "all":
-            for_test = held_out(images, folder)
-            images = [path for path in images if (path in for_test) == (part == "test")]
+            for_test = held_out(images, path)
+            images = [image for image in images if (image in for_test) == (part == "test")]
         files += images
         labels += [label] * len(images)
     class_names = [display_path(class_name) for class_name in names]
     lookups = partial(_of_file, files, open_image), partial(_of_file, files, display_path)
-    return ImageSource(name, class_names, torch.tensor(labels, dtype=torch.long), *lookups, folder)
+    where = folder if isinstance(folder, LabelledFolder) else path
+    return ImageSource(
+        name,
+        class_names,
+        torch.tensor(labels, dtype=torch.long),
+        *lookups,
+        where,
+        files,
+        left_out,
+        part=part,
+        note=note,
+    )
+
+
+def _order(class_order: str | list[str] | None, known: list[str]) -> list[str]:
+    if class_order is None or isinstance(class_order, list):
+        return class_order or []
+    return read_class_order(class_order, known)
+
+
+def folder_parts(name: str, folder: str | Path, class_order: str | None = None) -> tuple[ImageSource, ImageSource]:
+    """The images of a folder to train on and to test on, divided as all commands divide them. Raises a UserError like
+    `image_folder`."""
+    parts = Parts(Path(folder), None) if isinstance(folder, LabelledFolder) else find_parts(folder)
+    if parts.test is None:
+        train, test = (image_folder(name, folder, class_order, part) for part in ("train", "test"))
+        note = f"{train.note} " if train.note else ""
+        note += (
+            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
+            "their names. Networks are tested on these, and no search sees them."
+        )
+        return replace(train, note=note), replace(test, left_out={})
+    train, test = (image_folder(name, part, class_order) for part in (parts.train, parts.test))
+    beside: dict[Path, str] = {}
+    outside(Path(folder), {parts.train.name, parts.test.name}, beside)
+    train = replace(train, left_out=train.left_out | beside, part="train", note=parts.note)
+    return train, replace(test, part="test")
+
+
+def say_what_is_left_out(*sources: ImageSource) -> None:
+    """One line about the files that are not used, and one about images in sub-folders of a class."""
+    left_out = {path: why for source in sources for path, why in source.left_out.items()}
+    if left_out:
+        log.info(f"{sources[0].origin}: {left_out_text(left_out)}.")
+    below = [
+        path.parent
+        for source in sources
+        for path in source.files
+        if not isinstance(source.folder, LabelledFolder) and path.parent.parent != source.folder
+    ]
+    if below:
+        places = list(dict.fromkeys(map(display_path, below)))
+        listed = ", ".join(places[:IN_SUB_FOLDERS]) + (" ..." if len(places) > IN_SUB_FOLDERS else "")
+        log.info(f"{sources[0].origin}: {len(below)} images lie in sub-folders of their class and are used ({listed}).")
 
 
 def _of_file(files: list[Path], function: Callable[[Path], Any], number: int) -> Any:
@@ -112,24 +215,30 @@ def _of_file(files: list[Path], function: Callable[[Path], Any], number: int) ->
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open an image file. Raises an OSError if its format is none of `FORMATS` or it is no regular file, such as a
-    pipe, which would keep the program waiting."""
+    """Open an image file. Raises an OSError if its format is neither named by its content nor that of its suffix, or it
+    is no regular file, such as a pipe, which would keep the program waiting."""
     if not path.is_file():
         raise OSError("it is missing or no regular file")
-    return Image.open(path, formats=FORMATS)
+    return Image.open(path, formats=formats(path.suffix))
 
 
-def read_class_order(path: str | Path) -> list[str]:
-    """The first word of every line of a text file. Raises a UserError if the file cannot be read, names fewer than two
-    classes, or names one twice."""
+def read_class_order(path: str | Path, known: Collection[str] = ()) -> list[str]:
+    """The class at the start of every line of a text file: the longest of the `known` names that it starts with, or its
+    first word. Raises a UserError if the file cannot be read, names fewer than two classes, or names one twice."""
     wanted = "Give a text file whose lines start with a class's sub-folder, two or more, each once."
+
+    def start(line: str) -> str:
+        fits = [name for name in known if line == name or (line.startswith(name) and line[len(name)] in " \t,;")]
+        return max(fits, key=len, default=line.split()[0])
+
     try:
-        names = [line.split()[0] for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class-order {path} cannot be read: {error}. {wanted}") from error
+    names = [start(line.strip()) for line in lines if line.strip()]
     if len(names) < 2:
         raise UserError(f"--class-order {path} names {names[0] if names else 'nothing'}. {wanted}")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"--class-order {path} names {twice} twice. {wanted}")
-    return [check_name(name, f"--class-order {path}:") for name in names]
+    return [name if name in known else check_name(name, f"--class-order {path}:") for name in names]

@@ -54,12 +54,13 @@ class TrainedNetwork:
     accuracy: dict[Text, Percent] = field(default_factory=dict)  # % on the halves x-valid and x-test of the test set
     history: Facts = field(default_factory=dict)  # command, date, versions, data
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # side in pixels; files of earlier versions do not say
+    gray: tuple[Number, Number] | None = None  # black and white of gray images whose files do not say them
 
     @staticmethod
     def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
         """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
+        looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "gray": data.gray}
         about |= {"search_space": space.name, "image_size": space.image_size}
         return TrainedNetwork(state=state, **looks, **about)
 
@@ -97,7 +98,7 @@ class Classifier(nn.Module):
     def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
         self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
-        self.image_size = trained.image_size
+        self.image_size, self.gray = trained.image_size, trained.gray
         self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 
