@@ -101,6 +101,12 @@ class LabelledFolder(str):
         return value
 
 
+def folder_words(folder: "str | os.PathLike[str]") -> list[str]:
+    """The options that name a folder of images, as words of a command line."""
+    labels = ["--labels", folder.labels] if isinstance(folder, LabelledFolder) else []
+    return ["--image-folder", os.fsencode(folder).decode(errors="backslashreplace"), *labels]
+
+
 def check_name(name: str, what: str) -> str:
     """Return the name of a `what` if it is safe as a file's or folder's name. Otherwise raise a UserError."""
     if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > 100:

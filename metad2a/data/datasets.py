@@ -168,7 +168,7 @@ def folder_digest(train: ImageSource, test: ImageSource, say: bool = False) -> s
 
 
 def open_parts(
-    name: str, folder: str, data_path: str | Path, class_order: str | None = None
+    name: str, folder: str | Path, data_path: str | Path, class_order: str | None = None
 ) -> tuple[ImageSource, ImageSource]:
     """Both parts of a folder. The training images set the scale of deep gray images in both."""
     train, test = folder_parts(name, folder, class_order)

@@ -18,6 +18,7 @@ from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
 from metad2a.core.messages import log
 from metad2a.core.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from metad2a.core.values import folder_words
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.data.options import DATASETS
 
@@ -152,8 +153,8 @@ def load_features(path: str | Path, name: str) -> Features:
         fields = (file.images, file.counts, file.class_names, file.extractor)
         if file.folder and name in DATASETS:
             log.info(
-                f"{display_path(path)} was made from your images in {file.folder}, not from the official {name}. Remove "
-                f"it to use the official dataset, and give your images another name."
+                f"{display_path(path)} was made from your images in {file.folder}, not from the official {name}. "
+                "Remove it to use the official dataset, and give your images another name."
             )
         return Features(name, *fields, display_path(path), file.listing, file.folder)
     if empty := [label for label, tensors in value.items() if not _images_of_class(tensors)]:
@@ -214,7 +215,7 @@ def check_images(features: Features, folder: str | Path) -> None:
         raise UserError(
             f"{features.source} was made of other images than are in {display_path(folder)} now. Give these another "
             f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
-            f"--image-folder {shlex.quote(display_path(folder))} --data-path "
+            f"{shlex.join(folder_words(folder))} --data-path "
             f"{shlex.quote(str(Path(features.source).parent))} --overwrite"
         )
 

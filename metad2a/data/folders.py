@@ -13,7 +13,6 @@ from PIL import Image
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
-from metad2a.core.values import LabelledFolder
 
 TEST_PARTS = ("test", "val", "valid", "validation")
 TEST_SHARE = 0.2  # held-out share of each class, if a folder has no part for testing
@@ -81,9 +80,9 @@ def labels_remedy(folder: str | Path) -> str:
     folder = Path(folder)
     likely = [
         path
-        for place in (folder, folder.parent)
+        for place in (folder, folder / "train", folder.parent)
         for path in sorted(_csv_files(place), key=lambda path: (not re.search(LABELS, path.name), path))
-        if place == folder or re.search(LABELS, path.name)
+        if place != folder.parent or re.search(LABELS, path.name)
     ]
     if not likely:
         return "If a CSV file has the classes, name it with --labels FILE."
@@ -125,22 +124,22 @@ def _parts_remedy(folder: Path) -> str:
 def scan(folder: str | Path, left_out: dict[Path, str] | None = None, outside: str = "") -> list[Path]:
     """All image files of a folder and its sub-folders, in alphabetical order. This is the only walk through images.
 
-    Links are followed, but each folder is entered once. Other files go to `left_out` with the reason, which is
-    `outside` for all images if given. Pipes, sockets and links to nowhere count as files.
+    Links are followed, but each folder is entered once, and none that the folder lies in. Other files go to `left_out`
+    with the reason, which is `outside` for all files if given. Pipes, sockets and links to nowhere count as files.
     """
     images: list[Path] = []
     left_out = {} if left_out is None else left_out
-    entered: set[tuple[int, int]] = set()
+    above = [*Path(folder).absolute().parents, *Path(folder).resolve().parents]
+    entered = {_key(path) for path in above if os.access(path, os.X_OK)}
     links: list[Path] = []
     waiting = [(Path(folder), outside)]
     while waiting or links:
         path, why = waiting.pop() if waiting else (links.pop(0), outside)
         try:
-            about = path.stat()
-            if (about.st_dev, about.st_ino) in entered:
+            if (key := _key(path)) in entered:
                 left_out[path] = LINKED
                 continue
-            entered.add((about.st_dev, about.st_ino))
+            entered.add(key)
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
         except OSError:
             left_out[path] = CLOSED
@@ -160,6 +159,12 @@ def scan(folder: str | Path, left_out: dict[Path, str] | None = None, outside: s
             else:
                 images.append(below)
     return sorted(images)
+
+
+def _key(path: Path) -> tuple[int, int]:
+    """What two paths of one folder have in common."""
+    about = path.stat()
+    return about.st_dev, about.st_ino
 
 
 def _is_dir(entry: os.DirEntry) -> bool:

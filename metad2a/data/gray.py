@@ -102,7 +102,7 @@ def widest(ranges: Iterable[Range | None]) -> Range | None:
     if not found:
         return None
     low, high = min(low for low, _ in found), max(high for _, high in found)
-    return -_round(-low), _round(high) or (0.0 if low < 0 else 1.0)
+    return 0.0 - _round(-low), _round(high) or (0.0 if low < 0 else 1.0)
 
 
 def _round(value: float) -> float:

@@ -106,8 +106,8 @@ def load_image_data(
     file = _pixels_file(name, Path(data_path), decoded["key"], image_size)
     what = f"pixels-{content_digest(valid, test)[:8]}"
     fingerprint = remembered(data_path, what, [file], Text, lambda: _fingerprint(parts))
-    about = (mean, std, fingerprint, origin, own, decoded["gray"] and tuple(decoded["gray"]))
-    return ImageData(name, decoded["class_names"], *parts, *about)
+    gray = decoded["gray"] and tuple(decoded["gray"])
+    return ImageData(name, decoded["class_names"], *parts, mean, std, fingerprint, origin, own, gray)
 
 
 def stratified_split(
@@ -170,8 +170,8 @@ def check_memory(count: int, origin: str, image_size: int) -> None:
     if there and needed > there:
         smaller = " or a smaller --image-size" if image_size > IMAGE_SIZE else ""
         raise UserError(
-            f"{text}, and this machine has {there:.1f} GB. Use a folder of fewer images{smaller}, or a machine with more "
-            "memory."
+            f"{text}, and this machine has {there:.1f} GB. Use a folder of fewer images{smaller}, or a machine with "
+            "more memory."
         )
     if needed > 1:
         log.info(f"{text}.")

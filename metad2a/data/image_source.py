@@ -96,7 +96,8 @@ class ImageSource:
             return hashlib.sha256(content).digest()
 
         def of_all() -> str:
-            images, wanted = [], numbers.tolist()
+            images: list[bytes] = []
+            wanted = numbers.tolist()
             with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
                 for start in range(0, len(wanted), AT_A_TIME):
                     images += pool.map(of_image, wanted[start : start + AT_A_TIME])

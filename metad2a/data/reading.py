@@ -173,9 +173,9 @@ def check_readable(
         log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
     if dark := [f"{name}: {text}" for name, text in texts.items() if name in ok]:
         log.warning(
-            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}), because their "
-            "values use few of the bits that the file states. Store them with their full range, for example as 8-bit "
-            "PNG files."
+            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}): they use a small "
+            "part of the bits that their files state, or of the dataset's range. If they look too dark, store them with "
+            "their full range, for example as 8-bit PNG files."
         )
     counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
     if not bool(counts.all()):

@@ -102,7 +102,7 @@ def _read(paths: list[Path], side: int, gray: tuple[float, float] | None) -> tup
         if not good:
             log.warning(f"{name} cannot be read as an image ({remark}); it is left out.")
         elif remark:
-            log.warning(f"{name}: {remark}; its values use few of the bits that the file states.")
+            log.warning(f"{name}: {remark}, because they use a small part of the bits or range.")
     return [path for path, good in zip(paths, readable.tolist(), strict=True) if good], pixels
 
 
