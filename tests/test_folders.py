@@ -94,7 +94,7 @@ def test_images_in_sub_folders_of_a_class_are_used_and_said(tmp_path, capsys):
         write_images(folder / name, ("images",), n=3)
     assert process(f"--dataset mine --image-folder {folder} --split all") == 0
     assert load_features("data/minebylabel.pt", "mine").counts.tolist() == [6, 4, 3, 3]
-    assert "8 images lie in sub-folders of their class and are used" in capsys.readouterr().err
+    assert "8 of the images lie in sub-folders of their class" in capsys.readouterr().err
 
 
 ODD = {"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000", "ico": "ICO", "tga": "TGA", "pcx": "PCX", "pbm": "PPM"}

@@ -45,6 +45,18 @@ def test_sixteen_bits_are_what_the_file_says(tmp_path, suffix):
     assert np.abs(shown(folder, 1) - RAMP * 4 // 256).max() <= 1
 
 
+@pytest.mark.parametrize(("factor", "top"), [(1, 255), (4, 1023), (16, 4095)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_files_that_all_use_few_of_their_bits_share_the_scale_of_the_dataset(tmp_path, command, suffix, factor, top):
+    dark = (RAMP * factor).clip(0, top)
+    folder = write_deep(tmp_path / "images", [dark.astype(np.uint16), (dark // 2).astype(np.uint16)] * 5, suffix)
+    assert np.abs(shown(folder, 0) - RAMP).max() <= 1
+    assert np.abs(shown(folder, 1) - RAMP / 2).max() <= 1
+    code, _, err = command(f"process-dataset --dataset mine --image-folder {folder}")
+    assert code == 0
+    assert f"use a small part of the bits that their files state. All of them are scaled from 0..{top} to 0..255" in err
+
+
 def test_twelve_bits_of_a_tiff_file_are_what_the_file_says(tmp_path):
     values = np.arange(0, 4096, 16)
     packed = bytearray()
@@ -111,10 +123,10 @@ def test_the_transparent_colour_of_a_16_bit_png_is_laid_on_white(tmp_path, mode)
 
 
 def test_few_levels_of_gray_are_warned_of(tmp_path, command):
-    folder = write_deep(tmp_path / "images", [(RAMP * 4).astype(np.uint16)] * 4, "png")
+    folder = write_deep(tmp_path / "images", [(RAMP * k).astype(np.uint16) for k in (4, 4, 4, 257)], "png")
     code, _, err = command(f"process-dataset --dataset mine --image-folder {folder} --split all")
     assert code == 0
-    assert "8 of 8 images of mine keep few levels of gray" in err
+    assert "6 of 8 images of mine keep few levels of gray" in err
     assert "256 gray values become 4" in err
     folder = write_deep(tmp_path / "whole", [(RAMP * 257).astype(np.uint16)] * 4, "png")
     assert "keep few levels" not in command(f"process-dataset --dataset whole --image-folder {folder} --split all")[2]
@@ -126,12 +138,12 @@ def test_the_scale_goes_with_the_network_and_prediction_uses_it(tmp_path, comman
     write_deep(tmp_path / "images", list(ramps * 4), classes=("bright",))
     write_deep(tmp_path / "images", list(ramps), classes=("dark",))
     folder = tmp_path / "images"
-    line = f"--gpu cpu --data-name mine --image-folder {folder} --epochs 30 --num-runs 1 --batch-size 16"
+    line = f"--gpu cpu --data-name mine --image-folder {folder} --epochs 6 --num-runs 1 --batch-size 16"
     code, _, err = command(f"train --arch {SMALL} {line}")
     assert code == 0, err
     [path] = Path("results").rglob("network.pt")
     trained = TrainedNetwork.read(path)
-    assert trained.gray == load_network(path).gray == (0, 1023)
+    assert trained.gray == load_network(path).gray == (0, 1023, False)
     assert "signed, from 0..1023 to 0..255" in facts(trained)["preprocessing"]
     images = load_image_data("mine", str(folder), "data", 333).train
     assert images.pixels[images.labels == 1].max() <= 64

@@ -19,7 +19,7 @@ from metad2a.core.values import LabelledFolder
 from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
 from metad2a.data.fingerprints import compare_parts
 from metad2a.data.folders import find_parts, labels_remedy
-from metad2a.data.gray import range_of
+from metad2a.data.gray import gray_of
 from metad2a.data.image_source import ImageSource, folder_parts, image_folder, say_what_is_left_out
 
 
@@ -172,7 +172,7 @@ def open_parts(
 ) -> tuple[ImageSource, ImageSource]:
     """Both parts of a folder. The training images set the scale of deep gray images in both."""
     train, test = folder_parts(name, folder, class_order)
-    gray = range_of(train.files, data_path)
+    gray = gray_of(train.files, data_path)
     return replace(train, gray=gray, data_path=data_path), replace(test, gray=gray, data_path=data_path)
 
 
@@ -187,7 +187,7 @@ def _open_folder(name: str, folder: str, split: str, data_path: str | Path, clas
         raise UserError(f"{display_path(folder)} has the parts train and {part.name}: use --split train or test.")
     whole = image_folder(name, folder, class_order)
     say_what_is_left_out(whole)
-    return replace(whole, gray=range_of(whole.files, data_path), data_path=data_path)
+    return replace(whole, gray=gray_of(whole.files, data_path), data_path=data_path)
 
 
 def official_files_are_there(name: str, data_path: str | Path) -> bool:

@@ -2,29 +2,29 @@
 
 A file says it by its bits for each pixel, if these are at most 16 without a sign. Other files (32 bits, signed or
 floating-point numbers) do not say it. They are scaled by the range of all training images of their dataset, and never
-by their own.
+by their own. So are files of which all use less than a sixteenth of what they state, such as 10-bit images in 16-bit
+files, which would become black.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from annotated_types import Len
 from PIL import Image
 
 from metad2a.core.schema import Number
 from metad2a.data.fingerprints import remembered
 from metad2a.data.folders import extensions
-from metad2a.data.image_source import Range, open_image
+from metad2a.data.image_source import Gray, open_image
 
 DEEP_MODES = ("I", "F")  # and all whose names begin with I;16
 BITS, SAMPLE_FORMAT, UNSIGNED = 258, 339, 1  # tags of TIFF files
-# Formats whose gray values are at most 8 bits, or are as deep as the file says
-STATED_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "AVIF", "JPEG2000", "QOI")
+# Formats whose gray values have at most 8 bits
+SHALLOW_FORMATS = ("JPEG", "GIF", "BMP", "WEBP", "AVIF", "QOI")
 SLACK = 1.01  # values may be beyond white by this factor, as rounding leaves them
 FEW_LEVELS = 16
+Range = tuple[float, float]
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -32,8 +32,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def stated_bits(image: Image.Image) -> int | None:
-    """How many bits a file says that its gray values have, None if that does not tell which value is white. For an
-    image that is not loaded yet."""
+    """How many bits a file says that its gray values have, None if that does not tell which value is white."""
     if image.mode.startswith("I;16") and image.format is not None:
         tags = getattr(image, "tag_v2", {})
         bits = tags.get(BITS, 16)
@@ -52,11 +51,11 @@ def gray_values(image: Image.Image) -> np.ndarray:
     return np.where(np.isnan(values), 0, values) if values.dtype.kind == "f" else values
 
 
-def to_bytes(values: np.ndarray, bits: int | None, gray: Range | None) -> np.ndarray:
-    """Values to uint8: by their stated bits, else by the range `gray`, else by their own."""
-    if bits:
+def to_bytes(values: np.ndarray, bits: int | None, gray: Gray | None) -> np.ndarray:
+    """Values to uint8: by their stated bits, else by the scale `gray`, else by their own."""
+    if bits and not (gray and gray.stated):
         return (values.astype(np.int64) >> (bits - 8) if bits > 8 else values).clip(0, 255).astype(np.uint8)
-    low, high = gray or widest([_extremes(values)]) or (0.0, 255.0)
+    low, high = (gray and gray[:2]) or widest([_extremes(values)]) or (0.0, 255.0)
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     return np.rint(np.nan_to_num(scaled, posinf=255, neginf=0)).clip(0, 255).astype(np.uint8)
 
@@ -68,23 +67,47 @@ def levels_text(values: np.ndarray, shown: np.ndarray) -> str:
     return f"{there} gray values become {used}" if there >= 2 * used else ""
 
 
-def range_of(files: Sequence[Path], data_path: str | Path | None) -> Range | None:
-    """The gray values that become black and white in a dataset, None if all files say it."""
-    wanted = [path for path in files if extensions().get(path.suffix.lower()) not in STATED_FORMATS]
+def gray_of(files: Sequence[Path], data_path: str | Path | None) -> Gray | None:
+    """The scale of a dataset's deep gray images, by its training images; None if all files say it."""
+    wanted = [path for path in files if _may_be_deep(path)]
     if not wanted:
         return None
-    kind = Annotated[list[Number], Len(0, 2)]
-    found = remembered(data_path, "gray", wanted, kind, lambda: [*(widest(map(_range_of_file, wanted)) or ())])
-    return (found[0], found[1]) if len(found) == 2 and found[0] < found[1] else None
+    found = remembered(data_path, "gray", wanted, list[tuple[Number, Number, bool]], lambda: [*_gray_of(wanted)])
+    return Gray(*found[0]) if found and found[0][0] < found[0][1] else None
 
 
-def _range_of_file(path: Path) -> Range | None:
+def _gray_of(files: Sequence[Path]) -> Iterator[Gray]:
+    """The scale, if there is one."""
+    seen = [each for path in files if (each := _seen(path))]
+    stated = [(bits, extremes) for bits, extremes in seen if bits]
+    narrow = bool(stated) and max(high / 2**bits for bits, (_, high) in stated) < 1 / FEW_LEVELS
+    if scale := widest(extremes for bits, extremes in seen if narrow or not bits):
+        yield Gray(*scale, narrow)
+
+
+def _may_be_deep(path: Path) -> bool:
+    """Whether a file may have gray values of more than 8 bits, without opening it as an image."""
+    if extensions().get(path.suffix.lower()) != "PNG":
+        return extensions().get(path.suffix.lower()) not in SHALLOW_FORMATS
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(26)
+    except OSError:
+        return False
+    return start[12:16] != b"IHDR" or start[24:26] == b"\x10\0"  # 16 bits, gray
+
+
+def _seen(path: Path) -> tuple[int, Range] | None:
+    """The stated bits (0 for none) and the extremes of a deep gray image, None for other files."""
     try:
         with open_image(path) as image:
-            if not is_deep(image) or stated_bits(image):
+            if not is_deep(image):
                 return None
             image.load()
-            return _extremes(gray_values(image))
+            extremes = _extremes(gray_values(image))
+            return extremes and (stated_bits(image) or 0, extremes)
     except Exception:  # decoders raise all kinds; whoever reads the image says it
         return None
 
@@ -113,6 +136,9 @@ def _round(value: float) -> float:
     return power - 1 if bits >= 8 and value <= (power - 1) * SLACK else power
 
 
-def gray_text(gray: Range | None) -> str:
-    """What happens to gray images whose files do not say what is white, as words of a list; "" if there were none."""
-    return f"gray of 32 bits, or signed, from {gray[0]:g}..{gray[1]:g} to 0..255, " if gray else ""
+def gray_text(gray: Gray | None) -> str:
+    """What happens to gray images on a scale of their dataset, as words of a list; "" if there were none."""
+    if not gray:
+        return ""
+    which = "gray of more than 8 bits" if gray.stated else "gray of 32 bits, or signed,"
+    return f"{which} from {gray.low:g}..{gray.high:g} to 0..255, "

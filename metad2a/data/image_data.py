@@ -18,7 +18,7 @@ from metad2a.core.schema import BYTES, INTEGERS, Names, Number, TensorOf, Text, 
 from metad2a.data.datasets import folder_digest, open_train_and_test, usable_for_tests
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from metad2a.data.fingerprints import listing_digest, remembered
-from metad2a.data.image_source import ImageSource, Range
+from metad2a.data.image_source import Gray, ImageSource
 from metad2a.data.reading import decode
 
 FORMAT = "metad2a-pixels-3"
@@ -27,7 +27,7 @@ SPLITS = ("train", "test")
 _Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
 _Parts = {f"{split}_{name}": kind for split in SPLITS for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
-_Gray = tuple[Number, Number] | None
+_Gray = tuple[Number, Number, bool] | None
 _File = TypedDict("_File", {"key": Text, "class_names": Names, "gray": _Gray, **_Parts})  # type: ignore[misc]
 _Half = tuple[Text, list[Annotated[int, Ge(0), Le(2**63 - 1)]]]  # NAS-Bench-201's authors write numbers as text
 
@@ -75,7 +75,7 @@ class ImageData:
     fingerprint: str  # digest of all images and labels and of the split
     origin: str  # where the images come from
     own: bool = False  # the images come from the user's folder
-    gray: Range | None = None  # scale of gray images whose files do not say what is white
+    gray: Gray | None = None  # scale of deep gray images
 
 
 def load_image_data(
@@ -106,7 +106,7 @@ def load_image_data(
     file = _pixels_file(name, Path(data_path), decoded["key"], image_size)
     what = f"pixels-{content_digest(valid, test)[:8]}"
     fingerprint = remembered(data_path, what, [file], Text, lambda: _fingerprint(parts))
-    gray = decoded["gray"] and tuple(decoded["gray"])
+    gray = decoded["gray"] and Gray(*decoded["gray"])
     return ImageData(name, decoded["class_names"], *parts, mean, std, fingerprint, origin, own, gray)
 
 
@@ -145,7 +145,12 @@ def _decoded(
         if value["key"] == key and sides == {image_size}:
             return value
     check_memory(sum(len(source.labels) for source in sources), origin, image_size)
-    value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names, "gray": sources[0].gray}
+    value = {
+        "format": FORMAT,
+        "key": key,
+        "class_names": sources[0].class_names,
+        "gray": sources[0].gray and tuple(sources[0].gray),
+    }
     for split, source in zip(SPLITS, sources, strict=True):
         pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}

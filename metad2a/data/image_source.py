@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,14 @@ from metad2a.data.folders import (
 from metad2a.data.labels import read_labels
 
 IN_SUB_FOLDERS = 3  # sub-folders that are named on the screen
-Range = tuple[float, float]  # gray values that become black and white
+
+
+class Gray(NamedTuple):
+    """Gray values that become black and white if an image's file does not say them."""
+
+    low: float
+    high: float
+    stated: bool = False  # also if the file says them, because all images of the dataset use a small part of its bits
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class ImageSource:
     folder: str | Path  # where the images lie
     files: list[Path] = field(default_factory=list)  # M files of a user's folder; empty for official files
     left_out: dict[Path, str] = field(default_factory=dict)  # other files of the folder, and why they are not used
-    gray: Range | None = None  # of gray images whose files do not say what is white
+    gray: Gray | None = None  # scale of deep gray images
     part: str = "all"  # or train or test
     note: str = ""  # what a user should know about the choice of the images
     data_path: str | Path | None = None  # where fingerprints and the list of unused files go
@@ -199,6 +206,11 @@ def say_what_is_left_out(*sources: ImageSource) -> None:
     left_out = {path: why for source in sources for path, why in source.left_out.items()}
     if left_out:
         log.info(f"{sources[0].origin}: {left_out_text(left_out)}.")
+    if (gray := sources[0].gray) and gray.stated:
+        log.warning(
+            f"{sources[0].origin}: the gray images use a small part of the bits that their files state. All of them "
+            f"are scaled from {gray.low:g}..{gray.high:g} to 0..255."
+        )
     below = [
         path.parent
         for source in sources
@@ -208,7 +220,7 @@ def say_what_is_left_out(*sources: ImageSource) -> None:
     if below:
         places = list(dict.fromkeys(map(display_path, below)))
         listed = ", ".join(places[:IN_SUB_FOLDERS]) + (" ..." if len(places) > IN_SUB_FOLDERS else "")
-        log.info(f"{sources[0].origin}: {len(below)} images lie in sub-folders of their class and are used ({listed}).")
+        log.info(f"{sources[0].origin}: {len(below)} of the images lie in sub-folders of their class ({listed}).")
 
 
 def _of_file(files: list[Path], function: Callable[[Path], Any], number: int) -> Any:

@@ -19,7 +19,7 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.gray import gray_values, is_deep, levels_text, stated_bits, to_bytes
-from metad2a.data.image_source import ImageSource, Range
+from metad2a.data.image_source import Gray, ImageSource
 
 ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
 TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
@@ -27,19 +27,19 @@ LISTED = 5  # unreadable images that are named on the screen
 MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
 
 
-def to_rgb(image: Image.Image, gray: Range | None = None) -> Image.Image:
+def to_rgb(image: Image.Image, gray: Gray | None = None) -> Image.Image:
     """Any mode to RGB, turned as its EXIF data say. Transparency becomes white. Deep gray is scaled as its file says,
     else from the range `gray`, else from its own range."""
     return _to_rgb(image, gray)[0]
 
 
-def _to_rgb(image: Image.Image, gray: Range | None) -> tuple[Image.Image, str]:
+def _to_rgb(image: Image.Image, gray: Gray | None) -> tuple[Image.Image, str]:
     """`to_rgb`, and what of the image is lost if it has few levels of gray."""
-    bits, clear, lost = stated_bits(image), _transparent_colour(image), ""
+    clear, lost = _transparent_colour(image), ""
     image.load()
     if is_deep(image):
         values = gray_values(image)
-        shown = to_bytes(values, bits, gray)
+        shown = to_bytes(values, stated_bits(image), gray)
         lost = levels_text(values, shown)
         if clear is not None:
             shown = np.where(values == clear, np.uint8(255), shown)
@@ -173,9 +173,9 @@ def check_readable(
         log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
     if dark := [f"{name}: {text}" for name, text in texts.items() if name in ok]:
         log.warning(
-            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}): they use a small "
-            "part of the bits that their files state, or of the dataset's range. If they look too dark, store them with "
-            "their full range, for example as 8-bit PNG files."
+            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}): they use a "
+            "small part of the bits that their files state, or of the dataset's range. If they are too dark, store "
+            "them with their full range, for example as 8-bit PNG files."
         )
     counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
     if not bool(counts.all()):

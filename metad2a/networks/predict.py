@@ -88,7 +88,7 @@ def predict(options: PredictOptions) -> list[Prediction]:
     return predictions
 
 
-def _read(paths: list[Path], side: int, gray: tuple[float, float] | None) -> tuple[list[Path], torch.Tensor]:
+def _read(paths: list[Path], side: int, gray: Any) -> tuple[list[Path], torch.Tensor]:
     """The readable files, and their pixels (B, 3, side, side) uint8; `gray` is the network's scale of deep gray."""
     from metad2a.data.image_source import ImageSource, open_image
     from metad2a.data.reading import Squares, collate

@@ -26,6 +26,7 @@ from metad2a.core.schema import (
     check_state,
     without_memory,
 )
+from metad2a.data.image_source import Gray
 from metad2a.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
@@ -54,13 +55,18 @@ class TrainedNetwork:
     accuracy: dict[Text, Percent] = field(default_factory=dict)  # % on the halves x-valid and x-test of the test set
     history: Facts = field(default_factory=dict)  # command, date, versions, data
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # side in pixels; files of earlier versions do not say
-    gray: tuple[Number, Number] | None = None  # black and white of gray images whose files do not say them
+    gray: tuple[Number, Number, bool] | None = None  # as `metad2a.data.image_source.Gray`
 
     @staticmethod
     def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
         """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std, "gray": data.gray}
+        looks: dict[str, Any] = {
+            "class_names": data.class_names,
+            "mean": data.mean,
+            "std": data.std,
+            "gray": data.gray and tuple(data.gray),
+        }
         about |= {"search_space": space.name, "image_size": space.image_size}
         return TrainedNetwork(state=state, **looks, **about)
 
@@ -98,7 +104,7 @@ class Classifier(nn.Module):
     def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
         self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
-        self.image_size, self.gray = trained.image_size, trained.gray
+        self.image_size, self.gray = trained.image_size, trained.gray and Gray(*trained.gray)
         self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 
