@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,10 +72,17 @@ def _content(path: Path) -> str:
     try:
         if not path.is_file():  # a pipe would keep the program waiting
             return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        about = path.stat()
+        return _read(path, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     except OSError:
         return ""
+
+
+@lru_cache(2**21)
+def _read(path: Path, *state: int) -> str:
+    """SHA-256 of a file in a state; one command may ask for it several times."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def compare_parts(data_path: str | Path | None, train: Sequence[Path], test: Sequence[Path]) -> Compared:

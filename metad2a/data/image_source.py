@@ -17,7 +17,7 @@ from metad2a.core.files import content_digest, display_path
 from metad2a.core.messages import log
 from metad2a.core.schema import Text
 from metad2a.core.values import LabelledFolder, check_name
-from metad2a.data.fingerprints import AT_A_TIME, remembered
+from metad2a.data.fingerprints import AT_A_TIME, contents, remembered
 from metad2a.data.folders import (
     TEST_SHARE,
     Parts,
@@ -96,11 +96,10 @@ class ImageSource:
         def of_image(number: int) -> bytes:
             try:
                 with self.open(number) as image:
-                    file, about = getattr(image, "filename", ""), f"{image.mode} {image.size}".encode()
-                    content = Path(file).read_bytes() if file else about + image.tobytes()
+                    about = f"{image.mode} {image.size}".encode()
+                    return b"" if self.files else hashlib.sha256(about + image.tobytes()).digest()
             except Exception as error:  # decoders raise exceptions of all kinds
                 raise UserError(f"{self.describe(number)} cannot be read ({error}). Replace or remove it.") from error
-            return hashlib.sha256(content).digest()
 
         def of_all() -> str:
             images: list[bytes] = []
@@ -108,6 +107,8 @@ class ImageSource:
             with ThreadPoolExecutor() as pool:  # reading and hashing wait for no other thread
                 for start in range(0, len(wanted), AT_A_TIME):
                     images += pool.map(of_image, wanted[start : start + AT_A_TIME])
+            if self.files:
+                images = [bytes.fromhex(digest) for digest in contents([self.files[i] for i in wanted])]
             return content_digest(b"".join(images).hex(), self.labels[numbers], self.class_names)
 
         if not self.files:
