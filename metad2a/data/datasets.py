@@ -13,14 +13,14 @@ from PIL import Image
 from torchvision import datasets
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, content_digest, display_path
+from metad2a.core.files import ASSETS, display_path
 from metad2a.core.messages import log
 from metad2a.core.values import LabelledFolder
 from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
-from metad2a.data.fingerprints import compare_parts
-from metad2a.data.folders import find_parts, labels_remedy
+from metad2a.data.folders import find_parts
 from metad2a.data.gray import gray_of
-from metad2a.data.image_source import ImageSource, folder_parts, image_folder, say_what_is_left_out
+from metad2a.data.image_source import ImageSource, image_folder
+from metad2a.data.user_folder import check_classes, folder_digest, open_parts, say_what_is_left_out
 
 
 @dataclass(frozen=True)
@@ -130,55 +130,17 @@ def open_train_and_test(
                 + ". Train and test need the same class folders: add the missing folder with its images, or take "
                 "the class out of both."
             )
-    check_classes(train)
+    check_classes(train, test)
     if folder is not None:
         folder_digest(train, test, say=True)
     return train, test
 
 
-def check_classes(source: ImageSource) -> None:
-    """Raise a UserError if a dataset has a single class."""
-    if len(source.class_names) < 2:
-        raise UserError(
-            f"{source.origin} has one class ({source.class_names[0]!r}): there is nothing to tell apart. Give the "
-            f"folder that has a sub-folder for each class. {labels_remedy(source.folder)}"
-        )
-
-
-def folder_digest(train: ImageSource, test: ImageSource, say: bool = False) -> str:
-    """A digest of what the two parts of a folder hold: the classes, names and contents of their images, wherever the
-    folder lies and whenever it was made. `say` also names test images that training has a copy of."""
-    compared = compare_parts(train.data_path, train.files, test.files)
-    if compared["copies"] and say:
-        copy, image = compared["pair"]
-        log.warning(
-            f"{train.origin}: {compared['copies']} of {len(test.files)} test images have an exact copy among the "
-            f"training images, which flatters the accuracy (for example {copy} = {image}). Remove the copies."
-        )
-    about = [
-        value
-        for source in (train, test)
-        for value in (
-            source.class_names,
-            source.labels,
-            [display_path(path.relative_to(source.folder)) for path in source.files],
-        )
-    ]
-    return content_digest(*compared["digests"], *about)
-
-
-def open_parts(
-    name: str, folder: str | Path, data_path: str | Path, class_order: str | None = None
-) -> tuple[ImageSource, ImageSource]:
-    """Both parts of a folder. The training images set the scale of deep gray images in both."""
-    train, test = folder_parts(name, folder, class_order)
-    gray = gray_of(train.files, data_path)
-    return replace(train, gray=gray, data_path=data_path), replace(test, gray=gray, data_path=data_path)
-
-
 def _open_folder(name: str, folder: str, split: str, data_path: str | Path, class_order: str | None) -> ImageSource:
     if split != "all":
         train, test = open_parts(name, folder, data_path, class_order)
+        if split == "test":
+            check_classes(train, test)
         say_what_is_left_out(train, test)
         if train.note and split == "train":
             log.info(train.note)

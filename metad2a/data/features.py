@@ -202,8 +202,7 @@ _Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
 
 def check_images(features: Features, folder: str | Path) -> None:
     """Raise a UserError if `features` were made from other images than the ones in `folder` now."""
-    from metad2a.data.datasets import check_classes, folder_digest, open_parts  # torchvision takes seconds to import
-    from metad2a.data.image_source import say_what_is_left_out
+    from metad2a.data.user_folder import check_classes, folder_digest, open_parts, say_what_is_left_out
 
     train, test = open_parts(features.name, folder, Path(features.source).parent)
     check_classes(train)

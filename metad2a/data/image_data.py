@@ -15,11 +15,12 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path, load_torch, save_torch, write_text
 from metad2a.core.messages import log
 from metad2a.core.schema import BYTES, INTEGERS, Names, Number, TensorOf, Text, check, read_json
-from metad2a.data.datasets import folder_digest, open_train_and_test, usable_for_tests
+from metad2a.data.datasets import open_train_and_test, usable_for_tests
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from metad2a.data.fingerprints import listing_digest, remembered
 from metad2a.data.image_source import Gray, ImageSource
 from metad2a.data.reading import decode
+from metad2a.data.user_folder import folder_digest
 
 FORMAT = "metad2a-pixels-3"
 SPLITS = ("train", "test")

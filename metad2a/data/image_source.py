@@ -1,9 +1,9 @@
 """M labelled images that are opened one by one, for example the images of a folder."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,10 @@ from PIL import Image
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path
-from metad2a.core.messages import log
 from metad2a.core.schema import Text
 from metad2a.core.values import LabelledFolder, check_name
 from metad2a.data.fingerprints import AT_A_TIME, contents, remembered
 from metad2a.data.folders import (
-    TEST_SHARE,
-    Parts,
-    find_parts,
     folder_classes,
     formats,
     held_out,
@@ -31,8 +27,6 @@ from metad2a.data.folders import (
     outside,
 )
 from metad2a.data.labels import read_labels
-
-IN_SUB_FOLDERS = 3  # sub-folders that are named on the screen
 
 
 class Gray(NamedTuple):
@@ -127,6 +121,22 @@ def image_folder(
         class_order: the sub-folders, or a text file whose lines start with them; by default all, in alphabetical order.
         part: "test" for the images that are held out for testing, "train" for the others, "all" for both.
     """
+    classes, left_out, note = find_classes(folder, class_order)
+    if part == "test":
+        check_counts({name: len(images) for name, images in classes.items()})
+    return make_source(name, folder, part, classes, left_out, note)
+
+
+def check_counts(counts: Mapping[str, int]) -> None:
+    """Raise a UserError if a class has a single image, and so none to test on."""
+    if few := [name for name, count in counts.items() if count == 1]:
+        raise UserError(f"Class {display_path(few[0])!r} has 1 image; two are needed, to train and to test.")
+
+
+def find_classes(
+    folder: str | Path, class_order: str | list[str] | None
+) -> tuple[dict[str, list[Path]], dict[Path, str], str]:
+    """The images of each class in order, other files with the reasons, and a note."""
     path = Path(folder)
     if not path.is_dir():
         raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
@@ -139,41 +149,36 @@ def image_folder(
     else:
         known = folder_classes(path)
         names = _order(class_order, known) or known
-        classes = {}
         outside(path, known if isinstance(class_order, list) else names, left_out)
-        for class_name in names:
-            if (path / class_name).is_dir():
-                classes[class_name] = image_files(path / class_name, left_out)
+        classes = {name: image_files(path / name, left_out) for name in names if (path / name).is_dir()}
     if not names:
         raise UserError(
             f"{display_path(path)} has no sub-folders: it needs one for each class, with the images inside. "
             f"{labels_remedy(path)}"
         )
-    files, labels = [], []
-    for label, class_name in enumerate(names):
+    for class_name in names:
         if class_name not in classes:
             raise UserError(f"{display_path(path)} has no sub-folder {class_name!r}, which {class_order} lists.")
-        images = classes[class_name]
-        if part == "test" and len(images) == 1:
-            raise UserError(f"Class {display_path(class_name)!r} has 1 image; two are needed, to train and to test.")
+    return {class_name: classes[class_name] for class_name in names}, left_out, note
+
+
+def make_source(
+    name: str, folder: str | Path, part: str, classes: dict[str, list[Path]], left_out: dict[Path, str], note: str
+) -> ImageSource:
+    """A part of the images that `find_classes` found."""
+    files, labels = [], []
+    for label, images in enumerate(classes.values()):
         if part != "all":
-            for_test = held_out(images, path)
+            for_test = held_out(images, Path(folder))
             images = [image for image in images if (image in for_test) == (part == "test")]
         files += images
         labels += [label] * len(images)
-    class_names = [display_path(class_name) for class_name in names]
+    labelled = isinstance(folder, LabelledFolder)
+    class_names = [class_name if labelled else display_path(class_name) for class_name in classes]
     lookups = partial(_of_file, files, open_image), partial(_of_file, files, display_path)
-    where = folder if isinstance(folder, LabelledFolder) else path
+    where = folder if labelled else Path(folder)
     return ImageSource(
-        name,
-        class_names,
-        torch.tensor(labels, dtype=torch.long),
-        *lookups,
-        where,
-        files,
-        left_out,
-        part=part,
-        note=note,
+        name, class_names, torch.tensor(labels, dtype=torch.long), *lookups, where, files, left_out, None, part, note
     )
 
 
@@ -181,47 +186,6 @@ def _order(class_order: str | list[str] | None, known: list[str]) -> list[str]:
     if class_order is None or isinstance(class_order, list):
         return class_order or []
     return read_class_order(class_order, known)
-
-
-def folder_parts(name: str, folder: str | Path, class_order: str | None = None) -> tuple[ImageSource, ImageSource]:
-    """The images of a folder to train on and to test on, divided as all commands divide them. Raises a UserError like
-    `image_folder`."""
-    parts = Parts(Path(folder), None) if isinstance(folder, LabelledFolder) else find_parts(folder)
-    if parts.test is None:
-        train, test = (image_folder(name, folder, class_order, part) for part in ("train", "test"))
-        note = f"{train.note} " if train.note else ""
-        note += (
-            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
-            "their names. Networks are tested on these, and no search sees them."
-        )
-        return replace(train, note=note), replace(test, left_out={})
-    train, test = (image_folder(name, part, class_order) for part in (parts.train, parts.test))
-    beside: dict[Path, str] = {}
-    outside(Path(folder), {parts.train.name, parts.test.name}, beside)
-    train = replace(train, left_out=train.left_out | beside, part="train", note=parts.note)
-    return train, replace(test, part="test")
-
-
-def say_what_is_left_out(*sources: ImageSource) -> None:
-    """One line about the files that are not used, and one about images in sub-folders of a class."""
-    left_out = {path: why for source in sources for path, why in source.left_out.items()}
-    if left_out:
-        log.info(f"{sources[0].origin}: {left_out_text(left_out)}.")
-    if (gray := sources[0].gray) and gray.stated:
-        log.warning(
-            f"{sources[0].origin}: the gray images use a small part of the bits that their files state. All of them "
-            f"are scaled from {gray.low:g}..{gray.high:g} to 0..255."
-        )
-    below = [
-        path.parent
-        for source in sources
-        for path in source.files
-        if not isinstance(source.folder, LabelledFolder) and path.parent.parent != source.folder
-    ]
-    if below:
-        places = list(dict.fromkeys(map(display_path, below)))
-        listed = ", ".join(places[:IN_SUB_FOLDERS]) + (" ..." if len(places) > IN_SUB_FOLDERS else "")
-        log.info(f"{sources[0].origin}: {len(below)} of the images lie in sub-folders of their class ({listed}).")
 
 
 def _of_file(files: list[Path], function: Callable[[Path], Any], number: int) -> Any:

@@ -13,8 +13,9 @@ from metad2a.core.messages import log
 from metad2a.data.augmentation import crop, normalize
 from metad2a.data.extractors import IMAGENET_STATS
 from metad2a.data.folders import Parts, find_parts, folder_classes
-from metad2a.data.image_source import ImageSource, image_folder, read_class_order, say_what_is_left_out
+from metad2a.data.image_source import ImageSource, image_folder, read_class_order
 from metad2a.data.reading import read_batches, read_rgb
+from metad2a.data.user_folder import say_what_is_left_out
 
 CROP = 0.875  # a network sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels stay in memory if all of them take no more

@@ -15,7 +15,8 @@ from metad2a.core.files import display_path
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import left_out_text
-from metad2a.data.image_source import ImageSource, folder_parts, open_image
+from metad2a.data.image_source import ImageSource, open_image
+from metad2a.data.user_folder import folder_parts
 from metad2a.reports.page import Section
 
 SIDE, SHOWN, SHOWN_CLASSES = 48, 6, 60  # pixels of a thumbnail, thumbnails of a class, and classes
