@@ -57,17 +57,27 @@ def test_files_that_all_use_few_of_their_bits_share_the_scale_of_the_dataset(tmp
     assert f"use a small part of the bits that their files state. All of them are scaled from 0..{top} to 0..255" in err
 
 
+def write_tiff(path, packed, bits, photometric=1):
+    """A gray TIFF file of 16 x 16 pixels, byte by byte."""
+    tags = {256: 16, 257: 16, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 16, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.parent.mkdir()
+    start = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed
+    path.write_bytes(start + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
 def test_twelve_bits_of_a_tiff_file_are_what_the_file_says(tmp_path):
     values = np.arange(0, 4096, 16)
     packed = bytearray()
     for a, b in values.reshape(-1, 2).tolist():
         packed += bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255])
-    tags = {256: 16, 257: 16, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 16, 279: len(packed)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    folder = struct.pack("<H", len(tags)) + entries + bytes(4)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + folder)
+    write_tiff(tmp_path / "a" / "x.tif", packed, 12)
     assert np.array_equal(shown(tmp_path), RAMP)
+
+
+def test_a_tiff_file_may_say_that_zero_is_white(tmp_path):
+    write_tiff(tmp_path / "a" / "x.tif", (RAMP * 257).astype("<u2").tobytes(), 16, photometric=0)
+    assert np.array_equal(shown(tmp_path), 255 - RAMP)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from metad2a.data.folders import extensions
 from metad2a.data.image_source import Gray, open_image
 
 DEEP_MODES = ("I", "F")  # and all whose names begin with I;16
-BITS, SAMPLE_FORMAT, UNSIGNED = 258, 339, 1  # tags of TIFF files
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF files
+WHITE_IS_ZERO, UNSIGNED = 0, 1  # values of the latter two
 # Formats whose gray values have at most 8 bits
 SHALLOW_FORMATS = ("JPEG", "GIF", "BMP", "WEBP", "AVIF", "QOI")
 SLACK = 1.01  # values may be beyond white by this factor, as rounding leaves them
@@ -48,6 +49,8 @@ def gray_values(image: Image.Image) -> np.ndarray:
     tags = getattr(image, "tag_v2", {})
     if image.mode == "I" and tags.get(SAMPLE_FORMAT, (0,))[0] == UNSIGNED and tags.get(BITS, (0,))[0] == 32:
         values = values.view(np.uint32)
+    if image.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow minds it up to 8 bits
+        values = 2 ** (stated_bits(image) or 16) - 1 - values
     return np.where(np.isnan(values), 0, values) if values.dtype.kind == "f" else values
 
 
