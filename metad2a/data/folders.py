@@ -46,33 +46,42 @@ class Parts:
 
 def find_parts(folder: str | Path) -> Parts:
     """The parts of a dataset: `train`, and the first of `test`, `val`, `valid` and `validation` that exists. A folder
-    without these parts holds the classes. Raises a UserError if only some parts have class folders."""
+    without these parts holds the classes. Raises a UserError if `train` has class folders and a part for testing lacks
+    them."""
     folder = Path(folder)
     train, tests = folder / "train", [folder / name for name in TEST_PARTS if _has_classes(folder / name)]
     if not tests or not _has_classes(train):
-        _check_flat_parts(folder)
+        _check_flat_tests(folder)
         return Parts(folder, None)
     unused = "".join(f"; {path.name} is not used" for path in tests[1:])
     note = f"{display_path(folder)}: train to train on, {tests[0].name} to test on{unused}."
     return Parts(train, tests[0], note if unused or tests[0].name != "test" else "")
 
 
-def _check_flat_parts(folder: Path) -> None:
-    """Raise a UserError if the sub-folders are parts of a dataset, and some lack the class folders."""
-    names = folder_classes(folder) if folder.is_dir() else []
-    flat = [display_path(folder / name) for name in names if name in TEST_PARTS and not _has_classes(folder / name)]
+def _check_flat_tests(folder: Path) -> None:
+    """Raise a UserError if `train` has class folders, and a part for testing has none."""
     train = folder / "train"
-    if flat and _has_classes(train):
+    if _has_classes(train) and (flat := _flat_tests(folder)):
         raise UserError(
             f"{' and '.join(flat)} should have a sub-folder for each class, as {display_path(train)} has "
             f"({_some(folder_classes(train))}). Sort the images into such sub-folders, or give {display_path(train)} "
             f"as the folder of images: then {TEST_SHARE:.0%} of each class are held out for testing."
         )
-    if flat and set(names) <= {"train", *TEST_PARTS}:
+
+
+def check_no_flat_parts(folder: Path) -> None:
+    """Raise a UserError if all sub-folders are parts of a dataset, without class folders."""
+    names = folder_classes(folder) if folder.is_dir() else []
+    if set(names) <= {"train", *TEST_PARTS} and _flat_tests(folder):
         raise UserError(
             f"{display_path(folder)} has parts ({_some(names)}) without class folders. Each part needs a sub-folder "
             f"for each class, with the images inside. {labels_remedy(folder)}"
         )
+
+
+def _flat_tests(folder: Path) -> list[str]:
+    parts = [folder / name for name in TEST_PARTS]
+    return [display_path(part) for part in parts if part.is_dir() and not _has_classes(part)]
 
 
 def labels_remedy(folder: str | Path) -> str:

@@ -10,7 +10,15 @@ from metad2a.core.files import content_digest, display_path
 from metad2a.core.messages import log
 from metad2a.core.values import LabelledFolder
 from metad2a.data.fingerprints import compare_parts
-from metad2a.data.folders import TEST_SHARE, Parts, find_parts, labels_remedy, left_out_text, outside
+from metad2a.data.folders import (
+    TEST_SHARE,
+    Parts,
+    check_no_flat_parts,
+    find_parts,
+    labels_remedy,
+    left_out_text,
+    outside,
+)
 from metad2a.data.gray import gray_of
 from metad2a.data.image_source import ImageSource, check_counts, find_classes, image_folder, make_source
 
@@ -22,6 +30,8 @@ def folder_parts(name: str, folder: str | Path, class_order: str | None = None) 
     `image_folder`."""
     parts = Parts(Path(folder), None) if isinstance(folder, LabelledFolder) else find_parts(folder)
     if parts.test is None:
+        if not isinstance(folder, LabelledFolder):
+            check_no_flat_parts(Path(folder))
         found = find_classes(folder, class_order)
         train, test = (make_source(name, folder, part, *found) for part in ("train", "test"))
         note = f"{train.note} " if train.note else ""
