@@ -13,13 +13,13 @@ from test_process_dataset import process, write_images
 
 from metad2a.commands.registry import COMMANDS
 from metad2a.core import environment
-from metad2a.core.files import write_csv
+from metad2a.core.files import load_torch, write_csv
 from metad2a.core.options import option_fields
 from metad2a.data import fingerprints, image_data
 from metad2a.data.datasets import open_dataset
 from metad2a.data.features import load_features
 from metad2a.data.folders import extensions, scan
-from metad2a.data.image_data import load_image_data
+from metad2a.data.image_data import SPLITS, load_image_data
 from metad2a.data.image_source import read_class_order
 from metad2a.data.reading import decode
 from metad2a.finetuning.data import load_fine_tuning_data
@@ -186,6 +186,16 @@ def test_every_unreadable_file_is_written_with_its_reason(tmp_path, refuses):
     assert rows["notes.txt"] == ".txt"
 
 
+def test_skipped_images_leave_no_gap_in_the_decoded_file(tmp_path):
+    folder = write_images(tmp_path / "images", n=20)
+    (folder / "dog" / "0.png").write_bytes(b"no image")
+    data = load_image_data("mine", str(folder), "data", 333)
+    assert len(data.train) + len(data.valid) + len(data.test) == 39
+    [path] = Path("data/pixels").glob("*px.pt")
+    parts = load_torch(path, "")
+    assert all(parts[f"{part}_pixels"].untyped_storage().nbytes() == parts[f"{part}_pixels"].numel() for part in SPLITS)
+
+
 def test_parts_without_classes_are_refused_with_their_names(tmp_path, refuses):
     folder = tmp_path / "images"
     write_images(folder / "train")
@@ -296,7 +306,7 @@ def test_bad_labels_are_refused(tmp_path, refuses, rows, message):
     line = "process-dataset --dataset m --image-folder"
     assert message in refuses(f"{line} {tmp_path}/photos --labels labels.csv")
     assert "cannot be read" in refuses(f"{line} {tmp_path}/photos --labels nowhere.csv")
-    assert "--labels needs the folder" in refuses("process-dataset --dataset cifar10 --labels labels.csv")
+    assert "--labels needs a folder" in refuses("process-dataset --dataset cifar10 --labels labels.csv")
 
 
 def test_a_folder_under_an_official_name_is_said_each_time(tmp_path, command):

@@ -251,7 +251,9 @@ class MirrorOption(DownloadOption):
         if self.labels is None:
             return
         if not (folder := getattr(self, "image_folder", None)):
-            raise UserError("--labels needs the folder of the images: add --image-folder, for example photos.")
+            raise UserError(
+                "--labels needs a folder of images that is there: check its path, or name it with --image-folder."
+            )
         object.__setattr__(self, "image_folder", LabelledFolder.of(folder, self.labels))
 
 

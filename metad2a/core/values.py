@@ -102,9 +102,9 @@ class LabelledFolder(str):
 
 
 def folder_words(folder: "str | os.PathLike[str]") -> list[str]:
-    """The options that name a folder of images, as words of a command line."""
+    """What follows `--image-folder` on a command line for a folder of images."""
     labels = ["--labels", folder.labels] if isinstance(folder, LabelledFolder) else []
-    return ["--image-folder", os.fsencode(folder).decode(errors="backslashreplace"), *labels]
+    return [os.fsencode(folder).decode(errors="backslashreplace"), *labels]
 
 
 def check_name(name: str, what: str) -> str:

@@ -214,7 +214,7 @@ def check_images(features: Features, folder: str | Path) -> None:
         raise UserError(
             f"{features.source} was made of other images than are in {display_path(folder)} now. Give these another "
             f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
-            f"{shlex.join(folder_words(folder))} --data-path "
+            f"--image-folder {shlex.join(folder_words(folder))} --data-path "
             f"{shlex.quote(str(Path(features.source).parent))} --overwrite"
         )
 

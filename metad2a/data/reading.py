@@ -146,7 +146,8 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
         kept.append(readable)
         remarks += texts
     check_readable(source, numbers, torch.cat(kept), remarks)
-    return pixels[:filled].permute(0, 3, 1, 2), source.labels[numbers[torch.cat(kept)]]
+    pixels = pixels if filled == len(pixels) else pixels[:filled].clone()  # a file of a part would hold the whole
+    return pixels.permute(0, 3, 1, 2), source.labels[numbers[torch.cat(kept)]]
 
 
 def check_readable(

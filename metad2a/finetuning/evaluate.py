@@ -85,7 +85,7 @@ def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
     hint = (
         f"Search with: python main.py meta-test --model generator --search-space {space.name} --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
-        + (f" {shlex.join(folder_words(options.image_folder))}" if options.image_folder else "")
+        + (f" --image-folder {shlex.join(folder_words(options.image_folder))}" if options.image_folder else "")
     )
     return searched(folder / str(options.num_gen_arch), hint)
 
