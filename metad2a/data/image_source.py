@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path
@@ -198,6 +198,12 @@ def open_image(path: Path) -> Image.Image:
     if not path.is_file():
         raise OSError("it is missing or no regular file")
     return Image.open(path, formats=formats(path.suffix))
+
+
+def why_unreadable(error: Exception) -> str:
+    """What a decoder's error says, without the file's name."""
+    unknown = isinstance(error, UnidentifiedImageError)
+    return "it is no image that is known here" if unknown else str(error) or type(error).__name__
 
 
 def read_class_order(path: str | Path, known: Collection[str] = ()) -> list[str]:

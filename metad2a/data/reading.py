@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
@@ -19,7 +19,7 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.gray import gray_values, is_deep, levels_text, stated_bits, to_bytes
-from metad2a.data.image_source import Gray, ImageSource
+from metad2a.data.image_source import Gray, ImageSource, why_unreadable
 
 ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
 TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
@@ -88,8 +88,7 @@ def _read(source: ImageSource, number: int) -> tuple[Image.Image, str]:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise all kinds for files that are damaged
-        unknown = isinstance(error, UnidentifiedImageError)
-        raise OSError("it is no image that is known here" if unknown else str(error) or type(error).__name__) from error
+        raise OSError(why_unreadable(error)) from error
 
 
 def read_batches(loader: DataLoader) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from metad2a.core.files import display_path
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import left_out_text
-from metad2a.data.image_source import ImageSource, open_image
+from metad2a.data.image_source import ImageSource, open_image, why_unreadable
 from metad2a.data.user_folder import folder_parts
 from metad2a.reports.page import Section
 
@@ -36,7 +36,7 @@ class Overview:
     test: list[list[Path]]
     left_out: str = ""  # how many other files there are, and why they are not used
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    unreadable: list[Path] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
@@ -54,8 +54,8 @@ def look(folder: str | Path) -> Overview:
         try:
             with open_image(path) as image:
                 seen.sizes.append(image.size)
-        except Exception:  # decoders raise all kinds for damaged files
-            seen.unreadable.append(path)
+        except Exception as error:  # decoders raise all kinds for damaged files
+            seen.unreadable.append(f"{display_path(path)} ({why_unreadable(error)})")
     return seen
 
 
@@ -93,7 +93,7 @@ def warnings(seen: Overview) -> list[str]:
     if seen.left_out:
         messages.append(f"{seen.left_out}.")
     if seen.unreadable:
-        messages.append(f"Cannot be read: {_listed([display_path(path) for path in seen.unreadable])}.")
+        messages.append(f"Cannot be read: {_listed(seen.unreadable)}.")
     opened = len(seen.sizes)
     if small := sum(min(size) < IMAGE_SIZE for size in seen.sizes):
         messages.append(f"{small} of {opened} images have a side below {IMAGE_SIZE} pixels and are enlarged.")
