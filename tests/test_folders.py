@@ -291,6 +291,7 @@ def test_labels_from_python_go_from_a_search_to_its_training(tmp_path):
     ("rows", "message"),
     [
         ([("id", "breed"), ("x", "c")], "none of its 1 rows names an image"),
+        ([("id", "label"), ("0", ""), ("1", "")], "names an image of"),
         ([("id", "a", "b"), ("0", "c", "d")], "none is called label, class or category"),
         ([("only",), ("0",)], "has no two columns"),
         ([("id", "label"), ("0", "c"), ("0.jpg", "d")], "into two classes, 'c' and 'd'"),
