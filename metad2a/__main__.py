@@ -6,7 +6,7 @@ from typing import Any
 
 from metad2a.commands.base import Command
 from metad2a.commands.registry import COMMANDS
-from metad2a.core.cli import guarded, program
+from metad2a.core.cli import guarded, note_beginning, program
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.options import smaller_options
 from metad2a.core.version import __version__
@@ -69,6 +69,8 @@ def _choices(names: Collection[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names, by default the words of the command line; returns the exit code."""
+    if argv is None:
+        note_beginning()
     words = list(sys.argv[1:] if argv is None else argv)
     parsed: list[Any] = []  # the options and the values that the user gave, once they are read
 

@@ -35,12 +35,12 @@ __all__ = ["Found", "Trained", "predict", "search", "train"]
 
 @dataclass(frozen=True)
 class Found:
-    """The outcome of a search, best architecture first."""
+    """The outcome of a search, best architecture first; with a budget, those of the ways that it compared."""
 
     name: str  # of the dataset
     images: str | None  # the folder of its images, None for a known dataset
     architectures: list[str]
-    accuracy: list[float]  # predicted, or estimated from the trainings of a search with a budget (%)
+    accuracy: list[float]  # predicted, or of a search with a budget on the images that chose (%)
     costs: list[dict[str, float]]  # `flops` and `params` (millions), and latencies (ms) if they were asked for
     folder: Path  # where everything was written
     report: Path  # the page to look at
@@ -75,8 +75,8 @@ def search(images: str | Path, budget: str = "0", gpu: str | None = None, **opti
         outcome = COMMAND.run(chosen)
     if chosen.budget:
         result, folder = outcome
-        rows = result["ranking"]
-        texts, accuracy = ([row[name] for row in rows] for name in ("architecture", "accuracy"))
+        rows = sorted((way for way in result["ways"] if way["curve"]), key=lambda way: -way["accuracy"])
+        texts, accuracy = ([row[name] for row in rows] for name in ("arch", "accuracy"))
         costs = [{name: row[name] for name in ("flops", "params")} for row in rows]
     else:
         best = outcome[0]

@@ -1,70 +1,70 @@
 """The report of a search on a budget, from a result made by hand."""
 
 import pytest
+import torch
 from test_pages import EVIL, Reader, browser, opened  # noqa: F401
 
 from metad2a.networks.judge import per_class
 from metad2a.reports.dataset import images_section
 from metad2a.reports.drawing import architecture_svg
-from metad2a.reports.search_pages import write_budget_page
-from metad2a.searches.budget.trials import DONE, FAILED
+from metad2a.reports.search_pages import outlook, write_budget_page
+from metad2a.searches.budget.trials import DONE, FAILED, FURTHER, LINEAR, NEW
 
 
 @pytest.fixture
 def value(space):
-    import torch
-
-    archs = space.sample(4, torch.Generator().manual_seed(0))
-    common = {"images": 10, "side": 32, "batch": 4, "seconds": 1.5, "cost": 2.0, "rung": "short"}
-    trials = [
-        common
-        | {"number": i, "arch": arch, "status": DONE, "epochs": 2 + i, "accuracy": 50.0 + i, "losses": [2.0, 1.0]}
-        for i, arch in enumerate(archs)
-    ]
-    trials.append(
-        common | {"number": 4, "arch": archs[0], "status": FAILED, "epochs": 2, "accuracy": None, "losses": []}
-    )
-    believed = {"accuracy": 60.0, "low": 50.0, "high": 70.0, "probability_best": 0.4, "trainings": [0]}
-    rows = [believed | space.cost(arch, 2) | {"rank": i + 1, "architecture": arch} for i, arch in enumerate(archs)]
+    arch = space.sample(1, torch.Generator().manual_seed(0))[0]
+    common = {"epochs": 1.5, "seconds": 12.0, "low": 40.0, "high": 60.0, "message": ""}
+    ways = [
+        common | {"number": 0, "way": LINEAR, "arch": "efficientnet_lite0", "side": 96, "status": DONE,
+                  "title": f"{LINEAR}: efficientnet_lite0, 96 px", "curve": [(3.0, 50.0)], "accuracy": 50.0},
+        common | {"number": 1, "way": NEW, "arch": arch, "side": 32, "status": DONE, "title": f"{NEW}: {arch}, 32 px",
+                  "curve": [(0.1, 10.0), (9.0, 55.0)], "accuracy": 55.0},
+        common | {"number": 2, "way": FURTHER, "arch": "resnet18", "side": 224, "status": FAILED, "accuracy": None,
+                  "title": f"{FURTHER}: resnet18, 224 px", "curve": [], "message": "memory is not enough"},
+    ]  # fmt: skip
+    rows = [space.cost(arch, 2) | {"rank": 1, "architecture": arch, "score": 1.0, "accuracy": 55.0, "chosen": True}]
     counts = torch.tensor([[3, 1], [0, 2]])
     judged = {"accuracy": 83.3, "low": 43.0, "high": 96.0, "confusion": counts.tolist()}
     judged["classes"] = per_class(counts, [EVIL, "b"])
-    linear = {"features": "some", "train": 10, "test": 6, "accuracy": 100.0, "low": 60.0, "high": 100.0}
+    network = {"files": ["network.pt"], "judged": judged, "x-test": 83.3, "x-test_low": 43.0, "x-test_high": 96.0,
+               "tested": 6, "milliseconds": 2.5, "device": "cpu", "licence": None}  # fmt: skip
+    choice = {"title": ways[1]["title"], "way": NEW, "architecture": arch, "trial": 1, "side": 32, "epochs": 1.5,
+              "x-valid": 55.0, "low": 40.0, "high": 60.0, "flops": 10.0, "params": 0.1,
+              "next": {"title": ways[0]["title"], "x-valid": 50.0}}  # fmt: skip
     return {
-        "budget": "10e", "spent": {"seconds": 90.0, "epochs": 10.0}, "interrupted": True, "dataset": "toy",
-        "class_names": [EVIL, "b"], "ranking": rows, "trials": trials, "rung": "short", "history": {"seed": 1},
-        "choice": {"architecture": archs[0], "epochs": 2, "x-valid": 50.0, "mean": 60.0, "low": 50.0, "high": 70.0},
-        "network": {"files": ["network.pt"], "judged": judged, "linear": linear},
+        "budget": "1m", "unit": "seconds", "spent": {"seconds": 60.0, "epochs": 10.0}, "interrupted": True, "dataset": "toy",
+        "class_names": [EVIL, "b"], "images": {"train": 10, "x-valid": 6, "x-test": 6}, "ranking": rows, "ways": ways,
+        "history": {"seed": 1}, "choice": choice, "network": network,
     }  # fmt: skip
 
 
 def write(path, space, value):
-    drawings = [architecture_svg(space, row["architecture"]) for row in value["ranking"]]
-    write_budget_page(path, drawings, value, images_section(None, value["class_names"], [8, 2], "toy"))
+    drawing = architecture_svg(space, value["choice"]["architecture"])
+    write_budget_page(path, value, images_section(None, value["class_names"], [8, 2], "toy"), drawing)
 
 
-def test_everything_is_told(value, space, tmp_path):
+def test_the_answer_comes_first(value, space, tmp_path):
     write(tmp_path / "r.html", space, value)
     page = (tmp_path / "r.html").read_text()
     read, text = Reader(page), " ".join(Reader(page).text)
-    for part in (
-        "interrupted",
-        "Learning curves",
-        "BETTER than the network",
-        "Confusion matrix",
-        "failed",
-        EVIL,
-        "b (2)",
-    ):
+    answer = "It classifies 83.3 % [43.0, 96.0] of 6 images right that chose nothing."
+    assert answer in text
+    assert (
+        text.index(answer) < text.index("The network") < text.index("The ways side by side") < text.index("Confusion")
+    )
+    for part in ("interrupted", "predict --network network.pt", "10 million multiply-accumulates", "2.5 ms an image",
+                 "memory is not enough", "chosen", EVIL, "b (2)"):  # fmt: skip
         assert part in text, part
+    assert "width_mult" not in text
     assert read.tags.count("script") == 1
-    assert read.tags.count("svg") == 4 + 2 + 2  # cells, costs, curves and accuracies
+    assert read.tags.count("svg") == 2  # the cell, and the curves
 
 
-def test_a_search_that_handed_over_no_network_has_a_report_too(value, space, tmp_path):
-    write(tmp_path / "r.html", space, value | {"network": None, "trials": []})
-    text = " ".join(Reader((tmp_path / "r.html").read_text()).text)
-    assert "Confusion" not in text
+def test_what_a_longer_budget_would_bring(value):
+    assert "would probably bring more" in outlook(value)
+    value["ways"][1]["curve"] = [(1.0, 54.0), (5.0, 55.0), (9.0, 55.0)]
+    assert "more images" in outlook(value)
 
 
 def test_in_a_browser(browser, value, space, tmp_path):  # noqa: F811

@@ -29,10 +29,14 @@ def test_the_candidates_are_within_the_limit_and_their_latency_is_the_devices(
 
 def test_of_equal_cells_one_that_is_fast_enough_is_ranked(command, authors_data, space):
     """None of the cheapest of their classes takes 5 ms on this device."""
-    code, _, err = command("--model search --data-name cifar10 --device-latency samsung_s7 --max-latency 5")
+    code, _, err = command("--model search --data-name cifar10 --device-latency essential_ph_1 --max-latency 5")
     assert code == 0, err
-    classes, known = equivalence_classes().tolist(), space.device_latency("samsung_s7")
-    fast = {classes[i] for i, arch in enumerate(space.architectures) if known[space.to_text(arch)] <= 5}
+    classes, known = equivalence_classes().tolist(), space.device_latency("essential_ph_1")
+    fast = {
+        classes[i]
+        for i, arch in enumerate(space.architectures)
+        if known[space.to_text(arch)] <= 5 and space.can_learn(arch)
+    }
     found = rows("results/search/cifar10/001")
     assert max(float(row["device_latency_ms"]) for row in found) == 5
     numbers = {space.to_text(arch): number for arch, number in zip(space.architectures, classes, strict=True)}
@@ -42,7 +46,7 @@ def test_of_equal_cells_one_that_is_fast_enough_is_ranked(command, authors_data,
 def test_without_a_limit_every_cell_is_there(command, authors_data, space):
     assert command("--model search --data-name pets --device-latency eyeriss")[0] == 0
     found = rows("results/search/pets/001")
-    assert len(found) == 4930
+    assert len(found) == 4852
     assert float(found[0]["device_latency_ms"]) > 1
 
 
@@ -51,7 +55,7 @@ def test_without_a_limit_every_cell_is_there(command, authors_data, space):
     [
         ("--max-latency 10", "--device-latency pixel3"),
         ("--device-latency pixl3", "Did you mean pixel3?"),
-        ("--device-latency titanx_1 --max-latency 0.5", "the smallest of nasbench201 have 3.25"),
+        ("--device-latency titanx_1 --max-latency 0.5", "the smallest of nasbench201 have 5.19922"),
         ("--device-latency titanx_1 --max-latency 8 --max-flops 7", "--max-flops"),
     ],
 )

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from metad2a.rankings.universal import load
-from metad2a.searches.budget.loop import AT_RANDOM, another_training, next_cell, propose
-from metad2a.searches.budget.plan import FULL, LONG, SHORT, Rung
+from metad2a.searches.budget.loop import AT_RANDOM, next_cell
 from metad2a.searches.budget.surrogate import Observation, Scale, Surrogate
 from metad2a.spaces.nasbench201.cell_features import published_features
 
@@ -99,17 +98,6 @@ def test_improvement_is_none_for_the_best_and_positive_elsewhere(features, ranki
     assert gain.max() > 0
 
 
-def test_probability_of_being_the_best_sums_to_one(features, ranking):
-    surrogate = Surrogate(features, ranking)
-    surrogate.learn(seen(ranking, spread(ranking)))
-    allowed = torch.arange(0, len(ranking), 3)
-    share = surrogate.best_probability(allowed, torch.Generator().manual_seed(0))
-    assert share.sum() == pytest.approx(1)
-    outside = torch.ones(len(ranking), dtype=torch.bool)
-    outside[allowed] = False
-    assert share[outside].sum() == 0
-
-
 def test_scale_there_and_back():
     values = torch.tensor([10.0, 60.0, 90.0, 94.0], dtype=torch.float64)
     scale = Scale.of(values, torch.zeros(4))
@@ -121,7 +109,7 @@ def test_proposals_begin_with_the_ranking_test_it_and_repeat_nothing(features, r
     surrogate, observations, taken = Surrogate(features, ranking), [], []
     allowed = ranking.argsort(descending=True)[:400].sort().values
     for number in range(8):
-        cell = propose(surrogate, observations, set(taken), allowed, torch.Generator().manual_seed(number))
+        cell = next_cell(surrogate, observations, set(taken), allowed, torch.Generator().manual_seed(number))
         taken.append(cell)
         observations += seen(ranking, [cell])
     assert len(set(taken)) == 8
@@ -131,27 +119,11 @@ def test_proposals_begin_with_the_ranking_test_it_and_repeat_nothing(features, r
     assert all(taken[number] not in best[:3] for number in AT_RANDOM)
 
 
-def test_the_best_of_a_rung_go_on_to_the_next_and_failed_cells_do_not_return(features, ranking):
-    surrogate, best = Surrogate(features, ranking, fidelities=3), ranking.argsort(descending=True).tolist()
-    short = seen(ranking, [best[900], best[0], best[2000]])
-    begun = [(o.cell, SHORT) for o in short] + [(best[1], SHORT)]  # the last one failed: it has no observation
-    allowed, rng = torch.tensor(best), torch.Generator().manual_seed(0)
-    assert next_cell(surrogate, short, begun, LONG, allowed, rng) == best[0]
-    assert next_cell(surrogate, short, [*begun, (best[0], LONG)], LONG, allowed, rng) == best[900]
-    assert next_cell(surrogate, short, begun, SHORT, allowed, rng) not in {cell for cell, _ in begun}
-    assert next_cell(surrogate, [], [], FULL, allowed, rng) == best[0]
-    assert next_cell(surrogate, short, begun, SHORT, allowed[:2], rng) is None
-
-
-def test_a_rung_gets_trainings_while_the_budget_lasts():
-    short, full = Rung(SHORT, 2.0, 3, 32, 100, 1.0), Rung(FULL, 50.0, 1, 32, 100, 1.0)
-    epochs = {"timed": False, "workers": 1}
-    assert another_training(short, [full], 2, 52.0, **epochs)
-    assert not another_training(short, [full], 3, 90.0, **epochs)  # it has its three
-    assert not another_training(short, [full], 0, 51.9, **epochs)  # 50 are reserved
-    assert another_training(short, [full], 7, 27.0, timed=True, workers=2)  # which two workers share
-    assert another_training(full, [], 0, 0.0, **epochs)  # one there is always
-    assert not another_training(full, [], 1, 49.0, timed=True, workers=1)
+def test_with_all_cells_taken_there_is_no_next_one(features, ranking):
+    surrogate, best = Surrogate(features, ranking), ranking.argsort(descending=True)
+    rng = torch.Generator().manual_seed(0)
+    assert next_cell(surrogate, [], set(), best, rng) == int(best[0])
+    assert next_cell(surrogate, [], set(best[:2].tolist()), best[:2], rng) is None
 
 
 def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
@@ -165,7 +137,7 @@ def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
     every = torch.arange(len(table))
     for number in range(15):
         taken = {o.cell for o in observations}
-        cell = propose(surrogate, observations, taken, every, torch.Generator().manual_seed(number))
+        cell = next_cell(surrogate, observations, taken, every, torch.Generator().manual_seed(number))
         observations += seen(table, [cell])
     found = max(o.value for o in observations)
     assert found > table[prior.argmax()] + 0.2

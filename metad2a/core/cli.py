@@ -2,7 +2,9 @@
 
 import argparse
 import logging
+import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,6 +55,25 @@ def run(
         command(args)
 
     return guarded(work)
+
+
+_began: list[float] = []  # when the process of this command began, as `time.monotonic` counts
+
+
+def note_beginning() -> None:
+    """Note when this process began, for commands that count their seconds."""
+    now = time.monotonic()
+    try:  # Linux says it, in ticks after the start of the machine
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        age = 0.0
+    _began[:] = [now - max(0.0, age)]
+
+
+def command_began() -> float:
+    """When this command began: with its process, or now if it is called from Python."""
+    return _began.pop() if _began else time.monotonic()
 
 
 def raise_errors(parser: argparse.ArgumentParser) -> None:

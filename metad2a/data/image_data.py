@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le
+from torchvision.transforms.v2 import functional as TF
 from typing_extensions import TypedDict
 
 from metad2a.core.environment import memory_gb, random_generator
@@ -24,6 +26,8 @@ from metad2a.data.user_folder import folder_digest
 
 FORMAT = "metad2a-pixels-3"
 SPLITS = ("train", "test")
+SIDES = (32, 64, 96, 128, 160, 192, 224)  # in pixels, for networks that take any
+LOOKED_AT, MOST_BYTES = 64, 2 * 10**9  # images whose size is looked at; memory for all pixels
 
 _Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
@@ -58,7 +62,7 @@ class LabelledImages:
     def __getitem__(self, rows: torch.Tensor) -> "LabelledImages":
         return LabelledImages(self.pixels[rows], self.labels[rows])
 
-    def to(self, device: torch.device) -> "LabelledImages":
+    def to(self, device: torch.device | str) -> "LabelledImages":
         return LabelledImages(self.pixels.to(device), self.labels.to(device))
 
 
@@ -78,13 +82,26 @@ class ImageData:
     own: bool = False  # the images come from the user's folder
     gray: Gray | None = None  # scale of deep gray images
 
+    def sized(self, side: int) -> "ImageData":
+        """The dataset with images of at most `side` pixels; smaller ones are kept."""
+        if side >= self.train.side:
+            return self
+        train, valid, test = (shrunk(part, side) for part in (self.train, self.valid, self.test))
+        return replace(self, train=train, valid=valid, test=test)
+
+
+def shrunk(images: LabelledImages, side: int) -> LabelledImages:
+    """The images with a smaller side."""
+    small = [TF.resize(part.permute(0, 3, 1, 2), [side, side], antialias=True) for part in images.pixels.split(256)]
+    return LabelledImages(torch.cat(small).permute(0, 2, 3, 1).contiguous(), images.labels)
+
 
 def load_image_data(
     name: str,
     image_folder: str | None,
     data_path: str,
     seed: int,
-    image_size: int = IMAGE_SIZE,
+    image_size: int | None = IMAGE_SIZE,
     mirror: str | None = None,
 ) -> ImageData:
     """Images of a known dataset, downloaded if missing, or of a folder with a sub-folder for each class.
@@ -92,13 +109,16 @@ def load_image_data(
     The halves of the test set come from `<data_path>/<name>-test-split.txt` if it exists (the format of the benchmark's
     split files). Otherwise they are drawn and saved. Neither half has images that shipped features were made from.
 
-    `seed` is for the halves. Whole images are resized to H = `image_size`. Official files are downloaded from `mirror`,
-    if given. Raises a UserError if there are no such images, they have one class, or a class is too small to be split.
+    `seed` is for the halves. Whole images are resized to H = `image_size`, None for `natural_side`. Official files are
+    downloaded from `mirror`, if given. Raises a UserError if there are no such images, they have one class, or a class
+    is too small to be split.
     """
     sources = open_train_and_test(name, image_folder, data_path, mirror)
     origin = display_path(image_folder or sources[0].folder)
     own = image_folder is not None
-    decoded = _decoded(name, sources, origin, Path(data_path), image_size)
+    remedy = " or a smaller --image-size" if image_size and image_size > IMAGE_SIZE else ""
+    image_size = image_size or natural_side(sources)
+    decoded = _decoded(name, sources, origin, Path(data_path), image_size, remedy)
     train, held_out = (LabelledImages(decoded[f"{split}_pixels"], decoded[f"{split}_labels"]) for split in SPLITS)
     usable = usable_for_tests(name, image_folder, len(held_out))
     valid, test = _halves(name, held_out, usable, Path(data_path), decoded["key"], seed)
@@ -109,6 +129,18 @@ def load_image_data(
     fingerprint = remembered(data_path, what, [file], Text, lambda: _fingerprint(parts))
     gray = decoded["gray"] and Gray(*decoded["gray"])
     return ImageData(name, decoded["class_names"], *parts, mean, std, fingerprint, origin, own, gray)
+
+
+def natural_side(sources: tuple[ImageSource, ImageSource]) -> int:
+    """The side of `SIDES` that keeps what the images show: that of a typical image, or less if they are many."""
+    train, total = sources[0], sum(len(source.labels) for source in sources)
+    shorter = []
+    for number in torch.linspace(0, len(train.labels) - 1, min(LOOKED_AT, len(train.labels))).long().tolist():
+        with suppress(Exception), train.open(number) as image:  # whoever decodes all names the damaged ones
+            shorter.append(min(image.size))
+    typical = sorted(shorter)[len(shorter) // 2] if shorter else IMAGE_SIZE
+    fits = [side for side in SIDES if 0.75 * side <= typical and total * 3 * side**2 <= MOST_BYTES]
+    return max(fits, default=IMAGE_SIZE)
 
 
 def stratified_split(
@@ -130,7 +162,7 @@ def stratified_split(
 
 
 def _decoded(
-    name: str, sources: tuple[ImageSource, ImageSource], origin: str, data_path: Path, image_size: int
+    name: str, sources: tuple[ImageSource, ImageSource], origin: str, data_path: Path, image_size: int, remedy: str
 ) -> dict[str, Any]:
     """The decoded images as their file keeps them; an earlier call's file is used unless the images have changed."""
     key = folder_digest(*sources)[:16] if sources[0].files else listing_digest(_files_below(sources))
@@ -145,7 +177,7 @@ def _decoded(
         sides = {side for split in SPLITS for side in value[f"{split}_pixels"].shape[1:3]}
         if value["key"] == key and sides == {image_size}:
             return value
-    check_memory(sum(len(source.labels) for source in sources), origin, image_size)
+    check_memory(sum(len(source.labels) for source in sources), origin, image_size, remedy)
     value = {
         "format": FORMAT,
         "key": key,
@@ -169,14 +201,13 @@ def _files_below(sources: tuple[ImageSource, ...]) -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("[!.]*") if path.is_file())
 
 
-def check_memory(count: int, origin: str, image_size: int) -> None:
+def check_memory(count: int, origin: str, image_size: int, remedy: str = "") -> None:
     """Say how much memory decoded images take if it is more than 1 GB. Raises a UserError if the machine has less."""
     needed, there = count * 3 * image_size**2 / 1e9, memory_gb()
     text = f"{count:,} images of {origin} at {image_size} x {image_size} pixels take {needed:.1f} GB of memory"
     if there and needed > there:
-        smaller = " or a smaller --image-size" if image_size > IMAGE_SIZE else ""
         raise UserError(
-            f"{text}, and this machine has {there:.1f} GB. Use a folder of fewer images{smaller}, or a machine with "
+            f"{text}, and this machine has {there:.1f} GB. Use a folder of fewer images{remedy}, or a machine with "
             "more memory."
         )
     if needed > 1:

@@ -54,7 +54,8 @@ def read_labels(file: str | Path, folder: Path) -> Labelled:
     if not classes:
         raise UserError(
             f"--labels {display_path(path)}: none of its {len(rows)} rows names an image of {display_path(folder)} "
-            f"and its class (the first is {rows[0][paths] if rows else ''!r}). Give the folder of these images as --image-folder."
+            f"and its class (the first is {rows[0][paths] if rows else ''!r}). Give the folder of these images as "
+            "--image-folder."
         )
     taken = [header[i] if header else f"number {i + 1}" for i in (paths, labels)]
     note = f"{display_path(path)}: column {taken[0]} names the images, column {taken[1]} their classes."

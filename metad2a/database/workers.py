@@ -97,7 +97,7 @@ def measure_with_ray(
         resources = ray.cluster_resources()
         num_workers = num_workers or int(resources.get("CPU", 1))
         share = gpu_share(num_workers, int(resources.get("GPU", 0))) if use_gpus else 0.0
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES)(measure_item or measure)
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES, max_calls=0)(measure_item or measure)
         options = ray.put(replace(options, device="cuda" if share else "cpu"))  # a worker sees only its own GPU
         waiting = iter(items)
         at_once = num_workers if watch else 2 * num_workers  # each has one to work on and one to go on with

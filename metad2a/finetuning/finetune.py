@@ -27,7 +27,7 @@ from metad2a.finetuning.options import FinetuneOptions
 from metad2a.spaces.ofa_mbv3.evaluator import BATCH
 from metad2a.spaces.ofa_mbv3.layers import Arch
 from metad2a.spaces.ofa_mbv3.supernet import check_batches, subnet
-from metad2a.training.classifier import Run, accuracy
+from metad2a.training.classifier import Protocol, Run, accuracy
 
 EVALUATED_AT_ONCE = 256
 
@@ -54,6 +54,8 @@ class FineTuning:
     drop_path: float = 0.2
     cutout: int = 16
     clip: float = 5.0
+
+    optimizer = Protocol.optimizer  # stochastic gradient descent with these constants
 
 
 def fine_tuned_network(supernet: nn.Module, arch: Arch, num_classes: int, protocol: FineTuning) -> nn.Module:

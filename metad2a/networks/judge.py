@@ -3,11 +3,12 @@
 Dimensions: N test images, K classes, M training images, D feature width.
 """
 
+import math
+import time
 import warnings
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import torch.nn as nn
 
@@ -20,7 +21,8 @@ from metad2a.training.classifier import normalized
 EXTRACTOR = "efficientnet_lite0"
 PER_CLASS = 100  # training images of a class for the linear classifier; a search stores features of as many
 MOST_TESTED, AT_ONCE = 10_000, 128  # test images for the linear classifier, and images whose features are made at once
-DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of its weights; the validation part chooses
+DECAYS = (1e-1, 1.0, 1e-2, 1e-3)  # of its weights; the validation part chooses, of equals the first
+LOWEST = 10.0  # how far below the others' the bias of a class without images is
 Confusion = Annotated[torch.Tensor, "(K, K) long: images of class i that were taken for class j"]
 
 
@@ -36,10 +38,10 @@ def confusion(network: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Te
     return counts.view(classes, classes).cpu()
 
 
-def judge(network: nn.Module, data: ImageData) -> dict[str, Any]:
+def judge(network: nn.Module, data: ImageData, side: int | None = None) -> dict[str, Any]:
     """Accuracy (%) on `x-test` with its 95 % interval, of all and of each class, and the confusion matrix."""
     device = next(network.parameters()).device
-    counts = confusion(network, normalized(data.test, data, device), len(data.class_names))
+    counts = confusion(network, normalized(data.test, data, device, side), len(data.class_names))
     overall = _share(int(counts.diagonal().sum()), int(counts.sum()))
     return {**overall, "classes": per_class(counts, data.class_names), "confusion": counts.tolist()}
 
@@ -58,21 +60,51 @@ def _share(right: int, total: int) -> dict[str, float]:
 def linear_baseline(data: ImageData, device: torch.device, seed: int) -> dict[str, Any]:
     """What logistic regression on ImageNet features of a part of the images reaches on `x-test` (%), with its 95 %
     interval. `x-valid` chooses its weight decay."""
+    train = data.train[_sample(data.train.labels, len(data.class_names), seed)]
+    test = data.test[torch.arange(0, len(data.test), max(1, len(data.test) // MOST_TESTED))]
+    x, valid, tested = (_features(part, data.name, device) for part in (train, data.valid, test))
+    head = fit_linear(x, train.labels, valid, data.valid.labels, len(data.class_names))[0]
+    logits = tested @ head["weight"].T + head["bias"]
+    hits = int((logits.argmax(1) == test.labels).sum())
+    return {"features": SPECS[EXTRACTOR].identity, "train": len(train), "test": len(test), **_share(hits, len(test))}
+
+
+def fit_linear(
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    valid: torch.Tensor,
+    valid_labels: torch.Tensor,
+    classes: int,
+    until: float = math.inf,
+) -> tuple[dict[str, torch.Tensor], float]:
+    """Logistic regression (`weight` (K, D), `bias` (K,)) on features (M, D) and labels (M,), and its accuracy (%) on
+    the validation part, (N, D) and (N,), which chooses the weight decay. After the time `until`, as `time.monotonic`
+    counts it, no other weight decay is tried. A class without images gets the lowest logits."""
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes a second to import
     from sklearn.linear_model import LogisticRegression
 
-    train = data.train[_sample(data.train.labels, len(data.class_names), seed)]
-    test = data.test[torch.arange(0, len(data.test), max(1, len(data.test) // MOST_TESTED))]
-    features = [_features(part, data.name, device).numpy() for part in (train, data.valid, test)]
-    mean, std = features[0].mean(axis=0), features[0].std(axis=0, ddof=1).clip(1e-6)
-    x, valid, tested = ((part - mean) / std for part in features)  # (M, D), (N, D), (N, D)
-    scale = (2 if len(data.class_names) == 2 else 1) / len(x)  # two classes share one weight vector
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges unfinished fits as well
-        fits = [LogisticRegression(C=scale / decay).fit(x, train.labels.numpy()) for decay in DECAYS]
-    best = max(fits, key=lambda fit: np.equal(fit.predict(valid), data.valid.labels.numpy()).sum())
-    hits = int(np.equal(best.predict(tested), test.labels.numpy()).sum())
-    return {"features": SPECS[EXTRACTOR].identity, "train": len(train), "test": len(test), **_share(hits, len(test))}
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6) if len(x) > 1 else torch.ones(x.shape[1])
+    known, answers = labels.unique(), labels.numpy()
+    scale = (2 if len(known) == 2 else 1) / len(x)  # two classes share one weight vector
+    best: tuple[dict[str, torch.Tensor], float] | None = None
+    for decay in DECAYS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges unfinished fits as well
+            fit = LogisticRegression(C=scale / decay).fit(((x - mean) / std).numpy(), answers)
+        rows = torch.from_numpy(fit.coef_).float() / std
+        bias = torch.from_numpy(fit.intercept_).float() - rows @ mean
+        if len(known) == 2:
+            rows, bias = torch.cat([-rows, rows]) / 2, torch.cat([-bias, bias]) / 2
+        head = {"weight": torch.zeros(classes, x.shape[1]), "bias": torch.full((classes,), float(bias.min()) - LOWEST)}
+        head["weight"][known], head["bias"][known] = rows, bias
+        hits = ((valid @ head["weight"].T + head["bias"]).argmax(1) == valid_labels).sum()
+        percent = 100 * int(hits) / len(valid_labels)
+        if best is None or percent > best[1]:
+            best = head, percent
+        if time.monotonic() > until:
+            break
+    assert best is not None
+    return best
 
 
 def _sample(labels: torch.Tensor, classes: int, seed: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import torch
+import torch.nn as nn
 
 from metad2a.core.schema import without_memory
 from metad2a.spaces.base import SearchSpace
@@ -22,7 +23,13 @@ def latency(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, de
     network = network.to_empty(device=device).to(memory_format=torch.channels_last).eval()
     for tensor in network.state_dict().values():
         tensor.zero_()
-    images = torch.zeros(batch_size, 3, space.image_size, space.image_size, device=device)
+    return milliseconds(network, space.image_size, batch_size, device)
+
+
+@torch.inference_mode()
+def milliseconds(network: nn.Module, side: int, batch_size: int, device: torch.device) -> float:
+    """Median milliseconds of a batch of images of `side` pixels through a network on its device, in float32."""
+    images = torch.zeros(batch_size, 3, side, side, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(WARM_UP + REPETITIONS):

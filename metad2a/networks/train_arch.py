@@ -157,7 +157,8 @@ class Job:
         accuracy = train(run, data, TextLog(self.folder / "log.txt"))
         history = self.training.history | {"seed": seed, "licence": options.licence or UNSTATED}
         about = {"architecture": options.arch, "identity": self.identity, "seed": seed, "history": history}
-        trained = TrainedNetwork.of(run.network, self.space, data, accuracy=accuracy, **about)
+        about["image_size"] = self.space.image_size
+        trained = TrainedNetwork.of(run.network, self.space.name, data, accuracy=accuracy, **about)
         trained.save(path)
         write_card(path)
         run.checkpoint.unlink(missing_ok=True)  # network.pt has everything but the momentum

@@ -27,7 +27,7 @@ from metad2a.core.schema import (
     without_memory,
 )
 from metad2a.data.image_source import Gray
-from metad2a.spaces.base import SearchSpace
+from metad2a.networks import backbones
 
 if TYPE_CHECKING:
     from metad2a.data.image_data import ImageData
@@ -58,17 +58,13 @@ class TrainedNetwork:
     gray: tuple[Number, Number, bool] | None = None  # as `metad2a.data.image_source.Gray`
 
     @staticmethod
-    def of(network: nn.Module, space: SearchSpace, data: "ImageData", **about: Any) -> "TrainedNetwork":
-        """A network that was trained on `data`; `about` has architecture, identity, seed, accuracy and history."""
+    def of(network: nn.Module, space: str, data: "ImageData", **about: Any) -> "TrainedNetwork":
+        """A network that was trained on `data`; `about` has architecture, image size, identity, seed, accuracy and
+        history. `space` is the name of its search space, or of `metad2a.networks.backbones`."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-        looks: dict[str, Any] = {
-            "class_names": data.class_names,
-            "mean": data.mean,
-            "std": data.std,
-            "gray": data.gray and tuple(data.gray),
-        }
-        about |= {"search_space": space.name, "image_size": space.image_size}
-        return TrainedNetwork(state=state, **looks, **about)
+        looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
+        looks["gray"] = data.gray and tuple(data.gray)
+        return TrainedNetwork(search_space=space, state=state, **looks, **about)
 
     def save(self, path: str | Path) -> None:
         """Write the file atomically. Raises a UserError if it cannot be written."""
@@ -88,7 +84,11 @@ class TrainedNetwork:
 
     def untrained(self) -> nn.Module:
         """The network of the architecture, with initial weights."""
-        space = spaces.get(self.search_space).sized(self.image_size)
+        if self.search_space == backbones.SPACE:
+            return backbones.build(self.architecture, len(self.class_names))[0]
+        space = spaces.get(self.search_space)
+        if not space.fixed_size:
+            space = space.sized(self.image_size)
         return space.network(space.from_text(self.architecture), len(self.class_names))
 
     def network(self) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from metad2a.core.cli import program
 from metad2a.core.statistics import nondominated
 from metad2a.core.version import __version__
 from metad2a.reports.charts import Series, chart
@@ -18,11 +19,12 @@ from metad2a.reports.network_page import test_sections
 from metad2a.reports.page import Columns, Rows, Section, table, write_page
 
 LISTED, DRAWN = 200, 4  # candidates in the table, and as pictures
-CURVES = 6  # trainings with a line of their own in a picture
-NO_NETWORK = "no network yet: the finished trainings used smaller images; continue with --resume"
-TRIALS = {"number": ("training", "d"), "rung": ("rung", ""), "epochs": ("epochs", "d"), "images": ("images", "d"),
-          "side": ("pixels", "d"), "status": ("state", ""), "accuracy": ("x-valid %", ".2f"),
-          "seconds": ("seconds", ".1f"), "arch": ("architecture", "")}  # fmt: skip
+CURVES = 6  # ways with a line of their own in the picture
+WAYS = {"accuracy": ("x-valid %", ".2f"), "low": ("95 % interval", ".1f"), "way": ("way", ""),
+        "arch": ("architecture", ""), "side": ("pixels", "d"), "epochs": ("epochs", ".1f"),
+        "seconds": ("seconds", ".0f"), "status": ("state", ""), "message": ("remark", "")}  # fmt: skip
+CELLS = {"rank": ("rank", "d"), "mark": ("", ""), "accuracy": ("x-valid % here", ".2f"), "flops": ("MFLOPs", ".1f"),
+         "params": ("million parameters", ".3f"), "architecture": ("architecture", "")}  # fmt: skip
 
 
 def ranking_columns(accuracy: str, device: str | None) -> Columns:
@@ -84,49 +86,74 @@ def write_search_page(
     write_page(path, f"Architectures for {dataset}", lead, sections)
 
 
-def trials_section(trials: Rows) -> Section:
-    """Learning curves of the longest trainings, all accuracies in their order, and a table."""
-    rows = [{**trial, "number": trial["number"] + 1} for trial in trials]
-    longest = sorted((row for row in rows if row["losses"]), key=lambda row: -len(row["losses"]))[:CURVES]
-    curves = [Series(f"{row['number']} ({row['rung']})", list(enumerate(row["losses"], 1)), "line") for row in longest]
-    spent = 0.0
-    accuracies: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        spent += row["cost"]
-        if row["accuracy"] is not None:
-            accuracies.setdefault(row["rung"], []).append((spent, row["accuracy"]))
-    finished = [Series(rung, points, "marks") for rung, points in accuracies.items()]
-    by_cost = chart(finished, "epochs of all images spent so far", "x-valid accuracy (%)")
-    figures = [
-        (chart(curves, "epochs", "training loss"), "Learning curves of the longest trainings."),
-        (by_cost, "Each finished training, by its length."),
-    ]
-    return Section("Trainings", figures=[figure for figure in figures if figure[0]], table=table(rows, TRIALS))
+def curves_section(ways: Rows, unit: str) -> Section:
+    """The ways side by side: their accuracy over what they have spent, and a table."""
+    rows = sorted(ways, key=lambda way: -(way["accuracy"] or 0.0))
+    lines = [Series(row["title"], row["curve"], "line" if len(row["curve"]) > 1 else "marks", [row["title"]])
+             for row in rows[:CURVES] if row["curve"]]  # fmt: skip
+    picture = chart(lines, f"{unit} spent on this way", "x-valid accuracy (%)")
+    note = "Accuracy on the images that choose. The learning rate falls to 0 at the end, which brings a last rise."
+    return Section("The ways side by side", note, figures=[(picture, "")] if picture else [], table=table(rows, WAYS))
 
 
-def write_budget_page(path: Path, drawings: Sequence[Markup], result: Mapping[str, Any], images: Section) -> None:
+def answer(result: Mapping[str, Any]) -> str:
+    """What was chosen and why, in sentences."""
+    choice, network = result["choice"], result["network"]
+    chosen = (
+        f"{choice['title'][:1].upper()}{choice['title'][1:]}. It classifies {network['x-test']:.1f} % "
+        f"[{network['x-test_low']:.1f}, {network['x-test_high']:.1f}] of {network['tested']} images right that chose "
+        "nothing."
+    )
+    after = choice.get("next")
+    why = (
+        f" It was chosen because it has {choice['x-valid']:.1f} % on {result['images']['x-valid']} other images; the "
+        f"next best way, {after['title']}, has {after['x-valid']:.1f} %."
+        if after
+        else ""
+    )
+    return chosen + why
+
+
+def outlook(result: Mapping[str, Any]) -> str:
+    """What a longer budget would probably bring."""
+    curve = next(w["curve"] for w in result["ways"] if w["number"] == result["choice"]["trial"])
+    if result["choice"]["way"] == "linear classifier":
+        return "Trainings did not beat the linear classifier yet: a budget three times as long may change that."
+    risen = curve[-1][1] - curve[max(0, len(curve) - 3)][1]
+    if risen > 1:
+        return f"It rose by {risen:.1f} points at the end of the budget: a longer one would probably bring more."
+    return "It hardly rose at the end of the budget: more images would probably bring more than more time."
+
+
+def write_budget_page(path: Path, result: Mapping[str, Any], images: Section, drawing: Markup | None = None) -> None:
     """Write the page of a search on a budget from the content of its `result.json`.
 
     Raises a UserError if it cannot be written.
     """
     choice, network, spent = result["choice"], result["network"], result["spent"]
-    rows = [{**row, "trainings": len(row["trainings"])} for row in result["ranking"]]
+    files = network["files"]
+    facts = {
+        "accuracy": f"{network['x-test']:.2f} % [{network['x-test_low']:.2f}, {network['x-test_high']:.2f}] on "
+        f"{network['tested']} test images",
+        "size": f"{choice['params']:.2f} million parameters, {choice['flops']:.0f} million multiply-accumulates for an "
+        f"image of {choice['side']} x {choice['side']} pixels",
+        "speed": f"{network['milliseconds']:.1f} ms an image on this machine's {network['device']}",
+        "files": ", ".join(files),
+        **({"licence of the weights": network["licence"]} if network["licence"] else {}),
+        "next": f"{program()} predict --network {files[0]} --images FOLDER",
+    }
     lead = (
-        f"Budget {result['budget']}: {spent['seconds'] / 60:.1f} min and {spent['epochs']:.1f} epochs of all training "
-        f"images spent{', interrupted' if result['interrupted'] else ''}. First choice after {choice['epochs']} "
-        f"epochs: x-valid {choice['x-valid']:.2f} %, estimated {choice['mean']:.2f} % [{choice['low']:.2f}, "
-        f"{choice['high']:.2f}]."
+        f"{answer(result)} {outlook(result)}\nBudget {result['budget']}, {spent['seconds'] / 60:.1f} min used"
+        f"{', interrupted' if result['interrupted'] else ''}."
     )
-    columns = ranking_columns(f"{result['rung']} %", None)
-    files = ", ".join(network["files"]) if network else NO_NETWORK
+    rows = [{**row, "mark": "chosen" if row["chosen"] else ""} for row in result["ranking"]]
+    text = f"The first {len(rows)} cells of the instant ranking, which sees no image. All are in ranking_run_1.csv."
     sections = [
-        Section("The network", facts={"architecture": choice["architecture"], "files": files}),
-        cells_section(drawings, rows, "estimated"),
-        *(test_sections(network["judged"], result["class_names"], network["linear"]) if network else []),
+        Section("The network", facts=facts, figures=[(drawing, choice["architecture"])] if drawing else []),
+        curves_section(result["ways"], result["unit"]),
+        *test_sections(network["judged"], result["class_names"], None),
         images,
-        Section("Ranking", f"The first {len(rows)} cells.", table=table(rows, columns)),
-        cost_section(rows, columns, "estimated accuracy (%)"),
-        trials_section(result["trials"]),
+        Section("Cells to train from nothing", text, table=table(rows, CELLS)) if rows else Section(""),
         Section("What was run", facts={"MetaD2A": __version__, **result["history"], "budget": result["budget"]}),
     ]
-    write_page(path, f"Architectures for {result['dataset']}", lead, sections)
+    write_page(path, f"A network for {result['dataset']}", lead, sections)

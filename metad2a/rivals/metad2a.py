@@ -136,9 +136,9 @@ class BudgetSearch(Method):
         cells, everything = cheapest_cells(problem), torch.arange(len(ranking))
         observations: list[Observation] = []
         for _ in range(self.trainings):
-            begun = [(o.cell, o.fidelity) for o in observations]
+            taken = {o.cell for o in observations}
             generator = random_generator(int(rng.integers(2**31)))
-            cell = next_cell(surrogate, observations, begun, 0, everything, generator)
+            cell = next_cell(surrogate, observations, taken, everything, generator)
             if cell is None:
                 break
             observations.append(Observation(cell, 0, problem.evaluate(cells[cell])))

@@ -29,10 +29,10 @@ from metad2a.database.workers import measure_with_ray
 from metad2a.rivals import REAL
 from metad2a.rivals.base import BudgetSpent, Problem
 from metad2a.rivals.naswot import BATCH, NO_SCORE, score
-from metad2a.searches.budget.training import SEED, resumed_run
+from metad2a.searches.budget.training import SEED
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS, NASBench201Network
-from metad2a.training.classifier import protocol_for, train
+from metad2a.training.classifier import Run, protocol_for, train
 
 HINT = "Start anew with --overwrite."
 SEARCH, FINAL, UNTRAINED = "evaluations", "final", "scores"  # folders
@@ -107,7 +107,9 @@ def train_network(training: Training, network: Network) -> dict[str, float]:
     size = min(sizes.batch_size, max(2, len(data.train) // 4))
     protocol = protocol_for(data, epochs=network.epochs, batch_size=size)
     identity, checkpoint = training.identity | vars(network), training.file(network, ".pt")
-    run = resumed_run(build, training.device, protocol, identity, checkpoint)
+    torch.manual_seed(SEED)
+    run = Run(build().to(training.device), protocol, identity, SEED, checkpoint)
+    run.restore()
     left = max(1, network.epochs - run.epoch)
     start = time.perf_counter()
     value = train(run, data, lambda line: None)["x-test"]

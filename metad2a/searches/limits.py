@@ -23,7 +23,7 @@ class Limits:
         self.measured = space.device_latency(device) if device else {}
         smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
         if self.measured:
-            smallest[DEVICE_LATENCY] = min(self.measured.values())
+            smallest[DEVICE_LATENCY] = min(ms for text, ms in self.measured.items() if self._can_learn(text))
         units = COST_UNITS | {DEVICE_LATENCY: f"ms on {device}"}
         self.smallest = " and ".join(f"{smallest[name]:.6g} {units[name]}" for name in self.limits if name in smallest)
         for name, limit in self.limits.items():
@@ -31,6 +31,9 @@ class Limits:
                 raise UserError(f"{FLAGS[name]}: costs of {space.name} are unknown. Leave this option out.")
             if limit < smallest[name]:
                 raise self._none_of(space.name)
+
+    def _can_learn(self, text: str) -> bool:
+        return self.space.can_learn(self.space.from_text(text))
 
     def __bool__(self) -> bool:
         return bool(self.limits)
@@ -45,15 +48,15 @@ class Limits:
         return self.space.cost(arch, self.num_classes) | measured
 
     def allow(self, arch: Any) -> bool:
-        """Tell whether an architecture may be a candidate."""
+        """Tell whether an architecture may be a candidate: it is within the limits, and it can learn."""
         cost = self.cost(arch) if self.limits else {}
-        return all(cost[name] <= limit for name, limit in self.limits.items())
+        return self.space.can_learn(arch) and all(cost[name] <= limit for name, limit in self.limits.items())
 
     def listed(self) -> list[int]:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
         Raises a UserError if there is none, or the space cannot be listed."""
         archs = self.space.all_architectures()
-        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]) if self else None)
+        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]))
         if not members:
             raise self._none_of(self.space.name)
         return members

@@ -105,7 +105,16 @@ class SearchOptions(SessionOptions):
 
     groups: ClassVar = {
         "dataset": ("images", "data_name", "image_folder"),
-        "search that trains": ("budget", "num_workers", "ray_address", "export", "resume", "overwrite"),
+        "search that trains": (
+            "budget",
+            "from_scratch",
+            "backbone",
+            "num_workers",
+            "ray_address",
+            "export",
+            "resume",
+            "overwrite",
+        ),
         "costs": (*COSTS, "pareto"),
         "ranking by the predictor": RANKING,
     }
@@ -118,10 +127,17 @@ class SearchOptions(SessionOptions):
     )
     budget: Budget = option(
         Budget(text="0"),
-        "Train on your images for 30m, 1h30m, '600 epochs', '10 networks' (200 epochs each) or "
-        "'500 evaluations' (12 epochs each). 0 ranks at once.",
+        "Make the best network that 3m, 1h30m, '600 epochs', '10 networks' (200 epochs each) or "
+        "'500 evaluations' (12 epochs each) buy. 0 ranks at once.",
         type=parse_budget,
         default_text="0",
+    )
+    from_scratch: bool = option(False, "Only train architectures from nothing, without ImageNet's weights.")
+    backbone: str | None = option(
+        None,
+        "Network with ImageNet's weights: one of efficientnet_lite0 to _lite2, of torchvision, or timm/NAME "
+        "(default efficientnet_lite0).",
+        default_text="",
     )
     num_workers: int = option(
         0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int, default_text="0"
@@ -133,7 +149,8 @@ class SearchOptions(SessionOptions):
 
     rules: ClassVar = (
         Rule(
-            ("num_workers", "ray_address", "export", "resume", "overwrite"), lambda o: o.budget,
+            ("from_scratch", "backbone", "num_workers", "ray_address", "export", "resume", "overwrite"),
+            lambda o: o.budget,
             "needs --budget, for example --budget 30m: add it, or leave this option out",
         ),
         Rule(
@@ -141,6 +158,7 @@ class SearchOptions(SessionOptions):
             lambda o: not o.budget,
             "does nothing with --budget, which starts from the universal ranking: leave it out",
         ),
+        Rule(("backbone",), lambda o: not o.from_scratch, "is left out by --from-scratch: give one of the two"),
     )  # fmt: skip
 
 

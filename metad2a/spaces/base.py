@@ -133,6 +133,10 @@ class SearchSpace(ABC):
         costs = (self.cost(arch, 10) for arch in self.all_architectures())
         return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
 
+    def can_learn(self, arch: Any) -> bool:
+        """Whether images reach the output of an architecture, through at least one layer that learns."""
+        return True
+
     def features(self) -> dict[str, torch.Tensor]:
         """What rankings know of each class of equal architectures before any training, each (K, F) float64."""
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
@@ -151,10 +155,11 @@ class SearchSpace(ABC):
         raise UserError(f"Architectures of {self.name} cannot be measured here.")
 
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
-        """The smallest value of each figure of `cost` in the whole space; empty if the space knows no costs."""
+        """The smallest value of each figure of `cost` of any architecture that can learn; empty if the space knows no
+        costs."""
         if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
             return {}
-        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures() if self.can_learn(arch)]
         return {name: min(cost[name] for cost in costs) for name in costs[0]}
 
     def network(self, arch: Any, num_classes: int) -> nn.Module:

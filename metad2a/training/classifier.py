@@ -20,10 +20,11 @@ from metad2a.core.files import load_torch, save_torch
 from metad2a.core.progress import progress
 from metad2a.core.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
+from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import ImageData, LabelledImages
 
 FORMAT = "metad2a-training-1"
-EVALUATED_AT_ONCE = 512
+EVALUATED_AT_ONCE, LARGE_AT_ONCE = 512, 64  # images of 32 pixels, and larger ones
 EPOCHS = {"mnist": 50}  # all other datasets: 200
 AUGMENTED = ("cifar10", "cifar100")
 BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
@@ -48,7 +49,29 @@ class Protocol:
         """A batch's pixels, augmented by its part of `draw_augmentation` if the protocol asks for it."""
         return crop_and_flip(pixels, corners, mirrored & self.mirror) if self.augment else pixels
 
-    def learning_rate(self, step: int, num_steps: int) -> float:
+    @property
+    def side(self) -> int | None:
+        """Side in pixels to which images are enlarged for the network; None keeps theirs."""
+        return None
+
+    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of a training."""
+        constants = {name: getattr(self, name) for name in ("lr", "momentum", "weight_decay", "nesterov")}
+        return torch.optim.SGD(parameters, fused=True, **constants)
+
+    def train_mode(self, network: nn.Module) -> None:
+        """Prepare a network for training steps."""
+        network.train()
+
+    def step(self, run: "Run", pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Change the weights by a batch of normalised images (B, 3, H, W); returns the sum of its losses."""
+        loss = training_loss(run.network, pixels, labels, self.precision)
+        run.optimizer.zero_grad()
+        (loss / len(labels)).backward()
+        run.optimizer.step()
+        return loss.detach()
+
+    def learning_rate(self, step: float, num_steps: float) -> float:
         """The learning rate of step 0..num_steps-1 of the whole run."""
         return self.lr * cosine(step / num_steps)
 
@@ -93,19 +116,20 @@ class Run:
     protocol: Any  # epochs and the constants of stochastic gradient descent: a `Protocol` or another dataclass
     identity: dict[str, Any]  # architecture, images and protocol; the checkpoint of another run is refused
     seed: int
-    checkpoint: Path  # of the last finished epoch
+    checkpoint: Path
     epoch: int = 0  # the number of finished epochs
+    position: int = 0  # batches of the epoch after these that are done
 
     def __post_init__(self):
         self.device = next(self.network.parameters()).device
         self.network.to(memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        constants = {name: getattr(self.protocol, name) for name in ("lr", "momentum", "weight_decay", "nesterov")}
-        self.optimizer = torch.optim.SGD(self.parameters, fused=True, **constants)
+        self.optimizer = self.protocol.optimizer(self.parameters)
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
-        about = {"format": FORMAT, "identity": self.identity, "seed": self.seed, "epoch": self.epoch}
+        about = {"format": FORMAT, "identity": self.identity, "seed": self.seed}
+        about |= {"epoch": self.epoch, "position": self.position}
         states = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
         save_torch(self.checkpoint, about | states)
 
@@ -121,7 +145,7 @@ class Run:
         check_optimizer(path, value.optimizer, self.optimizer, hint)
         self.network.load_state_dict(value.network)
         self.optimizer.load_state_dict(value.optimizer)
-        self.epoch = value.epoch
+        self.epoch, self.position = value.epoch, value.position
 
 
 @dataclass(frozen=True)
@@ -135,6 +159,7 @@ class _File:
     epoch: Integer
     network: State
     optimizer: dict[Text, Any]
+    position: Integer = 0
 
 
 def train(run: Run, data: ImageData, record: Callable[[str], None]) -> dict[str, float]:
@@ -168,7 +193,31 @@ def train_epochs(run: Run, data: ImageData, finished: Callable[[float], None]) -
 
 
 def train_epoch(run: Run, images: LabelledImages, data: ImageData, epoch: int, bar: tqdm) -> float:
-    """One pass over the training images; returns the mean loss."""
+    """One pass over the training images; returns the mean loss. Raises a UserError if the loss is not finite."""
+    steps, epochs = math.ceil(len(images) / run.protocol.batch_size), run.protocol.epochs
+    run.position = 0
+    loss = train_batches(run, images, data, epoch, lambda number: (epoch * steps + number, epochs * steps), bar.update)
+    run.position = 0
+    return loss
+
+
+def train_batches(
+    run: Run,
+    images: LabelledImages,
+    data: ImageData,
+    epoch: int,
+    pace: Callable[[int], tuple[float, float] | None],
+    finished: Callable[[], object] = lambda: None,
+) -> float:
+    """Train on the batches of an epoch from `run.position` on; returns their mean loss, NaN without any.
+
+    Args:
+        pace: tells from the number of the batch how much of the whole training is done, and how much there is; None
+            ends the work before that batch.
+        finished: called after each batch.
+
+    Raises a UserError if the loss is not finite.
+    """
     protocol, device = run.protocol, run.device
     rng = random_generator(run.seed * 1_000_000 + epoch)
     order = torch.randperm(len(images), generator=rng)
@@ -176,24 +225,30 @@ def train_epoch(run: Run, images: LabelledImages, data: ImageData, epoch: int, b
     batches = order.to(device).split(protocol.batch_size)
     corners, mirrored = corners.to(device), mirrored.to(device)
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
-    total = torch.zeros((), device=device)
-    run.network.train()
-    for number, rows in enumerate(batches):
-        rate = protocol.learning_rate(epoch * len(batches) + number, protocol.epochs * len(batches))
+    total, seen = torch.zeros((), device=device), 0
+    protocol.train_mode(run.network)
+    while run.position < len(batches) and (done := pace(run.position)) is not None:
+        rows = batches[run.position]
         for group in run.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = protocol.learning_rate(*done)
         pixels = protocol.augmented(images.pixels[rows], corners[rows], mirrored[rows])
-        loss = training_loss(run.network, normalize(pixels, mean, std), images.labels[rows], protocol.precision)
-        run.optimizer.zero_grad()
-        (loss / len(rows)).backward()
-        run.optimizer.step()
-        total += loss.detach()  # no .item(): the host must not wait for the device inside an epoch
-        bar.update()
-    mean_loss = total.item() / len(images)
-    if not math.isfinite(mean_loss):
+        inputs = enlarged(normalize(pixels, mean, std), protocol.side)
+        total += protocol.step(run, inputs, images.labels[rows])  # no .item(): the host must not wait for the device
+        seen += len(rows)
+        run.position += 1
+        finished()
+    mean_loss = total.item() / seen if seen else math.nan
+    if seen and not math.isfinite(mean_loss):
         when = f"seed {run.seed} became {mean_loss} in epoch {epoch + 1}"
         raise UserError(f"The training loss of {when}: lower the learning rate.")
     return mean_loss
+
+
+def enlarged(images: torch.Tensor, side: int | None) -> torch.Tensor:
+    """Images (B, 3, H, W) brought to `side` pixels; None keeps them."""
+    if side in (None, images.shape[-1]):
+        return images
+    return F.interpolate(images, size=side, mode="bilinear", align_corners=False)
 
 
 def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str) -> torch.Tensor:
@@ -205,13 +260,15 @@ def training_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
 
 
 def normalized(
-    images: LabelledImages, data: ImageData, device: torch.device
+    images: LabelledImages, data: ImageData, device: torch.device | str, side: int | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield normalised batches of images (B, 3, H, W) and their labels (B,), on the device."""
+    """Yield normalised batches of images (B, 3, H, W), brought to `side` pixels, and their labels (B,), on the
+    device."""
     mean, std = torch.tensor(data.mean, device=device), torch.tensor(data.std, device=device)
-    for rows in torch.arange(len(images)).split(EVALUATED_AT_ONCE):
+    at_once = EVALUATED_AT_ONCE if (side or images.side) <= IMAGE_SIZE else LARGE_AT_ONCE
+    for rows in torch.arange(len(images)).split(at_once):
         part = images[rows].to(device)
-        yield normalize(part.pixels, mean, std), part.labels
+        yield enlarged(normalize(part.pixels, mean, std), side), part.labels
 
 
 @torch.inference_mode()

@@ -1,93 +1,67 @@
-"""How a budget is divided: many short trainings, some longer ones, and at least one as long as possible.
+"""Who gets the next part of the budget: successive halving (Jamieson and Talwalkar, AISTATS 2016) over the ways.
 
-Costs are seconds, measured on this machine for each operation of a cell, or epochs of all training images. All
-trainings of a rung cost the same. With a time budget, faster networks therefore get more epochs: what counts is the
-accuracy that a network reaches in the given time. With a budget in epochs, all networks get equally many.
+Pure functions of the trials, without files, clocks or messages. Every training's learning rate falls along a cosine
+that ends with the budget, so whoever goes on has lost nothing by being compared.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metad2a.core.budget import NETWORK_EPOCHS, Budget
+from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, RUNNING, Trial, judged
+from metad2a.searches.budget.ways import PROBES
 
-SHORT, LONG, FULL = range(3)  # fidelities of the surrogate
-RUNG_NAMES = {SHORT: "short", LONG: "long", FULL: "full"}
-# Full trainings get half the budget if that pays for the protocol, and more the farther the budget is from it: then a
-# network gains more by longer training than by a choice among good networks.
-FULL_SHARE, MOST_SHARE = 0.5, 0.9
-LONG_SHARE = 0.4  # of what the full trainings leave; short trainings get the rest
-REDUCTION = 4  # how many times a training costs as much as one on the rung below, or more for a small budget
-LEAST_SHORT = 8  # short trainings that the rest should pay for
-MIN_PASSES = 4  # over the images of a short training; below that it gets smaller and fewer images
-MIN_IMAGES = 200
+WORTH_IT = 0.04  # of the whole budget: with less left, no other training is begun
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Trainings of one length."""
+class Slice:
+    """A part of the budget for a trial: `amount` now, of `whole` that the trial has when it gets all that is left."""
 
-    fidelity: int
-    cost: float  # of each training, in the budget's unit
-    count: int  # the number of trainings
-    side: int  # of the images, in pixels
-    images: int  # the number of training images
-    pass_share: float  # cost of a pass over these images, relative to a pass over all images at full size
+    trial: Trial
+    amount: float
+    whole: float
 
-    @property
-    def name(self) -> str:
-        return RUNG_NAMES[self.fidelity]
-
-    def epochs(self, epoch_cost: float) -> int:
-        """Passes over the images that a training makes if an epoch at full size costs `epoch_cost`."""
-        return max(1, min(NETWORK_EPOCHS, math.floor(self.cost / (epoch_cost * self.pass_share) + 1e-9)))
+    def __str__(self) -> str:
+        return str(self.trial)
 
 
-def make_plan(budget: Budget, epoch_cost: float, images: int, side: int, workers: int) -> dict[int, Rung]:
-    """The rungs of a budget.
+def next_slice(trials: Sequence[Trial], left: float, at_first: float, total: float, workers: int) -> Slice | None:
+    """The next training, None if there is nothing to do until another ends, or nothing at all.
 
     Args:
-        epoch_cost: of an epoch of the first choice at full size, in the budget's unit.
-        images, side: the number of all training images, and their side in pixels.
-        workers: trainings at the same time; they multiply a time budget.
+        trials: all so far.
+        left: of the budget, in its unit.
+        at_first: what was left when the trainings began.
+        total: the budget.
+        workers: trainings at the same time.
     """
-    total = budget.amount * (workers if budget.timed else 1)
-    protocol = NETWORK_EPOCHS * epoch_cost
-    share = MOST_SHARE - (MOST_SHARE - FULL_SHARE) * min(1.0, FULL_SHARE * budget.amount / protocol)
-    each = min(share * budget.amount, protocol)
-    rungs = {FULL: Rung(FULL, each, max(1, math.floor(share * total / each + 1e-9)), side, images, 1.0)}
-    left = total - each * rungs[FULL].count
-    long = min(each / REDUCTION, LONG_SHARE * left)
-    for fidelity, cost in ((LONG, long), (SHORT, min(each / REDUCTION**2, (1 - LONG_SHARE) * left / LEAST_SHORT))):
-        size = smaller(cost / epoch_cost, images, side)
-        cost = max(cost, size[-1] * epoch_cost)  # of at least one pass
-        rest = LONG_SHARE * left if fidelity == LONG else total - sum(r.cost * r.count for r in rungs.values())
-        rungs[fidelity] = Rung(fidelity, cost, math.floor(rest / cost + 1e-9), *size)
-    return dict(sorted(rungs.items()))
+    alive = [trial for trial in trials if trial.way != LINEAR and trial.status != FAILED]
+    rounds, group, size = 0, alive, len(alive)
+    while size > max(1, workers):
+        # The best half of those that were compared in this round go on
+        if waiting := [t for t in group if t.slices <= rounds and t.status != DONE]:
+            return _of_round(waiting, left, PROBES * at_first / _rounds(len(alive), workers) * _share(size, workers))
+        size = max(workers, math.ceil(size / 2))
+        group, rounds = judged(group)[:size], rounds + 1
+    unfinished = [trial for trial in group if trial.status != DONE] or [t for t in alive if t.status != DONE]
+    free = [trial for trial in unfinished if trial.status != RUNNING]
+    if not free or left <= (0 if free[0].slices == rounds and free[0] in group else WORTH_IT * total):
+        return None
+    best = (judged(free) or free)[0]
+    return Slice(best, left, best.spent + left)
 
 
-def smaller(epochs: float, images: int, side: int) -> tuple[int, int, float]:
-    """Side and number of images, and the cost of a pass, such that `epochs` at full size pay for `MIN_PASSES`."""
-    share = 1.0
-    if epochs < MIN_PASSES and side >= 16:
-        side, share = side // 2, 0.25
-    if epochs / share < MIN_PASSES:
-        fewer = max(min(images, MIN_IMAGES), math.floor(images * epochs / share / MIN_PASSES))
-        share *= fewer / images
-        images = fewer
-    return side, images, share
+def _rounds(size: int, workers: int) -> int:
+    """Rounds until as many are left as there are workers."""
+    return max(1, math.ceil(math.log2(max(1, size / max(1, workers)))))
 
 
-def plan_lines(plan: dict[int, Rung], budget: Budget, epoch_cost: float) -> Iterator[str]:
-    """The plan, with epochs of the ranking's first choice, an epoch of which costs `epoch_cost`."""
-    worth = budget.amount / epoch_cost
-    if worth < NETWORK_EPOCHS:
-        yield (
-            f"The budget is worth {worth:.0f} epochs of the first choice, and the protocol has {NETWORK_EPOCHS}: most "
-            "of it goes into one training, because its length matters more than a choice among good networks."
-        )
-    for rung in plan.values():
-        yield (
-            f"{rung.name}: about {rung.count} trainings of {rung.epochs(epoch_cost)} epochs, {rung.images} images of "
-            f"{rung.side} px (for the first of the ranking)"
-        )
+def _share(size: int, workers: int) -> float:
+    """The part of a round's budget for each of its trials."""
+    return min(1.0, max(1, workers) / size)
+
+
+def _of_round(waiting: list[Trial], left: float, amount: float) -> Slice | None:
+    free = [trial for trial in waiting if trial.status != RUNNING]
+    return Slice(free[0], min(amount, left), free[0].spent + left) if free and left > 0 else None

@@ -1,145 +1,189 @@
 """The files of a search on a budget: result.json, the ranking as CSV, the network with its exports, and the page."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
+from metad2a.core.cli import program
 from metad2a.core.environment import random_generator
 from metad2a.core.files import display_path, set_aside, write_csv, write_json, write_text
+from metad2a.core.messages import log
+from metad2a.core.statistics import share_interval
+from metad2a.data.image_data import ImageData
 from metad2a.networks.card import write_card
 from metad2a.networks.export import export
-from metad2a.networks.judge import judge, linear_baseline
-from metad2a.networks.trained import TrainedNetwork
+from metad2a.networks.judge import judge
+from metad2a.networks.latency import milliseconds
 from metad2a.reports.dataset import images_section
 from metad2a.reports.drawing import architecture_svg
-from metad2a.reports.network_page import advice
-from metad2a.reports.search_pages import DRAWN, NO_NETWORK, write_budget_page
+from metad2a.reports.search_pages import write_budget_page
 from metad2a.searches.budget.loop import learn
-from metad2a.searches.budget.plan import RUNG_NAMES
-from metad2a.searches.budget.session import BudgetSearch
-from metad2a.searches.budget.training import NETWORK
-from metad2a.searches.budget.trials import DONE, FORMAT, Best, Trial
+from metad2a.searches.budget.session import TESTED_SHARE, BudgetSearch
+from metad2a.searches.budget.training import SEED
+from metad2a.searches.budget.trials import DONE, FORMAT, LINEAR, NEW, Trial, judged
 
-LISTED, PRINTED = 100, 5  # cells of the ranking in result.json and on the screen
+LISTED = 100  # cells of the ranking in result.json
 
 
-def result(search: BudgetSearch, best: Best, interrupted: bool) -> dict[str, Any]:
+def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, Any]:
     """Write every file of the result; returns the content of `result.json`. Raises a UserError if a file cannot be
     written."""
-    rows, data, state = ranking(search, best.trial.fidelity), search.data, search.state
-    value = {
+    data, state = search.data, search.state
+    rows = ranking(search, best)
+    handed = network(search, best)
+    value: dict[str, Any] = {
         "format": FORMAT,
         "dataset": data.name,
         "class_names": data.class_names,
-        "images": {"train": len(data.train), "x-valid": len(data.valid), "x-test": len(data.test)},
+        "images": {"train": len(data.train), "x-valid": len(search.trainer.judges), "x-test": len(data.test)},
         "budget": search.options.budget.text,
-        "spent": {"seconds": state.spent, "epochs": sum(trial.cost for trial in state.trials)},
+        "unit": "seconds" if search.options.budget.timed else "epochs",
         "interrupted": interrupted,
+        "from_scratch": search.scratch,
         "choice": choice(search, best),
-        "rung": RUNG_NAMES[best.trial.fidelity],
-        "network": network(search, best.trial),
+        "network": handed,
+        "ways": [way(search, trial) for trial in state.trials],
         "ranking": rows[:LISTED],
-        "trials": [asdict(trial) | {"rung": RUNG_NAMES[trial.fidelity]} for trial in state.trials],
-        "hyperparameters": search.surrogate.hyperparameters,
-        "plan": state.facts.get("plan", {}),
-        "ranking_first": state.facts.get("first_choice"),
         "history": search.run.history,
     }
+    search.clock.tick()
+    epochs = sum(trial.epochs for trial in state.trials)
+    value["spent"] = {"seconds": state.spent, "epochs": epochs}
     write_json(search.folder / "result.json", value)
-    write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
-    space, images = search.space, search.options.image_folder
-    write_text(search.folder / "best_architecture.svg", architecture_svg(space, best.trial.arch))
+    if rows:
+        write_csv(search.folder / "ranking_run_1.csv", csv_rows(rows))
+    drawing = None
+    if best.way == NEW:
+        drawing = architecture_svg(search.space, best.arch)
+        write_text(search.folder / "best_architecture.svg", drawing)
     counts = torch.bincount(data.train.labels, minlength=len(data.class_names)).tolist()
-    drawings = [architecture_svg(space, row["architecture"]) for row in rows[:DRAWN]]
-    shown = images_section(images, data.class_names, counts, data.name)
-    write_budget_page(search.folder / "report.html", drawings, value, shown)
+    shown = images_section(search.options.image_folder, data.class_names, counts, data.name)
+    write_budget_page(search.folder / "report.html", value, shown, drawing)
     return value
 
 
-def ranking(search: BudgetSearch, fidelity: int) -> list[dict[str, Any]]:
-    """The cells within the limits, best first: estimated accuracy at a fidelity, costs and trainings."""
-    surrogate = search.surrogate
-    learn(surrogate, search.observations())
-    quality = surrogate.quality()[search.allowed]
-    mean, low, high = (x.clamp(0, 100) for x in surrogate.accuracy(fidelity))
-    best = surrogate.best_probability(search.allowed, random_generator(search.options.seed))
-    rows: list[dict[str, Any]] = []
-    for number, cell in enumerate(search.allowed[quality.argsort(descending=True, stable=True)].tolist(), 1):
-        trainings = [t.number for t in search.state.trials if t.cell == cell and t.status == DONE]
-        rows.append(
-            {
-                "rank": number,
-                "architecture": search.cells[cell],
-                "accuracy": mean[cell].item(),
-                "low": low[cell].item(),
-                "high": high[cell].item(),
-                "probability_best": best[cell].item(),
-                **search.space.cost(search.cells[cell], len(search.data.class_names)),
-                "trainings": trainings,
-            }
-        )
+def way(search: BudgetSearch, trial: Trial) -> dict[str, Any]:
+    """A way for the report: its trial, and the 95 % interval of its accuracy."""
+    low, high = share_interval(trial.accuracy, len(search.trainer.judges)) if trial.accuracy is not None else (0, 0)
+    figures = {"title": str(trial), "accuracy": trial.accuracy, "low": low, "high": high}
+    return asdict(trial) | figures | search.cost_of(trial)
+
+
+def ranking(search: BudgetSearch, best: Trial) -> list[dict[str, Any]]:
+    """The cells within the limits, best first: by the instant ranking, or by what finished trainings add to it."""
+    if not search.ranked:
+        return []
+    observations, numbers = search.observations(), [cell for cell, _, _ in search.ranked]
+    quality = search.surrogate.prior
+    if observations:
+        learn(search.surrogate, observations)
+        quality = search.surrogate.quality()
+    trained = {trial.cell: trial for trial in search.state.of_way(NEW) if trial.accuracy is not None}
+    costs = {cell: (text, cost) for cell, text, cost in search.ranked}
+    rows = []
+    for rank, cell in enumerate(sorted(numbers, key=lambda cell: -quality[cell].item()), 1):
+        row: dict[str, Any] = {
+            "rank": rank,
+            "architecture": costs[cell][0],
+            "score": quality[cell].item(),
+            **costs[cell][1],
+        }
+        if cell in trained:
+            row["accuracy"] = trained[cell].accuracy
+        rows.append(row | {"chosen": best.way == NEW and cell == best.cell})
     return rows
 
 
 def csv_rows(rows: list[dict[str, Any]]) -> Iterator[list[Any]]:
     """The whole ranking as CSV."""
-    yield ["rank", "accuracy", "low", "high", "probability_best", "trainings", "mflops", "mparams", "architecture"]
+    yield ["rank", "score", "x_valid", "mflops", "mparams", "architecture"]
     for row in rows:
-        figures = [f"{row[name]:.4f}" for name in ("accuracy", "low", "high", "probability_best")]
-        costs = [f"{row[name]:.6f}" for name in ("flops", "params")]
-        yield [row["rank"], *figures, len(row["trainings"]), *costs, row["architecture"]]
+        valid = f"{row['accuracy']:.4f}" if "accuracy" in row else ""
+        yield [row["rank"], f"{row['score']:.4f}", valid, f"{row['flops']:.6f}", f"{row['params']:.6f}",
+               row["architecture"]]  # fmt: skip
 
 
-def choice(search: BudgetSearch, best: Best) -> dict[str, Any]:
-    """The first choice: its training, its estimated accuracy and its costs."""
-    trial, interval = best.trial, {"mean": best.mean, "low": best.low, "high": best.high}
-    about = {"architecture": trial.arch, "trial": trial.number, "epochs": trial.epochs, "x-valid": trial.accuracy}
-    return about | interval | search.space.cost(trial.arch, len(search.data.class_names))
+def choice(search: BudgetSearch, best: Trial) -> dict[str, Any]:
+    """The network that was chosen: the way to it, its accuracy on the validation part and its costs."""
+    count = len(search.trainer.judges)
+    low, high = share_interval(best.accuracy or 0.0, count)
+    interval = {"x-valid": best.accuracy, "low": low, "high": high}
+    cost = search.cost_of(best)
+    others = [trial for trial in judged(search.state.trials) if trial.number != best.number]
+    after = {"next": {"title": str(others[0]), "x-valid": others[0].accuracy}} if others else {}
+    about = {"title": str(best), "way": best.way, "architecture": best.arch, "trial": best.number, "side": best.side}
+    return about | {"epochs": best.epochs} | interval | cost | after
 
 
-def network(search: BudgetSearch, trial: Trial) -> dict[str, Any] | None:
-    """Write `network.pt` and its exports, with the accuracy on the test part; None if it used smaller images."""
-    source, target = search.trainer.file(trial, NETWORK), search.folder / "network.pt"
-    if not source.is_file():
-        return None
-    options, data, trained = search.options, search.data, TrainedNetwork.read(source)
-    judged = judge(trained.network().to(options.device), data)
-    trained.accuracy["x-test"] = judged["accuracy"]
+def network(search: BudgetSearch, best: Trial) -> dict[str, Any]:
+    """Write `network.pt` and its exports, with the accuracy on the test part, at which nothing looked before."""
+    options, target = search.options, search.folder / "network.pt"
+    made = search.trainer.trained(best)
+    trained = search.trainer.network(best, made)
+    data = tested(search, best)
+    judged_on_test = judge(made, replace(data, mean=trained.mean, std=trained.std), best.side)
+    trained.accuracy["x-test"] = judged_on_test["accuracy"]
     set_aside(target)
     trained.save(target)
     write_card(target)
     files = [target, *(export(target, search.formats) if search.formats else [])]
-    linear = linear_baseline(data, options.device, options.seed) if options.image_folder is not None else None
-    figures = {f"x-test{end}": judged[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
-    return {"files": [display_path(path) for path in files], **figures, "judged": judged, "linear": linear}
+    figures = {
+        f"x-test{end}": judged_on_test[name] for end, name in (("", "accuracy"), ("_low", "low"), ("_high", "high"))
+    }
+    took = milliseconds(made, best.side, 1, torch.device(options.device))
+    return {
+        "files": [display_path(path) for path in files],
+        **figures,
+        "tested": len(data.test),
+        "judged": judged_on_test,
+        "milliseconds": took,
+        "device": torch.device(options.device).type,
+        "licence": trained.history.get("licence"),
+    }
+
+
+def tested(search: BudgetSearch, best: Trial) -> ImageData:
+    """The dataset with the test images that the end of the budget allows to classify; says it if these are not all."""
+    data, budget = search.data.sized(best.side), search.options.budget
+    if not budget.timed or not best.image_seconds:
+        return data
+    most = max(LEAST_TESTED, int(TESTED_SHARE * budget.amount / best.image_seconds))
+    if len(data.test) <= most:
+        return data
+    log.info(f"{most} of {len(data.test)} images of x-test, drawn at random, are tested: the budget pays for no more.")
+    rows = torch.randperm(len(data.test), generator=random_generator(SEED))[:most]
+    return replace(data, test=data.test[rows.sort().values])
+
+
+LEAST_TESTED = 100
 
 
 def result_text(value: dict[str, Any]) -> str:
     """The content of `result.json` for people."""
     choice, network, spent = value["choice"], value["network"], value["spent"]
-    done = [trial for trial in value["trials"] if trial["status"] == DONE]
+    interrupted = ", interrupted" if value["interrupted"] else ""
+    valid = f"x-valid {choice['x-valid']:.2f} % [{choice['low']:.2f}, {choice['high']:.2f}]"
+    test = f"x-test {network['x-test']:.2f} % [{network['x-test_low']:.2f}, {network['x-test_high']:.2f}]"
     lines = [
-        f"{len(done)} trainings on {value['dataset']}, {spent['seconds'] / 60:.1f} min, "
-        f"{spent['epochs']:.1f} epochs of {value['images']['train']} images "
-        f"(budget {value['budget']}{', interrupted' if value['interrupted'] else ''})",
-        f"first choice: {choice['architecture']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams)",
-        f"  {choice['epochs']} epochs: x-valid {choice['x-valid']:.2f} %, estimated {choice['mean']:.2f} % "
-        f"[{choice['low']:.2f}, {choice['high']:.2f}]",
+        f"{value['dataset']}: {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs (budget {value['budget']}"
+        f"{interrupted})",
+        *ways_table(value["ways"], choice["trial"]),
+        f"chosen: {choice['title']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams, "
+        f"{network['milliseconds']:.1f} ms an image on this machine's {network['device']})",
+        f"  {valid}; {test} on {network['tested']} images that chose nothing",
+        f"  {', '.join(network['files'])}",
+        f"classify images with: {program()} predict --network {network['files'][0]} --images FOLDER",
     ]
-    if network:
-        low, high = network["x-test_low"], network["x-test_high"]
-        lines.append(f"  x-test {network['x-test']:.2f} % [{low:.2f}, {high:.2f}]: {', '.join(network['files'])}")
-        if network["linear"]:
-            lines.append(f"  {advice(network['x-test'], network['linear'])}")
-    else:
-        lines.append(f"  {NO_NETWORK}")
-    lines.append(f"{'rank':>4}  {value['rung'] + ' %':>8}  {'95 % interval':>16}  {'best':>6}  trained  architecture")
-    for row in value["ranking"][:PRINTED]:
-        interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
-        lines.append(
-            f"{row['rank']:>4}  {row['accuracy']:>8.2f}  {interval:>16}  {100 * row['probability_best']:>4.0f} %  "
-            f"{len(row['trainings']):>7}  {row['architecture']}"
-        )
     return "\n".join(lines)
+
+
+def ways_table(ways: list[dict[str, Any]], chosen: int) -> Iterator[str]:
+    """The ways and what they reached."""
+    yield f"{'x-valid %':>9}  {'epochs':>7}  {'seconds':>7}  way"
+    for trial in sorted(ways, key=lambda trial: -(trial["accuracy"] or 0.0)):
+        accuracy = f"{trial['accuracy']:.2f}" if trial["accuracy"] is not None else ""
+        epochs = f"{trial['epochs']:.1f}" if trial["way"] != LINEAR else ""
+        mark = " <- chosen" if trial["number"] == chosen else f" ({trial['status']})" * (trial["status"] != DONE)
+        yield f"{accuracy:>9}  {epochs:>7}  {trial['seconds']:>7.0f}  {trial['title']}{mark}"

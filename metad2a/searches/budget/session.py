@@ -1,165 +1,311 @@
-"""A running search on a budget: its trials, its clock and its surrogate, and the next step."""
+"""A running search on a budget: its ways, its clock, and who gets the next part of the budget."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from metad2a import spaces
+from metad2a.core.cli import command_began
 from metad2a.core.environment import keep_freed_memory, provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import log
 from metad2a.core.training_run import TrainingRun
+from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import load_image_data
 from metad2a.database.workers import load_ray
+from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
+from metad2a.rankings.subnets import load as load_subnets
 from metad2a.rankings.universal import load as load_universal
+from metad2a.searches.budget import ways
 from metad2a.searches.budget.clock import Clock
-from metad2a.searches.budget.loop import another_training, learn, next_cell
-from metad2a.searches.budget.plan import FULL, RUNG_NAMES, SHORT, Rung, make_plan, plan_lines
+from metad2a.searches.budget.loop import next_cell
+from metad2a.searches.budget.plan import Slice, next_slice
 from metad2a.searches.budget.surrogate import Observation, Surrogate
-from metad2a.searches.budget.training import CHECKPOINT, PROGRESS, Trainer
-from metad2a.searches.budget.trials import DONE, FAILED, RUNNING, STATE, Best, State, Trial
-from metad2a.searches.limits import Limits
+from metad2a.searches.budget.training import CHECKPOINT, HEADS, PROGRESS, Trainer
+from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial, judged
+from metad2a.searches.limits import FLAGS, Limits
 from metad2a.searches.options import SearchOptions
-from metad2a.training.classifier import batch_of
+from metad2a.spaces.base import DEVICE_LATENCY
+from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
-PICTURED = ("best_architecture.*", "report.html", "model_card.md")
-PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", *PICTURED)
-MARGIN = 0.9  # the last training is planned to take this share of the time that is left
+PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "report.html", "model_card.md",
+            "best_architecture.svg")  # fmt: skip
+TESTED_SHARE = 0.15  # of a budget in seconds: what the test at the end may take
+TOLD = 10.0  # seconds between two lines of progress
+WARM_UP_SIDE, WARM_UP_IMAGES = 64, 8
+OFA, SUBNETS = "ofa_mbv3", 1000
 
 
 class BudgetSearch:
-    """A search of NAS-Bench-201 that spends a budget on one dataset's images. Raises a UserError if options or images
-    are bad, Ray is needed and missing, or no cell is within the limits.
+    """A search that spends a budget on one dataset's images. Raises a UserError if options or images are bad, Ray is
+    needed and missing, or nothing is within the limits.
 
     Attributes:
         data: networks train on the training part; the validation part (`x-valid`) makes all choices; the test part
             (`x-test`) serves once, for the final figure of the network that the user gets.
         cells: the text of each class of equal cells (K): its cheapest architecture within the limits, or at all.
-        allowed: (P,) the classes with an architecture within the limits.
+        ranked: number, text and costs of the cells within the limits, best first by the instant ranking.
+        names: of the backbones within the limits.
         formats: in which the network is exported.
         identity: what the search depends on.
     """
 
     def __init__(self, options: SearchOptions):
         keep_freed_memory()
+        self.began = command_began()
+        self.start_seconds = time.monotonic() - self.began
         self.options, self.space = options, spaces.get(options.search_space)
-        archs, name = self.space.architectures, self.space.name
-        if archs is None or not self.space.ranking_shipped:
+        self.supernet = PUBLISHED_SUPERNET if self.space.results_folder == OFA else None
+        if self.supernet and not Path(self.supernet).is_file():
+            raise UserError(
+                f"--budget trains subnets of {OFA} from the published supernet, but {self.supernet} is missing. Fetch "
+                "it with: python get_files/get_ofa_supernet.py. Or leave --search-space out."
+            )
+        if self.supernet and options.from_scratch:
+            raise UserError(f"--from-scratch has nothing to train in {OFA}: its subnets have ImageNet's weights.")
+        if not self.space.ranking_shipped:
+            name = self.space.name
             raise UserError(f"--budget works for spaces with a shipped ranking of all architectures, not for {name}.")
         self.formats = check_formats(options.export)
         if options.num_workers:
             load_ray()
-        images = (options.data_name, options.image_folder, options.data_path, options.seed, self.space.image_size)
+        if options.backbone:
+            backbones.check_name(options.backbone)
+        known = options.image_folder is None and not options.backbone and not self.supernet
+        self.scratch = options.from_scratch or known
+        if self.scratch and not options.from_scratch:
+            log.info(
+                f"{options.data_name} is a dataset of the paper, so networks are trained from nothing. --backbone "
+                f"{backbones.DEFAULT} also tries networks that have seen ImageNet."
+            )
+        side = IMAGE_SIZE if self.scratch else None
+        images = (options.data_name, options.image_folder, options.data_path, options.seed, side)
         self.data = load_image_data(*images, options.mirror)
-        listed = Limits(options, self.space, len(self.data.class_names)).listed()
-        self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
-        self.allowed = self.space.classes_of_equals()[listed]
-        for cell, number in zip(self.allowed.tolist(), listed, strict=True):
-            self.cells[cell] = archs[number]
+        self.classes = len(self.data.class_names)
+        self.names, self.ranked = self.within_limits()
         self.identity = {
-            "search_space": name,
+            "search_space": self.space.name,
             "dataset": self.data.name,
             "images": self.data.fingerprint,
             "budget": options.budget.text,
+            "amount": options.budget.amount,
             "limits": options.limits,
+            "backbones": self.names,
             "seed": options.seed,
         }
         parent = Path(options.save_path) / self.space.results_folder / "search" / options.data_name
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
-        self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0], len(RUNG_NAMES))
+        if self.ranked:
+            self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
         self.workers = max(1, options.num_workers)
+        self.told = time.monotonic()
+
+    def within_limits(self) -> tuple[list[str], list[tuple[int, str, Mapping[str, float]]]]:
+        """`names` and `ranked`. Raises a UserError if there are neither."""
+        options, limits = self.options, Limits(self.options, self.space, self.classes)
+        names = [] if self.scratch else [options.backbone or backbones.DEFAULT]
+        if self.supernet:
+            names = [*self.subnets(limits), *names]
+        smallest, kinds = ways.sides(self.data.train.side)[0], list(options.limits)
+        for name in list(names):
+            cost = self.cost(name, smallest)
+            if DEVICE_LATENCY in kinds or any(cost[kind] > options.limits[kind] for kind in kinds):
+                log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in kinds)}.")
+                names.remove(name)
+        if self.supernet:
+            return names, []
+        archs = self.space.all_architectures()
+        self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
+        listed = limits.listed()
+        classes = self.space.classes_of_equals()[listed]
+        for cell, number in zip(classes.tolist(), listed, strict=True):
+            self.cells[cell] = archs[number]
+        order = load_universal().of_classes()[0][classes].argsort(descending=True, stable=True)
+        self.allowed = classes[order]
+        numbers = self.allowed.tolist()
+        return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
+
+    def subnets(self, limits: Limits) -> list[str]:
+        """The subnet that the instant ranking puts first among random ones, and the first of the cheaper half."""
+        archs = self.space.sample(SUBNETS, random_generator(self.options.seed))
+        archs = limits.select(archs, "the random subnets")
+        order = load_subnets().predict(archs, ways.LARGEST)[0].argsort(descending=True)
+        cost = [self.space.cost(arch, self.classes)["flops"] for arch in archs]
+        half = sorted(cost)[len(cost) // 2]
+        first, cheap = int(order[0]), next(i for i in order.tolist() if cost[i] <= half)
+        return [backbones.OFA + self.space.to_text(archs[i]) for i in dict.fromkeys((cheap, first))]
+
+    def cost(self, name: str, side: int) -> dict[str, float]:
+        """Costs of a backbone's network."""
+        return backbones.cost(name, self.classes, side)
+
+    def cost_of(self, trial: Trial) -> dict[str, float]:
+        """Costs of a trial's network."""
+        return self.space.cost(trial.arch, self.classes) if trial.way == NEW else self.cost(trial.arch, trial.side)
 
     def begin(self) -> None:
         """Continue an earlier command's search if there is one, and plan. No other process uses the folder. Raises a
         UserError if the earlier search had other options, or its file is damaged."""
         self.run.begin(self.identity, provenance(self.options.seed, images=self.data.origin))
-        about = (self.space, self.data, self.identity, self.run.history)
-        self.trainer = Trainer(*about, (self.folder / "trials").resolve(), self.options.device)
+        budget, about = self.options.budget, (self.space, self.data, self.identity, self.run.history)
+        folder = (self.folder / "trials").resolve()
+        self.trainer = Trainer(*about, folder, self.options.device, budget.timed, self.supernet)
         self.state = State.of(self.folder)
-        self.clock = Clock(self.options, self.space, self.data, self.state)
-        self.plan = self.planned()
-
-    def planned(self) -> dict[int, Rung]:
-        """The rungs, by the costs that were measured when the search began."""
-        allowed, train = self.allowed, self.data.train
-        first = self.cells[allowed[self.surrogate.prior[allowed].argmax()]]
-        epoch_cost = self.clock.epoch_cost(first)
-        plan = make_plan(self.options.budget, epoch_cost, len(train), train.side, self.workers)
-        self.state.facts = {"plan": {rung.name: rung.__dict__ for rung in plan.values()}, "first_choice": first}
-        self.clock.tick()
+        self.gather()
+        self.clock = Clock(budget, self.state, self.began, self.start_seconds)
+        self.clock.keep_for_the_end(0.0, self.formats)
+        facts = self.state.facts
+        if budget.timed and "speed" not in facts:
+            facts["speed"] = self.seconds_of_a_million()
+        self.speed = ways.Speed(budget.timed, number(facts, "speed"))
+        if not self.state.trials:
+            self.add_linear_classifiers()
+        train, valid, test = (len(part) for part in (self.data.train, self.data.valid, self.data.test))
+        sizes = f"{train} images to train on, {valid} to choose by, {test} to test"
+        log.info(f"{self.data.name}: {self.classes} classes, {sizes}, at {self.data.train.side} px.")
         self.state.save()
-        for line in plan_lines(plan, self.options.budget, epoch_cost):
-            log.info(line)
-        return plan
 
-    def next_trial(self, rung: Rung) -> Trial | None:
-        """Add and return the next trial of a rung, None if the rung has enough."""
-        if not self.goes_on(rung) or (cell := self.choose(rung)) is None:
+    def gather(self) -> None:
+        """Take up what trainings left that nothing works on any more."""
+        left = [self.trainer.as_left(trial) for trial in self.state.trials if trial.status == RUNNING]
+        self.state.keep(*(replace(trial, status=PAUSED) for trial in left))
+
+    def seconds_of_a_million(self) -> float:
+        """Seconds that a million multiply-accumulates of a backbone take on this machine."""
+        text = next(iter(backbones.taps(backbones.DEFAULT)))
+        network = backbones.build(text, 2)[0].to(self.options.device, memory_format=torch.channels_last).eval()
+        images = torch.zeros(WARM_UP_IMAGES, 3, WARM_UP_SIDE, WARM_UP_SIDE, device=self.options.device)
+        images, seconds = images.contiguous(memory_format=torch.channels_last), []
+        for _ in range(3):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                network(images).sum().item()
+            seconds.append(time.perf_counter() - start)
+        return min(seconds) / WARM_UP_IMAGES / backbones.cost(text, 2, WARM_UP_SIDE)["flops"]
+
+    def add_linear_classifiers(self) -> None:
+        """Add a linear classifier for each backbone and side of images that the budget pays for."""
+        if not self.names:
+            return
+        images, limits = len(self.data.train) + len(self.trainer.judges), self.options.limits
+        chosen = ways.linear_ways(
+            self.names,
+            self.data.train.side,
+            lambda name, side: self.cost(name, side)["flops"],
+            self.speed,
+            images,
+            self.options.budget.amount,
+        )
+        for name, side in chosen:
+            if all(self.cost(name, side)[kind] <= limit for kind, limit in limits.items()):
+                self.state.add(way=LINEAR, arch=name, side=side, status=PAUSED)
+
+    def next(self) -> Slice | None:
+        """The next work, None if there is none until other work ends, or none at all."""
+        left, trials = self.clock.left(), self.state.trials
+        linear = self.state.of_way(LINEAR)
+        for trial in linear:
+            if trial.status == PAUSED and (left > 0 or trial.number == 0):
+                most = ways.LINEAR_SHARE * self.options.budget.amount
+                return self.begun(Slice(trial, max(1.0, min(most, left)), left))
+        if any(trial.status == RUNNING for trial in linear):
             return None
-        arch = self.cells[cell]
-        epochs = self.epochs(rung, arch)
-        sizes = (rung.fidelity, epochs, batch_of(rung.images, epochs), rung.side, rung.images)
-        return self.state.keep(Trial(len(self.state.trials), arch, cell, *sizes))
+        if len(trials) == len(linear):
+            self.add_trainings(left)
+        at_first = number(self.state.facts, "at_first")
+        work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
+        if work is None and self.add_cell(left):
+            work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
+        return self.begun(work) if work else None
 
-    def goes_on(self, rung: Rung) -> bool:
-        """Whether a rung gets another training."""
-        later = [other for other in self.plan.values() if other.fidelity > rung.fidelity]
-        begun = len(self.state.of_rung(rung.fidelity, RUNNING, DONE, FAILED))
-        real = replace(rung, cost=rung.cost * self.clock.drift(rung.side))
-        return another_training(real, later, begun, self.clock.left(), self.options.budget.timed, self.workers)
+    def begun(self, work: Slice) -> Slice:
+        """Note that a process works on a slice."""
+        trial = replace(work.trial, status=RUNNING)
+        self.state.keep(trial)
+        return replace(work, trial=trial)
 
-    def choose(self, rung: Rung) -> int | None:
-        """The cell to train next, None if there is none left."""
-        begun = [(trial.cell, trial.fidelity) for trial in self.state.trials]
-        rng = random_generator((self.options.seed * 1009 + len(begun)) % 2**32)
-        return next_cell(self.surrogate, self.observations(), begun, rung.fidelity, self.allowed, rng)
+    def time_left(self) -> str:
+        """What is left, for messages."""
+        return f"{self.options.budget.describe(max(0.0, self.clock.left()))} left"
 
-    def epochs(self, rung: Rung, arch: str) -> int:
-        """Epochs of a training; a full one gets what the time left allows, as the machine is now."""
-        cost = self.clock.epoch_cost(arch)
-        if not self.options.budget.timed or rung.fidelity == SHORT:  # all short ones are as long as the first
-            return rung.epochs(cost)
-        if rung.fidelity < FULL:
-            return rung.epochs(cost * self.clock.drift(rung.side))
-        cost = len(self.data.train) * self.clock.image_seconds(arch)
-        share = self.workers / max(1, rung.count - len(self.state.of_rung(FULL)))
-        return replace(rung, cost=MARGIN * self.clock.left() * min(1.0, share)).epochs(cost)
+    def add_trainings(self, left: float) -> None:
+        """Add the trainings that the budget pays for, when all linear classifiers are done."""
+        self.state.facts["at_first"] = max(0.0, left)
+        images, found = len(self.data.train), list[dict[str, Any]]()
+        if self.names:
+            of_backbone = lambda arch, side: self.cost(arch, side)["flops"]  # noqa: E731
+            found += ways.further(self.state.trials, self.data.train.side, of_backbone, self.speed, images, left)
+        if self.ranked:
+            epochs = self.trainer.protocol_of_cells().epochs
+            of_cells = ways.cells(self.ranked, self.speed, images, epochs, left, not self.names)
+            found += [about | {"side": self.space.image_size} for about in of_cells]
+        for about in found:
+            self.state.add(status=PAUSED, **about)
+
+    def add_cell(self, left: float) -> bool:
+        """Add the cell that is the most promising after all trainings to their end; tell whether the budget pays."""
+        done = [trial for trial in self.state.of_way(NEW) if trial.status == DONE]
+        running = any(trial.status == RUNNING for trial in self.state.trials)
+        if not done or running or left < sum(trial.spent for trial in done) / len(done):
+            return False
+        taken = {trial.cell for trial in self.state.of_way(NEW) if trial.cell is not None}
+        rng = random_generator((self.options.seed * 1009 + len(taken)) % 2**32)
+        cell = next_cell(self.surrogate, self.observations(), taken, self.allowed, rng)
+        if cell is None:
+            return False
+        self.state.add(status=PAUSED, way=NEW, arch=self.cells[cell], side=self.space.image_size, cell=cell)
+        return True
+
+    def observations(self) -> list[Observation]:
+        """What finished trainings of cells show: all are as long as the protocol, or as the budget allows."""
+        done = [t for t in self.state.of_way(NEW) if t.status == DONE]
+        count = len(self.trainer.judges)
+        return [
+            Observation(t.cell, 0, t.accuracy, sampling_variance(t.accuracy, count))
+            for t in done
+            if t.cell is not None and t.accuracy is not None
+        ]
 
     def note(self, trial: Trial) -> None:
-        """Keep the progress of a trial; if it has ended, say how the search stands."""
-        self.clock.tick()
-        epochs = trial.epochs if trial.status == DONE else len(trial.losses)
-        self.state.keep(replace(trial, cost=epochs * self.clock.share(trial)))
-        if trial.status == RUNNING:
+        """Keep the progress of a trial, and say how the search stands, at most every ten seconds within a slice."""
+        if trial.status == RUNNING and time.monotonic() - self.told < TOLD:
             return
-        for ending in (CHECKPOINT, PROGRESS):
-            self.trainer.file(trial, ending).unlink(missing_ok=True)
+        self.told = time.monotonic()
+        self.state.keep(trial)
         if trial.status == FAILED:
             log.info(f"{trial} failed: {trial.message}")
             return
-        best, left = self.best(), self.options.budget.describe(max(0.0, self.clock.left()))
-        log.info(
-            f"{trial}, {RUNG_NAMES[trial.fidelity]}, {trial.epochs} epochs: x-valid "
-            f"{trial.accuracy:.2f} %; best so far {best.mean:.2f} % [{best.low:.2f}, {best.high:.2f}] "
-            f"{best.trial.arch}; {left} left"
-        )
+        if best := self.best():
+            size = len(self.data.test) * best.image_seconds
+            self.clock.keep_for_the_end(min(size, TESTED_SHARE * self.options.budget.amount), self.formats)
+        valid = "" if trial.accuracy is None else f"x-valid {trial.accuracy:.2f} %, "
+        epochs = "" if trial.way == LINEAR and valid else f"{trial.epochs:.1f} epochs, "
+        log.info(f"{trial}: {epochs}{valid}{self.time_left()}")
 
-    def observations(self) -> list[Observation]:
-        """What the surrogate learns from."""
-        return self.state.observations(len(self.data.valid))
+    def best(self) -> Trial | None:
+        """The trial whose network the user gets, None before there is one."""
+        return next(iter(judged(self.state.trials)), None)
 
-    def best(self) -> Best:
-        """The best of the longest finished trainings, by all observations. Raises a UserError if no training is
-        finished."""
-        done = [trial for trial in self.state.trials if trial.status == DONE and trial.fidelity == self.state.highest]
-        if not done:
-            failed = [trial.message for trial in self.state.trials if trial.status == FAILED]
-            reason = failed[-1] if failed else "the budget ended first, or the search was interrupted."
-            raise UserError(f"No training was finished: {reason} {self.folder} keeps what there is.")
-        learn(self.surrogate, self.observations())
-        quality = self.surrogate.quality()
-        trial = max(done, key=lambda t: quality[t.cell].item())
-        mean, low, high = (float(x[trial.cell].clamp(0, 100)) for x in self.surrogate.accuracy(trial.fidelity))
-        return Best(trial, mean, low, high)
+    def clean(self, kept: Trial) -> None:
+        """Remove what only a search that goes on needs."""
+        for trial in self.state.trials:
+            for ending in (CHECKPOINT, PROGRESS, HEADS):
+                self.trainer.file(trial, ending).unlink(missing_ok=True)
+
+
+def number(facts: Mapping[str, Any], name: str) -> float:
+    """A number that an earlier step of the search measured, 0 if there was none."""
+    return float(facts.get(name, 0.0))
+
+
+def sampling_variance(percent: float, count: int) -> float:
+    """Variance (points^2) of an accuracy (%) on `count` images; one right and one wrong image are added."""
+    share = (percent / 100 * count + 1) / (count + 2)
+    return 1e4 * share * (1 - share) / count

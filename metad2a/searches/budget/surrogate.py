@@ -37,7 +37,6 @@ NOISE, DIFFERENCE, RELATION = (math.log(0.02), 1.0), (math.log(0.1), 1.0), (0.0,
 OFFSET = 10.0  # variance of a fidelity's offset, which may be anything
 OF_DIFFERENCE = {"paths": 0.5, "operations": 0.5, "own": 0.2}  # what the difference of two fidelities depends on
 JITTER, STEPS = 1e-6, 20
-COMPARED, DRAWS = 200, 2000  # cells that may be the best, and samples of their qualities
 INTERVAL = 1.96  # standard deviations on either side: 95 %
 
 
@@ -233,19 +232,3 @@ class Surrogate:
         scale = self.scales[fidelity]
         low, high = (scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
         return scale.back(mean), low, high
-
-    def best_probability(self, allowed: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """The probability (K,) that a cell is the best of the `allowed` cells (P,). Only the first 200 by mean plus
-        deviation are compared; all others have 0."""
-        h = self._named(self.logarithms)
-        mean, whitened = self._explained(allowed)
-        deviation = (self._variance()[allowed] - whitened.square().sum(0)).clamp_min(0).sqrt()
-        rows = (mean + deviation).argsort(descending=True, stable=True)[:COMPARED]
-        chosen, whitened = allowed[rows], whitened[:, rows]
-        covariance = self._quality(self._kernels(chosen, chosen), h) - whitened.T @ whitened
-        covariance += (JITTER + 1e-6 * covariance.diagonal().mean()) * torch.eye(len(rows), dtype=FLOAT)
-        values, vectors = torch.linalg.eigh(covariance)
-        random = torch.randn(len(rows), DRAWS, generator=rng, dtype=FLOAT)
-        samples = mean[rows, None] + vectors @ (values.clamp_min(0).sqrt()[:, None] * random)
-        share = samples.argmax(0).bincount(minlength=len(rows)) / DRAWS
-        return torch.zeros(len(self.cells), dtype=FLOAT).index_put_((chosen,), share.to(FLOAT))

@@ -1,52 +1,47 @@
-"""The trials of a search, and the file that keeps them."""
+"""The trainings of a search, and the file that keeps them."""
 
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metad2a.core.files import write_json
-from metad2a.core.schema import CLOSED, OPEN, Facts, Integer, Number, Text, check, read_json
-from metad2a.searches.budget.plan import FULL
-from metad2a.searches.budget.surrogate import Observation
+from metad2a.core.schema import CLOSED, Facts, Integer, Number, Text, check, read_json
 
-STATE, FORMAT = "state.json", "metad2a-budget-1"
-RUNNING, DONE, FAILED = "running", "done", "failed"
+STATE, FORMAT = "state.json", "metad2a-budget-2"
+RUNNING, PAUSED, DONE, FAILED = "running", "paused", "done", "failed"
+LINEAR, FURTHER, NEW = "linear classifier", "trained further", "from nothing"  # the ways to a network
 HINT = "Start anew with --overwrite."
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training."""
+    """One way to a network: what is trained, from which weights, on images of which side."""
 
-    __pydantic_config__ = OPEN  # files of older versions have a field that nothing needs
+    __pydantic_config__ = CLOSED
 
-    number: Integer  # from 0, in the order in which they began
-    arch: Text
-    cell: Integer  # the number of the architecture's class of equal cells
-    fidelity: Integer  # the number of its rung
-    epochs: Integer
-    batch: Integer
-    side: Integer
-    images: Integer
-    status: Text = RUNNING  # or done or failed
-    accuracy: Number | None = None  # on the validation part (%), None until it is done
-    losses: list[Number] = field(default_factory=list)  # mean training loss of each epoch
-    seconds: Number = 0.0  # of training so far
-    cost: Number = 0.0  # epochs of all training images so far
+    number: Integer  # from 0
+    way: Text
+    arch: Text  # a cell, or a backbone as `metad2a.networks.backbones` names it
+    side: Integer  # of the images, in pixels
+    base: Integer | None = None  # the number of the linear classifier that it starts from
+    cell: Integer | None = None  # the number of the cell's class of equal cells
+    status: Text = RUNNING  # or paused, done or failed
+    slices: Integer = 0  # of the budget, so far
+    spent: Number = 0.0  # of the budget, in its unit
+    epochs: Number = 0.0  # passes over the training images
+    seconds: Number = 0.0  # of training
+    image_seconds: Number = 0.0  # to classify an image
+    curve: list[tuple[Number, Number]] = field(default_factory=list)  # (spent, accuracy on the validation part in %)
     message: Text = ""  # why it failed
 
     def __str__(self) -> str:
-        return f"training {self.number + 1}"
+        return f"{self.way}: {self.arch}, {self.side} px"
 
-
-@dataclass(frozen=True)
-class Best:
-    """The best network so far: its trial, and the 95 % interval of its validation accuracy (%)."""
-
-    trial: Trial
-    mean: float
-    low: float
-    high: float
+    @property
+    def accuracy(self) -> float | None:
+        """The last accuracy on the validation part (%), None before the first."""
+        return self.curve[-1][1] if self.curve else None
 
 
 @dataclass
@@ -57,19 +52,15 @@ class State:
 
     path = Path(STATE)  # of the file, not a field in it
     spent: Number = 0.0  # seconds so far, of all commands together
-    costs: dict[Text, Number] = field(default_factory=dict)  # see `Clock.operation_costs`; empty for a budget in epochs
     trials: list[Trial] = field(default_factory=list)  # by number
-    facts: Facts = field(default_factory=dict)  # of the plan, for the report
+    facts: Facts = field(default_factory=dict)  # what was measured and planned, for later commands and the report
 
     @classmethod
     def of(cls, folder: Path) -> "State":
-        """The state that an earlier command left, or a new one; a trial that an older version stopped early counts as
-        failed. Raises a UserError if the file is damaged."""
+        """The state that an earlier command left, or a new one. Raises a UserError if the file is damaged."""
         path, state, what = folder / STATE, cls(), "the state of a search on a budget"
         if path.is_file():
             state = check(path, read_json(path, dict[Text, Any], what, HINT), cls, what, HINT, FORMAT)
-        known = (RUNNING, DONE, FAILED)
-        state.trials = [t if t.status in known else replace(t, status=FAILED, message=t.status) for t in state.trials]
         state.path = path
         return state
 
@@ -77,32 +68,23 @@ class State:
         """Write the file atomically."""
         write_json(self.path, {"format": FORMAT, **asdict(self)})
 
-    def keep(self, trial: Trial) -> Trial:
-        """Add or replace a trial; returns it."""
-        self.trials[trial.number : trial.number + 1] = [trial]
+    def keep(self, *trials: Trial) -> None:
+        """Add or replace trials."""
+        for trial in trials:
+            self.trials[trial.number : trial.number + 1] = [trial]
         self.save()
+
+    def add(self, **about: Any) -> Trial:
+        """Add a trial."""
+        self.keep(trial := Trial(number=len(self.trials), **about))
         return trial
 
-    def of_rung(self, fidelity: int, *status: str) -> list[Trial]:
-        """Trials of a rung with one of the statuses; by default all but failed trials."""
-        wanted = status or (RUNNING, DONE)
-        return [trial for trial in self.trials if trial.fidelity == fidelity and trial.status in wanted]
-
-    def observations(self, judged: int) -> list[Observation]:
-        """What the surrogate learns from; `judged` is the number of images of the validation part."""
-        return [
-            Observation(t.cell, t.fidelity, t.accuracy, sampling_variance(t.accuracy, judged))
-            for t in self.trials
-            if t.status == DONE and t.accuracy is not None
-        ]
-
-    @property
-    def highest(self) -> int | None:
-        """The highest rung with a finished training, or None."""
-        return max((fidelity for fidelity in range(FULL + 1) if self.of_rung(fidelity, DONE)), default=None)
+    def of_way(self, *ways: str) -> list[Trial]:
+        """The trials of some ways."""
+        return [trial for trial in self.trials if trial.way in ways]
 
 
-def sampling_variance(percent: float, count: int) -> float:
-    """Variance (points^2) of an accuracy (%) on `count` images; one right and one wrong image are added."""
-    share = (percent / 100 * count + 1) / (count + 2)
-    return 1e4 * share * (1 - share) / count
+def judged(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials with a network whose accuracy on the validation part is known, best first, of equals the first."""
+    known = [trial for trial in trials if trial.accuracy is not None and trial.status != FAILED]
+    return sorted(known, key=lambda trial: -(trial.accuracy or 0.0))

@@ -91,6 +91,9 @@ class NASBench201(SearchSpace):
     def classes_of_equals(self) -> torch.Tensor:
         return equivalence_classes()
 
+    def can_learn(self, arch: str) -> bool:
+        return any(cells.OPERATIONS[op].startswith("nor_conv") for op in cells.live_operations(cells.parse(arch)))
+
     def features(self) -> dict[str, torch.Tensor]:
         """`paths`, `operations` and `scores`, see `metad2a.spaces.nasbench201.cell_features`."""
         from metad2a.spaces.nasbench201.cell_features import published_features

