@@ -316,7 +316,7 @@ def test_a_folder_under_an_official_name_is_said_each_time(tmp_path, command):
     assert code == 0
     assert "your images under the name of the official cifar10" in err
     for _ in range(2):
-        code, _, err = command("search cifar10")
+        code, _, err = command("search cifar10 --num-gen-arch 5")
         assert code == 0
         assert f"data/cifar10bylabel.pt was made from your images in {folder}, not from the official cifar10" in err
 
@@ -326,7 +326,7 @@ def test_a_copy_of_a_folder_has_the_same_images(tmp_path, command, refuses):
     assert process(f"--dataset mine --image-folder {folder}") == 0
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy, copy_function=shutil.copyfile)
-    line = "search --data-name mine --image-folder"
+    line = "search --num-gen-arch 5 --data-name mine --image-folder"
     for path in copy.rglob("*.png"):
         os.utime(path, (1, 1))
     assert command(f"{line} {copy}")[0] == 0

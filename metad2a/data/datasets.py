@@ -139,8 +139,7 @@ def open_train_and_test(
 def _open_folder(name: str, folder: str, split: str, data_path: str | Path, class_order: str | None) -> ImageSource:
     if split != "all":
         train, test = open_parts(name, folder, data_path, class_order)
-        if split == "test":
-            check_classes(train, test)
+        check_classes(train, test if split == "test" else None)
         say_what_is_left_out(train, test)
         if train.note and split == "train":
             log.info(train.note)
