@@ -21,7 +21,15 @@ from metad2a.core.errors import UserError
 if TYPE_CHECKING:
     from metad2a.networks.predict import Prediction
 
-OF_SEARCH = ("search_space", "data_path", "save_path", "mirror", "gpu", "image_size")  # options that `train` needs too
+OF_SEARCH = (
+    "search_space",
+    "data_path",
+    "save_path",
+    "mirror",
+    "gpu",
+    "image_size",
+    "labels",
+)  # options that `train` needs too
 __all__ = ["Found", "Trained", "predict", "search", "train"]
 
 
@@ -94,7 +102,8 @@ def train(
 
     values: dict[str, Any] = {"gpu": gpu, **options}
     if isinstance(architecture, Found):
-        values = architecture.options | {name: value for name, value in values.items() if value is not None}
+        about = architecture.options if images is None else {**architecture.options, "labels": None}
+        values = about | {name: value for name, value in values.items() if value is not None}
         if images is None:
             values |= {"data_name": architecture.name, "image_folder": architecture.images}
         architecture = architecture.architectures[0]

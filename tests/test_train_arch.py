@@ -234,7 +234,7 @@ def test_bad_folders(refuses):
     shutil.rmtree("images")
     write_images(Path("images/train"))
     write_images(Path("images/test"), num_classes=4, n=4)
-    assert "'class 3' is in one only" in refuses(line())
+    assert "images/train lacks the class 'class 3', which images/test has" in refuses(line())
     shutil.rmtree("images/test/class 3")
     for path in Path("images/train/class 2").iterdir():
         path.unlink()

@@ -6,7 +6,7 @@ from typing import ClassVar
 from metad2a.commands.base import Command
 from metad2a.core.cli import FETCHED
 from metad2a.core.errors import UserError
-from metad2a.core.options import SEARCH_SPACES, MirrorOption, Rule, option
+from metad2a.core.options import SEARCH_SPACES, DownloadOption, Rule, option
 from metad2a.core.values import path
 
 NOT_PUBLISHED = (
@@ -20,7 +20,7 @@ OF_SPACE = ("preprocessed-data", "generator-checkpoint", "predictor-checkpoint")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GetFilesOptions(MirrorOption):
+class GetFilesOptions(DownloadOption):
     """`get-files`: what to fetch, and where to."""
 
     files: str = option(MISSING, f"What to fetch: {', '.join(FETCHED)}.", choices=FETCHED, positional=True)

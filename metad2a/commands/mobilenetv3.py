@@ -34,6 +34,9 @@ class WholeWay(GpuOption):
     supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet. The published ones are fetched.", type=path)
     data_name: str = option("cifar10", "Dataset to search for.", type=safe_name)
     image_folder: str | None = option(None, "Its images, a sub-folder for each class.", type=path)
+    labels: str | None = option(
+        None, "CSV file with the image and the class of each row (with --image-folder).", type=path
+    )
     data_path: str = option("data", "Folder of features and databases.", type=path)
     save_path: str = option("results", "Folder of logs, checkpoints and results.", type=path)
     index: str = option("0-9", "Shards of the predictor's database.")
@@ -74,7 +77,7 @@ def steps(options: WholeWay) -> Iterator[list[str]]:
         train = ["meta-train", "--model", kind, *SPACE, *given(options, "max_epoch", "save_path"), *everywhere]
         resume = ["--resume"] if (results / kind / "model" / "ckpt_last.pt").exists() else []
         yield [*train, *(within if kind == "predictor" else []), *resume]
-    chosen = given(options, "data_name", "image_folder", "num_gen_arch", "bound", "save_path")
+    chosen = given(options, "data_name", "image_folder", "labels", "num_gen_arch", "bound", "save_path")
     yield ["meta-test", "--model", "generator", *SPACE, *chosen, *everywhere]
     how = given(options, "supernet", "epochs", "num_calibration", "num_workers")
     yield ["finetune", *chosen, *how, *everywhere, "--resume"]

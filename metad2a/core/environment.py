@@ -2,9 +2,11 @@
 
 import ctypes
 import math
+import os
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,16 @@ def peak_gb() -> float:
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 ** (3 if sys.platform == "darwin" else 2)  # bytes on macOS, KB elsewhere
+
+
+def memory_gb() -> float:
+    """Memory of this machine, or what its container may use, in GB (10^9 bytes); 0 if it is not known."""
+    sizes = []
+    with suppress(AttributeError, ValueError, OSError):  # Windows
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ValueError, OSError):
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(sizes, default=0) / 1e9
 
 
 def peak_memory() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a.core.cli import add_message_options, raise_errors
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.values import count_or_all, path, width
+from metad2a.core.values import LabelledFolder, count_or_all, path, width
 
 if TYPE_CHECKING:
     import torch
@@ -231,12 +231,30 @@ class CommonOptions(DeviceOption):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MirrorOption:
+class DownloadOption:
     """A copy of the official files; None stands for what the environment names."""
 
     mirror: str | None = option(
         None, f"Address or folder of the official files (default: {MIRROR_VARIABLE}).", type=path
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorOption(DownloadOption):
+    """Where a dataset comes from besides `image_folder`, which becomes a `LabelledFolder` if there is `labels`."""
+
+    labels: str | None = option(
+        None, "CSV file with the image and the class of each row, for a folder without class folders.", type=path
+    )
+
+    def __post_init__(self) -> None:
+        if self.labels is None:
+            return
+        if not (folder := getattr(self, "image_folder", None)):
+            raise UserError(
+                "--labels needs a folder of images that is there: check its path, or name it with --image-folder."
+            )
+        object.__setattr__(self, "image_folder", LabelledFolder.of(folder, self.labels))
 
 
 @dataclass(frozen=True, kw_only=True)

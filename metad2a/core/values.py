@@ -88,6 +88,25 @@ def path(text: str) -> str:
     return os.path.expanduser(text)
 
 
+class LabelledFolder(str):
+    """The path of a folder of images whose classes are in the file `labels`, and not the names of sub-folders."""
+
+    labels: str = ""
+
+    @staticmethod
+    def of(folder: str, labels: str) -> "LabelledFolder":
+        """The folder and the file."""
+        value = LabelledFolder(folder)
+        value.labels = labels
+        return value
+
+
+def folder_words(folder: "str | os.PathLike[str]") -> list[str]:
+    """What follows `--image-folder` on a command line for a folder of images."""
+    labels = ["--labels", folder.labels] if isinstance(folder, LabelledFolder) else []
+    return [os.fsencode(folder).decode(errors="backslashreplace"), *labels]
+
+
 def check_name(name: str, what: str) -> str:
     """Return the name of a `what` if it is safe as a file's or folder's name. Otherwise raise a UserError."""
     if not NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > 100:

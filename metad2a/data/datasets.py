@@ -3,7 +3,7 @@ downloaded if they are missing and read by torchvision."""
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from torchvision import datasets
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, display_path
 from metad2a.core.messages import log
+from metad2a.core.values import LabelledFolder
 from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
-from metad2a.data.folders import TEST_SHARE, find_parts
+from metad2a.data.folders import find_parts
+from metad2a.data.gray import gray_of
 from metad2a.data.image_source import ImageSource, image_folder
+from metad2a.data.user_folder import check_classes, folder_digest, open_parts, say_what_is_left_out
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def open_dataset(
         class_order: see `metad2a.data.image_source.image_folder`.
     """
     if folder is not None:
-        return _open_folder(name, folder, split, class_order)
+        return _open_folder(name, folder, split, data_path, class_order)
     if split == "all":
         raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
     if name not in KNOWN:
@@ -112,31 +115,40 @@ def open_train_and_test(
 ) -> tuple[ImageSource, ImageSource]:
     """The two parts of a dataset, see `open_dataset`. Raises a UserError if the dataset cannot be opened, its parts
     differ in their classes, or it has a single class."""
-    train, test = (open_dataset(name, folder, split, data_path, mirror) for split in ("train", "test"))
-    if odd := set(train.class_names) ^ set(test.class_names):
-        raise UserError(f"{folder or name}: train and test do not have the same classes ({min(odd)!r} is in one only).")
-    if len(train.class_names) < 2:
-        origin = display_path(folder or train.folder)
-        raise UserError(f"{origin} has one class ({train.class_names[0]!r}): there is nothing to tell apart.")
+    if folder is None:
+        train, test = (open_dataset(name, folder, split, data_path, mirror) for split in ("train", "test"))
+    else:
+        train, test = open_parts(name, folder, data_path)
+        say_what_is_left_out(train, test)
+        if train.note:
+            log.info(train.note)
+    for one, other in ((train, test), (test, train)):
+        if missing := sorted(set(other.class_names) - set(one.class_names)):
+            raise UserError(
+                f"{one.origin} lacks the class {missing[0]!r}, which {other.origin} has"
+                + (f" ({len(missing)} classes are missing)" if len(missing) > 1 else "")
+                + ". Train and test need the same class folders: add the missing folder with its images, or take "
+                "the class out of both."
+            )
+    check_classes(train, test)
+    if folder is not None:
+        folder_digest(train, test, say=True)
     return train, test
 
 
-def _open_folder(name: str, folder: str, split: str, class_order: str | None) -> ImageSource:
-    parts = find_parts(folder)
-    if parts.test is None:
-        source = image_folder(name, folder, class_order, split)
-        note = (
-            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
-            "their names. Networks are tested on these, and no search sees them."
-        )
-    elif split == "all":
-        raise UserError(f"{display_path(folder)} has the parts train and {parts.test.name}: use --split train or test.")
-    else:
-        source = image_folder(name, parts.train if split == "train" else parts.test, class_order)
-        note = parts.note
-    if note and split == "train":
-        log.info(note)
-    return source
+def _open_folder(name: str, folder: str, split: str, data_path: str | Path, class_order: str | None) -> ImageSource:
+    if split != "all":
+        train, test = open_parts(name, folder, data_path, class_order)
+        check_classes(train, test if split == "test" else None)
+        say_what_is_left_out(train, test)
+        if train.note and split == "train":
+            log.info(train.note)
+        return train if split == "train" else test
+    if not isinstance(folder, LabelledFolder) and (part := find_parts(folder).test):
+        raise UserError(f"{display_path(folder)} has the parts train and {part.name}: use --split train or test.")
+    whole = image_folder(name, folder, class_order)
+    say_what_is_left_out(whole)
+    return replace(whole, gray=gray_of(whole.files, data_path), data_path=data_path)
 
 
 def official_files_are_there(name: str, data_path: str | Path) -> bool:

@@ -16,9 +16,10 @@ from pydantic import BeforeValidator, Strict
 
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
+from metad2a.core.messages import log
 from metad2a.core.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from metad2a.core.values import folder_words
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
-from metad2a.data.folders import EXTENSIONS, listing_digest
 from metad2a.data.options import DATASETS
 
 FORMAT = "metad2a-features-1"
@@ -34,7 +35,8 @@ class Features:
     class_names: list[str]
     extractor: str  # network, layer and input size that made the features, for example "resnet18-32px"
     source: str  # the file that they were read from
-    listing: str = ""  # digest of the folder of images, "" if it is not known
+    listing: str = ""  # digest of what the images of a user's folder are, "" if it is not known
+    folder: str = ""  # of the user's images that the features were made of, "" if it is not known
 
     @property
     def dim(self) -> int:
@@ -64,7 +66,9 @@ class Features:
 
     def save(self, path: str | Path) -> None:
         """Write our features file atomically, in the precision that the features have."""
-        value = {n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing")}
+        value = {
+            n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing", "folder")
+        }
         save_torch(path, {"format": FORMAT, **value})
 
 
@@ -147,7 +151,12 @@ def load_features(path: str | Path, name: str) -> Features:
         if int(counts.sum()) != total or len(file.class_names) != len(counts):
             raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {hint}")
         fields = (file.images, file.counts, file.class_names, file.extractor)
-        return Features(name, *fields, display_path(path), file.listing)
+        if file.folder and name in DATASETS:
+            log.info(
+                f"{display_path(path)} was made from your images in {file.folder}, not from the official {name}. "
+                "Remove it to use the official dataset, and give your images another name."
+            )
+        return Features(name, *fields, display_path(path), file.listing, file.folder)
     if empty := [label for label, tensors in value.items() if not _images_of_class(tensors)]:
         raise UserError(f"{path}: class {describe(empty[0])} has no images. {hint}")
     classes = check(path, value, _Published, what, hint)
@@ -172,6 +181,7 @@ class _File:
     class_names: Names
     extractor: Text
     listing: Text = ""
+    folder: Text = ""
 
 
 def _images_of_class(tensors: Any) -> list[Any]:
@@ -192,13 +202,19 @@ _Published = Annotated[dict[_Label, _ClassImages], MinLen(1)]
 
 def check_images(features: Features, folder: str | Path) -> None:
     """Raise a UserError if `features` were made from other images than the ones in `folder` now."""
-    if not Path(folder).is_dir():
-        raise UserError(f"--image-folder {display_path(folder)} is not a folder.")
-    if features.listing not in ("", listing_digest(folder, EXTENSIONS)):
+    from metad2a.data.user_folder import check_classes, folder_digest, open_parts, say_what_is_left_out
+
+    train, test = open_parts(features.name, folder, Path(features.source).parent)
+    check_classes(train)
+    say_what_is_left_out(train, test)
+    digest = folder_digest(train, test, say=True)
+    if len(features.listing) != len(digest):  # files of earlier versions have times of files, or nothing
+        log.info(f"{features.source} does not say what its images were like; it is taken as made of these.")
+    elif features.listing != digest:
         raise UserError(
             f"{features.source} was made of other images than are in {display_path(folder)} now. Give these another "
             f"--data-name, or make the features anew with: python process_dataset.py --dataset {features.name} "
-            f"--image-folder {shlex.quote(display_path(folder))} --data-path "
+            f"--image-folder {shlex.join(folder_words(folder))} --data-path "
             f"{shlex.quote(str(Path(features.source).parent))} --overwrite"
         )
 

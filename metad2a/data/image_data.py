@@ -12,18 +12,19 @@ from annotated_types import Ge, Le
 from torchvision.transforms.v2 import functional as TF
 from typing_extensions import TypedDict
 
-from metad2a.core.environment import random_generator
+from metad2a.core.environment import memory_gb, random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.files import display_path, load_torch, save_torch, write_text
+from metad2a.core.files import content_digest, display_path, load_torch, save_torch, write_text
 from metad2a.core.messages import log
-from metad2a.core.schema import BYTES, INTEGERS, Names, TensorOf, Text, check, read_json
+from metad2a.core.schema import BYTES, INTEGERS, Names, Number, TensorOf, Text, check, read_json
 from metad2a.data.datasets import open_train_and_test, usable_for_tests
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
-from metad2a.data.folders import listing_digest
-from metad2a.data.image_source import ImageSource
+from metad2a.data.fingerprints import listing_digest, remembered
+from metad2a.data.image_source import Gray, ImageSource
 from metad2a.data.reading import decode
+from metad2a.data.user_folder import folder_digest
 
-FORMAT = "metad2a-pixels-2"
+FORMAT = "metad2a-pixels-3"
 SPLITS = ("train", "test")
 SIDES = (32, 64, 96, 128, 160, 192, 224)  # in pixels, for networks that take any
 LOOKED_AT, MOST_BYTES = 64, 2 * 10**9  # images whose size is looked at; memory for all pixels
@@ -31,7 +32,8 @@ LOOKED_AT, MOST_BYTES = 64, 2 * 10**9  # images whose size is looked at; memory 
 _Pixels = Annotated[torch.Tensor, TensorOf(BYTES, ("M", "S", "S", 3))]
 _Labels = Annotated[torch.Tensor, TensorOf(INTEGERS, ("M",), low=0)]
 _Parts = {f"{split}_{name}": kind for split in SPLITS for name, kind in (("pixels", _Pixels), ("labels", _Labels))}
-_File = TypedDict("_File", {"key": Text, "class_names": Names, **_Parts})  # type: ignore[misc]
+_Gray = tuple[Number, Number, bool] | None
+_File = TypedDict("_File", {"key": Text, "class_names": Names, "gray": _Gray, **_Parts})  # type: ignore[misc]
 _Half = tuple[Text, list[Annotated[int, Ge(0), Le(2**63 - 1)]]]  # NAS-Bench-201's authors write numbers as text
 
 
@@ -78,6 +80,7 @@ class ImageData:
     fingerprint: str  # digest of all images and labels and of the split
     origin: str  # where the images come from
     own: bool = False  # the images come from the user's folder
+    gray: Gray | None = None  # scale of deep gray images
 
     def sized(self, side: int) -> "ImageData":
         """The dataset with images of at most `side` pixels; smaller ones are kept."""
@@ -112,15 +115,20 @@ def load_image_data(
     """
     sources = open_train_and_test(name, image_folder, data_path, mirror)
     origin = display_path(image_folder or sources[0].folder)
+    own = image_folder is not None
+    remedy = " or a smaller --image-size" if image_size and image_size > IMAGE_SIZE else ""
     image_size = image_size or natural_side(sources)
-    decoded = _decoded(name, sources, origin, Path(data_path), image_size)
+    decoded = _decoded(name, sources, origin, Path(data_path), image_size, remedy)
     train, held_out = (LabelledImages(decoded[f"{split}_pixels"], decoded[f"{split}_labels"]) for split in SPLITS)
     usable = usable_for_tests(name, image_folder, len(held_out))
     valid, test = _halves(name, held_out, usable, Path(data_path), decoded["key"], seed)
     mean, std = DATASET_STATS.get(name, IMAGENET_STATS)
     parts = (train, held_out[valid], held_out[test])
-    own = image_folder is not None
-    return ImageData(name, decoded["class_names"], *parts, mean, std, _fingerprint(parts), origin, own)
+    file = _pixels_file(name, Path(data_path), decoded["key"], image_size)
+    what = f"pixels-{content_digest(valid, test)[:8]}"
+    fingerprint = remembered(data_path, what, [file], Text, lambda: _fingerprint(parts))
+    gray = decoded["gray"] and Gray(*decoded["gray"])
+    return ImageData(name, decoded["class_names"], *parts, mean, std, fingerprint, origin, own, gray)
 
 
 def natural_side(sources: tuple[ImageSource, ImageSource]) -> int:
@@ -154,11 +162,11 @@ def stratified_split(
 
 
 def _decoded(
-    name: str, sources: tuple[ImageSource, ImageSource], origin: str, data_path: Path, image_size: int
+    name: str, sources: tuple[ImageSource, ImageSource], origin: str, data_path: Path, image_size: int, remedy: str
 ) -> dict[str, Any]:
     """The decoded images as their file keeps them; an earlier call's file is used unless the images have changed."""
-    key = "-".join(dict.fromkeys(listing_digest(source.folder) for source in sources))
-    path = data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
+    key = folder_digest(*sources)[:16] if sources[0].files else listing_digest(_files_below(sources))
+    path = _pixels_file(name, data_path, key, image_size)
     if path.is_file():
         hint = "Remove it, and it is made anew."
         value = check(path, load_torch(path, hint, mapped=True), _File, "a file of decoded images", hint, FORMAT)
@@ -169,13 +177,41 @@ def _decoded(
         sides = {side for split in SPLITS for side in value[f"{split}_pixels"].shape[1:3]}
         if value["key"] == key and sides == {image_size}:
             return value
-    value = {"format": FORMAT, "key": key, "class_names": sources[0].class_names}
+    check_memory(sum(len(source.labels) for source in sources), origin, image_size, remedy)
+    value = {
+        "format": FORMAT,
+        "key": key,
+        "class_names": sources[0].class_names,
+        "gray": sources[0].gray and tuple(sources[0].gray),
+    }
     for split, source in zip(SPLITS, sources, strict=True):
         pixels, labels = decode(source, image_size)
         value |= {f"{split}_pixels": pixels.permute(0, 2, 3, 1).contiguous(), f"{split}_labels": labels}
     save_torch(path, value)
     log.info(f"{path}: {len(value['train_labels'])} images of {origin}, decoded once for all runs.")
     return value
+
+
+def _pixels_file(name: str, data_path: Path, key: str, image_size: int) -> Path:
+    return data_path / "pixels" / f"{name}-{key}-{image_size}px.pt"
+
+
+def _files_below(sources: tuple[ImageSource, ...]) -> list[Path]:
+    folders = dict.fromkeys(Path(source.folder) for source in sources)
+    return sorted(path for folder in folders for path in folder.rglob("[!.]*") if path.is_file())
+
+
+def check_memory(count: int, origin: str, image_size: int, remedy: str = "") -> None:
+    """Say how much memory decoded images take if it is more than 1 GB. Raises a UserError if the machine has less."""
+    needed, there = count * 3 * image_size**2 / 1e9, memory_gb()
+    text = f"{count:,} images of {origin} at {image_size} x {image_size} pixels take {needed:.1f} GB of memory"
+    if there and needed > there:
+        raise UserError(
+            f"{text}, and this machine has {there:.1f} GB. Use a folder of fewer images{remedy}, or a machine with "
+            "more memory."
+        )
+    if needed > 1:
+        log.info(f"{text}.")
 
 
 def _halves(

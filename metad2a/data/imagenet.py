@@ -15,6 +15,7 @@ from metad2a.data.extractors import IMAGENET_STATS
 from metad2a.data.folders import Parts, find_parts, folder_classes
 from metad2a.data.image_source import ImageSource, image_folder, read_class_order
 from metad2a.data.reading import read_batches, read_rgb
+from metad2a.data.user_folder import say_what_is_left_out
 
 CROP = 0.875  # a network sees this share of a stored image's side, as usual for ImageNet: 224 of 256
 CACHE_BYTES = 2**30  # pixels stay in memory if all of them take no more
@@ -109,15 +110,18 @@ def _images(folder: Path, names: list[str], image_size: int, share: float, part:
             f"{folder} lacks {len(missing)} of {len(names)} classes: it has no sub-folder {missing[0]}{more}. Give the "
             "whole ImageNet folder as --imgnet, or list the classes there are in a file for --class-order."
         )
-    return ImagesByClass(image_folder("imagenet", folder, names, part), image_size, share)
+    source = image_folder("imagenet", folder, names, part)
+    if part != "test":
+        say_what_is_left_out(source)
+    return ImagesByClass(source, image_size, share)
 
 
 def class_names(folder: str | Path, class_order: str | None) -> list[str]:
     """Names of the classes of an ImageNet folder: the names in the file `class_order`, or all sub-folders. Raises a
     UserError if the folder is missing or has fewer than two sub-folders, or the file cannot be read."""
-    if class_order is not None:
-        return read_class_order(class_order)
     names = folder_classes(_parts(folder).train)
+    if class_order is not None:
+        return read_class_order(class_order, names)
     if len(names) < 2:
         raise UserError(
             f"{folder} has {len(names) or 'no'} sub-folder{'' if names else 's'}: it needs one for each class, "

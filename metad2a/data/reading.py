@@ -4,6 +4,7 @@ Dimensions: B images of a batch, M images in all, S side in pixels.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,55 +14,81 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from metad2a.core.errors import UserError
+from metad2a.core.files import display_path, write_csv
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
-from metad2a.data.image_source import ImageSource
+from metad2a.data.gray import gray_values, is_deep, levels_text, stated_bits, to_bytes
+from metad2a.data.image_source import Gray, ImageSource, why_unreadable
 
 ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
 TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
+LISTED = 5  # unreadable images that are named on the screen
 MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB, turned as its EXIF data say. Deep gray is scaled and not clipped; transparency becomes white."""
+def to_rgb(image: Image.Image, gray: Gray | None = None) -> Image.Image:
+    """Any mode to RGB, turned as its EXIF data say. Transparency becomes white. Deep gray is scaled as its file says,
+    else from the range `gray`, else from its own range."""
+    return _to_rgb(image, gray)[0]
+
+
+def _to_rgb(image: Image.Image, gray: Gray | None) -> tuple[Image.Image, str]:
+    """`to_rgb`, and what of the image is lost if it has few levels of gray."""
+    clear, lost = _transparent_colour(image), ""
     image.load()
-    image = _upright(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
+    if is_deep(image):
+        values = gray_values(image)
+        shown = to_bytes(values, stated_bits(image), gray)
+        lost = levels_text(values, shown)
+        if clear is not None:
+            shown = np.where(values == clear, np.uint8(255), shown)
+        image = _upright(image, Image.fromarray(shown))
+    else:
+        if clear is not None:
+            image.info["transparency"] = clear
+        image = _upright(image, image)
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return image.convert("RGB"), lost
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF data say. (`ImageOps.exif_transpose` also writes the data anew, which can fail.)"""
+def _transparent_colour(image: Image.Image) -> Any:
+    """The transparent colour of an image that is not loaded yet, in the units of its pixels; None if it has none."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and any(str(tile[3]).endswith("16B") for tile in getattr(image, "tile", ())):
+        return tuple(value >> 8 for value in clear)  # Pillow gives the pixels 8 bits, but not this colour
+    return clear
+
+
+def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
+    """`pixels` turned as the EXIF data of `image` say. (`ImageOps.exif_transpose` also writes the data anew, which can
+    fail.)"""
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 0))
     except Exception:  # damaged EXIF data are ignored
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Gray values to uint8 by their range, which the mode does not say: fractions of 1, 8 bits, 16 bits, or more."""
-    top = np.nan_to_num(values).max()
-    fractions = values.dtype.kind == "f" and top <= 1
-    scale = 255 if fractions else 1 if top < 2**8 else 2**-8 if top < 2**16 else 2**-23
-    return (np.nan_to_num(values.astype(np.float64)) * scale).clip(0, 255).astype(np.uint8)
+        return pixels
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
     """The image of a number, in RGB. Raises a UserError if it cannot be read."""
     try:
+        return _read(source, number)[0]
+    except OSError as error:
+        raise UserError(f"{source.describe(number)} cannot be read ({error}). Replace or remove it.") from error
+
+
+def _read(source: ImageSource, number: int) -> tuple[Image.Image, str]:
+    """The image of a number, in RGB, and what is lost of it. Raises an OSError with the reason if it cannot be read."""
+    try:
         with source.open(number) as image:
-            return to_rgb(image)
+            return _to_rgb(image, source.gray)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise all kinds for files that are damaged
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{source.describe(number)} cannot be read ({reason}). Replace or remove it.") from error
+        raise OSError(why_unreadable(error)) from error
 
 
 def read_batches(loader: DataLoader) -> Iterator[Any]:
@@ -72,8 +99,11 @@ def read_batches(loader: DataLoader) -> Iterator[Any]:
         raise UserError(str(error).rpartition(f"{UserError.__name__}: ")[2].strip()) from error
 
 
+Square = tuple[torch.Tensor | None, str]
+
+
 class Squares(Dataset):
-    """The images `numbers` resized to S x S pixels: (3, S, S) uint8, or None for an unreadable image."""
+    """The images `numbers` resized to S x S pixels: (3, S, S) uint8 and a remark, or None and why it is unreadable."""
 
     def __init__(self, source: ImageSource, numbers: torch.Tensor, size: int):
         self.source, self.numbers, self.size = source, numbers.tolist(), size
@@ -81,40 +111,59 @@ class Squares(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> torch.Tensor | None:
+    def __getitem__(self, index: int) -> Square:
         try:
-            image = read_rgb(self.source, self.numbers[index])
-        except UserError:
-            return None
+            image, lost = _read(self.source, self.numbers[index])
+        except OSError as error:
+            return None, str(error)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         if pixels.shape[1:] != (self.size, self.size):
             pixels = TF.resize(pixels, [self.size, self.size], antialias=True)
-        return pixels
+        return pixels, lost
 
 
-def collate(items: list[torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The readable images (n, 3, S, S), and which images of the batch are readable (B,) bool."""
-    readable = torch.tensor([item is not None for item in items])
-    images = [item for item in items if item is not None]
-    return torch.stack(images) if images else torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8), readable
+def collate(items: list[Square]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """The readable images (n, 3, S, S), which images of the batch are readable (B,) bool, and the remarks (B)."""
+    readable = torch.tensor([pixels is not None for pixels, _ in items])
+    images = [pixels for pixels, _ in items if pixels is not None]
+    empty = torch.empty(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    return torch.stack(images) if images else empty, readable, [remark for _, remark in items]
 
 
 def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Tensor, torch.Tensor]:
-    """All readable images of a dataset in its order, (M, 3, image_size, image_size) uint8, and labels (M,) long. Raises
-    a UserError if a class has no images, or more than 5 % of the images, or all of a class, cannot be read."""
+    """All readable images of a dataset in its order, (M, 3, image_size, image_size) uint8, channels last in memory, and
+    labels (M,) long. Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class,
+    cannot be read."""
     numbers = source.select().sort().values
     loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
-    batches = list(progress(loader, desc=f"{source.name} images", unit="batch"))
-    kept = torch.cat([readable for _, readable in batches])
-    check_readable(source, numbers, kept)
-    return torch.cat([pixels for pixels, readable in batches if readable.any()]), source.labels[numbers[kept]]
+    pixels = torch.empty(len(numbers), image_size, image_size, 3, dtype=torch.uint8)
+    filled, kept, remarks = 0, [], []
+    for images, readable, texts in progress(loader, desc=f"{source.name} images", unit="batch"):
+        if len(images):
+            pixels[filled : filled + len(images)] = images.permute(0, 2, 3, 1)
+        filled += len(images)
+        kept.append(readable)
+        remarks += texts
+    check_readable(source, numbers, torch.cat(kept), remarks)
+    pixels = pixels if filled == len(pixels) else pixels[:filled].clone()  # a file of a part would hold the whole
+    return pixels.permute(0, 3, 1, 2), source.labels[numbers[torch.cat(kept)]]
 
 
-def check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor) -> torch.Tensor:
-    """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). Raises a
+def check_readable(
+    source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor, remarks: list[str]
+) -> torch.Tensor:
+    """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). The file
+    `<name>-left-out.csv` gets all of them with their reasons, and the files that are no images of the dataset. Raises a
     UserError if more than one image and more than 5 % are unreadable, or all of a class."""
-    bad = [source.describe(i) for i in numbers[~readable].tolist()]
-    listed = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
+    good = readable.tolist()
+    texts = {source.describe(n): text for n, text in zip(numbers.tolist(), remarks, strict=True) if text}
+    ok = {source.describe(n) for n, is_good in zip(numbers.tolist(), good, strict=True) if is_good}
+    bad = {name: why for name, why in texts.items() if name not in ok}
+    listed = ", ".join(f"{name} ({why})" for name, why in [*bad.items()][:LISTED]) + (
+        " ..." if len(bad) > LISTED else ""
+    )
+    if path := _write_left_out(source, bad):
+        listed += f". All files that are left out, and why: {path}"
     if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):
         raise UserError(
             f"{len(bad)} of {len(numbers)} images of {source.name} cannot be read: {listed}. Remove or replace them; "
@@ -122,8 +171,25 @@ def check_readable(source: ImageSource, numbers: torch.Tensor, readable: torch.T
         )
     if bad:
         log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
+    if dark := [f"{name}: {text}" for name, text in texts.items() if name in ok]:
+        log.warning(
+            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}): they use a "
+            "small part of the bits that their files state, or of the dataset's range. If they are too dark, store "
+            "them with their full range, for example as 8-bit PNG files."
+        )
     counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
     if not bool(counts.all()):
         lost = source.class_names[int((counts == 0).nonzero()[0])]
-        raise UserError(f"No image of class {lost!r} can be read.")
+        raise UserError(f"No image of class {lost!r} can be read: {listed}.")
     return counts
+
+
+def _write_left_out(source: ImageSource, unreadable: dict[str, str]) -> str:
+    """Write which files of a folder are not used, with the reasons, and return the file, "" if all are used."""
+    rows = [(name, f"cannot be read: {why}") for name, why in unreadable.items()]
+    rows += [(display_path(path), why) for path, why in source.left_out.items()]
+    if not rows or source.data_path is None:
+        return ""
+    path = Path(source.data_path) / f"{source.name}{'-test' if source.part == 'test' else ''}-left-out.csv"
+    write_csv(path, [("file", "why it is left out"), *rows])
+    return display_path(path)

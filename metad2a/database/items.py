@@ -55,7 +55,7 @@ def name_classes(features: Features, class_order: str | None) -> tuple[list[str]
             )
         return names, every
     position = dict(zip(names, every, strict=True))
-    names = read_class_order(class_order)
+    names = read_class_order(class_order, names)
     if nameless and len(names) == len(every):
         return names, every
     if missing := [name for name in names if name not in position]:

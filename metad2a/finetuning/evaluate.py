@@ -1,5 +1,6 @@
 """Evaluate a MobileNetV3 architecture on a dataset, from its choice to the result file."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from metad2a import spaces
 from metad2a.core.environment import TextLog, keep_freed_memory, provenance
 from metad2a.core.files import file_digest, identity_key, write_json
 from metad2a.core.training_run import TrainingRun
+from metad2a.core.values import folder_words
 from metad2a.finetuning.architectures import Chosen, first_within, read_model_config, searched
 from metad2a.finetuning.data import FineTuningData, load_fine_tuning_data
 from metad2a.finetuning.finetune import FineTuning, evaluate_inherited, fine_tune, fine_tuned_network
@@ -83,7 +85,7 @@ def choose(options: FinetuneOptions, width_mult: float) -> list[Chosen]:
     hint = (
         f"Search with: python main.py meta-test --model generator --search-space {space.name} --data-name "
         f"{options.data_name} --num-gen-arch {options.num_gen_arch} --save-path {options.save_path}"
-        + (f" --image-folder {options.image_folder}" if options.image_folder else "")
+        + (f" --image-folder {shlex.join(folder_words(options.image_folder))}" if options.image_folder else "")
     )
     return searched(folder / str(options.num_gen_arch), hint)
 

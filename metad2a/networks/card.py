@@ -7,12 +7,14 @@ from typing import Any
 
 from metad2a.core.files import write_text
 from metad2a.core.version import __version__
+from metad2a.data.gray import gray_text
+from metad2a.data.image_source import Gray
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.reports.page import render_template
 
 UNSTATED = "not stated by whoever trained them (`train` does with `--licence`)"
 PREPROCESSING = (
-    "RGB, turned as EXIF says, transparency on white, the whole image resized to {side} x {side} (bilinear, "
+    "RGB, turned as EXIF says, transparency on white, {gray}the whole image resized to {side} x {side} (bilinear, "
     "antialiased), values divided by 255 to 0..1, layout (batch, 3, {side}, {side}); the network normalises them itself"
 )
 
@@ -24,7 +26,9 @@ def facts(trained: TrainedNetwork) -> dict[str, Any]:
         "search_space": trained.search_space,
         "class_names": trained.class_names,
         "image_size": trained.image_size,
-        "preprocessing": PREPROCESSING.format(side=trained.image_size),
+        "preprocessing": PREPROCESSING.format(
+            side=trained.image_size, gray=gray_text(trained.gray and Gray(*trained.gray))
+        ),
         "outputs": "logits, a row an image, in the order of class_names",
         "accuracy": trained.accuracy,
         "licence_of_weights": str(trained.history.get("licence") or UNSTATED),

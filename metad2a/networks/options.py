@@ -53,7 +53,7 @@ class TrainOptions(TrainingOptions):
     image_size: int | None = option(None, "MobileNetV3: side of images in pixels (default 224).", type=image_side)
 
     groups: ClassVar = {
-        "dataset": ("arch", "data_name", "image_folder", "image_size"),
+        "dataset": ("arch", "data_name", "image_folder", "labels", "image_size"),
         "training": ("num_runs", *TRAINING),
     }
     rules: ClassVar = (Rule(("num_runs",), lambda o: not o.seeds, "does nothing with --seeds: leave it out"),)

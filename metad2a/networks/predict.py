@@ -10,7 +10,7 @@ import torch
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, set_aside, write_csv
 from metad2a.core.messages import log
-from metad2a.data.folders import EXTENSIONS
+from metad2a.data.folders import left_out_text, scan
 from metad2a.networks.options import PredictOptions
 from metad2a.networks.trained import HINT, load_network
 
@@ -49,9 +49,13 @@ def find_images(place: str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"--images {place} is missing. Give an image or a folder of images.")
-    images = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    left_out: dict[Path, str] = {}
+    images = scan(path, left_out)
+    text = left_out_text(left_out)
     if not images:
-        raise UserError(f"--images {place} holds no images ({', '.join(sorted(EXTENSIONS))}). Give another folder.")
+        raise UserError(f"--images {place} holds no images{f' ({text})' if text else ''}. Give another folder.")
+    if text:
+        log.info(f"{place}: {text}.")
     return images
 
 
@@ -68,7 +72,7 @@ def predict(options: PredictOptions) -> list[Prediction]:
     network = load_network(find_network(options.network)).to(options.device)
     paths, predictions = find_images(options.images), []
     for start in range(0, len(paths), options.batch_size):
-        batch, pixels = _read(paths[start : start + options.batch_size], network.image_size)
+        batch, pixels = _read(paths[start : start + options.batch_size], network.image_size, network.gray)
         if not batch:
             continue
         shares = network(pixels.to(options.device).float() / 255).softmax(dim=1).cpu()  # (B, K)
@@ -84,18 +88,21 @@ def predict(options: PredictOptions) -> list[Prediction]:
     return predictions
 
 
-def _read(paths: list[Path], side: int) -> tuple[list[Path], torch.Tensor]:
-    """The readable files, and their pixels (B, 3, side, side) uint8."""
+def _read(paths: list[Path], side: int, gray: Any) -> tuple[list[Path], torch.Tensor]:
+    """The readable files, and their pixels (B, 3, side, side) uint8; `gray` is the network's scale of deep gray."""
     from metad2a.data.image_source import ImageSource, open_image
     from metad2a.data.reading import Squares, collate
 
     labels = torch.zeros(len(paths), dtype=torch.long)
-    source = ImageSource("images", [""], labels, lambda i: open_image(paths[i]), lambda i: str(paths[i]), "")
+    names = [display_path(path) for path in paths]
+    source = ImageSource("", [""], labels, lambda i: open_image(paths[i]), names.__getitem__, "", gray=gray)
     squares = Squares(source, torch.arange(len(paths)), side)
-    pixels, readable = collate([squares[i] for i in range(len(paths))])
-    for path, good in zip(paths, readable.tolist(), strict=True):
+    pixels, readable, remarks = collate([squares[i] for i in range(len(paths))])
+    for name, good, remark in zip(names, readable.tolist(), remarks, strict=True):
         if not good:
-            log.warning(f"{display_path(path)} cannot be read as an image; it is left out.")
+            log.warning(f"{name} cannot be read as an image ({remark}); it is left out.")
+        elif remark:
+            log.warning(f"{name}: {remark}, because they use a small part of the bits or range.")
     return [path for path, good in zip(paths, readable.tolist(), strict=True) if good], pixels
 
 

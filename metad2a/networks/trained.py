@@ -26,6 +26,7 @@ from metad2a.core.schema import (
     check_state,
     without_memory,
 )
+from metad2a.data.image_source import Gray
 from metad2a.networks import backbones
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class TrainedNetwork:
     accuracy: dict[Text, Percent] = field(default_factory=dict)  # % on the halves x-valid and x-test of the test set
     history: Facts = field(default_factory=dict)  # command, date, versions, data
     image_size: Annotated[Size, Le(MAX_IMAGE_SIZE)] = 32  # side in pixels; files of earlier versions do not say
+    gray: tuple[Number, Number, bool] | None = None  # as `metad2a.data.image_source.Gray`
 
     @staticmethod
     def of(network: nn.Module, space: str, data: "ImageData", **about: Any) -> "TrainedNetwork":
@@ -61,6 +63,7 @@ class TrainedNetwork:
         history. `space` is the name of its search space, or of `metad2a.networks.backbones`."""
         state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
         looks: dict[str, Any] = {"class_names": data.class_names, "mean": data.mean, "std": data.std}
+        looks["gray"] = data.gray and tuple(data.gray)
         return TrainedNetwork(search_space=space, state=state, **looks, **about)
 
     def save(self, path: str | Path) -> None:
@@ -101,7 +104,7 @@ class Classifier(nn.Module):
     def __init__(self, network: nn.Module, trained: TrainedNetwork):
         super().__init__()
         self.network, self.architecture, self.class_names = network, trained.architecture, trained.class_names
-        self.image_size = trained.image_size
+        self.image_size, self.gray = trained.image_size, trained.gray and Gray(*trained.gray)
         self.register_buffer("mean", torch.tensor(trained.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(trained.std).view(3, 1, 1))
 

@@ -14,8 +14,9 @@ from PIL import Image
 from metad2a.core.files import display_path
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
-from metad2a.data.folders import find_parts, folder_classes, held_out, image_files
-from metad2a.data.image_source import open_image
+from metad2a.data.folders import left_out_text
+from metad2a.data.image_source import ImageSource, open_image, why_unreadable
+from metad2a.data.user_folder import folder_parts
 from metad2a.reports.page import Section
 
 SIDE, SHOWN, SHOWN_CLASSES = 48, 6, 60  # pixels of a thumbnail, thumbnails of a class, and classes
@@ -33,8 +34,9 @@ class Overview:
     names: list[str]
     train: list[list[Path]]
     test: list[list[Path]]
+    left_out: str = ""  # how many other files there are, and why they are not used
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    unreadable: list[Path] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
@@ -42,30 +44,26 @@ class Overview:
 
 
 def look(folder: str | Path) -> Overview:
-    """Look through a folder of images, divided as all commands divide it.
-
-    Raises a UserError if the images of a class lie in sub-folders.
-    """
-    parts = find_parts(folder)
-    names = folder_classes(parts.train)
-    train, test = [], []
-    for name in names:
-        files = image_files(parts.train / name)
-        if parts.test is None:
-            chosen = held_out(files, parts.train)
-            test.append([path for path in files if path in chosen])
-            files = [path for path in files if path not in chosen]
-        else:
-            test.append(image_files(parts.test / name) if (parts.test / name).is_dir() else [])
-        train.append(files)
-    seen = Overview([display_path(name) for name in names], train, test)
+    """Look through a folder of images, divided as all commands divide it. Raises a UserError as they do."""
+    train, test = folder_parts("", folder)
+    of_test = _by_class(test)
+    left_out = left_out_text(train.left_out | test.left_out)
+    files = _by_class(train)
+    seen = Overview(train.class_names, [*files.values()], [of_test.get(name, []) for name in files], left_out)
     for path in seen.files[:: max(1, len(seen.files) // OPENED)]:
         try:
             with open_image(path) as image:
                 seen.sizes.append(image.size)
-        except Exception:  # decoders raise all kinds for damaged files
-            seen.unreadable.append(path)
+        except Exception as error:  # decoders raise all kinds for damaged files
+            seen.unreadable.append(f"{display_path(path)} ({why_unreadable(error)})")
     return seen
+
+
+def _by_class(source: ImageSource) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {name: [] for name in source.class_names}
+    for path, label in zip(source.files, source.labels.tolist(), strict=True):
+        files[source.class_names[label]].append(path)
+    return files
 
 
 def duplicates(files: Iterable[Path]) -> list[list[Path]]:
@@ -92,8 +90,10 @@ def warnings(seen: Overview) -> list[str]:
             "counts images, so small classes hardly enter it: look at the accuracy of each class."
         )
     messages += _copies(seen)
+    if seen.left_out:
+        messages.append(f"{seen.left_out}.")
     if seen.unreadable:
-        messages.append(f"Cannot be read: {_listed([display_path(path) for path in seen.unreadable])}.")
+        messages.append(f"Cannot be read: {_listed(seen.unreadable)}.")
     opened = len(seen.sizes)
     if small := sum(min(size) < IMAGE_SIZE for size in seen.sizes):
         messages.append(f"{small} of {opened} images have a side below {IMAGE_SIZE} pixels and are enlarged.")

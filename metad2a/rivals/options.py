@@ -19,7 +19,7 @@ def some_budget(text: str) -> Budget:
     return budget
 
 
-OF_IMAGES = ("image_folder", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
+OF_IMAGES = ("image_folder", "labels", "search_epochs", "epochs", "channels", "cells", "max_per_class", "batch_size",
              "ray_address", "resume", "overwrite", "mirror")  # fmt: skip
 
 

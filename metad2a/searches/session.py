@@ -83,8 +83,9 @@ class Session:
         if (options.ranking == UNIVERSAL or "predictor" in kinds) and not self.space.fixed_size:
             log.info(f"Costs and latency are those of {self.space.size_text}.")
         extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
+        made_earlier = (Path(options.data_path) / f"{options.data_name}bylabel.pt").is_file()
         features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
-        if options.image_folder:
+        if options.image_folder and made_earlier:
             check_images(features, options.image_folder)
         for name, checkpoint in self.checkpoints.items():
             check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)

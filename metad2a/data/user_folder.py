@@ -1,0 +1,113 @@
+"""A user's folder of images as a dataset: its two parts, what they hold, and what a user should know about them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from metad2a.core.errors import UserError
+from metad2a.core.files import content_digest, display_path
+from metad2a.core.messages import log
+from metad2a.core.values import LabelledFolder
+from metad2a.data.fingerprints import compare_parts
+from metad2a.data.folders import (
+    TEST_SHARE,
+    Parts,
+    check_no_flat_parts,
+    find_parts,
+    labels_remedy,
+    left_out_text,
+    outside,
+)
+from metad2a.data.gray import gray_of
+from metad2a.data.image_source import ImageSource, check_counts, find_classes, image_folder, make_source
+
+IN_SUB_FOLDERS = 3  # sub-folders that are named on the screen
+
+
+def folder_parts(name: str, folder: str | Path, class_order: str | None = None) -> tuple[ImageSource, ImageSource]:
+    """The images of a folder to train on and to test on, divided as all commands divide them. Raises a UserError like
+    `image_folder`."""
+    parts = Parts(Path(folder), None) if isinstance(folder, LabelledFolder) else find_parts(folder)
+    if parts.test is None:
+        if not isinstance(folder, LabelledFolder):
+            check_no_flat_parts(Path(folder))
+        found = find_classes(folder, class_order)
+        train, test = (make_source(name, folder, part, *found) for part in ("train", "test"))
+        note = f"{train.note} " if train.note else ""
+        note += (
+            f"{display_path(folder)} has no part for testing: {TEST_SHARE:.0%} of each class are held out, chosen by "
+            "their names. Networks are tested on these, and no search sees them."
+        )
+        return replace(train, note=note), replace(test, left_out={})
+    train, test = (image_folder(name, part, class_order) for part in (parts.train, parts.test))
+    beside: dict[Path, str] = {}
+    outside(Path(folder), {parts.train.name, parts.test.name}, beside)
+    train = replace(train, left_out=train.left_out | beside, part="train", note=parts.note)
+    return train, replace(test, part="test")
+
+
+def say_what_is_left_out(*sources: ImageSource) -> None:
+    """One line about the files that are not used, and one about images in sub-folders of a class."""
+    left_out = {path: why for source in sources for path, why in source.left_out.items()}
+    if left_out:
+        log.info(f"{sources[0].origin}: {left_out_text(left_out)}.")
+    if (gray := sources[0].gray) and gray.stated:
+        log.warning(
+            f"{sources[0].origin}: the gray images use a small part of the bits that their files state. All of them "
+            f"are scaled from {gray.low:g}..{gray.high:g} to 0..255."
+        )
+    below = [
+        path.parent
+        for source in sources
+        for path in source.files
+        if not isinstance(source.folder, LabelledFolder) and path.parent.parent != source.folder
+    ]
+    if below:
+        places = list(dict.fromkeys(map(display_path, below)))
+        listed = ", ".join(places[:IN_SUB_FOLDERS]) + (" ..." if len(places) > IN_SUB_FOLDERS else "")
+        log.info(f"{sources[0].origin}: {len(below)} of the images lie in sub-folders of their class ({listed}).")
+
+
+def check_classes(train: ImageSource, test: ImageSource | None = None) -> None:
+    """Raise a UserError if a dataset has a single class. With the images that are held out of a folder, `test`, also if
+    a class has a single image."""
+    if len(train.class_names) < 2:
+        raise UserError(
+            f"{train.origin} has one class ({train.class_names[0]!r}): there is nothing to tell apart. Give the "
+            f"folder that has a sub-folder for each class. {labels_remedy(train.folder)}"
+        )
+    if test is not None and train.files and train.folder == test.folder:
+        counts = torch.bincount(torch.cat([train.labels, test.labels]), minlength=len(train.class_names))
+        check_counts(dict(zip(train.class_names, counts.tolist(), strict=True)))
+
+
+def folder_digest(train: ImageSource, test: ImageSource, say: bool = False) -> str:
+    """A digest of what the two parts of a folder hold: the classes, names and contents of their images, wherever the
+    folder lies and whenever it was made. `say` also names test images that training has a copy of."""
+    compared = compare_parts(train.data_path, train.files, test.files)
+    if compared["copies"] and say:
+        copy, image = compared["pair"]
+        log.warning(
+            f"{train.origin}: {compared['copies']} of {len(test.files)} test images have an exact copy among the "
+            f"training images, which flatters the accuracy (for example {copy} = {image}). Remove the copies."
+        )
+    about = [
+        value
+        for source in (train, test)
+        for value in (
+            source.class_names,
+            source.labels,
+            [display_path(path.relative_to(source.folder)) for path in source.files],
+        )
+    ]
+    return content_digest(*compared["digests"], *about)
+
+
+def open_parts(
+    name: str, folder: str | Path, data_path: str | Path, class_order: str | None = None
+) -> tuple[ImageSource, ImageSource]:
+    """Both parts of a folder. The training images set the scale of deep gray images in both."""
+    train, test = folder_parts(name, folder, class_order)
+    gray = gray_of(train.files, data_path)
+    return replace(train, gray=gray, data_path=data_path), replace(test, gray=gray, data_path=data_path)
