@@ -65,7 +65,8 @@ def linear_ways(
         total: of the budget, in its unit.
     """
     priced = sorted((speed.passes(cost(name, side), images), side, name) for name in names for side in sides(stored))
-    chosen, left = [], LINEAR_SHARE * total
+    chosen: list[tuple[float, int, str]] = []
+    left = LINEAR_SHARE * total
     for price, side, name in reversed([row for row in priced if row[0] <= EACH_SHARE * total]):
         # The dearest that fits says most, and much smaller images what is lost by them
         if price <= left and not any(other == name and size < APART * side for _, size, other in chosen):
