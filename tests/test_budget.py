@@ -128,10 +128,10 @@ def test_the_best_half_goes_on_and_the_last_gets_the_rest():
     while (work := next_slice(trials, left, 100.0, 110.0, 1)) is not None:
         left -= work.amount
         spent = work.trial.spent + work.amount
-        assert work.whole == pytest.approx(work.trial.spent + left + work.amount)
         order.append(work.trial.number)
-        values = {"spent": spent, "slices": work.trial.slices + 1, "curve": [(spent, 50.0 + work.trial.number)]}
-        done = DONE if spent >= work.whole - 1e-9 else PAUSED
+        values = {"spent": spent, "before": spent, "slices": work.trial.slices + 1}
+        values |= {"curve": [(spent, 50.0 + work.trial.number)]}
+        done = DONE if work.last else PAUSED
         trials[work.trial.number] = Trial(work.trial.number, FURTHER, "b", 64, status=done, **values)
     assert order == [1, 2, 3, 4, 4, 3, 4]
     assert left == pytest.approx(0)
@@ -145,19 +145,27 @@ def test_workers_get_as_many_trainings_to_the_end():
         begun.append(work.amount)
         trials[work.trial.number] = Trial(work.trial.number, NEW, "c", 32, status=RUNNING)
     assert begun == [pytest.approx(20.0)] * 4  # two at a time: 40 of 100 seconds
-    compared = [Trial(n, NEW, "c", 32, status=PAUSED, slices=1, curve=[(20.0, 10.0 * n)]) for n in range(4)]
+    values = {"slices": 1, "spent": 20.0, "before": 20.0}
+    compared = [Trial(n, NEW, "c", 32, status=PAUSED, curve=[(20.0, 10.0 * n)], **values) for n in range(4)]
     first = next_slice(compared, 60.0, 100.0, 100.0, 2)
     assert (first.trial.number, first.amount) == (3, 60.0)
-    compared[3] = Trial(3, NEW, "c", 32, status=RUNNING, slices=1, curve=[(20.0, 30.0)])
+    compared[3] = Trial(3, NEW, "c", 32, status=RUNNING, curve=[(20.0, 30.0)], **values)
     assert next_slice(compared, 60.0, 100.0, 100.0, 2).trial.number == 2
 
 
 def test_with_time_left_after_the_last_epoch_another_way_goes_on():
     trials = [Trial(0, FURTHER, "b", 64, status=DONE, slices=2, spent=50.0, curve=[(50.0, 90.0)]),
-              Trial(1, NEW, "c", 32, status=PAUSED, slices=1, spent=10.0, curve=[(10.0, 20.0)])]  # fmt: skip
+              Trial(1, NEW, "c", 32, status=PAUSED, slices=1, spent=9.0, before=9.0, curve=[(9.0, 20.0)])]  # fmt: skip
     work = next_slice(trials, 40.0, 100.0, 100.0, 1)
-    assert (work.trial.number, work.amount, work.whole) == (1, 40.0, 50.0)
+    assert (work.trial.number, work.amount, work.last) == (1, 40.0, True)
     assert next_slice(trials, 3.0, 100.0, 100.0, 1) is None  # too little for another
+
+
+def test_an_interrupted_part_is_as_long_as_it_would_have_been():
+    trials = [Trial(0, FURTHER, "b", 64, status=PAUSED, spent=7.0, curve=[(5.0, 40.0)]),
+              Trial(1, FURTHER, "c", 64, status=PAUSED)]  # fmt: skip
+    first = next_slice(trials, 93.0, 100.0, 100.0, 1)
+    assert (first.trial.number, first.amount) == (0, pytest.approx(20.0))  # of which 7 are spent
 
 
 def test_the_clock_counts_from_the_start_of_the_command(tmp_path, monkeypatch):
@@ -277,8 +285,8 @@ def wait_for(count, process, limit=120):
     """Until so many accuracies have been measured."""
     end = time.monotonic() + limit
     while time.monotonic() < end and process.poll() is None:
-        paths = list(Path("results").rglob("trials/*.json"))
-        if sum(len(json.loads(path.read_text())["curve"]) for path in paths) >= count:
+        paths = list(Path("results").rglob("trials/[0-9]*.json"))
+        if sum(len(json.loads(path.read_text())["curve"]) for path in paths if path.is_file()) >= count:
             return
         time.sleep(0.02)
     raise AssertionError(process.communicate())

@@ -1,7 +1,7 @@
 """Who gets the next part of the budget: successive halving (Jamieson and Talwalkar, AISTATS 2016) over the ways.
 
-Pure functions of the trials, without files, clocks or messages. Every training's learning rate falls along a cosine
-that ends with the budget, so whoever goes on has lost nothing by being compared.
+Pure functions of the trials, without files, clocks or messages. In every part the learning rate falls to 0 and the next
+part begins anew with what was learned (Loshchilov and Hutter, ICLR 2017), so accuracies are compared at rest.
 """
 
 import math
@@ -16,11 +16,11 @@ WORTH_IT = 0.04  # of the whole budget: with less left, no other training is beg
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the budget for a trial: `amount` now, of `whole` that the trial has when it gets all that is left."""
+    """A part of the budget for a trial, what it has already spent of this part included; the `last` part or not."""
 
     trial: Trial
     amount: float
-    whole: float
+    last: bool = False
 
     def __str__(self) -> str:
         return str(self.trial)
@@ -49,7 +49,12 @@ def next_slice(trials: Sequence[Trial], left: float, at_first: float, total: flo
     if not free or left <= (0 if free[0].slices == rounds and free[0] in group else WORTH_IT * total):
         return None
     best = (judged(free) or free)[0]
-    return Slice(best, left, best.spent + left)
+    return Slice(best, left + _begun(best), last=True)
+
+
+def _begun(trial: Trial) -> float:
+    """What a trial has spent of a part that was interrupted."""
+    return trial.spent - trial.before
 
 
 def _rounds(size: int, workers: int) -> int:
@@ -64,4 +69,4 @@ def _share(size: int, workers: int) -> float:
 
 def _of_round(waiting: list[Trial], left: float, amount: float) -> Slice | None:
     free = [trial for trial in waiting if trial.status != RUNNING]
-    return Slice(free[0], min(amount, left), free[0].spent + left) if free and left > 0 else None
+    return Slice(free[0], min(amount, left + _begun(free[0]))) if free and left > 0 else None

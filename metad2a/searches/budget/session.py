@@ -214,7 +214,7 @@ class BudgetSearch:
         for trial in linear:
             if trial.status == PAUSED and (left > 0 or trial.number == 0):
                 most = ways.LINEAR_SHARE * self.options.budget.amount
-                return self.begun(Slice(trial, max(1.0, min(most, left)), left))
+                return self.begun(Slice(trial, max(1.0, min(most, left))))
         if any(trial.status == RUNNING for trial in linear):
             return None
         if len(trials) == len(linear):

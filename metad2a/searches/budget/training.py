@@ -179,12 +179,13 @@ class SliceRun:
         self.trainer, self.work, self.start, self.watch = trainer, work, start, watch
         self.before = self.trial = work.trial
         self.data = trainer.look_of(self.trial)
-        passes = self.trial.epochs * work.whole / self.trial.spent if self.trial.spent else MOST_EPOCHS
+        passes = self.trial.epochs * work.amount / self.trial.spent if self.trial.spent else MOST_EPOCHS
         self.run = trainer.run(self.trial, trainer.untrained(self.trial), self.data, passes)
         self.images = self.data.train.to(self.run.device)
         self.batches = math.ceil(len(self.data.train) / self.run.protocol.batch_size)
         self.first_epochs, self.until = self.epochs, 0.0
-        self.evaluation = 0.0  # seconds of the last evaluation
+        self.already = self.trial.spent - self.trial.before  # of this slice, before it was interrupted
+        self.evaluation, self.end = 0.0, work.amount  # seconds of the last evaluation; when the training ends
 
     @property
     def epochs(self) -> float:
@@ -194,20 +195,21 @@ class SliceRun:
     @property
     def used(self) -> float:
         """What the slice has spent, in the budget's unit."""
-        return time.monotonic() - self.start if self.trainer.timed else self.epochs - self.first_epochs
+        now = time.monotonic() - self.start if self.trainer.timed else self.epochs - self.first_epochs
+        return self.already + now
 
     def now(self) -> Trial:
         """The trial with its progress."""
         seconds = self.before.seconds + time.monotonic() - self.start
-        return replace(self.trial, spent=self.before.spent + self.used, seconds=seconds, epochs=self.epochs)
+        return replace(self.trial, spent=self.trial.before + self.used, seconds=seconds, epochs=self.epochs)
 
     def pace(self, number: int) -> tuple[float, float] | None:
-        """How much of the whole training is done before a batch, by time and by epochs; None to end."""
-        share = (self.run.epoch + number / self.batches) / self.run.protocol.epochs
-        if self.used >= self.until or share >= 1:
+        """How much of the slice is done before a batch, by the budget and by epochs; None to end."""
+        epochs = (self.run.epoch + number / self.batches) / self.run.protocol.epochs
+        if self.used >= self.until or epochs >= 1:
             return None
         self.watch(self.now())
-        return max(min(1.0, (self.before.spent + self.used) / self.work.whole), share), 1.0
+        return max(min(1.0, self.used / self.end), epochs), 1.0
 
     def train(self, until: float) -> None:
         """Train until so much of the slice is spent."""
@@ -241,19 +243,20 @@ class SliceRun:
 
 def train_slice(trainer: Trainer, work: Slice, start: float, watch: Watch) -> Trial:
     """Train until a slice is used up; the weights and their accuracy are saved several times on the way."""
-    run, amount = SliceRun(trainer, work, start, watch), work.amount
+    run = SliceRun(trainer, work, start, watch)
     if not run.trial.curve:
         run.evaluate()
     while True:
         reserve = RESERVED * run.evaluation if trainer.timed else 0.0
-        left, step = amount - reserve - run.used, max(amount / EVALUATIONS, SPARSE * reserve)
+        run.end = work.amount - reserve
+        left, step = run.end - run.used, max(work.amount / EVALUATIONS, SPARSE * reserve)
         last = left <= 1.5 * step
         run.train(run.used + (left if last else step))
         run.evaluate()
         if last or run.ended:
             break
-    ended = run.ended or amount >= work.whole - work.trial.spent - 1e-9
-    run.trial = replace(run.trial, status=DONE if ended else PAUSED, slices=work.trial.slices + 1)
+    status = DONE if run.ended or work.last else PAUSED
+    run.trial = replace(run.trial, status=status, slices=work.trial.slices + 1, before=run.trial.spent)
     run.keep()
     return run.trial
 

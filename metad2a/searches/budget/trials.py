@@ -29,6 +29,7 @@ class Trial:
     status: Text = RUNNING  # or paused, done or failed
     slices: Integer = 0  # of the budget, so far
     spent: Number = 0.0  # of the budget, in its unit
+    before: Number = 0.0  # of this, in the slices that are finished
     epochs: Number = 0.0  # passes over the training images
     seconds: Number = 0.0  # of training
     image_seconds: Number = 0.0  # to classify an image
