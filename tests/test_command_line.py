@@ -5,6 +5,7 @@ import csv
 import errno
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_train_arch import write_images
 
 import main
 import metad2a
@@ -21,6 +23,7 @@ from metad2a.commands.registry import COMMANDS
 from metad2a.commands.search import COMMAND as SEARCH
 from metad2a.core.cli import as_started, guarded, report_error
 from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.messages import counted
 from metad2a.core.options import MISSING, SIZES, broken_rule, flag, option_fields, smaller_options
 from metad2a.core.values import check_name
 from metad2a.metatrain.options import FitOptions
@@ -491,3 +494,68 @@ def test_messages_can_be_fewer_or_more(command):
     assert "Traceback" in err
     assert "Traceback" not in command("--model search --data-name nowhere")[2]
     assert command(f"{line} --quiet --debug")[0] == 2
+
+
+def test_a_command_works_without_standard_error(tmp_path):
+    """As in a cron job that has closed it: the work is done, and no file gets the number of the closed stream."""
+    write_images(Path("photos"), n=3)
+    words = [sys.executable, str(ROOT / "main.py"), *"process-dataset --dataset photos --image-folder photos".split()]
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} 2>&-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Path("data/photosbylabel.pt").is_file()
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words[:2])} nonsense 2>&-"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_removed_folder_is_named(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = shlex.join([sys.executable, str(ROOT / "main.py"), "search", "cifar10"])
+    script = f"cd {shlex.quote(str(gone))} && rmdir {shlex.quote(str(gone))} && {words}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: The current folder has been removed. Change to another: cd\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "process-dataset --dataset mine --image-folder . --class-order pipe",
+        "finetune --data-name cifar10 --model-config pipe",
+        "search cifar10 --generator-checkpoint pipe",
+        "predict --network pipe --images .",
+    ],
+)
+def test_a_pipe_is_not_waited_for(refuses, line):
+    os.mkfifo("pipe")
+    assert "pipe is a pipe or a device" in refuses(line)
+
+
+def test_digits_of_other_scripts_are_no_device_number(refuses):
+    assert "device number or cpu" in refuses("search cifar10 --gpu ²")
+
+
+def test_an_interruption_is_told_once(command, monkeypatch, tmp_path):
+    from metad2a.core.training_run import TrainingRun
+
+    def run(options):
+        with TrainingRun(tmp_path / "run", ("*.pt",), False, False):
+            (tmp_path / "run" / "a.pt").touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
+    code, _, err = command("search cifar10")
+    assert code == 130
+    assert err.lower().count("interrupted") == 1
+    assert "--resume" in err
+
+
+def test_a_sentence_ends_once(refuses):
+    assert ".." not in refuses("meta-train --model")
+    assert ".." not in refuses("search cifar10 --gpu")
+
+
+def test_numbers_and_their_nouns():
+    assert [counted(n, "class") for n in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]
+    assert [counted(n, "image") for n in (1, 4930)] == ["1 image", "4930 images"]

@@ -25,7 +25,7 @@ def choose_device(gpu: str | None) -> torch.device:
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
     gpu = gpu or "0"
-    if not gpu.isdigit():
+    if not (gpu.isascii() and gpu.isdigit()):
         raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
     if not torch.cuda.is_available():
         log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")

@@ -84,8 +84,16 @@ def seeds(text: str) -> tuple[int, ...]:
 
 
 def path(text: str) -> str:
-    """Read a path; `~` is the user's home."""
-    return os.path.expanduser(text)
+    """Read a path; `~` is the user's home. A pipe or a device is refused: reading it might never end."""
+    place = os.path.expanduser(text)
+    if os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place):
+        raise argparse.ArgumentTypeError(f"takes a file or a folder, but {text} is a pipe or a device")
+    return place
+
+
+def paths(text: str) -> tuple[str, ...]:
+    """Read one of several paths."""
+    return (path(text),)
 
 
 def check_name(name: str, what: str) -> str:
