@@ -343,7 +343,7 @@ def test_out_of_memory_says_what_to_make_smaller(error, capsys, monkeypatch):
     monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
     assert main.main(["search", "cifar10", "--num-draws", "9999"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: Memory is not enough")
+    assert "error: Memory is not enough" in message
     assert "Make smaller: --num-draws." in message
     assert main.main(["search", "cifar10", "--budget", "1m"]) == 2
     assert "Make smaller: --num-workers." in capsys.readouterr().err

@@ -62,4 +62,5 @@ COMMAND = Command(
     "get-files preprocessed-data --list",
     GetFilesOptions,
     run,
+    writes=("data_path",),
 )

@@ -41,6 +41,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed blocks instead of returning them to the system; other C libraries are left alone.
 
     Each training step allocates the same large tensors again, and mapping them anew costs a quarter of it on two cores.
+    This is for whole processes of this program, commands and workers. A notebook keeps its own allocator.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -6,7 +6,7 @@ The trained predictor chooses; no network is trained.
 import torch
 
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory, random_generator
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
@@ -24,7 +24,6 @@ MAX_POOL = 20_000  # architectures that tasks sample from, if the space is large
 @torch.inference_mode()
 def build(options: DatabaseOptions) -> None:
     """Write `meta_train_tasks_generator.pt` and its split to the data folder."""
-    keep_freed_memory()
     space, device = spaces.get(options.search_space), options.device
     folder = data_folder(space, options.data_path)
     target = folder / "meta_train_tasks_generator.pt"
@@ -49,7 +48,8 @@ def build(options: DatabaseOptions) -> None:
     texts, scores = [], []
     for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
         draws = classes.to(device).expand(options.num_draws, -1)  # (R, C)
-        index = draw_images(features, draws, options.num_sample, random_generator(number, device))
+        of_task = random_generator(options.seed + (number << 32), device)
+        index = draw_images(features, draws, options.num_sample, of_task)
         set_vec = predictor.encode_set(features.images[index])  # (R, Z)
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
         score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)

@@ -8,7 +8,7 @@ import torch
 
 from generator.model import GeneratorModel
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory, peak_memory, provenance
+from metad2a.core.environment import peak_memory, provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest
 from metad2a.core.messages import log
@@ -31,7 +31,6 @@ GONE = {"weight_decay": 0.0, "benchmark_fold": None, "rank_loss": 0.0}
 
 def train_model(options: MetaTrainOptions) -> None:
     """Meta-train the model `options.model`. Unfit data, or an earlier run in the way, raise a UserError."""
-    keep_freed_memory()
     kind, space = options.model, spaces.get(options.search_space)
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}

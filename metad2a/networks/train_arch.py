@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from metad2a import spaces
-from metad2a.core.environment import TextLog, keep_freed_memory, provenance
+from metad2a.core.environment import TextLog, provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key, set_aside, write_json, write_text
 from metad2a.core.messages import log
@@ -71,7 +71,6 @@ def train_arch(options: TrainOptions) -> Outcome:
 
     Raises a UserError if options or images are bad, an earlier result is in the way, or a file cannot be written.
     """
-    keep_freed_memory()
     torch.backends.cudnn.benchmark = True  # all batches have one size
     space = spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
@@ -66,7 +65,6 @@ class Session:
     """The search space, the dataset and the models that a meta-test needs, loaded once."""
 
     def __init__(self, options: SessionOptions, kinds: Sequence[Kind]):
-        keep_freed_memory()
         self.options = options
         self.space: SearchSpace = spaces.get(options.search_space)
         self.models: dict[str, Any] = {}
