@@ -10,7 +10,7 @@ from typing import Any
 from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import set_aside, write_text
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.statistics import interval
 from metad2a.searches import report
 from metad2a.searches.generate import generate_candidates
@@ -39,8 +39,8 @@ def test_generator(options: SessionOptions) -> None:
     for run, archs, shares, elapsed in generated:
         lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
         write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
-        counts = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
-        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt")
+        counts = ", ".join(f"{name} {value:d}" if name == "decoded" else f"{name} {value:.3g}" for name, value in shares.items())
+        print(f"run {run}: {counted(len(archs), 'architecture')} in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt")
     _write_history(folder, session)
     if second:
         _rank_generated(second)
@@ -57,11 +57,10 @@ def _rank_generated(session: Session) -> str:
     folder = options.folder / "best_arch"
     _keep_earlier(folder)
     summary = report.summary_text(rankings) or (
-        f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
-        f"{rankings[0].predicted[0]:.2f} %"
+        f"No benchmark knows the accuracies on {options.data_name}; {rankings[0].score} of the first choice: "
+        f"{rankings[0].predicted[0]:.2f}"
     )
-    if text := explanation(session):
-        summary += "\n" + text
+    summary += f"\n{explanation(session)}"
     mean, half = interval([ranking.seconds for ranking in rankings])
     write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
     write_text(folder / "accuracy.txt", summary + "\n")
@@ -82,7 +81,7 @@ def _rank_run(session: Session, run: int, path: Path) -> Ranking:
     start = time.perf_counter()
     ranking = rank(session, archs, run)
     stages = {"generate": seconds, "score": time.perf_counter() - start}
-    print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    print(f"run {run}: {ranking.texts[0]}, {ranking.score} {ranking.predicted[0]:.2f}")
     return measure_latency(session, replace(ranking, stages=stages))
 
 
