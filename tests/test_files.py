@@ -108,7 +108,13 @@ def test_what_cannot_be_loaded_is_said_in_our_words(capsys):
     Path("empty.pt").touch()
     torch.save({"a": torch.zeros(9)}, "cut.pt")
     Path("cut.pt").write_bytes(Path("cut.pt").read_bytes()[:500])
-    words = {"code": "could run code", "page": "web page", "pointer": "Git LFS", "empty": "empty", "cut": "end is missing"}
+    words = {
+        "code": "could run code",
+        "page": "web page",
+        "pointer": "Git LFS",
+        "empty": "empty",
+        "cut": "end is missing",
+    }
     for name in (*words, "legacy"):
         with pytest.raises(UserError) as caught:
             load_torch(f"{name}.pt", "Train one.")

@@ -59,7 +59,9 @@ def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
     folder = results_folder(kind, space, save_path) / "model"
     own = own_checkpoint(kind, folder)
     if own and (state := unfinished(folder)):
-        log.info(f"Your {kind} in {display_path(folder)} is {state}, and is left out. To take it, add {_take(kind, own)}.")
+        log.info(
+            f"Your {kind} in {display_path(folder)} is {state}, and is left out. To take it, add {_take(kind, own)}."
+        )
         return False
     return own is not None
 
@@ -90,7 +92,9 @@ def find_checkpoint(
                 log.info(f"Your {kind} in {display_path(folder)} is {state}, and none is shipped: yours is used.")
             return own
         if not state:
-            log.info(f"Your {kind} in {display_path(folder)} is used. To take the shipped one, add {_take(kind, SHIPPED)}.")
+            log.info(
+                f"Your {kind} in {display_path(folder)} is used. To take the shipped one, add {_take(kind, SHIPPED)}."
+            )
             return own
         log.info(
             f"Your {kind} in {display_path(folder)} is {state}: the shipped one is used. To take yours, add "

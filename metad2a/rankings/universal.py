@@ -19,7 +19,7 @@ from metad2a.spaces.nasbench201.classes import NUM_CLASSES
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
 SCORE = "score on ImageNet16-120"
-PREDICTS = "the accuracy (%) on ImageNet16-120 after 200 epochs that the ranking expects, without noise"
+PREDICTS = "the accuracy (%) on ImageNet16-120 after 200 epochs that the ranking expects, noise removed"
 SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out some cells for validation
 
 Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]

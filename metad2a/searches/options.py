@@ -198,7 +198,9 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
     if (images := values.pop("images", None)) is None:
         if not values.get("data_name"):
             problem = "--image-folder needs --data-name" if "image_folder" in values else "Name a dataset"
-            raise UserError(f"{problem}, for example: python main.py search cifar10. The name all does the paper's six.")
+            raise UserError(
+                f"{problem}, for example: python main.py search cifar10. The name all does the paper's six."
+            )
         return values
     folder = Path(str(images)).expanduser()
     if not folder.is_dir() and len(folder.parts) > 1:

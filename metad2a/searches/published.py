@@ -39,8 +39,12 @@ def test_generator(options: SessionOptions) -> None:
     for run, archs, shares, elapsed in generated:
         lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
         write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
-        counts = ", ".join(f"{name} {value:d}" if name == "decoded" else f"{name} {value:.3g}" for name, value in shares.items())
-        print(f"run {run}: {counted(len(archs), 'architecture')} in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt")
+        counts = ", ".join(
+            f"{name} {value:d}" if name == "decoded" else f"{name} {value:.3g}" for name, value in shares.items()
+        )
+        print(
+            f"run {run}: {counted(len(archs), 'architecture')} in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt"
+        )
     _write_history(folder, session)
     if second:
         _rank_generated(second)

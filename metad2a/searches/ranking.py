@@ -24,14 +24,14 @@ def explanation(session: Session) -> str:
     """What the scores of the ranking mean."""
     if "predictor" in session.checkpoints:
         task = (
-            "Score: the accuracy (%) that the predictor expects on a task of ImageNet classes, as in meta-training, with "
-            f"images like these.\nAccuracies on {session.options.data_name} itself are others: only the order counts."
+            "Score: the accuracy (%) that the predictor expects on a task of ImageNet classes with images like these, "
+            f"as in meta-training.\nAccuracies on {session.options.data_name} itself are others: only the order counts."
         )
         if _error(session) is None:
             return task
         return (
-            f"{task}\n+- is the predictor's error on its validation tuples. Most of this error is task difficulty.\nIt is "
-            "the same for all candidates, so it says little about their order."
+            f"{task}\n+- is the predictor's error on its validation tuples. Most of this error is task difficulty.\n"
+            "It is the same for all candidates, so it says little about their order."
         )
     if session.space.architectures is not None:
         return (

@@ -1,4 +1,4 @@
-"""What a meta-test loads: the search space and the dataset's classes; for models also their checkpoints and features."""
+"""What a meta-test loads: search space, the dataset's classes, and for models their checkpoints and features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +56,11 @@ def find_classes(options: SessionOptions) -> Classes:
         images = open_dataset(name, options.image_folder, "train", options.data_path, None)
         counts = images.labels[images.select()].bincount().tolist()
         return Classes(len(images.class_names), images.class_names, counts, images.origin, own=True)
-    if name in DATASETS and not (Path(options.data_path) / f"{name}bylabel.pt").is_file() and not shipped_features(name):
+    if (
+        name in DATASETS
+        and not (Path(options.data_path) / f"{name}bylabel.pt").is_file()
+        and not shipped_features(name)
+    ):
         from metad2a.data.datasets import KNOWN
 
         return Classes(KNOWN[name].num_classes, [], [], f"the official images of {name}, unread", own=False)
