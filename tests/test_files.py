@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import atomic_write, content_digest, load_torch, save_torch, write_json
+from metad2a.core.files import atomic_write, content_digest, load_torch, save_torch, whole_folder, write_json
 
 
 def test_errors_of_the_writer_itself_are_passed_on():
@@ -127,3 +127,17 @@ def test_a_path_that_is_not_utf_8_is_read_as_it_was_written():
     path = Path(os.fsdecode(b"d\xff")) / "a.pt"
     save_torch(path, {"a": torch.arange(3)})
     assert load_torch(path, "", mapped=True)["a"].tolist() == [0, 1, 2]
+
+
+def test_a_folder_of_results_is_set_aside_only_when_the_new_one_is_whole():
+    folder = Path("best_arch")
+    folder.mkdir()
+    (folder / "accuracy.txt").write_text("before")
+    with pytest.raises(UserError, match="the disk is full"), whole_folder(folder) as new:
+        (new / "accuracy.txt").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [path.name for path in Path().iterdir()] == ["best_arch"]
+    with whole_folder(folder) as new:
+        (new / "accuracy.txt").write_text("after")
+    assert (folder / "accuracy.txt").read_text() == "after"
+    assert Path("best_arch.old-1/accuracy.txt").read_text() == "before"

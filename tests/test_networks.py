@@ -263,7 +263,8 @@ def test_load_network_refuses_other_files(trained, tmp_path):
         "is not a trained network": {"format": "other"},
         "it lacks": {"format": value["format"]},
         "its weights are not": value | {"architecture": SMALL},
-        "is damaged": b"<html>",
+        "is damaged: it is a web page": b"<html>",
+        "class_names has 'class 1' twice": value | {"class_names": ["class 1"] * 2 + value["class_names"][2:]},
     }
     for message, content in damaged.items():
         other = tmp_path / "other.pt"
@@ -291,6 +292,7 @@ def test_exports_give_the_same_outputs(trained, name):
         session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
         facts = session.get_modelmeta().custom_metadata_map
         found = torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
+        assert [value.shape[0] for value in (*session.get_inputs(), *session.get_outputs())] == ["batch", "batch"]
     else:
         facts = dict.fromkeys(("class_names", "image_size"), "")
         found = torch.export.load(target, extra_files=facts).module()(x)

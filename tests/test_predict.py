@@ -1,6 +1,7 @@
 """What comes after a training: classifying files, the report, and a linear classifier beside the network."""
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from test_train_arch import line, results, write_images
 
+import main
 from metad2a.core.statistics import share_interval
 from metad2a.networks import judge
 from metad2a.networks.judge import confusion, per_class
@@ -55,6 +57,24 @@ def test_images_are_classified_from_a_run_and_from_its_file(command, trained):
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "one.png" in out
+
+
+def test_several_places_and_lists_of_them(command, refuses, trained, monkeypatch):
+    places = ["images/class 0", "images/class 1/000.png"]
+    Path("listed.txt").write_text("images/class 1/000.png\n\nimages/class 2\r\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"images/class 2/001.png\n")))
+    words = ["predict", "--gpu", "cpu", "--network", str(trained), "--output", "x.csv", "--images"]
+    assert main.main([*words, *places, "listed.txt", "-"]) == 0
+    files = [row["image"] for row in predicted("x.csv")]
+    assert files == [*(f"images/class 0/{i:03d}.png" for i in range(20)), "images/class 1/000.png",
+                     *(f"images/class 2/{i:03d}.png" for i in range(20))]  # fmt: skip
+    assert "all predictions (60 images): x.csv" in command(f"{' '.join(words)} images")[1]
+    Path("listed.txt").write_text("nowhere.png\n")
+    line = f"predict --network {trained} --images"
+    assert "nowhere.png is missing" in refuses(f"{line} listed.txt")
+    assert "listed in listed.txt" in refuses(f"{line} listed.txt")
+    Path("listed.txt").write_text("\n")
+    assert "listed.txt lists nothing" in refuses(f"{line} images listed.txt")
 
 
 def test_what_is_there_is_not_overwritten(command, refuses, trained):

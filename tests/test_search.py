@@ -257,6 +257,19 @@ def test_a_published_checkpoint_serves_directly(command, toy, space):
     assert "30 architectures ranked" in out
 
 
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"state_dict": state, "epoch": 3},
+    lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    lambda state: {"model_state_dict": {f"_orig_mod.module.{name}": tensor for name, tensor in state.items()}},
+])  # fmt: skip
+def test_a_published_checkpoint_is_read_as_training_scripts_wrap_it(wrap):
+    state = torch.load(ROOT / "tests" / "golden" / "nasbench201.pt", weights_only=True)["generator"]["state_dict"]
+    torch.save(wrap(state), "wrapped.pt")
+    read = read_checkpoint("wrapped.pt", "generator", "")
+    assert read.published
+    assert read.state.keys() == state.keys()
+
+
 def test_a_generator_that_has_no_more_says_so(command, toy):
     checkpoint = torch.load(toy["generator"], weights_only=True)
     checkpoint["state"]["decoder.add_vertex.2.bias"][2] = 50.0  # nothing but 'none'

@@ -9,10 +9,11 @@ import math
 import os
 import re
 import secrets
+import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,23 @@ def set_aside(path: Path) -> Path | None:
         return None
     names = (path.with_name(f"{path.name}.old-{number}") for number in count(1))
     return path.rename(next(aside for aside in names if not aside.exists()))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to. When the block ends it takes the place of `folder`, which is set aside if it exists;
+    if the block fails, `folder` stays as it is. Raises a UserError if nothing can be written there."""
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if aside := set_aside(folder):
+            log.info(f"Earlier results were kept as {display_path(aside)}.")
+        new.rename(folder)
+    except OSError as error:
+        raise UserError(f"Cannot write {display_path(folder)}: {reason(error)}. Give another folder.") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def next_folder(parent: Path) -> Path:

@@ -104,7 +104,7 @@ def check_writable(folder: str | Path, what: str) -> None:
 
 
 def paths(text: str) -> tuple[str, ...]:
-    """Read one of several paths."""
+    """Read one path of an option that takes several."""
     return (path(text),)
 
 

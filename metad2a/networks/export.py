@@ -15,8 +15,7 @@ import torch
 
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.files import atomic_write, set_aside
-from metad2a.core.messages import log
+from metad2a.core.files import atomic_write
 from metad2a.networks.card import as_text
 from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
 
@@ -55,9 +54,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
             write(program, temporary, metadata)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
-        if aside := set_aside(target):
-            log.info(f"The earlier export was kept as {aside}.")
-        atomic_write(target, write_checked)
+        atomic_write(target, write_checked, keep=True)
         written.append(target)
     return written
 
@@ -78,6 +75,9 @@ def _write_onnx(program: Program, path: Path, metadata: dict[str, str]) -> None:
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
     model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # the exporter has a name of its own, such as s77
+    del model.graph.value_info[:]  # shapes inside the network, which use that name
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
 
