@@ -133,9 +133,14 @@ def test_a_folder_of_results_is_set_aside_only_when_the_new_one_is_whole():
     folder = Path("best_arch")
     folder.mkdir()
     (folder / "accuracy.txt").write_text("before")
-    with pytest.raises(UserError, match="the disk is full"), whole_folder(folder) as new:
-        (new / "accuracy.txt").write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_half():
+        with whole_folder(folder) as new:
+            (new / "accuracy.txt").write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="the disk is full"):
+        write_half()
     assert [path.name for path in Path().iterdir()] == ["best_arch"]
     with whole_folder(folder) as new:
         (new / "accuracy.txt").write_text("after")

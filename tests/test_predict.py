@@ -77,6 +77,30 @@ def test_several_places_and_lists_of_them(command, refuses, trained, monkeypatch
     assert "listed.txt lists nothing" in refuses(f"{line} images listed.txt")
 
 
+def test_what_decoders_say_has_the_name_of_the_file(capfd):
+    """Pillow's warnings, and what libtiff prints by itself."""
+    from metad2a.data.image_source import image_folder
+    from metad2a.data.reading import Squares, collate
+
+    write_images(Path("scans"), n=2)
+    for label, name in enumerate(sorted(Path("scans").iterdir())):
+        Image.new("RGB", (16, 16), (label, 9, 9)).save(name / "scan.tif", compression="tiff_lzw")
+    path = Path("scans/class 0/scan.tif")
+    with Image.open(path) as image:
+        start, count = image.tag_v2[273][0], image.tag_v2[279][0]
+    content = bytearray(path.read_bytes())
+    content[start : start + count] = b"\xff" * count
+    path.write_bytes(content)
+    (Path("scans/class 1") / "scan.tif").write_bytes((Path("scans/class 1") / "scan.tif").read_bytes()[:-20])
+    source = image_folder("scans", "scans")
+    squares = Squares(source, torch.arange(len(source.labels)), 16)
+    collate([squares[i] for i in range(len(squares))])
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("scans/class 0/scan.tif: ")
+    assert lines[1] == "scans/class 1/scan.tif: Truncated File Read"
+
+
 def test_what_is_there_is_not_overwritten(command, refuses, trained):
     line = f"--gpu cpu --model predict --network {trained} --images images --output"
     Path("notes.txt").write_text("precious")

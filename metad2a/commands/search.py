@@ -14,8 +14,11 @@ def run(options: SearchOptions) -> Any:
     if options.budget:
         if options.data_name == ALL:
             raise UserError("--budget is for one dataset: name it with --data-name.")
+        from metad2a import spaces
         from metad2a.searches.budget.search import search
 
+        if options.device_latency:
+            spaces.get(options.search_space).device_latency(options.device_latency)  # refuses an unknown device
         return search(options)
     from metad2a.searches.instant import search as rank
 

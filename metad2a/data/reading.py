@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
 from metad2a.core.errors import UserError
-from metad2a.core.messages import log
+from metad2a.core.messages import about_file, log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_source import ImageSource
@@ -55,7 +55,7 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
     """The image of a number, in RGB. Raises a UserError if it cannot be read."""
     try:
-        with source.open(number) as image:
+        with about_file(source.describe(number)), source.open(number) as image:
             return to_rgb(image)
     except MemoryError:
         raise
