@@ -48,7 +48,8 @@ def build(options: DatabaseOptions) -> None:
     texts, scores = [], []
     for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
         draws = classes.to(device).expand(options.num_draws, -1)  # (R, C)
-        of_task = random_generator(options.seed + (number << 32), device)
+        # With the default seed these are the draws of the shipped database
+        of_task = random_generator(number + ((options.seed - DatabaseOptions.seed) << 32), device)
         index = draw_images(features, draws, options.num_sample, of_task)
         set_vec = predictor.encode_set(features.images[index])  # (R, Z)
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
