@@ -84,13 +84,13 @@ def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: st
 
 def training_command(options: SearchOptions, folder: Path) -> str:
     """The command that trains the first choice of a search."""
-    words = ["--arch", str(folder), "--data-name", options.data_name]
+    words = ["python", "main.py", "train", "--arch", str(folder), "--data-name", options.data_name]
     if options.image_folder or options.data_name not in DATASETS:
         words += ["--image-folder", options.image_folder or "DIR"]
     for name in OF_TRAINING:
         if (value := getattr(options, name)) is not None and name in options.given:
             words += [flag(name), str(value)]
-    return f"python main.py train {shlex.join(words)}"
+    return shlex.join(words)
 
 
 def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any]) -> None:
