@@ -8,7 +8,7 @@ import torch
 from metad2a import spaces
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.data.features import check_extractor, draw_images, find_features, load_features
 from metad2a.database import subnets
@@ -62,10 +62,8 @@ def build(options: DatabaseOptions) -> None:
     lists, numbers = [(classes + 1).tolist() for classes in tasks.values()], torch.arange(len(tasks))
     sizes = supernet_sizes(checkpoint)
     written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
-    log.info(
-        f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
-        f"{accuracy.mean():.2f} % on average"
-    )
+    made = f"{counted(len(texts), 'task')}, {counted(len(set(texts)), 'distinct architecture')}"
+    log.info(f"{written}: {made}, predicted accuracy {accuracy.mean():.2f} % on average")
 
 
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:

@@ -103,7 +103,7 @@ def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, hi
     write_search_page(
         path,
         title,
-        f"{len(texts)} architectures of {session.space.name} ranked; none was trained. {remarks}",
+        f"{counted(len(texts), 'architecture')} of {session.space.name} ranked; none was trained. {remarks}",
         [architecture_svg(session.space, text) for text in texts[:DRAWN]],
         ranking.rows(),
         ranking.score,

@@ -112,7 +112,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> 
     if not archs:
         raise UserError(f"{path} holds no architectures. {hint}")
     if len(archs) < wanted:
-        log.info(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
+        log.info(f"{path} holds {counted(len(archs), 'architecture')}, fewer than --num-gen-arch {wanted}.")
     return archs[:wanted], seconds
 
 
