@@ -62,5 +62,4 @@ COMMAND = Command(
     "get-files preprocessed-data --list",
     GetFilesOptions,
     run,
-    writes=("data_path",),
 )
