@@ -128,6 +128,7 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
             text = f"{display_path(path)} holds pickled {held}, which could run code, and was not read. {hint}"
             raise UserError(PICKLED.format(path) if allow_pickle is False else text) from error
         damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
+        damage = str(error) if isinstance(error, UserError) else damage
         raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
 
 
@@ -194,7 +195,7 @@ def _pickle_globals():
 
     def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:
         if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would allocate memory for them
-            raise ValueError(f"a graph of {n} vertices")
+            raise UserError(f"it holds a graph of {n} vertices")
         return igraph.Graph(n, *args, **kwargs)
 
     graphs = [(graph, "igraph.Graph"), (igraph.Graph, "igraph.Graph (its class)")]
