@@ -49,9 +49,9 @@ def unfinished(folder: Path) -> str:
     try:
         last = load_torch(folder / LAST, "", mapped=True)
         epoch, wanted = last["epoch"], last["history"]["max_epoch"]
+        return f"unfinished, epoch {epoch} of {wanted}" if epoch < wanted else ""
     except (UserError, KeyError, TypeError):
         return ""
-    return f"unfinished, epoch {epoch} of {wanted}" if isinstance(wanted, int) and epoch < wanted else ""
 
 
 def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
