@@ -32,7 +32,7 @@ class Found:
     name: str  # of the dataset
     images: str | None  # the folder of its images, None for a known dataset
     architectures: list[str]
-    accuracy: list[float]  # predicted, or estimated from the trainings of a search with a budget (%)
+    accuracy: list[float]  # scores (%) on the task of the ranking, or with a budget estimates for these images
     costs: list[dict[str, float]]  # `flops` and `params` (millions), and latencies (ms) if they were asked for
     folder: Path  # where everything was written
     report: Path  # the page to look at
