@@ -8,6 +8,7 @@ from metad2a.commands.base import Command
 from metad2a.commands.registry import COMMANDS
 from metad2a.core.cli import guarded, note_beginning, program
 from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.messages import log
 from metad2a.core.options import smaller_options
 from metad2a.core.version import __version__
 
@@ -83,6 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             command, rest = find_command(words)
             given = command.read(rest, COMMANDS.values())
             parsed[:] = [command.prepare(given), given]
+            from metad2a.core.environment import keep_freed_memory  # imports PyTorch
+
+            keep_freed_memory()
+            if places := command.new_places(parsed[0]):
+                log.info(f"Files go to {' and '.join(places)}.")
             command.run(parsed[0])
 
     return guarded(work, lambda: smaller_options(*parsed) if parsed else [])

@@ -9,7 +9,7 @@ example `max_flops=60`. Bad input raises `metad2a.core.errors.UserError`.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class Found:
     name: str  # of the dataset
     images: str | None  # the folder of its images, None for a known dataset
     architectures: list[str]
-    accuracy: list[float]  # predicted, or of a search with a budget on the images that chose (%)
+    accuracy: list[float]  # scores (%) on the task of the ranking, or with a budget on the images that chose
     costs: list[dict[str, float]]  # `flops` and `params` (millions), and latencies (ms) if they were asked for
     folder: Path  # where everything was written
     report: Path  # the page to look at
@@ -115,12 +115,14 @@ def train(
     return Trained(outcome.networks, folder, folder / "report.html", outcome.text)
 
 
-def predict(network: Found | Trained | str | Path, images: str | Path, **options: Any) -> "list[Prediction]":
+def predict(
+    network: Found | Trained | str | Path, images: str | Path | Sequence[str | Path], **options: Any
+) -> "list[Prediction]":
     """Do what `main.py predict` does: tell the class of each image, and the network's confidence.
 
     Args:
         network: what `train` or a search with a budget returned, a network.pt, or the folder of a run.
-        images: an image, or a folder of images.
+        images: an image, a folder of images, or several of both.
     """
     from metad2a.commands.predict import COMMAND
 

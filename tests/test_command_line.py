@@ -5,6 +5,7 @@ import csv
 import errno
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,17 +14,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_train_arch import write_images
 
 import main
 import metad2a
+from metad2a import spaces
 from metad2a.__main__ import find_command
 from metad2a.commands.registry import COMMANDS
 from metad2a.commands.search import COMMAND as SEARCH
 from metad2a.core.cli import as_started, guarded, report_error
 from metad2a.core.errors import UserError, did_you_mean
+from metad2a.core.files import ASSETS
+from metad2a.core.messages import counted
 from metad2a.core.options import MISSING, SIZES, broken_rule, flag, option_fields, smaller_options
 from metad2a.core.values import check_name
+from metad2a.metatrain.models import find_checkpoint, trained_here
 from metad2a.metatrain.options import FitOptions
+from metad2a.searches.options import PUBLISHED_DATASETS
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = {"generator": "ckpt_400.pt", "predictor": "ckpt_max_corr.pt"}
@@ -43,7 +50,7 @@ CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_con
         ("search --lr 3", "--lr", "meta-train"),
         ("search cifar10 --arch foo", "--arch", "train"),
         ("search cifar10 --export onnx", "--export", "--budget"),
-        ("--model search --overwrite", "--overwrite", "--budget"),
+        ("--model search --data-name cifar10 --overwrite", "--overwrite", "--budget"),
         ("--model search --test", "--test", "--model generator or predictor"),
         ("--model generator --data-name pets", "--data-name", "search"),
         ("--model build --lr 1", "--lr", "meta-train"),
@@ -264,10 +271,100 @@ def test_the_generator_in_use_is_that_of_the_last_epoch(command, toy_checkpoints
     assert "ckpt_last.pt, epoch 37" in err
 
 
-@pytest.mark.usefixtures("authors_data")
-def test_an_epoch_that_an_own_run_lacks_is_not_the_shipped_one(refuses, toy_checkpoints):
+def half_trained(path, epoch, target):
+    """Make a checkpoint that of an epoch in a training of 400."""
+    value = torch.load(path, weights_only=True)
+    torch.save(value | {"epoch": epoch, "history": {"max_epoch": 400}}, target)
+
+
+def find(kind, load_epoch=None, given=None):
+    return find_checkpoint(kind, spaces.get("nasbench201"), "results", load_epoch, given)
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    said = []
+    monkeypatch.setattr("metad2a.metatrain.models.log.info", said.append)
+    return said
+
+
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_an_unfinished_model_of_ones_own_gives_way_to_the_shipped_one(toy_checkpoints, messages, kind):
+    own, shipped = toy_checkpoints[kind], ASSETS / "checkpoints" / "nasbench201" / f"{kind}.pt"
+    last = own.with_name("ckpt_last.pt")
+    half_trained(own, 8, last)
+    assert find(kind) == shipped
+    assert "unfinished, epoch 8 of 400: the shipped one is used" in messages[-1]
+    taken = last if kind == "generator" else own
+    assert f"--{kind}-checkpoint {taken.relative_to(Path.cwd())}" in messages[-1]
+    assert not trained_here(kind, spaces.get("nasbench201"), "results")
+    half_trained(own, 400, last)
+    assert find(kind).name == taken.name
+    assert f"add --{kind}-checkpoint shipped" in messages[-1]
+    assert find(kind, given="shipped") == shipped
+    assert find(kind, given="a.pt") == Path("a.pt")
+
+
+def test_an_epoch_that_is_asked_for_is_used_however_far_the_training_is(toy_checkpoints, messages):
+    half_trained(toy_checkpoints["generator"], 8, toy_checkpoints["generator"].with_name("ckpt_last.pt"))
+    half_trained(toy_checkpoints["generator"], 8, toy_checkpoints["generator"].with_name("ckpt_8.pt"))
+    assert find("generator", 8).name == "ckpt_8.pt"
+
+
+def test_the_published_epoch_is_the_shipped_one_if_an_own_run_lacks_it(toy_checkpoints, messages):
     toy_checkpoints["generator"].rename(toy_checkpoints["generator"].with_name("ckpt_last.pt"))
-    assert "ckpt_400.pt is missing" in refuses("--model search --data-name pets --num-gen-arch 3 --load-epoch 400")
+    assert find("generator", 400).is_relative_to(ASSETS)
+    assert "leave out --load-epoch and add --generator-checkpoint results" in messages[-1]
+    with pytest.raises(UserError, match=r"ckpt_77\.pt is missing"):
+        find("generator", 77)
+
+
+@pytest.mark.parametrize("line", ["search", "--model search", "search --budget 1m", "search --image-folder x"])
+def test_a_search_asks_for_its_dataset(refuses, line):
+    message = refuses(line)
+    assert "python main.py search cifar10" in message
+    assert "all does the paper's six" in message
+
+
+def test_all_is_typed(command, monkeypatch):
+    """And then all six are searched for."""
+    done = []
+    monkeypatch.setattr("metad2a.searches.instant.search", lambda options: done.append(options.data_name))
+    for line in ("search all", "--model search --data-name all"):
+        assert command(line)[0] == 0
+        assert done == list(PUBLISHED_DATASETS)
+        done.clear()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(refuses, monkeypatch):
+    for one in ("search", "train", "predict", "process-dataset"):
+        monkeypatch.setitem(COMMANDS, one, replace(COMMANDS[one], run=None))
+    Path("file").touch()
+    assert "--save-path file/results cannot be written" in refuses("search cifar10 --save-path file/results")
+    assert "is no folder" in refuses(f"train --arch {CELL} --data-name pets --save-path file")
+    assert "--output file/a.csv" in refuses("predict --network x --images y --output file/a.csv")
+    assert "--data-path file/x" in refuses("process-dataset --dataset mnist --data-path file/x")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as in a folder that may only be read
+    assert "may not be written by you" in refuses("search cifar10")
+
+
+def test_the_places_of_new_files_are_told(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=lambda _: None))
+    assert f"Files go to {tmp_path / 'results'} (--save-path)." in command("search cifar10")[2]
+    Path("results").mkdir()
+    assert "Files go to" not in command("search cifar10")[2]
+
+
+def test_only_commands_change_the_allocator(command, monkeypatch):
+    from metad2a import api
+    from metad2a.core import environment
+
+    called = []
+    monkeypatch.setattr(environment.platform, "libc_ver", lambda: called.append(1) or ("", ""))
+    api.search("cifar10", max_flops=60)
+    assert not called
+    assert command("search cifar10 --max-flops 60")[0] == 0
+    assert called
 
 
 @pytest.mark.usefixtures("authors_data", "toy_checkpoints")
@@ -276,7 +373,7 @@ def test_a_limit_that_fewer_meet_than_are_wanted_needs_no_generating(command, mo
     code, out, err = command("--model search --data-name pets --num-gen-arch 3000 --num-sample 3 --max-flops 12")
     assert code == 0, err
     fitting = sum(space.cost(arch, 5)["flops"] <= 12 for arch in space.all_architectures())
-    assert f"{fitting} architectures of nasbench201 are within" in err
+    assert f"all {fitting} architectures of nasbench201 within" in err
     assert f"{fitting} architectures ranked" in out
 
 
@@ -340,7 +437,7 @@ def test_out_of_memory_says_what_to_make_smaller(error, capsys, monkeypatch):
     monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
     assert main.main(["search", "cifar10", "--num-draws", "9999"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: Memory is not enough")
+    assert "error: Memory is not enough" in message
     assert "Make smaller: --num-draws." in message
     assert main.main(["search", "cifar10", "--budget", "1m"]) == 2
     assert "Make smaller: --num-workers." in capsys.readouterr().err
@@ -491,3 +588,72 @@ def test_messages_can_be_fewer_or_more(command):
     assert "Traceback" in err
     assert "Traceback" not in command("--model search --data-name nowhere")[2]
     assert command(f"{line} --quiet --debug")[0] == 2
+
+
+def test_a_command_works_without_standard_error(tmp_path):
+    """As in a cron job that has closed it: the work is done, and no file gets the number of the closed stream."""
+    write_images(Path("photos"), n=3)
+    words = [
+        sys.executable,
+        str(ROOT / "main.py"),
+        *["process-dataset", "--dataset", "photos", "--image-folder", "photos"],
+    ]
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} 2>&-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Path("data/photosbylabel.pt").is_file()
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words[:2])} nonsense 2>&-"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_removed_folder_is_named(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = shlex.join([sys.executable, str(ROOT / "main.py"), "search", "cifar10"])
+    script = f"cd {shlex.quote(str(gone))} && rmdir {shlex.quote(str(gone))} && {words}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: The current folder has been removed. Change to another: cd\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "process-dataset --dataset mine --image-folder . --class-order pipe",
+        "finetune --data-name cifar10 --model-config pipe",
+        "search cifar10 --generator-checkpoint pipe",
+        "predict --network pipe --images .",
+    ],
+)
+def test_a_pipe_is_not_waited_for(refuses, line):
+    os.mkfifo("pipe")
+    assert "pipe is a pipe or a device" in refuses(line)
+
+
+def test_digits_of_other_scripts_are_no_device_number(refuses):
+    assert "device number or cpu" in refuses("search cifar10 --gpu ²")
+
+
+def test_an_interruption_is_told_once(command, monkeypatch, tmp_path):
+    from metad2a.core.training_run import TrainingRun
+
+    def run(options):
+        with TrainingRun(tmp_path / "run", ("*.pt",), False, False):
+            (tmp_path / "run" / "a.pt").touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
+    code, _, err = command("search cifar10")
+    assert code == 130
+    assert err.lower().count("interrupted") == 1
+    assert "--resume" in err
+
+
+def test_a_sentence_ends_once(refuses):
+    assert ".." not in refuses("meta-train --model")
+    assert ".." not in refuses("search cifar10 --gpu")
+
+
+def test_numbers_and_their_nouns():
+    assert [counted(n, "class") for n in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]
+    assert [counted(n, "image") for n in (1, 4930)] == ["1 image", "4930 images"]

@@ -401,7 +401,7 @@ def test_a_killed_download_is_resumed(server):
 def test_one_failure_does_not_keep_the_rest(server):
     server.content, server.plan = torch_bytes(), [404]
     files = [entry(server, name=name, target=f"data/{name}.pt") for name in ("one", "two")]
-    with pytest.raises(UserError, match="1 files could not be fetched: one"):
+    with pytest.raises(UserError, match=r"data/one\.pt"):
         fetch_all(files, None)
     assert Path("data/two.pt").is_file()
 
@@ -462,7 +462,10 @@ def test_the_scripts_serve_from_a_mirror(tmp_path, monkeypatch, capsys):
     for file in files[:-1]:
         (mirror / file.target).write_bytes(torch_bytes())
     assert run_script("get_preprocessed_data.py", monkeypatch) == 2
-    assert "1 files could not be fetched: nasbench201" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert (
+        errors.count("nasbench201") == errors.splitlines()[-1].count("nasbench201") > 0
+    )  # it is named once, at the end
     assert all(Path(file.target).is_file() for file in files[:-1])
     assert run_script("get_predictor_database.py", monkeypatch) == 2
     assert "issue 3" in capsys.readouterr().err

@@ -264,7 +264,13 @@ def test_classes_of_the_authors_files_are_in_the_order_of_their_numbers(tmp_path
 
 
 def options(name="cifar10", folder=None):
-    space = {"search_space": "nasbench201", "image_size": None, "ranking": "predictor", "load_epoch": None}
+    space = {
+        "search_space": "nasbench201",
+        "image_size": None,
+        "ranking": "predictor",
+        "load_epoch": None,
+        "device_latency": None,
+    }
     return SimpleNamespace(data_name=name, data_path="data", image_folder=folder, **space)
 
 

@@ -1,7 +1,9 @@
 """Networks of architectures: equal to the benchmark authors', trained as documented, exported as they are."""
 
+import io
 import json
 import math
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -263,7 +265,8 @@ def test_load_network_refuses_other_files(trained, tmp_path):
         "is not a trained network": {"format": "other"},
         "it lacks": {"format": value["format"]},
         "its weights are not": value | {"architecture": SMALL},
-        "is damaged": b"<html>",
+        "is damaged: it is a web page": b"<html>",
+        "class_names has 'class 1' twice": value | {"class_names": ["class 1"] * 2 + value["class_names"][2:]},
     }
     for message, content in damaged.items():
         other = tmp_path / "other.pt"
@@ -277,23 +280,26 @@ def test_load_network_refuses_other_files(trained, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 @torch.no_grad()
-def test_exports_give_the_same_outputs(trained, name):
+def test_exports_give_the_same_outputs(trained, tmp_path, name):
     if name == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
-    path, _ = trained
+    path = tmp_path / os.fsdecode(b"d\xff") / "network.pt"  # a folder whose name is not UTF-8
+    path.parent.mkdir()
+    trained[0].rename(path)
     [target] = export(path, [name])
     x = torch.rand(5, 3, 32, 32)
     wanted = load_network(path)(x)
     if name == "onnx":
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(target.read_bytes(), providers=["CPUExecutionProvider"])
         facts = session.get_modelmeta().custom_metadata_map
         found = torch.from_numpy(session.run(["logits"], {"images": x.numpy()})[0])
+        assert [value.shape[0] for value in (*session.get_inputs(), *session.get_outputs())] == ["batch", "batch"]
     else:
         facts = dict.fromkeys(("class_names", "image_size"), "")
-        found = torch.export.load(target, extra_files=facts).module()(x)
+        found = torch.export.load(io.BytesIO(target.read_bytes()), extra_files=facts).module()(x)
     assert json.loads(facts["class_names"]) == load_network(path).class_names
     assert facts["image_size"] == "32"
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())

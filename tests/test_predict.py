@@ -1,6 +1,7 @@
 """What comes after a training: classifying files, the report, and a linear classifier beside the network."""
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from test_train_arch import line, results, write_images
 
+import main
 from metad2a.core.statistics import share_interval
 from metad2a.networks import judge
 from metad2a.networks.judge import confusion, per_class
@@ -55,6 +57,48 @@ def test_images_are_classified_from_a_run_and_from_its_file(command, trained):
     assert code == 0
     assert len(out.splitlines()) == 1
     assert "one.png" in out
+
+
+def test_several_places_and_lists_of_them(command, refuses, trained, monkeypatch):
+    places = ["images/class 0", "images/class 1/000.png"]
+    Path("listed.txt").write_text("images/class 1/000.png\n\nimages/class 2\r\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"images/class 2/001.png\n")))
+    words = ["predict", "--gpu", "cpu", "--network", str(trained), "--output", "x.csv", "--images"]
+    assert main.main([*words, *places, "listed.txt", "-"]) == 0
+    files = [row["image"] for row in predicted("x.csv")]
+    assert files == [*(f"images/class 0/{i:03d}.png" for i in range(20)), "images/class 1/000.png",
+                     *(f"images/class 2/{i:03d}.png" for i in range(20))]  # fmt: skip
+    assert "all predictions (60 images): x.csv" in command(f"{' '.join(words)} images")[1]
+    Path("listed.txt").write_text("nowhere.png\n")
+    line = f"predict --network {trained} --images"
+    assert "nowhere.png is missing" in refuses(f"{line} listed.txt")
+    assert "listed in listed.txt" in refuses(f"{line} listed.txt")
+    Path("listed.txt").write_text("\n")
+    assert "listed.txt lists nothing" in refuses(f"{line} images listed.txt")
+
+
+def test_what_decoders_say_has_the_name_of_the_file(capfd):
+    """Pillow's warnings, and what libtiff prints by itself."""
+    from metad2a.data.image_source import image_folder
+    from metad2a.data.reading import Squares, collate
+
+    write_images(Path("scans"), n=2)
+    for label, name in enumerate(sorted(Path("scans").iterdir())):
+        Image.new("RGB", (16, 16), (label, 9, 9)).save(name / "scan.tif", compression="tiff_lzw")
+    path = Path("scans/class 0/scan.tif")
+    with Image.open(path) as image:
+        start, count = image.tag_v2[273][0], image.tag_v2[279][0]
+    content = bytearray(path.read_bytes())
+    content[start : start + count] = b"\xff" * count
+    path.write_bytes(content)
+    (Path("scans/class 1") / "scan.tif").write_bytes((Path("scans/class 1") / "scan.tif").read_bytes()[:-20])
+    source = image_folder("scans", "scans")
+    squares = Squares(source, torch.arange(len(source.labels)), 16)
+    collate([squares[i] for i in range(len(squares))])
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("scans/class 0/scan.tif: ")
+    assert lines[1] == "scans/class 1/scan.tif: Truncated File Read"
 
 
 def test_what_is_there_is_not_overwritten(command, refuses, trained):

@@ -132,7 +132,8 @@ def test_a_dataset_that_no_benchmark_knows(command, toy):
     code, out, _ = command("--model search --data-name pets --num-gen-arch 20")
     assert code == 0
     assert "real" not in out
-    assert "predicted" in out
+    assert "score on ImageNet tasks" in out
+    assert "Accuracies on pets itself are others" in out
 
 
 def test_the_whole_space_ranked(command, toy, space):
@@ -151,7 +152,7 @@ POOLINGS = "|avg_pool_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|avg_pool_3x3
 
 
 def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_data, space):
-    """No model is loaded, and what is best does not depend on the dataset."""
+    """No model and no features are loaded, and what is best does not depend on the dataset."""
     from metad2a.spaces.nasbench201.classes import at_class_means
 
     for data_name in ("cifar10", "pets"):
@@ -161,6 +162,10 @@ def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_dat
         assert "4852 architectures ranked" in out
         assert out.count("--ranking predictor") == 1
         assert "noise removed" in out
+        assert "in one order for all photographs" in out
+        assert "score on ImageNet16-120" in out
+        assert "predicted" not in out
+        assert f"python main.py train --arch results/search/{data_name}/001 --data-name {data_name}\n" in out
     paths = (f"results/search/{name}/001/ranking_run_1.csv" for name in ("cifar10", "pets"))
     cifar10, pets = (list(csv.DictReader(lines(path))) for path in paths)
     assert [row["architecture"] for row in cifar10] == [row["architecture"] for row in pets]
@@ -261,6 +266,19 @@ def test_a_published_checkpoint_serves_directly(command, toy, space):
     assert "30 architectures ranked" in out
 
 
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"state_dict": state, "epoch": 3},
+    lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    lambda state: {"model_state_dict": {f"_orig_mod.module.{name}": tensor for name, tensor in state.items()}},
+])  # fmt: skip
+def test_a_published_checkpoint_is_read_as_training_scripts_wrap_it(wrap):
+    state = torch.load(ROOT / "tests" / "golden" / "nasbench201.pt", weights_only=True)["generator"]["state_dict"]
+    torch.save(wrap(state), "wrapped.pt")
+    read = read_checkpoint("wrapped.pt", "generator", "")
+    assert read.published
+    assert read.state.keys() == state.keys()
+
+
 def test_a_generator_that_has_no_more_says_so(command, toy):
     checkpoint = torch.load(toy["generator"], weights_only=True)
     checkpoint["state"]["decoder.add_vertex.2.bias"][4] = 50.0  # nothing but 1x1 convolutions
@@ -268,7 +286,7 @@ def test_a_generator_that_has_no_more_says_so(command, toy):
     code, out, err = command("--model search --data-name pets --num-gen-arch 30")
     assert code == 0
     assert "only 1 of 30 distinct valid architectures" in err
-    assert "1 architectures ranked" in out
+    assert "1 architecture ranked" in out
 
 
 def test_a_generator_that_makes_nothing_valid(refuses, toy):
@@ -340,10 +358,52 @@ def test_an_unknown_dataset(refuses, toy):
 def test_features_of_a_folder_have_no_benchmark_accuracy(command, toy):
     """Whatever their name."""
     write_images(Path("images"), n=4)
-    for line in ("--image-folder images", ""):
-        code, out, err = command(f"--gpu cpu --model search --data-name cifar10 --data-path mine {line}")
-        assert code == 0, err
-        assert "real" not in out
+    code, out, err = command("search images --data-name cifar10 --data-path mine")
+    assert code == 0, err
+    assert "real" not in out
+    assert not Path("mine").exists()
+    assert command("process-dataset --dataset cifar10 --image-folder images --data-path mine")[0] == 0
+    code, out, err = command("search cifar10 --data-path mine")
+    assert code == 0, err
+    assert "real" not in out
+    code, out, err = command("search cifar10")
+    assert code == 0, err
+    assert "real" in out
+
+
+@pytest.mark.parametrize("images", ["photos", "svhn"])
+def test_the_instant_ranking_reads_no_images(command, monkeypatch, images):
+    """A folder is listed for its classes, and a known dataset is not fetched."""
+    monkeypatch.setattr("metad2a.data.make_features.make_features", None)
+    monkeypatch.setattr("metad2a.data.datasets.fetch_all", None)
+    write_images(Path("photos"), n=3)
+    code, out, err = command(f"search {images} --report --max-flops 60")
+    assert code == 0, err
+    page = Path(f"results/search/{images}/001/report.html").read_text()
+    assert "Architectures for any photographs" in page
+    assert "score on ImageNet16-120" in page
+    assert "predicted" not in page
+    row = next(csv.DictReader(lines(f"results/search/{images}/001/ranking_run_1.csv")))
+    from metad2a import spaces
+
+    classes = len(list(Path("photos").iterdir())) if images == "photos" else 10
+    assert float(row["mparams"]) == pytest.approx(
+        spaces.get("nasbench201").cost(row["architecture"], classes)["params"]
+    )
+    end = " --image-folder photos" if images == "photos" else ""
+    assert f"train --arch results/search/{images}/001 --data-name {images}{end}\n" in out
+
+
+def test_an_unknown_device_is_refused_before_anything_is_read(refuses, monkeypatch):
+    monkeypatch.setattr("metad2a.searches.session.load_model", None)
+    for ranking in ("universal", "predictor"):
+        assert "Did you mean pixel3" in refuses(f"search nowhere --ranking {ranking} --device-latency pixl3")
+
+
+def test_counts_of_graphs_are_whole_numbers(command, toy):
+    code, out, err = command("--model generator --test --data-name pets --num-gen-arch 3 --num-sample 3")
+    assert code == 0, err
+    assert "decoded 1000," in out
 
 
 def test_missing_candidates(refuses, toy):

@@ -236,3 +236,26 @@ def test_a_split_that_is_no_permutation(space, authors_data):
     torch.save(torch.zeros(24, dtype=torch.long), authors_data / "meta_train_tasks_predictor_idx.pt")
     with pytest.raises(UserError, match="not a permutation"):
         load_tuples("predictor", space, authors_data, 12, allow_pickle=True)
+
+
+@pytest.mark.usefixtures("authors_data", "toy_checkpoints")
+def test_all_draws_of_the_generators_database_follow_the_seed(command, monkeypatch):
+    from metad2a.database import generator
+
+    seeds, make = [], generator.random_generator
+
+    def noted(seed, *device):
+        seeds.append(seed)
+        return make(seed, *device)
+
+    monkeypatch.setattr(generator, "random_generator", noted)
+    line = "build-database --model generator --num-tasks 3 --num-sampled 4 --num-sample 2 --num-draws 1 --overwrite"
+    drawn = {}
+    for seed in (333, 334, 1):
+        code, _, err = command(f"{line} --seed {seed}")
+        assert code == 0, err
+        drawn[seed] = set(seeds)
+        assert len(drawn[seed]) == 4
+        seeds.clear()
+    assert drawn[333] <= {333, *range(10)}  # as in the shipped database
+    assert not drawn[333] & (drawn[334] | drawn[1])

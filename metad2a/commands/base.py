@@ -1,6 +1,7 @@
 """What a command is, and how its words become options."""
 
 import argparse
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +10,7 @@ from typing import Any
 from metad2a.core.cli import program, set_messages
 from metad2a.core.errors import UserError
 from metad2a.core.options import first_names, flag, make_parser, option_fields, prepare
+from metad2a.core.values import check_writable
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,24 @@ class Command:
     options: type  # a dataclass of options, see `metad2a.core.options`
     run: Callable[[Any], Any]  # does the job; what it returns is for use from Python
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # changes given values before they are checked
+    writes: Collection[str] = ("save_path", "output")  # options that name where files go, if it has them
 
     def prepare(self, given: Mapping[str, Any]) -> Any:
-        """Check given values and make the command's options, as `metad2a.core.options.prepare` does."""
-        return prepare(self.options, self.rename(given))
+        """Check given values and make the command's options, as `metad2a.core.options.prepare` does.
+
+        Raises a UserError also if nothing can be written where the command's files go.
+        """
+        options = prepare(self.options, self.rename(given))
+        for name in self.writes:
+            if place := getattr(options, name, None):
+                check_writable(place if name != "output" else os.path.dirname(place), f"{flag(name)} {place}")
+        return options
+
+    def new_places(self, options: Any) -> list[str]:
+        """The folders that the command makes, with the option that names another."""
+        places = {name: getattr(options, name, None) for name in self.writes if name != "output"}
+        new = {name: os.path.abspath(place) for name, place in places.items() if place and not os.path.exists(place)}
+        return [f"{place} ({flag(name)})" for name, place in new.items()]
 
     def read(self, words: Sequence[str], others: Collection["Command"]) -> dict[str, Any]:
         """Turn the words after the command's name into values by option.

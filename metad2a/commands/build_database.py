@@ -34,4 +34,5 @@ COMMAND = Command(
     "build-database --model generator",
     DatabaseOptions,
     run,
+    writes=("data_path",),
 )

@@ -11,7 +11,7 @@ def run(options: PredictOptions) -> Any:
     from metad2a.networks.predict import predict, text
 
     predictions = predict(options)
-    print(text(predictions))
+    print(text(predictions, options.output))
     return predictions
 
 

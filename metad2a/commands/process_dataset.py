@@ -17,4 +17,5 @@ COMMAND = Command(
     "process-dataset --dataset mine --image-folder path/to/images",
     ProcessOptions,
     run,
+    writes=("data_path",),
 )

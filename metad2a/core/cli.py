@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metad2a.core.errors import UserError, first_line
+from metad2a.core.errors import UserError, first_line, reason
 from metad2a.core.messages import log
 from metad2a.core.version import __version__
 
@@ -80,7 +80,7 @@ def raise_errors(parser: argparse.ArgumentParser) -> None:
     """Have a parser raise a UserError where argparse would end the program."""
 
     def refuse(message: str) -> None:
-        raise UserError(f"{message}. --help lists the options.")
+        raise UserError(f"{message.rstrip('.')}. --help lists the options.")
 
     parser.error = refuse  # type: ignore[method-assign, assignment]
 
@@ -117,17 +117,16 @@ def guarded(work: Callable[[], None], smaller: Callable[[], Sequence[str]] = tup
 
     `smaller` names the options to make smaller if memory is short.
     """
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows its code instead
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _open_standard_streams()
     try:
+        _check_current_folder()  # before PyTorch, which ends the process without one
         work()
     except UserError as error:
         if log.level == logging.DEBUG:
             traceback.print_exc()
         return report_error(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:  # whoever was interrupted may have noted what is left to do
+        print(*getattr(error, "__notes__", ["Interrupted."]), sep="\n", file=sys.stderr)
         return INTERRUPTED_CODE
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         sys.stderr.close()
@@ -139,8 +138,28 @@ def guarded(work: Callable[[], None], smaller: Callable[[], Sequence[str]] = tup
             return report_error(f"Memory is not enough ({first_line(error)}). {advice}")
         if not isinstance(error, OSError):
             raise
-        return report_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+        return report_error(f"{error.filename or 'A file'} cannot be used: {reason(error)}.")
     return 0
+
+
+def _open_standard_streams() -> None:
+    """Give output and errors a place, also in a service that has closed them, and show the codes of letters that a
+    terminal lacks."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next file that is opened gets the number
+        os.set_inheritable(number, True)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError("The current folder has been removed. Change to another: cd") from error
 
 
 def report_error(text: str) -> int:

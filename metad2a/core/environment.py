@@ -27,7 +27,7 @@ def choose_device(gpu: str | None) -> torch.device:
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
     gpu = gpu or "0"
-    if not gpu.isdigit():
+    if not (gpu.isascii() and gpu.isdigit()):
         raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
     if not torch.cuda.is_available():
         log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
@@ -43,6 +43,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed blocks instead of returning them to the system; other C libraries are left alone.
 
     Each training step allocates the same large tensors again, and mapping them anew costs a quarter of it on two cores.
+    This is for whole processes of this program, commands and workers. A notebook keeps its own allocator.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

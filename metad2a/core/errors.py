@@ -1,7 +1,15 @@
 """The one error that users see."""
 
+import errno
 from collections.abc import Collection
 from difflib import get_close_matches
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EROFS: "the disk can only be read",
+    errno.EACCES: "you may not use it",
+}
 
 
 class UserError(ValueError):
@@ -13,6 +21,11 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """A question that ends in a space, where `name` looks like one of those known; else, or if it is one, nothing."""
     close = [] if name in known else get_close_matches(name.lower(), sorted(set(known)), 1)
     return f"Did you mean {close[0]}? " if close else ""
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be used, in words."""
+    return REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,16 +1,19 @@
 """Read and write files: no damaged file passes for a good file, and no file is lost."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import math
 import os
-import pickle
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from metad2a.core.errors import UserError, first_line
+from metad2a.core.cli import is_out_of_memory
+from metad2a.core.errors import REASONS, UserError, reason
+from metad2a.core.messages import log
 from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository
@@ -34,8 +39,10 @@ PICKLED = (
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of the files that `atomic_write` renames
 
 
-def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Have `write(temporary)` make a file beside `path`, then rename it to `path`.
+def atomic_write(path: str | Path, write: Callable[[Path], object], keep: bool = False) -> None:
+    """Have `write(temporary)` make a file beside `path`, and when it is whole and on the disk rename it to `path`.
+
+    An earlier file is replaced, or with `keep` set aside (see `set_aside`), which is said.
 
     Raises a UserError if the folder cannot be written or the disk is full; other errors of `write` are passed on.
     """
@@ -45,11 +52,16 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if keep and (aside := set_aside(path)):
+            log.info(f"The earlier {path.name} was kept as {display_path(aside)}.")
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in UNWRITABLE):
             raise
-        raise UserError(f"Cannot write {path}: {error}. Choose another folder or make room.") from error
+        why = reason(error) if isinstance(error, OSError) else REASONS[errno.ENOSPC]
+        raise UserError(f"Cannot write {display_path(path)}: {why}. Choose another folder or make room.") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -62,14 +74,15 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink()
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically."""
-    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
+def write_text(path: str | Path, text: str, keep: bool = False) -> None:
+    """Write a text file as `atomic_write` does."""
+    content = text.encode(errors="backslashreplace")
+    atomic_write(path, lambda temporary: temporary.write_bytes(content), keep)
 
 
-def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
-    """Write numbers, text, lists and dictionaries as JSON, atomically; NaN and infinity become null."""
-    write_text(path, json.dumps(_without_nan(value), indent=indent, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, indent: int | None = 1, keep: bool = False) -> None:
+    """Write numbers, text, lists and dictionaries as JSON, as `atomic_write` does; NaN and infinity become null."""
+    write_text(path, json.dumps(_without_nan(value), indent=indent, allow_nan=False) + "\n", keep)
 
 
 def _without_nan(value: Any) -> Any:
@@ -85,12 +98,13 @@ def save_torch(path: str | Path, value: Any) -> None:
     atomic_write(path, lambda temporary: torch.save(value, temporary))
 
 
-def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: bool = False) -> Any:
+def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, mapped: bool = False) -> Any:
     """Read a `.pt` file safely.
 
     Args:
         hint: what the user can do about a missing or damaged file, a sentence.
-        allow_pickle: also accept igraph graphs and NumPy values. Nothing else is ever unpickled.
+        allow_pickle: also accept igraph graphs and NumPy values. Nothing else is ever unpickled. None if the command
+            has no option to allow this.
         mapped: map a large file into memory if its format allows. Windows cannot replace it while its tensors live.
 
     Raises a UserError if the file is missing, damaged, or holds objects that are not allowed.
@@ -99,20 +113,46 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool = False, mapped: 
     if not path.is_file():
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
     try:
-        with _pickle_globals() if allow_pickle else nullcontext():
+        with _pickle_globals() if allow_pickle else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's advice to report unusual files
             try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and _is_text(path))
             except RuntimeError as error:
                 if "mmap can only be used with" not in str(error):
                     raise
                 return torch.load(path, map_location="cpu", weights_only=True)  # a file older than PyTorch 1.6
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "unsupported class" in str(error):
-            held = f"{path} holds pickled objects other than igraph graphs and NumPy values and was not read."
-            raise UserError(held if allow_pickle else PICKLED.format(path)) from error
-        raise UserError(f"{path} is damaged ({first_line(error)}). {hint}") from error
-    except Exception as error:  # torch.load raises many types of errors for damaged files
-        raise UserError(f"{path} is damaged or not a PyTorch file ({first_line(error)}). {hint}") from error
+    except Exception as error:  # torch.load raises many types for damaged files, and some texts advise to unpickle them
+        words = str(error).lower()
+        if "unsupported global" in words or "unsupported class" in words:
+            held = "objects other than igraph graphs and NumPy values" if allow_pickle else "Python objects"
+            text = f"{display_path(path)} holds pickled {held}, which could run code, and was not read. {hint}"
+            raise UserError(PICKLED.format(path) if allow_pickle is False else text) from error
+        damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
+        damage = str(error) if isinstance(error, UserError) else damage
+        raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a path is UTF-8, as PyTorch wants it to map a file into memory."""
+    return not any(0xD800 <= ord(letter) < 0xE000 for letter in str(path))
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a file that PyTorch cannot read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        return reason(error)
+    if not start:
+        return "it is empty"
+    if start.lstrip().startswith(b"<"):
+        return "it is a web page"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, not the file itself"
+    if start.startswith(b"PK"):
+        return "parts of it are missing or cannot be read" if zipfile.is_zipfile(path) else "its end is missing"
+    return "it is no file of tensors that PyTorch wrote"
 
 
 def file_digest(path: str | Path) -> str:
@@ -155,18 +195,18 @@ def _pickle_globals():
 
     def graph(n: int = 0, *args: Any, **kwargs: Any) -> igraph.Graph:
         if not isinstance(n, int) or n > MAX_VERTICES:  # igraph would allocate memory for them
-            raise ValueError(f"a graph of {n} vertices")
+            raise UserError(f"it holds a graph of {n} vertices")
         return igraph.Graph(n, *args, **kwargs)
 
     graphs = [(graph, "igraph.Graph"), (igraph.Graph, "igraph.Graph (its class)")]
     return torch.serialization.safe_globals([*graphs, np.ndarray, np.dtype, *dtypes, *numpy_names])
 
 
-def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file atomically; the first row is its heading. Raises a UserError if it cannot be written."""
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]], keep: bool = False) -> None:
+    """Write a CSV file as `atomic_write` does; the first row is its heading."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, buffer.getvalue(), keep)
 
 
 def set_aside(path: Path) -> Path | None:
@@ -175,6 +215,23 @@ def set_aside(path: Path) -> Path | None:
         return None
     names = (path.with_name(f"{path.name}.old-{number}") for number in count(1))
     return path.rename(next(aside for aside in names if not aside.exists()))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to. When the block ends it takes the place of `folder`, which is set aside if it exists;
+    if the block fails, `folder` stays as it is. Raises a UserError if nothing can be written there."""
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if aside := set_aside(folder):
+            log.info(f"Earlier results were kept as {display_path(aside)}.")
+        new.rename(folder)
+    except OSError as error:
+        raise UserError(f"Cannot write {display_path(folder)}: {reason(error)}. Give another folder.") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def next_folder(parent: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a.core.cli import add_message_options, raise_errors
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.values import LabelledFolder, count_or_all, path, width
+from metad2a.core.values import LabelledFolder, count_or_all, path, paths, width
 
 if TYPE_CHECKING:
     import torch
@@ -114,6 +114,8 @@ def prepare(cls: type, given: Mapping[str, Any]) -> Any:
 def _read(spec: Field, value: Any) -> Any:
     """The value of an option from a text or from Python."""
     details, name, choices = spec.metadata, shown(spec), spec.metadata["choices"]
+    if details["type"] is paths and isinstance(value, list | tuple):
+        return tuple(place for item in value for place in _read(spec, item))
     value = value.item() if hasattr(value, "item") else value  # a number of NumPy
     value = ",".join(map(str, value)) if isinstance(value, list | tuple) and details["type"] is not path else value
     value = str(value) if isinstance(value, Path) or (type(value) is int and details["type"] is None) else value
@@ -121,7 +123,7 @@ def _read(spec: Field, value: Any) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{name} takes True or False, not {value!r}.")
         return value
-    if details["type"] is path and not isinstance(value, str):
+    if details["type"] in (path, paths) and not isinstance(value, str):
         raise UserError(f"{name} takes one path, not {value!r}.")
     if isinstance(value, (str, int, float)) and details["type"] is not None:
         try:
@@ -185,8 +187,9 @@ def _add(group: Any, name: str, spec: Field) -> None:
         group.add_argument(flag(name), dest=name, action="store_true", **common)
     else:
         numeric = any(kind in str(spec.type) for kind in ("int", "float"))
-        metavar = "PATH" if details["type"] is path else "N" if numeric else name.rpartition("_")[2].upper()
-        group.add_argument(flag(name), dest=name, metavar=metavar, **common)
+        is_path, nargs = details["type"] in (path, paths), "+" if details["type"] is paths else None
+        metavar = "PATH" if is_path else "N" if numeric else name.rpartition("_")[2].upper()
+        group.add_argument(flag(name), dest=name, metavar=metavar, nargs=nargs, **common)
 
 
 def first_names(cls: type, words: Iterable[str]) -> list[str]:

@@ -1,9 +1,14 @@
 """Models that can load the authors' checkpoints, whose parameters have other names."""
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 
 from metad2a.core.schema import check_state
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+BEGINNINGS = ("module.", "_orig_mod.")
 
 
 def published_name(name: str, renames: dict[str, str]) -> str:
@@ -12,6 +17,20 @@ def published_name(name: str, renames: dict[str, str]) -> str:
         if name.startswith(ours):
             return theirs + name[len(ours) :]
     return name
+
+
+def plain_state(value: Any) -> Any:
+    """The parameters in a file of a training script, without the dictionary around them and the beginnings that
+    DataParallel and `torch.compile` give to all names."""
+    for name in WRAPPERS:
+        if isinstance(value, dict) and isinstance(value.get(name), dict):
+            value = value[name]
+            break
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        return value
+    while value and (start := next((s for s in BEGINNINGS if all(n.startswith(s) for n in value)), "")):
+        value = {name.removeprefix(start): tensor for name, tensor in value.items()}
+    return value
 
 
 class PublishedModel(nn.Module):

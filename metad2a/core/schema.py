@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn as nn
 from annotated_types import Ge, Le, MinLen
-from pydantic import AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
 from metad2a.core.errors import UserError
@@ -38,7 +38,15 @@ Size = Annotated[int, Strict(), Ge(1), Le(2**31 - 1)]
 Number = Annotated[float, Strict(), AllowInfNan(False)]
 Percent = Annotated[float, Strict(), Ge(0), Le(100)]
 Facts = dict[Text, JsonValue]  # text, numbers, lists and dictionaries
-Names = Annotated[list[Text], MinLen(1)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return names
+
+
+Names = Annotated[list[Text], MinLen(1), AfterValidator(_distinct)]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 from typing_extensions import TypedDict
 
 from metad2a.core.errors import UserError
-from metad2a.core.files import remove_temporaries, write_json
+from metad2a.core.files import display_path, remove_temporaries, write_json
 from metad2a.core.messages import log
 from metad2a.core.schema import Facts, read_json
 
@@ -72,10 +72,11 @@ class TrainingRun:
             log.info(f"There is nothing to resume in {self.folder}: a new run begins.")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: Any) -> None:
         self.lock.release()
-        if kind is KeyboardInterrupt and self._earlier():
-            log.info(f"Interrupted: what is finished is in {self.folder}. Continue with the same command and --resume.")
+        if isinstance(error, KeyboardInterrupt) and self._earlier():
+            how = "Continue with the same command and --resume."
+            error.add_note(f"Interrupted: what is finished is in {display_path(self.folder)}. {how}")
 
     def begin(self, identity: dict[str, Any], history: dict[str, Any]) -> None:
         """Continue the earlier run with `resume`, if its identity is the same; otherwise remove it and begin anew."""

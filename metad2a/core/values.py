@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from metad2a.core.errors import UserError
 
@@ -84,8 +85,27 @@ def seeds(text: str) -> tuple[int, ...]:
 
 
 def path(text: str) -> str:
-    """Read a path; `~` is the user's home."""
-    return os.path.expanduser(text)
+    """Read a path; `~` is the user's home. A pipe or a device is refused: reading it might never end."""
+    place = os.path.expanduser(text)
+    if os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place):
+        raise argparse.ArgumentTypeError(f"takes a file or a folder, but {text} is a pipe or a device")
+    return place
+
+
+def check_writable(folder: str | Path, what: str) -> None:
+    """Raise a UserError that begins with `what` if no file can be written in a folder, which need not exist yet."""
+    folder = Path(folder).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        problem = "may not be written by you" if folder.is_dir() else "is no folder"
+        shown = os.fsencode(folder).decode(errors="backslashreplace")
+        raise UserError(f"{what} cannot be written: {shown} {problem}. Give another place.")
+
+
+def paths(text: str) -> tuple[str, ...]:
+    """Read one path of an option that takes several."""
+    return (path(text),)
 
 
 class LabelledFolder(str):

@@ -304,10 +304,13 @@ def fetch_all(files: Iterable[PublishedFile], mirror: str | None, data_path: str
         try:
             fetch(file, mirror, data_path, dead_hosts)
         except UserError as error:
-            log.info(str(error))
+            if failed:  # the first ends the command
+                log.info(str(error))
             failed[file.name] = error
     if failed:
         first = next(iter(failed.values()))
+        if len(failed) == 1:
+            raise first
         raise UserError(f"{len(failed)} files could not be fetched: {', '.join(failed)}. The first: {first}")
 
 

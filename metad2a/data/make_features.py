@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from metad2a.core.environment import choose_device, keep_freed_memory
+from metad2a.core.environment import choose_device
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
@@ -25,7 +25,6 @@ from metad2a.data.user_folder import check_classes, folder_digest, open_parts
 def make_features(options: ProcessOptions) -> Path:
     """Write the features file of a dataset; returns its path. Raises a UserError if images are missing, too many are
     unreadable, or the file exists already."""
-    keep_freed_memory()
     o, target = options, options.target
     if target.exists() and not o.overwrite:
         raise UserError(f"{target} exists; add --overwrite to replace it.")

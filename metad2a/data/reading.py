@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, write_csv
-from metad2a.core.messages import log
+from metad2a.core.messages import about_file, log
 from metad2a.core.progress import progress
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.gray import gray_values, is_deep, levels_text, stated_bits, to_bytes
@@ -83,7 +83,7 @@ def read_rgb(source: ImageSource, number: int) -> Image.Image:
 def _read(source: ImageSource, number: int) -> tuple[Image.Image, str]:
     """The image of a number, in RGB, and what is lost of it. Raises an OSError with the reason if it cannot be read."""
     try:
-        with source.open(number) as image:
+        with about_file(source.describe(number)), source.open(number) as image:
             return _to_rgb(image, source.gray)
     except MemoryError:
         raise

@@ -6,9 +6,9 @@ The trained predictor chooses; no network is trained.
 import torch
 
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory, random_generator
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.data.features import check_extractor, draw_images, find_features, load_features
 from metad2a.database import subnets
@@ -24,7 +24,6 @@ MAX_POOL = 20_000  # architectures that tasks sample from, if the space is large
 @torch.inference_mode()
 def build(options: DatabaseOptions) -> None:
     """Write `meta_train_tasks_generator.pt` and its split to the data folder."""
-    keep_freed_memory()
     space, device = spaces.get(options.search_space), options.device
     folder = data_folder(space, options.data_path)
     target = folder / "meta_train_tasks_generator.pt"
@@ -49,7 +48,9 @@ def build(options: DatabaseOptions) -> None:
     texts, scores = [], []
     for number, classes in progress(tasks.items(), desc="tasks", unit="task"):
         draws = classes.to(device).expand(options.num_draws, -1)  # (R, C)
-        index = draw_images(features, draws, options.num_sample, random_generator(number, device))
+        # With the default seed these are the draws of the shipped database
+        of_task = random_generator(number + ((options.seed - DatabaseOptions.seed) << 32), device)
+        index = draw_images(features, draws, options.num_sample, of_task)
         set_vec = predictor.encode_set(features.images[index])  # (R, Z)
         sampled = torch.randperm(len(pool), generator=rng)[: options.num_sampled]
         score = predictor.predict_all(set_vec, graph_vec[sampled.to(device)]).mean(dim=0)
@@ -61,10 +62,8 @@ def build(options: DatabaseOptions) -> None:
     lists, numbers = [(classes + 1).tolist() for classes in tasks.values()], torch.arange(len(tasks))
     sizes = supernet_sizes(checkpoint)
     written = save_tuples("generator", folder, texts, accuracy, numbers, split, tasks=lists, sizes=sizes)
-    log.info(
-        f"{written}: {len(texts)} tasks, {len(set(texts))} distinct architectures, predicted accuracy "
-        f"{accuracy.mean():.2f} % on average"
-    )
+    made = f"{counted(len(texts), 'task')}, {counted(len(set(texts)), 'distinct architecture')}"
+    log.info(f"{written}: {made}, predicted accuracy {accuracy.mean():.2f} % on average")
 
 
 def choose_tasks(task_classes: torch.Tensor, num_tasks: int, rng: torch.Generator) -> dict[int, torch.Tensor]:

@@ -62,7 +62,7 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     load_epoch: int | None = option(
         None, "Load the predictor's ckpt_<epoch>.pt (default: the best).", type=positive_int
     )
-    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
+    predictor_checkpoint: str | None = option(None, "Load the predictor from this file, or `shipped`.", type=path)
 
     groups: ClassVar = {"predictor": ("collect", *OF_PREDICTOR), "generator": OF_GENERATOR}
     rules: ClassVar = (

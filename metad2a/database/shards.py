@@ -56,7 +56,7 @@ class _Record:
 
     number: Integer
     classes: Annotated[list[Size], MinLen(1)]
-    archs: Names
+    archs: Annotated[list[Text], MinLen(1)]
     accuracy: list[Percent]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from metad2a import spaces
-from metad2a.core.environment import TextLog, keep_freed_memory, provenance
+from metad2a.core.environment import TextLog, provenance
 from metad2a.core.files import file_digest, identity_key, write_json
 from metad2a.core.training_run import TrainingRun
 from metad2a.core.values import folder_words
@@ -31,7 +31,6 @@ def evaluate(options: FinetuneOptions) -> str:
 
     Raises a UserError if the architecture, supernet or images are missing, or an earlier run is in the way.
     """
-    keep_freed_memory()
     protocol = FineTuning(epochs=options.epochs, batch_size=options.batch_size, lr=options.lr)
     supernet, config = load_supernet(options.supernet)
     candidates = choose(options, config.width_mult)

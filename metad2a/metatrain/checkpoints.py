@@ -19,6 +19,7 @@ from pydantic import Strict
 from metad2a.core.cli import write_command
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
+from metad2a.core.published_weights import plain_state
 from metad2a.core.schema import CLOSED, Facts, Integer, Number, State, Text, check
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.metatrain.options import Kind
@@ -97,7 +98,7 @@ PUBLISHED_GRAPH_PARTS = {"generator": ("grud", "decoding_gate"), "predictor": ("
 
 def _read_published(path: str | Path, state: dict[str, Any], kind: Kind, hint: str) -> Checkpoint:
     what = "a checkpoint, neither of this program nor of the authors"
-    state = check(path, state, State, what, hint)
+    state = check(path, plain_state(state), State, what, hint)
     actual = "generator" if "grud.weight_hh" in state else "predictor"
     if actual != kind and "grue_forward.weight_hh" in state:  # both models have the latter
         raise UserError(f"{path} holds a published {actual}, but a {kind} is needed here. {hint}")

@@ -117,7 +117,7 @@ def fit(objective: Objective, options: FitOptions, run: TrainingRun, template: C
     models = run.folder / "model"
     record = TextLog(run.folder / "log.txt")
     state = _State(objective, options)
-    template = replace(template, history=run.history)
+    template = replace(template, history=run.history | {"max_epoch": options.max_epoch})
 
     def save(name: str, metrics: dict[str, float]) -> None:
         weights, training = state.model.state_dict(), state.training_state() | {"identity": run.identity}

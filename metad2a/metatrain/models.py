@@ -1,5 +1,6 @@
-"""Find and load trained models: the user's own models, otherwise the shipped models."""
+"""Find and load trained models: the user's own finished models, otherwise the shipped models."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from generator.model import GeneratorConfig, GeneratorModel
 from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, display_path
+from metad2a.core.files import ASSETS, display_path, load_torch
 from metad2a.core.messages import log
 from metad2a.core.schema import check, check_sizes, check_state, without_memory
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
@@ -25,6 +26,7 @@ SHOWN_METRICS = {
     "validation_loss": "validation loss",
     "regression_share": "share of the regression",
 }
+SHIPPED = "shipped"  # instead of a file: the shipped checkpoint
 CLASSES = {"generator": (GeneratorConfig, GeneratorModel), "predictor": (PredictorConfig, build_predictor)}
 
 
@@ -33,31 +35,77 @@ def results_folder(kind: str, space: SearchSpace, save_path: str | Path) -> Path
     return Path(save_path) / space.results_folder / kind
 
 
+def own_checkpoint(kind: str, folder: Path) -> Path | None:
+    """The user's checkpoint in a run's folder `model`: the predictor's best epoch or the generator's last, else the
+    latest numbered one. None if there is none."""
+    numbered = numbered_checkpoints(folder)
+    unnumbered = [folder / BEST, folder / LAST] if kind == "predictor" else [folder / LAST]
+    latest_first = [numbered[epoch] for epoch in sorted(numbered, reverse=True)]
+    return next((path for path in unnumbered + latest_first if path.is_file()), None)
+
+
+def unfinished(folder: Path) -> str:
+    """How far a training is that has not reached its last epoch; empty if it has, or its files do not tell."""
+    try:
+        last = load_torch(folder / LAST, "", mapped=True)
+        epoch, wanted = last["epoch"], last["history"]["max_epoch"]
+        return f"unfinished, epoch {epoch} of {wanted}" if epoch < wanted else ""
+    except (UserError, KeyError, TypeError):
+        return ""
+
+
 def trained_here(kind: str, space: SearchSpace, save_path: str | Path) -> bool:
-    """Whether the user has trained such a model."""
-    return any((results_folder(kind, space, save_path) / "model").glob("ckpt_*.pt"))
+    """Whether the user has trained such a model to the end. An unfinished one is named."""
+    folder = results_folder(kind, space, save_path) / "model"
+    own = own_checkpoint(kind, folder)
+    if own and (state := unfinished(folder)):
+        log.info(
+            f"Your {kind} in {display_path(folder)} is {state}, and is left out. To take it, add {_take(kind, own)}."
+        )
+        return False
+    return own is not None
+
+
+def _take(kind: str, path: Path | str) -> str:
+    return f"--{kind}-checkpoint {shlex.quote(str(path))}"
 
 
 def find_checkpoint(
     kind: Kind, space: SearchSpace, save_path: str | Path, load_epoch: int | None, given: str | None = None
 ) -> Path:
-    """Find the requested checkpoint (a file `given` or an epoch), otherwise the user's own, otherwise the shipped one.
+    """Find the requested checkpoint, a file `given`, "shipped", or an epoch. Without a request, the user's own if its
+    training is finished or none is shipped, otherwise the shipped one; what is not used is named.
 
-    The user's own is the predictor's best epoch and the generator's last. No such checkpoint raises a UserError.
+    The shipped one also stands for the published epoch, if the user has no such file. No such checkpoint raises a
+    UserError.
     """
-    if given:
-        return Path(given)
-    folder = results_folder(kind, space, save_path) / "model"
     shipped = ASSETS / "checkpoints" / space.name / f"{kind}.pt"
-    numbered = numbered_checkpoints(folder)
-    unnumbered = [folder / BEST, folder / LAST] if kind == "predictor" else [folder / LAST]
-    latest_first = [numbered[epoch] for epoch in sorted(numbered, reverse=True)]
-    own = [path for path in unnumbered + latest_first if path.is_file()]
+    if given:
+        return shipped if given == SHIPPED and shipped.is_file() else Path(given)
+    folder = results_folder(kind, space, save_path) / "model"
+    own, numbered, state = own_checkpoint(kind, folder), numbered_checkpoints(folder), unfinished(folder)
     if load_epoch in numbered:
         return numbered[load_epoch]
     if load_epoch is None and own:
-        return own[0]
-    if load_epoch is not None and (own or load_epoch != space.published_epoch):
+        if not shipped.is_file():
+            if state:
+                log.info(f"Your {kind} in {display_path(folder)} is {state}, and none is shipped: yours is used.")
+            return own
+        if not state:
+            log.info(
+                f"Your {kind} in {display_path(folder)} is used. To take the shipped one, add {_take(kind, SHIPPED)}."
+            )
+            return own
+        log.info(
+            f"Your {kind} in {display_path(folder)} is {state}: the shipped one is used. To take yours, add "
+            f"{_take(kind, own)}."
+        )
+    elif load_epoch is not None and load_epoch == space.published_epoch and own and shipped.is_file():
+        log.info(
+            f"There is no {display_path(folder / f'ckpt_{load_epoch}.pt')}: the shipped {kind} is used. To take yours, "
+            f"leave out --load-epoch and add {_take(kind, own)}."
+        )
+    elif load_epoch is not None and (own or load_epoch != space.published_epoch):
         epochs = ", ".join(map(str, sorted(numbered))) or "none"
         raise UserError(
             f"{folder / f'ckpt_{load_epoch}.pt'} is missing; epochs there: {epochs}. Give one of them as "

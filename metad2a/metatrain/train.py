@@ -8,10 +8,10 @@ import torch
 
 from generator.model import GeneratorModel
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory, peak_memory, provenance
+from metad2a.core.environment import peak_memory, provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.features import find_features, load_features
 from metad2a.metatrain.checkpoints import Checkpoint
@@ -31,7 +31,6 @@ GONE = {"weight_decay": 0.0, "benchmark_fold": None, "rank_loss": 0.0}
 
 def train_model(options: MetaTrainOptions) -> None:
     """Meta-train the model `options.model`. Unfit data, or an earlier run in the way, raise a UserError."""
-    keep_freed_memory()
     kind, space = options.model, spaces.get(options.search_space)
     hs, nz = options.hs or HIDDEN[kind], options.nz or LATENT
     sizes = {"max_n": space.max_n, "num_vertex_type": space.num_vertex_type, "hs": hs, "nz": nz}
@@ -49,7 +48,7 @@ def _train(options: MetaTrainOptions, sizes: dict[str, int], run: TrainingRun) -
     tuples = load_tuples(kind, space, options.data_path, features.num_classes, options.may_unpickle)
     check_size(kind, tuples)
     log.info(f"{kind}: {len(tuples.training)} training, {len(tuples.validation)} validation tuples of {tuples.source}")
-    log.info(f"features: {features.source} ({features.extractor}, {features.num_classes} classes)")
+    log.info(f"features: {features.source} ({features.extractor}, {counted(features.num_classes, 'class')})")
 
     draws = TaskDraws(features, tuples, how.num_sample, options.device)
     config_class, model_class = CLASSES[kind]

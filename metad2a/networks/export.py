@@ -7,6 +7,7 @@ Both keep class names, preprocessing, licence and the rest of `metad2a.networks.
 """
 
 import importlib.util
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ import torch
 
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.files import atomic_write, set_aside
-from metad2a.core.messages import log
+from metad2a.core.files import atomic_write
 from metad2a.networks.card import as_text
 from metad2a.networks.trained import Classifier, TrainedNetwork, load_network
 
@@ -55,9 +55,7 @@ def export(path: str | Path, formats: list[str]) -> list[Path]:
             write(program, temporary, metadata)
             _compare(network, read(temporary), images, f"the {name} export of {path}")
 
-        if aside := set_aside(target):
-            log.info(f"The earlier export was kept as {aside}.")
-        atomic_write(target, write_checked)
+        atomic_write(target, write_checked, keep=True)
         written.append(target)
     return written
 
@@ -76,24 +74,33 @@ def _write_onnx(program: Program, path: Path, metadata: dict[str, str]) -> None:
     import onnx
 
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
-    torch.onnx.export(program, f=path, dynamo=True, external_data=False, verbose=False, **names)
-    model = onnx.load(path)
+    exported = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    model = exported.model_proto
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # the exporter has a name of its own, such as s77
+    del model.graph.value_info[:]  # shapes inside the network, which use that name
     onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
+    path.write_bytes(model.SerializeToString())
 
 
 def _read_onnx(path: Path) -> Outputs:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _write_pt2(program: Program, path: Path, metadata: dict[str, str]) -> None:
+    buffer = io.BytesIO()  # PyTorch ends the process at a path that is not UTF-8
+    torch.export.save(program, buffer, extra_files=metadata)
+    path.write_bytes(buffer.getvalue())
 
 
 # Name -> how to write a program with its metadata, and how to read it back
 FORMATS: dict[str, tuple[Callable[[Program, Path, dict[str, str]], None], Callable[[Path], Outputs]]] = {
     "onnx": (_write_onnx, _read_onnx),
     "pt2": (
-        lambda program, path, metadata: torch.export.save(program, path, extra_files=metadata),
-        lambda path: torch.export.load(path).module(),
+        _write_pt2,
+        lambda path: torch.export.load(io.BytesIO(path.read_bytes())).module(),
     ),
 }

@@ -4,7 +4,7 @@ from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 from metad2a.core.options import CommonOptions, DeviceOption, MirrorOption, Rule, option
-from metad2a.core.values import image_side, path, positive_float, positive_int, safe_name, seed_number, seeds
+from metad2a.core.values import image_side, path, paths, positive_float, positive_int, safe_name, seed_number, seeds
 
 TRAINING = ("epochs", "seeds", "split_seed", "batch_size", "learning_rate", "augment", "precision", "licence", "export",
             "resume", "overwrite")  # fmt: skip
@@ -64,7 +64,9 @@ class PredictOptions(DeviceOption):
     """`predict`: which network looks at which images."""
 
     network: str = option(MISSING, "File network.pt, or the folder of a training or a search.", type=path)
-    images: str = option(MISSING, "An image, or a folder; its sub-folders are included.", type=path)
+    images: tuple[str, ...] = option(
+        MISSING, "Images, folders with their sub-folders, lists of both (.txt), or - for a list to read.", type=paths
+    )
     output: str | None = option(
         None, "Write a CSV file: image, class, confidence, and the probability of each class.", type=path
     )

@@ -1,15 +1,17 @@
 """Classify image files with a trained network."""
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metad2a.core.errors import UserError
-from metad2a.core.files import display_path, set_aside, write_csv
-from metad2a.core.messages import log
+from metad2a.core.errors import UserError, reason
+from metad2a.core.files import display_path, write_csv
+from metad2a.core.messages import counted, log
 from metad2a.data.folders import left_out_text, scan
 from metad2a.networks.options import PredictOptions
 from metad2a.networks.trained import HINT, load_network
@@ -59,6 +61,33 @@ def find_images(place: str) -> list[Path]:
     return images
 
 
+def all_images(places: Iterable[str]) -> list[Path]:
+    """The images of several places, each once. A place is one for `find_images`, or a list of such places: a text file
+    (.txt), or - for standard input. Raises a UserError if a place has no images."""
+    found: list[Path] = []
+    for place in places:
+        if place != "-" and Path(place).suffix.lower() != ".txt":
+            found += find_images(place)
+            continue
+        if not (listed := list(_lines(place))):
+            raise UserError(f"--images {place} lists nothing. Write one path in each line.")
+        for line in listed:
+            try:
+                found += find_images(line)
+            except UserError as error:
+                raise UserError(f"{error} It is listed in {'standard input' if place == '-' else place}.") from error
+    return list(dict.fromkeys(found))
+
+
+def _lines(place: str) -> Iterator[str]:
+    """The lines of a list that are not empty."""
+    try:
+        content = sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
+    except OSError as error:
+        raise UserError(f"--images {place} cannot be read: {reason(error)}. Give images, or a list of them.") from error
+    return (line.rstrip("\r") for line in os.fsdecode(content).split("\n") if line.strip())
+
+
 @torch.inference_mode()
 def predict(options: PredictOptions) -> list[Prediction]:
     """Classify images, prepared like the network's training images; unreadable files are named and left out.
@@ -70,7 +99,7 @@ def predict(options: PredictOptions) -> list[Prediction]:
         kind = "a folder" if output.is_dir() else "a file, and not one of .csv"
         raise UserError(f"--output {display_path(output)} is {kind}. Name a CSV file, for example classes.csv.")
     network = load_network(find_network(options.network)).to(options.device)
-    paths, predictions = find_images(options.images), []
+    paths, predictions = all_images(options.images), []
     for start in range(0, len(paths), options.batch_size):
         batch, pixels = _read(paths[start : start + options.batch_size], network.image_size, network.gray)
         if not batch:
@@ -81,10 +110,9 @@ def predict(options: PredictOptions) -> list[Prediction]:
             predictions.append(Prediction(path, network.class_names[best], row[best].item(), row.tolist()))
     if not predictions:
         problem = f"none of {len(paths)} files can be read as an image"
-        raise UserError(f"--images {options.images}: {problem}. Give other images.")
+        raise UserError(f"--images {' '.join(options.images)}: {problem}. Give other images.")
     if options.output:
-        set_aside(output)
-        write_csv(output, csv_rows(predictions, network.class_names))
+        write_csv(output, csv_rows(predictions, network.class_names), keep=True)
     return predictions
 
 
@@ -114,9 +142,11 @@ def csv_rows(predictions: list[Prediction], names: list[str]) -> Iterator[list[A
         yield [display_path(each.path), each.name, f"{each.confidence:.6f}", *shares]
 
 
-def text(predictions: list[Prediction]) -> str:
-    """The first predictions for the screen."""
+def text(predictions: list[Prediction], output: str | None) -> str:
+    """The first predictions for the screen, and the file of all."""
     lines = [f"{100 * p.confidence:6.1f} %  {p.name}  {display_path(p.path)}" for p in predictions[:SHOWN]]
     if len(predictions) > SHOWN:
-        lines.append(f"and {len(predictions) - SHOWN} more: --output FILE writes all")
+        lines.append(f"and {len(predictions) - SHOWN} more{'' if output else ': --output FILE writes all'}")
+    if output:
+        lines.append(f"all predictions ({counted(len(predictions), 'image')}): {display_path(output)}")
     return "\n".join(lines)

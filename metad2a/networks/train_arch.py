@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from metad2a import spaces
-from metad2a.core.environment import TextLog, keep_freed_memory, provenance
+from metad2a.core.environment import TextLog, provenance
 from metad2a.core.errors import UserError
-from metad2a.core.files import identity_key, set_aside, write_json, write_text
-from metad2a.core.messages import log
+from metad2a.core.files import identity_key, write_json, write_text
+from metad2a.core.messages import counted, log
 from metad2a.core.statistics import interval
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.image_data import ImageData, load_image_data
@@ -71,7 +71,6 @@ def train_arch(options: TrainOptions) -> Outcome:
 
     Raises a UserError if options or images are bad, an earlier result is in the way, or a file cannot be written.
     """
-    keep_freed_memory()
     torch.backends.cudnn.benchmark = True  # all batches have one size
     space = spaces.get(options.search_space).sized(options.image_size)
     options = replace(options, arch=space.to_text(space.from_text(first_choice(options.arch))))
@@ -183,14 +182,12 @@ class Job:
                 f"  seed {n.seed}: x-test {n.accuracy['x-test']:.2f} %, x-valid {n.accuracy['x-valid']:.2f} %"
                 for n in networks
             ),
-            f"{protocol.epochs} epochs of {len(data.train)} images, batch {protocol.batch_size}, "
-            f"{len(data.test)} images in x-test",
+            f"{counted(protocol.epochs, 'epoch')} of {counted(len(data.train), 'image')}, batch {protocol.batch_size}, "
+            f"{counted(len(data.test), 'image')} in x-test",
             *remarks,
         ]
-        for name in ("result.json", "accuracy.txt"):
-            set_aside(self.folder / name)
-        write_json(self.folder / "result.json", value)
-        write_text(self.folder / "accuracy.txt", "\n".join([*lines, ""]))
+        write_json(self.folder / "result.json", value, keep=True)
+        write_text(self.folder / "accuracy.txt", "\n".join([*lines, ""]), keep=True)
         return "\n".join(lines)
 
     def page(self, trained: TrainedNetwork) -> list[str]:
@@ -202,7 +199,7 @@ class Job:
         write_training_page(
             self.folder / "report.html",
             data.name,
-            f"{trained.architecture}\n{self.protocol.epochs} epochs of {len(data.train)} images.",
+            f"{trained.architecture}\n{counted(self.protocol.epochs, 'epoch')} of {counted(len(data.train), 'image')}.",
             architecture_svg(self.space, trained.architecture),
             test_sections(judged, data.class_names, baseline),
             options.image_folder,

@@ -25,7 +25,8 @@ from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, operations_to_archs
 
 FORMAT = "metad2a-subnet-process-1"
 SHIPPED = ASSETS / "ofa_mbv3" / "process.pt"
-PREDICTS = "ImageNet top-1 (all 1,000 classes) of the subnet with the published supernet's weights"
+SCORE = "score on ImageNet"
+PREDICTS = "the expected ImageNet top-1 (all 1,000 classes) of the subnet with the published supernet's weights, in %"
 SIZES = (128, 160, 192, 224)  # image sides in pixels with measured accuracies
 WIDTHS = {"layers": 3 * NUM_LAYERS, "cost": 2, "size": 1}  # number of features of each kind
 FIRST_NOISE = (-2.0, -2.0, -2.0, -5.0)  # logarithms for `SIZES`: measurements at smaller sizes are less exact

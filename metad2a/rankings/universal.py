@@ -18,7 +18,8 @@ from metad2a.spaces.nasbench201.classes import NUM_CLASSES
 
 FORMAT = "metad2a-universal-1"
 SHIPPED = ASSETS / "nasbench201" / "universal.pt"
-PREDICTS = "accuracy on ImageNet16-120 after 200 epochs, noise removed"
+SCORE = "score on ImageNet16-120"
+PREDICTS = "the accuracy (%) on ImageNet16-120 after 200 epochs that the ranking expects, noise removed"
 SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out some cells for validation
 
 Rows = Annotated[torch.Tensor, TensorOf(FLOATS, (len(SEEDS), NUM_CLASSES))]

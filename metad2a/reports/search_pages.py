@@ -37,7 +37,7 @@ def ranking_columns(accuracy: str, device: str | None) -> Columns:
 
 
 def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
-    """Pictures of the first architectures. `kind` of accuracy: "predicted" or "estimated"."""
+    """Pictures of the first architectures. `kind` of accuracy: what was predicted, or "estimated"."""
     figures = []
     for drawing, row in zip(drawings, rows, strict=False):
         interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
@@ -64,26 +64,27 @@ def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
 
 def write_search_page(
     path: Path,
-    dataset: str,
+    title: str,
     lead: str,
     drawings: Sequence[Markup],  # of the first candidates
     rows: Rows,  # all candidates
+    score: str,  # what `accuracy` of a row is
     summary: str,  # what a benchmark says of the ranking
     images: Section,  # what `images_section` returns
     device: str | None,  # whose latencies the rows have
     history: Mapping[str, Any],
 ) -> None:
     """Write the page of a search that trains nothing. Raises a UserError if it cannot be written."""
-    columns, shown = ranking_columns("predicted %", device), rows[:LISTED]
+    columns, shown = ranking_columns(score, device), rows[:LISTED]
     text = f"The first {len(shown)} of {len(rows)}; click a heading to sort. All are in ranking_run_1.csv.\n{summary}"
     sections = [
-        cells_section(drawings, rows, "predicted"),
+        cells_section(drawings, rows, score),
         images,
         Section("Ranking", text.strip(), table=table(shown, columns)),
-        cost_section(rows, columns, "predicted accuracy (%)"),
+        cost_section(rows, columns, f"{score} (%)"),
         Section("What was run", facts={"MetaD2A": __version__, **history}),
     ]
-    write_page(path, f"Architectures for {dataset}", lead, sections)
+    write_page(path, title, lead, sections)
 
 
 def curves_section(ways: Rows, unit: str) -> Section:

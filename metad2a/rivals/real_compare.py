@@ -8,7 +8,7 @@ import torch
 
 from metad2a import rivals, spaces
 from metad2a.core.budget import Budget
-from metad2a.core.environment import keep_freed_memory, provenance
+from metad2a.core.environment import provenance
 from metad2a.core.files import content_digest, identity_key, write_csv, write_json
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.image_data import ImageData, load_image_data
@@ -58,7 +58,6 @@ def compare_real(options: CompareOptions) -> Path:
     The folder `<save_path>/compare/<dataset>/<key>/` gets `comparison.json`, `comparison.csv`, `log.txt`, `run.json`,
     the result of every network in `evaluations/`, `final/` and `scores/`, and every supernet in `supernets/`. Raises a
     UserError if options or images are bad, an earlier run is in the way, or a budget is too small."""
-    keep_freed_memory()
     problem, identity = real_problem(options)
     names = usable(problem, options)
     with TrainingRun(problem.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True) as run:

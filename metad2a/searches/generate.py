@@ -13,7 +13,7 @@ import torch
 from generator.model import GeneratorModel
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.data.features import Features, draw_dataset
 from metad2a.searches.session import Session
@@ -37,10 +37,10 @@ def generate_candidates(session: Session, run: int) -> tuple[list[Any], dict[str
     if limits and space.architectures is not None:
         listed = limits.select(space.all_architectures(), space.name)
         if len(listed) <= wanted:  # the generator cannot make more
-            log.info(f"{len(listed)} architectures of {space.name} are within {limits}: ranking all.")
+            log.info(f"Ranking all {counted(len(listed), 'architecture')} of {space.name} within {limits}.")
             return listed, {}
     if limits:
-        log.info(f"Generating until {wanted} candidates are within {limits}.")
+        log.info(f"Generating until {counted(wanted, 'candidate')} are within {limits}.")
     rng, model = random_generator(o.seed + run, o.device), session.models["generator"]
     made = generate(model, space, session.features, wanted, o.num_sample, rng, o.num_class, limits.allow)
     if len(made.archs) < wanted and listed:
@@ -86,7 +86,7 @@ def _nothing_generated(session: Session, made: Generated) -> UserError:
         f"The generator {session.sources['generator']} produced no valid architecture in {made.num_decoded} "
         f"graphs. Train it longer with: python main.py meta-train --model generator --search-space {space.name} "
         f"--resume --max-epoch {2 * max(1, session.checkpoints['generator'].epoch)} (and the options of its first "
-        "command), or use the shipped one with --generator-checkpoint."
+        "command), or use the shipped one with --generator-checkpoint shipped."
     )
 
 

@@ -1,14 +1,19 @@
 """The search in one command: rank the cells of the space, or generate candidates for a dataset and score them (MetaD2A
 sections 3 and 4.2), and report."""
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from metad2a import spaces
+from metad2a.core.cli import as_started
 from metad2a.core.environment import provenance
 from metad2a.core.files import next_folder, write_csv
+from metad2a.core.messages import counted
+from metad2a.core.options import flag
+from metad2a.data.options import DATASETS
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
 from metad2a.searches.generate import generate_candidates
@@ -17,6 +22,8 @@ from metad2a.searches.pareto import check_pareto, front_text, pareto_front
 from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
+
+OF_TRAINING = ("search_space", "data_path", "save_path", "mirror", "image_size", "gpu")  # options to train with, too
 
 
 def generate_and_rank(session: Session, run: int) -> Ranking:
@@ -42,7 +49,7 @@ def search(options: SearchOptions) -> list[Ranking]:
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None
     remarks = explanation(session)
-    _print_rankings(options, rankings, remarks)
+    _print_rankings(options, rankings, remarks, whole)
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
@@ -50,20 +57,21 @@ def search(options: SearchOptions) -> list[Ranking]:
         write_csv(folder / "front.csv", report.csv_rows(front.rows()))
         lines = front_text(front, pareto)
         print(f"{lines}\nall of them: {folder}/front.csv")
-        remarks = f"{remarks}\n{lines}".strip()
+        remarks = f"{remarks}\n{lines}"
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.svg")
     if options.report:
         _write_page(folder / "report.html", session, rankings[0], remarks, history)
         print(f"report: {folder}/report.html")
+    print(f"to train the first choice: {as_started(training_command(options, folder))}")
     return [replace(ranking, folder=folder) for ranking in rankings]
 
 
-def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str) -> None:
+def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, whole: bool) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
-    print(f"{len(best.texts)} architectures ranked for {options.data_name} on {options.device.type}{many}")
-    if remarks:
-        print(remarks)
+    count, where = counted(len(best.texts), "architecture"), f"on {options.device.type}{many}"
+    print(f"{count} ranked{', in one order for all photographs,' if whole else f' for {options.data_name}'} {where}")
+    print(remarks)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
     print(report.table(best, 10))
@@ -74,20 +82,33 @@ def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: st
     print(f"search took {seconds:.2f} s" + (f" a run ({stages} in run 1)" if many else f" ({stages})"))
 
 
+def training_command(options: SearchOptions, folder: Path) -> str:
+    """The command that trains the first choice of a search."""
+    words = ["python", "main.py", "train", "--arch", str(folder), "--data-name", options.data_name]
+    if options.image_folder or options.data_name not in DATASETS:
+        words += ["--image-folder", options.image_folder or "DIR"]
+    for name in OF_TRAINING:
+        if (value := getattr(options, name)) is not None and name in options.given:
+            words += [flag(name), str(value)]
+    return shlex.join(words)
+
+
 def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any]) -> None:
     from metad2a.reports.dataset import images_section  # these imports take half a second
     from metad2a.reports.drawing import architecture_svg
     from metad2a.reports.search_pages import DRAWN, write_search_page
 
-    options, features, texts = session.options, session.features, ranking.texts
+    options, classes, texts = session.options, session.classes, ranking.texts
+    title = f"Architectures for {options.data_name}" if session.models else "Architectures for any photographs"
     write_search_page(
         path,
-        options.data_name,
-        f"{len(texts)} architectures of {session.space.name} ranked; none was trained. {remarks}",
+        title,
+        f"{counted(len(texts), 'architecture')} of {session.space.name} ranked; none was trained. {remarks}",
         [architecture_svg(session.space, text) for text in texts[:DRAWN]],
         ranking.rows(),
+        ranking.score,
         report.summary_text([ranking]),
-        images_section(options.image_folder, features.class_names, features.counts.tolist(), features.source),
+        images_section(options.image_folder, classes.names, classes.counts, classes.source),
         options.device_latency,
         history,
     )

@@ -18,8 +18,6 @@ class Limits:
     def __init__(self, options: SessionOptions, space: SearchSpace, num_classes: int):
         self.space, self.num_classes = space, num_classes
         self.limits, device = options.limits, options.device_latency
-        if DEVICE_LATENCY in self.limits and device is None:
-            raise UserError(f"{self} needs --device-latency, for example --device-latency pixel3.")
         self.measured = space.device_latency(device) if device else {}
         smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
         if self.measured:

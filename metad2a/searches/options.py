@@ -37,6 +37,9 @@ KINDS = ("generator", "predictor")
 RANKING = ("ranking", "num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
            "predictor_checkpoint")  # fmt: skip
 COSTS = ("max_flops", "max_params", "device_latency", "max_latency", "image_size", "latency", "latency_batch")
+NEEDS_DEVICE = Rule(
+    ("max_latency",), lambda o: o.device_latency, "needs --device-latency, for example --device-latency pixel3"
+)
 RANKED = "Rank N generated candidates, or `all` of the space."
 
 
@@ -58,9 +61,11 @@ class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
     num_draws: int = option(10, "Average scores over N draws of the dataset.", type=positive_int)
     num_sample: int = option(20, "Images of each class in a draw.", type=positive_int)
     num_class: int | None = option(None, "Draw N classes at random (default: all classes).", type=positive_int)
-    load_epoch: int | None = option(None, "Load ckpt_<epoch>.pt (default: the last or the best).", type=positive_int)
-    generator_checkpoint: str | None = option(None, "Load the generator from this file.", type=path)
-    predictor_checkpoint: str | None = option(None, "Load the predictor from this file.", type=path)
+    load_epoch: int | None = option(
+        None, "Load your ckpt_<epoch>.pt (default: your finished model, else the shipped one).", type=positive_int
+    )
+    generator_checkpoint: str | None = option(None, "Load the generator from this file, or `shipped`.", type=path)
+    predictor_checkpoint: str | None = option(None, "Load the predictor from this file, or `shipped`.", type=path)
     max_flops: float | None = option(
         None, "Leave out candidates above N million FLOPs.", "--bound", type=not_negative_float
     )
@@ -121,6 +126,7 @@ class SearchOptions(SessionOptions):
     images: str | None = option(
         None, "Folder of images, a sub-folder for each class, or a dataset's name.", positional=True
     )
+    data_name: str = option(MISSING, "Dataset, a name for your images, or `all` (the paper's six).", type=safe_name)
     report: bool = option(False, "Also write report.html. A search with --budget always does.")
     pareto: str | None = option(
         None, "Also find the front of accuracy against flops, params or latency.", choices=PARETO
@@ -159,6 +165,7 @@ class SearchOptions(SessionOptions):
             "does nothing with --budget, which starts from the universal ranking: leave it out",
         ),
         Rule(("backbone",), lambda o: not o.from_scratch, "is left out by --from-scratch: give one of the two"),
+        NEEDS_DEVICE,
     )  # fmt: skip
 
 
@@ -192,6 +199,7 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
             TRAINING,
             lambda o: o.train_arch, "needs --train-arch true",
         ),
+        NEEDS_DEVICE,
     )  # fmt: skip
 
     @property
@@ -206,6 +214,11 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
     no such folder."""
     values = {n: v for n, v in given.items() if v is not None or n not in ("images", "data_name", "image_folder")}
     if (images := values.pop("images", None)) is None:
+        if not values.get("data_name"):
+            problem = "--image-folder needs --data-name" if "image_folder" in values else "Name a dataset"
+            raise UserError(
+                f"{problem}, for example: python main.py search cifar10. The name all does the paper's six."
+            )
         return values
     folder = Path(str(images)).expanduser()
     if not folder.is_dir() and len(folder.parts) > 1:

@@ -15,6 +15,7 @@ import torch
 from metad2a import spaces
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
+from metad2a.core.messages import counted
 from metad2a.core.progress import progress
 from metad2a.core.statistics import nondominated
 from metad2a.networks.latency import latency
@@ -130,7 +131,7 @@ def estimate_latency(session: Session) -> Callable[[Any, dict[str, float]], floa
     """Estimate milliseconds from FLOPs, parameters and layers: a sum with weights fitted to measured networks."""
     from scipy.optimize import nnls
 
-    space, options, classes = session.space, session.options, session.features.num_classes
+    space, options, classes = session.space, session.options, session.classes.number
 
     def parts(arch: Any, cost: dict[str, float]) -> list[float]:
         return [cost["flops"], cost["params"], len(space.drawing(arch)[0]), 1.0]
@@ -160,6 +161,6 @@ def front_text(members: Ranking, cost: str, num_rows: int = 10) -> str:
     """The size of a front, and some of its rows, evenly spaced."""
     rows = torch.linspace(0, len(members.texts) - 1, min(num_rows, len(members.texts))).long().tolist()
     heading, digits = COSTS[cost]
-    lines = [f"{len(members.texts)} architectures are best in accuracy and {heading}; some of them:"]
+    lines = [f"{counted(len(members.texts), 'architecture')} are best in accuracy and {heading}; some of them:"]
     lines += [f"  {members.predicted[i]:6.2f} %  {members.costs[i][cost]:9.{digits}f} {heading}" for i in rows]
     return "\n".join(lines)

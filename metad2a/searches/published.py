@@ -9,8 +9,8 @@ from typing import Any
 
 from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
-from metad2a.core.files import set_aside, write_text
-from metad2a.core.messages import log
+from metad2a.core.files import whole_folder, write_text
+from metad2a.core.messages import counted, log
 from metad2a.core.statistics import interval
 from metad2a.searches import report
 from metad2a.searches.generate import generate_candidates
@@ -35,13 +35,15 @@ def test_generator(options: SessionOptions) -> None:
         start = time.perf_counter()
         archs, shares = generate_candidates(session, run)
         generated.append((run, archs, shares, time.perf_counter() - start))
-    _keep_earlier(folder)  # only now, because generating may fail
+    with whole_folder(folder) as new:
+        for run, archs, _, elapsed in generated:
+            lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
+            write_text(new / f"run_{run}.txt", "\n".join(lines) + "\n")
+        _write_history(new, session)
     for run, archs, shares, elapsed in generated:
-        lines = [f"{elapsed:.4f}", *(session.space.to_text(arch) for arch in archs)]
-        write_text(folder / f"run_{run}.txt", "\n".join(lines) + "\n")
-        counts = ", ".join(f"{name} {value:.3g}" for name, value in shares.items())
-        print(f"run {run}: {len(archs)} architectures in {elapsed:.2f} s ({counts}) -> {folder}/run_{run}.txt")
-    _write_history(folder, session)
+        figures = [f"{name} {value if isinstance(value, int) else f'{value:.3g}'}" for name, value in shares.items()]
+        made = f"{counted(len(archs), 'architecture')} in {elapsed:.2f} s ({', '.join(figures)})"
+        print(f"run {run}: {made} -> {folder}/run_{run}.txt")
     if second:
         _rank_generated(second)
 
@@ -55,21 +57,19 @@ def _rank_generated(session: Session) -> str:
     options = session.options
     rankings = [_rank_run(session, run, options.folder / "generated_arch" / f"run_{run}.txt") for run in options.runs]
     folder = options.folder / "best_arch"
-    _keep_earlier(folder)
     summary = report.summary_text(rankings) or (
-        f"No benchmark knows the accuracies on {options.data_name}; predicted accuracy of the first choice: "
-        f"{rankings[0].predicted[0]:.2f} %"
+        f"No benchmark knows the accuracies on {options.data_name}; {rankings[0].score} of the first choice: "
+        f"{rankings[0].predicted[0]:.2f}"
     )
-    if text := explanation(session):
-        summary += "\n" + text
+    summary += f"\n{explanation(session)}"
     mean, half = interval([ranking.seconds for ranking in rankings])
-    write_text(folder / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
-    write_text(folder / "accuracy.txt", summary + "\n")
+    with whole_folder(folder) as new:
+        write_text(new / "architecture.txt", "".join(f"{ranking.texts[0]}\n" for ranking in rankings))
+        write_text(new / "accuracy.txt", summary + "\n")
+        report.write_report(new, session.space, rankings, provenance(options.seed, **session.sources))
+        _write_history(new, session)
     time_file = options.folder / "time.txt"  # beside the folder, as published
-    _keep_earlier(time_file)
-    write_text(time_file, f"{mean:.4f} +- {half:.4f} s, generating and scoring\n")
-    report.write_report(folder, session.space, rankings, provenance(options.seed, **session.sources))
-    _write_history(folder, session)
+    write_text(time_file, f"{mean:.4f} +- {half:.4f} s, generating and scoring\n", keep=True)
     print(summary)
     print(f"results are in {folder}")
     return rankings[0].texts[0]
@@ -82,7 +82,7 @@ def _rank_run(session: Session, run: int, path: Path) -> Ranking:
     start = time.perf_counter()
     ranking = rank(session, archs, run)
     stages = {"generate": seconds, "score": time.perf_counter() - start}
-    print(f"run {run}: {ranking.texts[0]} predicted {ranking.predicted[0]:.2f} %")
+    print(f"run {run}: {ranking.texts[0]}, {ranking.score} {ranking.predicted[0]:.2f}")
     return measure_latency(session, replace(ranking, stages=stages))
 
 
@@ -90,11 +90,6 @@ def add_training(options: SessionOptions, text: str) -> None:
     """Add the accuracy of the trained first choice to the results of `test_predictor`."""
     path = options.folder / "best_arch" / "accuracy.txt"
     write_text(path, f"{path.read_text(encoding='utf-8')}first choice of run 1, trained here: {text}\n")
-
-
-def _keep_earlier(path: Path) -> None:
-    if aside := set_aside(path):
-        log.info(f"Earlier results were kept as {aside}.")
 
 
 def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> tuple[list[Any], float]:
@@ -117,7 +112,7 @@ def _read_generated(path: Path, space: SearchSpace, options: SessionOptions) -> 
     if not archs:
         raise UserError(f"{path} holds no architectures. {hint}")
     if len(archs) < wanted:
-        log.info(f"{path} holds {len(archs)} architectures, fewer than --num-gen-arch {wanted}.")
+        log.info(f"{path} holds {counted(len(archs), 'architecture')}, fewer than --num-gen-arch {wanted}.")
     return archs[:wanted], seconds
 
 

@@ -21,24 +21,27 @@ from metad2a.searches.session import Session
 
 
 def explanation(session: Session) -> str:
-    """What the ranking predicts; empty if that is unknown."""
+    """What the scores of the ranking mean."""
     if "predictor" in session.checkpoints:
+        task = (
+            "Score: the accuracy (%) that the predictor expects on a task of ImageNet classes with images like these, "
+            f"as in meta-training.\nAccuracies on {session.options.data_name} itself are others: only the order counts."
+        )
         if _error(session) is None:
-            return ""
+            return task
         return (
-            "Predicted: accuracy on a task like those of meta-training, +- the predictor's error on its validation "
-            "tuples.\nMost of this error is task difficulty. It is the same for all candidates, so it says little "
-            "about their order."
+            f"{task}\n+- is the predictor's error on its validation tuples. Most of this error is task difficulty.\n"
+            "It is the same for all candidates, so it says little about their order."
         )
     if session.space.architectures is not None:
         return (
             "Equivalent cells are listed once, as the cheapest of them.\n"
-            f"Predicted: {universal.PREDICTS}, +- its standard deviation.\n"
+            f"Score: {universal.PREDICTS}, +- its standard deviation.\n"
             "The dataset does not change this order. To rank with a model that sees your images, add "
             f"--ranking {PREDICTOR}"
         )
     return (
-        f"Predicted: {subnets.PREDICTS}, for {session.space.size_text}, +- its standard deviation.\n"
+        f"Score: {subnets.PREDICTS}, for {session.space.size_text}, +- its standard deviation.\n"
         "The ranking has seen no smaller task than all of ImageNet: the dataset shows the generator what to propose, "
         f"but does not change this order. To rank with your own predictor, add --ranking {PREDICTOR}"
     )
@@ -77,7 +80,7 @@ def rank_universally(session: Session, run: int) -> Ranking:
     space, archs = session.space, session.space.all_architectures()
     classes, cells = space.classes_of_equals()[numbers], [archs[number] for number in numbers]
     ranking = sorted_ranking(session, cells, mean[classes], deviation[classes])
-    return replace(ranking, stages={"rank": time.perf_counter() - start})
+    return replace(ranking, score=universal.SCORE, stages={"rank": time.perf_counter() - start})
 
 
 def sorted_ranking(
@@ -86,7 +89,7 @@ def sorted_ranking(
     """Architectures sorted by their predicted accuracies (A,), best first."""
     order = predicted.argsort(descending=True, stable=True).tolist()
     texts = [session.space.to_text(archs[i]) for i in order]
-    benchmark = None if session.features.listing else session.space.known_accuracy(session.options.data_name)
+    benchmark = None if session.classes.own else session.space.known_accuracy(session.options.data_name)
     return Ranking(
         texts,
         predicted[order].tolist(),
@@ -94,6 +97,7 @@ def sorted_ranking(
         max(benchmark.values()) if benchmark else None,
         [session.limits.cost(archs[i]) for i in order],
         deviation=None if deviation is None else deviation[order].tolist(),
+        score=subnets.SCORE if session.options.ranking == UNIVERSAL else Ranking.score,
     )
 
 
@@ -106,5 +110,5 @@ def measure_latency(session: Session, ranking: Ranking, count: int | None = None
     costs = [dict(cost) for cost in ranking.costs]
     for text, cost in zip(progress(texts, desc="latency", unit="network", leave=False), costs, strict=False):
         arch = session.space.from_text(text)
-        cost["latency"] = latency(session.space, arch, session.features.num_classes, o.latency_batch, o.device)
+        cost["latency"] = latency(session.space, arch, session.classes.number, o.latency_batch, o.device)
     return replace(ranking, costs=costs)

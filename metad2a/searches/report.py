@@ -43,13 +43,14 @@ class Ranking:
     """Candidates of one run, best predicted first."""
 
     texts: list[str]  # the architectures
-    predicted: list[float]  # accuracy (%), on the scale of what the ranking learned from
+    predicted: list[float]  # scores: accuracies (%) on the task that the ranking learned from
     known: list[float] | None  # the benchmark's accuracy (%) of each candidate, if it knows the dataset
     benchmark_best: float | None  # the best accuracy (%) of the whole benchmark, likewise
     costs: list[dict[str, float]] = field(default_factory=list)  # `flops`, `params` (millions) and latencies (ms)
     stages: dict[str, float] = field(default_factory=dict)  # seconds of each stage
     notes: dict[str, float] = field(default_factory=dict)  # shares of valid and distinct graphs, and the like
     deviation: list[float] | None = None  # standard deviation (points) of each prediction, if it is known
+    score: str = "score on ImageNet tasks"  # what `predicted` is, as the heading of a column
     folder: Path | None = None  # where the results are, once they are written
 
     @property
@@ -103,7 +104,7 @@ def table(ranking: Ranking, num_rows: int) -> str:
     rows = ranking.rows()[:num_rows]
     spreads = [f" +- {row['deviation']:.2f}" if "deviation" in row else "" for row in rows]
     predictions = [f"{row['accuracy']:.2f}{spread}" for row, spread in zip(rows, spreads, strict=True)]
-    columns = [_column("rank", [str(row["rank"]) for row in rows], 4), _column("predicted %", predictions)]
+    columns = [_column("rank", [str(row["rank"]) for row in rows], 4), _column(ranking.score, predictions)]
     if ranking.known:
         columns.append(_column("real %", [f"{row['benchmark']:.2f}" for row in rows]))
     for name, (heading, digits) in COSTS.items():

@@ -1,15 +1,24 @@
-"""What a meta-test loads: the search space, the dataset's features and the checkpoints."""
+"""What a meta-test loads: search space, the dataset's classes, and for models their checkpoints and features."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metad2a import spaces
-from metad2a.core.environment import keep_freed_memory
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
-from metad2a.data.features import check_extractor, check_images, find_features, load_features, shipped_features
+from metad2a.core.values import check_writable
+from metad2a.data.features import (
+    Features,
+    check_extractor,
+    check_images,
+    find_features,
+    load_features,
+    shipped_features,
+)
+from metad2a.data.options import DATASETS
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes
 from metad2a.metatrain.options import Kind
@@ -21,7 +30,44 @@ from metad2a.spaces.base import SearchSpace
 IMAGES_PER_CLASS = 100  # of a dataset that a search processes first
 
 
-def features_file(options: SessionOptions, extractor: str | None) -> Path:
+@dataclass(frozen=True)
+class Classes:
+    """The classes of the dataset that a search is for."""
+
+    number: int
+    names: list[str]  # empty if nobody has looked at the images
+    counts: list[int]  # images of each of the names
+    source: str  # the images, or the file of their features
+    own: bool  # whether the images are the user's: then no benchmark knows accuracies on them
+
+    @staticmethod
+    def of_features(features: Features, own: bool) -> "Classes":
+        names, counts = features.class_names, features.counts.tolist()
+        return Classes(len(names), names, counts, features.source, own or bool(features.listing))
+
+
+def find_classes(options: SessionOptions) -> Classes:
+    """The classes of a dataset, for a ranking that does not look at images: from its folder, features or name. Raises a
+    UserError if the folder has no classes, or nothing is known of the name."""
+    name = options.data_name
+    if options.image_folder:
+        from metad2a.data.datasets import open_dataset  # torchvision takes seconds to import
+
+        images = open_dataset(name, options.image_folder, "train", options.data_path, None)
+        counts = images.labels[images.select()].bincount().tolist()
+        return Classes(len(images.class_names), images.class_names, counts, images.origin, own=True)
+    if (
+        name in DATASETS
+        and not (Path(options.data_path) / f"{name}bylabel.pt").is_file()
+        and not shipped_features(name)
+    ):
+        from metad2a.data.datasets import KNOWN
+
+        return Classes(KNOWN[name].num_classes, [], [], f"the official images of {name}, unread", own=False)
+    return Classes.of_features(load_features(find_features(name, options.data_path), name), own=False)
+
+
+def features_file(options: SessionOptions, extractor: str) -> Path:
     """The features of the dataset: the user's file, a file made here from images by the `extractor` of the checkpoints,
     or the shipped features. Raises a UserError if the dataset has neither features nor images."""
     name, data_path, folder = options.data_name, options.data_path, options.image_folder
@@ -40,12 +86,13 @@ def features_file(options: SessionOptions, extractor: str | None) -> Path:
 
     if not folder and name not in KNOWN:
         return find_features(name, data_path)  # raises, naming what is missing
+    check_writable(data_path, f"--data-path {data_path}")  # before the features are made
     device = options.device
     how = ProcessOptions(
         name,
         folder,
         data_path=data_path,
-        extractor=extractor or "efficientnet_lite0",
+        extractor=extractor,
         gpu=str(device.index) if device.type == "cuda" else "cpu",
         max_per_class=IMAGES_PER_CLASS,
         seed=options.seed,
@@ -63,12 +110,18 @@ def _official_files(name: str, data_path: str) -> bool:
 
 
 class Session:
-    """The search space, the dataset and the models that a meta-test needs, loaded once."""
+    """The search space, the dataset and the models that a meta-test needs, loaded once.
+
+    Features are made and loaded only for models: `features` is missing without them, but `classes` is always there.
+    """
+
+    features: Features
 
     def __init__(self, options: SessionOptions, kinds: Sequence[Kind]):
-        keep_freed_memory()
         self.options = options
         self.space: SearchSpace = spaces.get(options.search_space)
+        if options.device_latency:
+            self.space.device_latency(options.device_latency)  # refuses an unknown device before anything takes time
         self.models: dict[str, Any] = {}
         self.checkpoints: dict[str, Checkpoint] = {}
         self.sources: dict[str, Any] = {}
@@ -82,16 +135,21 @@ class Session:
             self._check_universal()
         if (options.ranking == UNIVERSAL or "predictor" in kinds) and not self.space.fixed_size:
             log.info(f"Costs and latency are those of {self.space.size_text}.")
-        extractors = [checkpoint.extractor.split("-")[0] for checkpoint in self.checkpoints.values()]
+        self.classes = self._load_features() if kinds else find_classes(options)
+        self.sources["features" if kinds else "dataset"] = self.classes.source
+        self.limits = Limits(options, self.space, self.classes.number)
+
+    def _load_features(self) -> Classes:
+        options, checkpoints = self.options, self.checkpoints
+        extractor = next(iter(checkpoints.values())).extractor.split("-")[0]
         made_earlier = (Path(options.data_path) / f"{options.data_name}bylabel.pt").is_file()
-        features = load_features(features_file(options, extractors[0] if extractors else None), options.data_name)
+        features = load_features(features_file(options, extractor), options.data_name)
         if options.image_folder and made_earlier:
             check_images(features, options.image_folder)
-        for name, checkpoint in self.checkpoints.items():
+        for name, checkpoint in checkpoints.items():
             check_extractor(features, checkpoint.extractor, self.models[name].config.feature_dim, name)
-        self.sources["features"] = features.source
         self.features = features.to(options.device)
-        self.limits = Limits(options, self.space, self.features.num_classes)
+        return Classes.of_features(features, own=bool(options.image_folder))
 
     def _check_universal(self) -> None:
         """Note the universal ranking among the sources. Raises a UserError if the ranking does not know the generator's

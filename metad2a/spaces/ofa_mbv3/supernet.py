@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from metad2a.core import schema
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
+from metad2a.core.published_weights import plain_state
 from metad2a.spaces.ofa_mbv3.layers import DEPTHS, EXPANSIONS, IMAGE_SIZE, KERNELS, Arch
 
 FORMAT = "metad2a-supernet-1"
@@ -99,7 +100,8 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
     """A file of `save_supernet`, or the published weights and the configuration that their shapes imply. Raises a
     UserError if the file is missing, damaged or something else."""
     value = load_torch(path, FETCH)
-    published = not isinstance(value, dict) or "format" not in value
+    if published := not isinstance(value, dict) or "format" not in value:
+        value = {"state_dict": plain_state(value)}
     file = schema.check(
         path, value, _Published if published else _File, "a supernet", FETCH, None if published else FORMAT
     )

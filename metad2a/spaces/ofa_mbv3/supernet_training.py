@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from typing_extensions import TypedDict
 
-from metad2a.core.environment import TextLog, cosine, keep_freed_memory, peak_memory, provenance, random_generator
+from metad2a.core.environment import TextLog, cosine, peak_memory, provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
@@ -93,7 +93,6 @@ class _Run:
 def train_supernet(options: SupernetOptions) -> Path:
     """Train, and save the state after every epoch to `save_path`/supernet.pt; returns that file. Raises a UserError if
     images are missing, an earlier run is in the way, or the loss is not finite."""
-    keep_freed_memory()
     folder = Path(options.save_path)
     with TrainingRun(folder, (FILE,), options.resume, options.overwrite) as training_run:
         training, held_out = open_imagenet(options.imgnet, options.class_names, options.image_size)
