@@ -93,9 +93,9 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_torch(path: str | Path, value: Any) -> None:
-    """`torch.save` atomically."""
-    atomic_write(path, lambda temporary: torch.save(value, temporary))
+def save_torch(path: str | Path, value: Any, keep: bool = False) -> None:
+    """`torch.save` atomically; `keep` sets an earlier file aside."""
+    atomic_write(path, lambda temporary: torch.save(value, temporary), keep)
 
 
 def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, mapped: bool = False) -> Any:

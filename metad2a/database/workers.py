@@ -37,7 +37,6 @@ class EvaluatorOptions:
 @lru_cache(maxsize=1)
 def _evaluator(options: EvaluatorOptions) -> Any:
     """The evaluator of this process, kept from one item to the next."""
-    keep_freed_memory()
     return spaces.get(options.search_space).evaluator(options)
 
 
@@ -97,7 +96,9 @@ def measure_with_ray(
         resources = ray.cluster_resources()
         num_workers = num_workers or int(resources.get("CPU", 1))
         share = gpu_share(num_workers, int(resources.get("GPU", 0))) if use_gpus else 0.0
-        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES, max_calls=0)(measure_item or measure)
+        # With a part of a GPU, Ray would by default end a worker after each task
+        remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=MAX_RETRIES, max_calls=0)
+        task = remote(_in_worker(measure_item or measure))
         options = ray.put(replace(options, device="cuda" if share else "cpu"))  # a worker sees only its own GPU
         waiting = iter(items)
         at_once = num_workers if watch else 2 * num_workers  # each has one to work on and one to go on with
@@ -119,6 +120,17 @@ def measure_with_ray(
                 watch()
     finally:
         ray.shutdown()
+
+
+def _in_worker(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The work of a process that does nothing else, under the same name."""
+
+    def call(options: Any, item: Any) -> Any:
+        keep_freed_memory()
+        return work(options, item)
+
+    call.__name__ = call.__qualname__ = work.__name__
+    return call
 
 
 def _connect(ray: Any, num_workers: int, address: str | None) -> None:

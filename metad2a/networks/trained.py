@@ -66,9 +66,10 @@ class TrainedNetwork:
         looks["gray"] = data.gray and tuple(data.gray)
         return TrainedNetwork(search_space=space, state=state, **looks, **about)
 
-    def save(self, path: str | Path) -> None:
-        """Write the file atomically. Raises a UserError if it cannot be written."""
-        save_torch(path, {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}})
+    def save(self, path: str | Path, keep: bool = False) -> None:
+        """Write the file atomically; `keep` sets an earlier one aside. Raises a UserError if it cannot be written."""
+        value = {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+        save_torch(path, value, keep)
 
     @staticmethod
     def read(path: str | Path) -> "TrainedNetwork":

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from metad2a import spaces
 from metad2a.core.budget import Budget, Cost
-from metad2a.core.environment import TextLog, keep_freed_memory, random_generator
+from metad2a.core.environment import TextLog, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key, write_json
 from metad2a.core.schema import Integer, Number, Text, read_json
@@ -101,7 +101,6 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def train_network(training: Training, network: Network) -> dict[str, float]:
     """Train a network, or continue a killed training; returns its accuracy (%) as `value`, and `seconds`."""
-    keep_freed_memory()
     data, sizes = training.data, training.sizes
     build = partial(sizes.network, spaces.get(training.search_space), network.architecture, len(data.class_names))
     size = min(sizes.batch_size, max(2, len(data.train) // 4))

@@ -13,6 +13,7 @@ from metad2a.core.environment import provenance
 from metad2a.core.files import next_folder, write_csv
 from metad2a.core.messages import counted
 from metad2a.core.options import flag
+from metad2a.core.values import folder_words
 from metad2a.data.options import DATASETS
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
@@ -86,7 +87,7 @@ def training_command(options: SearchOptions, folder: Path) -> str:
     """The command that trains the first choice of a search."""
     words = ["python", "main.py", "train", "--arch", str(folder), "--data-name", options.data_name]
     if options.image_folder or options.data_name not in DATASETS:
-        words += ["--image-folder", options.image_folder or "DIR"]
+        words += ["--image-folder", *(folder_words(options.image_folder) if options.image_folder else ["DIR"])]
     for name in OF_TRAINING:
         if (value := getattr(options, name)) is not None and name in options.given:
             words += [flag(name), str(value)]

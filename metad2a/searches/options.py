@@ -109,7 +109,7 @@ class SearchOptions(SessionOptions):
     """`search`: what to search for, and what the search may spend."""
 
     groups: ClassVar = {
-        "dataset": ("images", "data_name", "image_folder"),
+        "dataset": ("images", "data_name", "image_folder", "labels"),
         "search that trains": (
             "budget",
             "from_scratch",
@@ -166,6 +166,10 @@ class SearchOptions(SessionOptions):
         ),
         Rule(("backbone",), lambda o: not o.from_scratch, "is left out by --from-scratch: give one of the two"),
         NEEDS_DEVICE,
+        Rule(
+            ("device_latency",), lambda o: not o.budget or o.max_latency,
+            "does nothing with --budget but for --max-latency: add that, or leave it out",
+        ),
     )  # fmt: skip
 
 
@@ -174,7 +178,7 @@ class MetaTestOptions(SessionOptions, TrainingOptions):
     """`meta-test`: the published two steps. The generator's writes candidates, the predictor's ranks them."""
 
     groups: ClassVar = {
-        "dataset": ("model", "data_name", "image_folder"),
+        "dataset": ("model", "data_name", "image_folder", "labels"),
         "costs": COSTS,
         "ranking by the predictor": RANKING[1:],
         "training": ("train_arch", *TRAINING),

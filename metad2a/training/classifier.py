@@ -240,7 +240,7 @@ def train_batches(
     mean_loss = total.item() / seen if seen else math.nan
     if seen and not math.isfinite(mean_loss):
         when = f"seed {run.seed} became {mean_loss} in epoch {epoch + 1}"
-        raise UserError(f"The training loss of {when}: lower the learning rate.")
+        raise UserError(f"The training loss of {when}: give `train` a smaller --learning-rate.")
     return mean_loss
 
 

@@ -8,7 +8,7 @@ import torch
 
 from metad2a.core.cli import program
 from metad2a.core.environment import random_generator
-from metad2a.core.files import display_path, set_aside, write_csv, write_json, write_text
+from metad2a.core.files import display_path, write_csv, write_json, write_text
 from metad2a.core.messages import log
 from metad2a.core.statistics import share_interval
 from metad2a.data.image_data import ImageData
@@ -125,8 +125,7 @@ def network(search: BudgetSearch, best: Trial) -> dict[str, Any]:
     data = tested(search, best)
     judged_on_test = judge(made, replace(data, mean=trained.mean, std=trained.std), best.side)
     trained.accuracy["x-test"] = judged_on_test["accuracy"]
-    set_aside(target)
-    trained.save(target)
+    trained.save(target, keep=True)
     write_card(target)
     files = [target, *(export(target, search.formats) if search.formats else [])]
     figures = {

@@ -86,7 +86,7 @@ def conclude(search: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
     best = search.best()
     if best is None:
         if interrupted:
-            log.info("Interrupted before there was a network.")
+            log.info("There is no network yet.")
             return {}
         failed = [trial.message for trial in search.state.trials if trial.status == FAILED]
         reason = failed[-1] if failed else "the budget is too small; give a larger one."

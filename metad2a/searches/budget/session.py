@@ -10,7 +10,7 @@ import torch
 
 from metad2a import spaces
 from metad2a.core.cli import command_began
-from metad2a.core.environment import keep_freed_memory, provenance, random_generator
+from metad2a.core.environment import provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import log
@@ -57,7 +57,6 @@ class BudgetSearch:
     """
 
     def __init__(self, options: SearchOptions):
-        keep_freed_memory()
         self.began = command_began()
         self.start_seconds = time.monotonic() - self.began
         self.options, self.space = options, spaces.get(options.search_space)

@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 
 from metad2a.core.cli import is_out_of_memory
-from metad2a.core.environment import keep_freed_memory, random_generator
+from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError, first_line
 from metad2a.core.files import load_torch, save_torch, write_json
 from metad2a.core.schema import State as Weights
@@ -157,7 +157,6 @@ def attempt(trainer: Trainer, work: Slice, watch: Watch | None = None) -> Trial:
     """Do a slice in this process, from where an earlier attempt was left; returns the trial, changed.
 
     `watch` is told of its progress. A trial that fails, also because memory is short, comes back with its reason."""
-    keep_freed_memory()
     start = time.monotonic()
     trial = replace(trainer.as_left(work.trial), status=RUNNING)
     try:
