@@ -144,7 +144,7 @@ def test_workers_get_as_many_trainings_to_the_end():
     while (work := next_slice(trials, 100.0, 100.0, 100.0, 2)) is not None:
         begun.append(work.amount)
         trials[work.trial.number] = Trial(work.trial.number, NEW, "c", 32, status=RUNNING)
-    assert begun == [pytest.approx(20.0)] * 4  # two at a time: 40 of 100 seconds
+    assert begun == [pytest.approx(15.0)] * 4  # two at a time: 30 of 100 seconds
     values = {"slices": 1, "spent": 20.0, "before": 20.0}
     compared = [Trial(n, NEW, "c", 32, status=PAUSED, curve=[(20.0, 10.0 * n)], **values) for n in range(4)]
     first = next_slice(compared, 60.0, 100.0, 100.0, 2)
@@ -165,7 +165,7 @@ def test_an_interrupted_part_is_as_long_as_it_would_have_been():
     trials = [Trial(0, FURTHER, "b", 64, status=PAUSED, spent=7.0, curve=[(5.0, 40.0)]),
               Trial(1, FURTHER, "c", 64, status=PAUSED)]  # fmt: skip
     first = next_slice(trials, 93.0, 100.0, 100.0, 1)
-    assert (first.trial.number, first.amount) == (0, pytest.approx(20.0))  # of which 7 are spent
+    assert (first.trial.number, first.amount) == (0, pytest.approx(15.0))  # of which 7 are spent
 
 
 def test_the_clock_counts_from_the_start_of_the_command(tmp_path, monkeypatch):

@@ -150,6 +150,12 @@ def of_subnet(network: nn.Module, classes: int) -> BackboneNetwork:
     return BackboneNetwork([network], width, classes)
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text's network has all, or nearly all, layers of its backbone."""
+    match = LITE.fullmatch(text)
+    return not match or not match[2] or int(match[2]) >= KEPT[int(match[1])][-1]
+
+
 def taps(text: str) -> dict[str, int]:
     """The texts of a backbone's networks that keep only some of its blocks, and the layer after which they end."""
     match = LITE.fullmatch(text)

@@ -14,7 +14,9 @@ WARM_UP = 0.05  # share of a training in which the learning rate rises
 SHIFT, SCALE = 0.2, (0.8, 1.2)  # of the half side, and of the side
 CLIP, SMOOTHING = 1.0, 0.1
 MOST_EPOCHS = 100
-RATE = 5e-4  # the highest learning rate, with the smallest batch
+# The highest learning rate, with the smallest batch: a whole network keeps what it knows of ImageNet, the first blocks of
+# one must learn more
+RATE, RATE_OF_BLOCKS = 2.5e-4, 7e-4
 BATCHES = {16: 0, 32: 10_000, 64: 40_000}  # batch size -> images from which it is used
 
 
@@ -65,8 +67,9 @@ def moved(images: torch.Tensor, side: int, rng: torch.Generator) -> torch.Tensor
     return moved.contiguous(memory_format=torch.channels_last)
 
 
-def recipe(images: int, pixels: int, epochs: int = MOST_EPOCHS) -> Recipe:
-    """The recipe for so many training images; larger batches take larger steps."""
+def recipe(images: int, pixels: int, whole: bool, epochs: int = MOST_EPOCHS) -> Recipe:
+    """The recipe for so many training images and a whole network, or its first blocks; larger batches take larger
+    steps."""
     batch = max(size for size, least in BATCHES.items() if images >= least)
-    rate = RATE * math.sqrt(batch / min(BATCHES))
+    rate = (RATE if whole else RATE_OF_BLOCKS) * math.sqrt(batch / min(BATCHES))
     return Recipe(epochs=epochs, augment=False, lr=rate, batch_size=max(1, min(batch, images // 2)), pixels=pixels)

@@ -92,7 +92,7 @@ class Trainer:
     def protocol(self, trial: Trial, data: ImageData, passes: float) -> Protocol:
         """How a trial is trained; `passes` over the images are expected."""
         if trial.way == FURTHER:
-            return recipe(len(data.train), trial.side)
+            return recipe(len(data.train), trial.side, backbones.is_whole(trial.arch))
         batch = batch_of(len(data.train), max(1, round(passes)))
         return protocol_for(data, batch_size=batch, lr=rate_of(batch))
 
