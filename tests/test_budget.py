@@ -86,6 +86,10 @@ def test_linear_classifiers_take_a_part_of_the_budget():
     assert chosen(224, 96, 60) == [64, 96, 160, 224]
     assert 224 not in chosen(224, 5000, 180)
     assert chosen(224, 5000, 8, timed=False) == [96, 160, 224]  # three of eight epochs
+    both = ["efficientnet_lite0", "efficientnet_lite1"]
+    assert {name for name, _ in linear_ways(both, 32, cost, SPEED, 1200, 60)} == {"efficientnet_lite0"}
+    assert {name for name, _ in linear_ways(both, 32, cost, SPEED, 1200, 600)} == set(both)
+    assert {name for name, _ in linear_ways(both, 32, cost, Speed(False), 1200, 600)} == {"efficientnet_lite0"}
     prices = [SPEED.passes(cost("", side), 1200) for side in chosen(224, 1200, 60)]
     assert sum(prices) <= 0.4 * 60
 

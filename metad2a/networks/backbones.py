@@ -20,12 +20,12 @@ from metad2a.data.extractors import IMAGENET_STATS
 from metad2a.data.pretrained import LITE_SIZES, LITE_STATS, Colour, lite_layers, timm_network, torchvision_network
 
 SPACE = "backbone"  # the search space in the files of these networks
-DEFAULT = "efficientnet_lite0"
+DEFAULTS = tuple(f"efficientnet_lite{size}" for size in LITE_SIZES)
 LITE = re.compile(r"efficientnet_lite([012])(?:/(\d{1,2}))?")
 OFA, TIMM = "ofa_mbv3:", "timm/"
 HINT = "Or choose --backbone efficientnet_lite0, whose weights are installed."
 # Blocks after which Lite's features are tried: those of the middle know less of ImageNet's classes, and more of shapes
-KEPT = {0: (12, 16), 1: (16, 22), 2: (16, 22)}
+KEPT = {0: (12, 16), 1: (16, 21), 2: (16, 21)}
 APACHE = "Apache-2.0 (the ImageNet weights that the training began with)"
 
 
@@ -70,14 +70,13 @@ def check_name(name: str) -> str:
     """A name for `--backbone`. Raises a UserError if there is no such network."""
     from torchvision import models
 
-    known = [f"efficientnet_lite{size}" for size in LITE_SIZES]
     classifiers = models.list_models(module=models)
-    if name in known or name in classifiers or name.startswith(TIMM):
+    if name in DEFAULTS or name in classifiers or name.startswith(TIMM):
         return name
-    guess = did_you_mean(name, [*known, *classifiers])
+    guess = did_you_mean(name, [*DEFAULTS, *classifiers])
     raise UserError(
-        f"--backbone {name!r} is none of {', '.join(known)}, a classifier of torchvision such as resnet18, or one of "
-        f"timm such as {TIMM}vit_tiny_patch16_224. {guess}"
+        f"--backbone {name!r} is none of {', '.join(DEFAULTS)}, a classifier of torchvision such as resnet18, or one "
+        f"of timm such as {TIMM}vit_tiny_patch16_224. {guess}"
     )
 
 

@@ -14,8 +14,8 @@ WARM_UP = 0.05  # share of a training in which the learning rate rises
 SHIFT, SCALE = 0.2, (0.8, 1.2)  # of the half side, and of the side
 CLIP, SMOOTHING = 1.0, 0.1
 MOST_EPOCHS = 100
-# The highest learning rate, with the smallest batch: a whole network keeps what it knows of ImageNet, the first blocks of
-# one must learn more
+# The highest learning rate, with the smallest batch: a whole network keeps what it knows of ImageNet, while the first
+# blocks of one must learn more
 RATE, RATE_OF_BLOCKS = 2.5e-4, 7e-4
 BATCHES = {16: 0, 32: 10_000, 64: 40_000}  # batch size -> images from which it is used
 

@@ -81,7 +81,7 @@ class BudgetSearch:
         if self.scratch and not options.from_scratch:
             log.info(
                 f"{options.data_name} is a dataset of the paper, so networks are trained from nothing. --backbone "
-                f"{backbones.DEFAULT} also tries networks that have seen ImageNet."
+                f"{backbones.DEFAULTS[0]} also tries networks that have seen ImageNet."
             )
         side = IMAGE_SIZE if self.scratch else None
         images = (options.data_name, options.image_folder, options.data_path, options.seed, side)
@@ -109,7 +109,7 @@ class BudgetSearch:
     def within_limits(self) -> tuple[list[str], list[tuple[int, str, Mapping[str, float]]]]:
         """`names` and `ranked`. Raises a UserError if there are neither."""
         options, limits = self.options, Limits(self.options, self.space, self.classes)
-        names = [] if self.scratch else [options.backbone or backbones.DEFAULT]
+        names = [] if self.scratch else [options.backbone] if options.backbone else list(backbones.DEFAULTS)
         if self.supernet:
             names = [*self.subnets(limits), *names]
         smallest, kinds = ways.sides(self.data.train.side)[0], list(options.limits)
@@ -178,7 +178,7 @@ class BudgetSearch:
 
     def seconds_of_a_million(self) -> float:
         """Seconds that a million multiply-accumulates of a backbone take on this machine."""
-        text = next(iter(backbones.taps(backbones.DEFAULT)))
+        text = next(iter(backbones.taps(backbones.DEFAULTS[0])))
         network = backbones.build(text, 2)[0].to(self.options.device, memory_format=torch.channels_last).eval()
         images = torch.zeros(WARM_UP_IMAGES, 3, WARM_UP_SIDE, WARM_UP_SIDE, device=self.options.device)
         images, seconds = images.contiguous(memory_format=torch.channels_last), []

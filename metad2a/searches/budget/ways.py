@@ -13,6 +13,7 @@ from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
 LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
 EACH_SHARE = 0.2  # what one of them may
+LARGER_SHARE = 0.05  # likewise, one with a larger backbone
 PROBES = 0.3  # of what is left: what trainings take that only show which of them goes on
 TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
@@ -59,15 +60,20 @@ def linear_ways(
     """Backbones, and sides of images, whose features linear classifiers read; the cheapest first, at least one.
 
     Args:
-        names: of backbones, by size.
+        names: of backbones; all but the first are larger, and wait for a budget that hardly notices them.
         cost: of a name at a side.
         images: for training and validation.
         total: of the budget, in its unit.
     """
-    priced = sorted((speed.passes(cost(name, side), images), side, name) for name in names for side in sides(stored))
+    priced = sorted(
+        (speed.passes(cost(name, side), images), side, name)
+        for name in (names if speed.timed else names[:1])
+        for side in sides(stored)
+    )
+    dearest = {name: (EACH_SHARE if name == names[0] else LARGER_SHARE) * total for name in names}
     chosen: list[tuple[float, int, str]] = []
     left = LINEAR_SHARE * total
-    for price, side, name in reversed([row for row in priced if row[0] <= EACH_SHARE * total]):
+    for price, side, name in reversed([row for row in priced if row[0] <= dearest[row[2]]]):
         # The dearest that fits says most, and much smaller images what is lost by them
         if price <= left and not any(other == name and size < APART * side for _, size, other in chosen):
             chosen.append((price, side, name))
@@ -94,8 +100,8 @@ def further(
     for base in found[:1]:
         arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        fits = [side for side in small if pays(SMALL_ENOUGH, arch, side)]
-        chosen.setdefault((arch, max(fits, default=small[0])), base.number)
+        largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
+        chosen.setdefault((arch, largest), base.number)
     for (arch, side), number in chosen.items():
         yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
 
