@@ -1,8 +1,10 @@
 """Networks that have seen ImageNet, with a new classifier for the user's classes.
 
 The text of such a network is the backbone's name, as in `--backbone`, and after "/" how many of its blocks are kept:
-`efficientnet_lite0/12` has the first 12 of 16 blocks, `efficientnet_lite0` all layers. `ofa_mbv3:<architecture>` is a
-subnet of the MobileNetV3 supernet. Dimensions: B images of S x S pixels, D feature width, K classes.
+`efficientnet_lite0/12` has the first 12 of 16 blocks, `efficientnet_lite0` all layers.
+`ofa_mbv3:<width>:<architecture>` is a subnet of a MobileNetV3 supernet of that width.
+
+Dimensions: B images of S x S pixels, D feature width, K classes.
 """
 
 import re
@@ -135,8 +137,9 @@ def _subnet(text: str, classes: int) -> tuple[BackboneNetwork, Look]:
     """A subnet of the MobileNetV3 supernet with initial weights."""
     from metad2a import spaces
 
-    space = spaces.get("ofa_mbv3")
-    return of_subnet(space.network(space.from_text(text), classes), classes), SUBNET_LOOK
+    width, _, arch = text.partition(":")
+    space = spaces.get("ofa_mbv3").sized(width_mult=float(width))
+    return of_subnet(space.network(space.from_text(arch), classes), classes), SUBNET_LOOK
 
 
 SUBNET_LOOK = Look(*IMAGENET_STATS, 224, "the one of the supernet's weights")
@@ -181,8 +184,8 @@ def load(text: str, classes: int, supernet: str | None = None) -> BackboneNetwor
     from metad2a import spaces
     from metad2a.spaces.ofa_mbv3.supernet import load_supernet, subnet
 
-    network, config = load_supernet(supernet or "")
-    arch = spaces.get("ofa_mbv3").sized(width_mult=config.width_mult).from_text(text.removeprefix(OFA))
+    network, _ = load_supernet(supernet or "")
+    arch = spaces.get("ofa_mbv3").from_text(text.removeprefix(OFA).partition(":")[2])
     return of_subnet(subnet(network, arch), classes)
 
 

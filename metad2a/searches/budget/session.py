@@ -33,6 +33,7 @@ from metad2a.searches.limits import FLAGS, Limits
 from metad2a.searches.options import SearchOptions
 from metad2a.spaces.base import DEVICE_LATENCY
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
+from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 
 PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "report.html", "model_card.md",
             "best_architecture.svg")  # fmt: skip
@@ -111,7 +112,7 @@ class BudgetSearch:
         options, limits = self.options, Limits(self.options, self.space, self.classes)
         names = [] if self.scratch else [options.backbone] if options.backbone else list(backbones.DEFAULTS)
         if self.supernet:
-            names = [*self.subnets(limits), *names]
+            names = [*self.subnets(limits, self.supernet), *names]
         smallest, kinds = ways.sides(self.data.train.side)[0], list(options.limits)
         for name in list(names):
             cost = self.cost(name, smallest)
@@ -131,7 +132,7 @@ class BudgetSearch:
         numbers = self.allowed.tolist()
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
 
-    def subnets(self, limits: Limits) -> list[str]:
+    def subnets(self, limits: Limits, supernet: str) -> list[str]:
         """The subnet that the instant ranking puts first among random ones, and the first of the cheaper half."""
         archs = self.space.sample(SUBNETS, random_generator(self.options.seed))
         archs = limits.select(archs, "the random subnets")
@@ -139,7 +140,8 @@ class BudgetSearch:
         cost = [self.space.cost(arch, self.classes)["flops"] for arch in archs]
         half = sorted(cost)[len(cost) // 2]
         first, cheap = int(order[0]), next(i for i in order.tolist() if cost[i] <= half)
-        return [backbones.OFA + self.space.to_text(archs[i]) for i in dict.fromkeys((cheap, first))]
+        width = load_supernet(supernet)[1].width_mult
+        return [f"{backbones.OFA}{width:g}:{self.space.to_text(archs[i])}" for i in dict.fromkeys((cheap, first))]
 
     def cost(self, name: str, side: int) -> dict[str, float]:
         """Costs of a backbone's network."""
