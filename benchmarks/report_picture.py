@@ -1,6 +1,6 @@
 """Make docs/report.png, the README's picture of a search report: python benchmarks/report_picture.py
 
-It draws a small dataset of shapes, searches for it with `--report`, and has Chromium photograph the report.
+It draws a small dataset of shapes, searches for it with a budget, and has Chromium photograph the report.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def make(args: argparse.Namespace) -> None:
         folder = Path(name)
         draw_images(folder / "shapes")
         search = [sys.executable, str(ROOT / "main.py"), "search", "--data-name", "shapes", "--gpu", "cpu"]
-        search += ["--image-folder", "shapes", "--report", "--device-latency", "pixel3"]
+        search += ["--image-folder", "shapes", "--budget", args.budget]
         subprocess.run(search, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         [report] = folder.glob("results/search/shapes/*/report.html")
         picture = folder / "report.png"
@@ -63,6 +63,7 @@ def make(args: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--browser", help=f"program (default: the first of {', '.join(BROWSERS)})")
+    parser.add_argument("--budget", default="1m", help="of the search (default 1m)")
     parser.add_argument("--output", default=str(ROOT / "docs" / "report.png"))
     return parser
 

@@ -80,7 +80,7 @@ def test_a_backbone_of_torchvision_is_searched_with(command, images, hub):
     assert network.architecture == "squeezenet1_1"
     assert network.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert "torchvision's ImageNet weights" in path.with_name("model_card.md").read_text()
-    code, out, err = command(f"predict --gpu cpu --network {path.parent} --images images")
+    code, _, err = command(f"predict --gpu cpu --network {path.parent} --images images")
     assert code == 0, err
 
 

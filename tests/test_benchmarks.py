@@ -159,7 +159,7 @@ def test_report_picture(bench, monkeypatch, tmp_path):
 
     monkeypatch.setattr(subprocess, "run", here)
     monkeypatch.setattr(report_picture, "IMAGES", 6)
-    bench(report_picture, report_picture.make, "--browser none --output report.png")
+    bench(report_picture, report_picture.make, "--browser none --budget 2e --output report.png")
     assert (tmp_path / "report.png").is_file()
 
 

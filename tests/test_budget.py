@@ -116,14 +116,21 @@ def test_a_cell_must_see_enough_images_to_leave_chance_behind():
     ranked = [(7, "large", {"flops": 122.0}), (3, "half", {"flops": 59.0}), (5, "small", {"flops": 24.0})]
 
     def chosen(left, alone=True, images=800):
-        return [t["arch"] for t in cells(ranked, SPEED, images, 200, left, alone)]
+        return [t["arch"] for t in cells(ranked, 32, SPEED, images, 200, left, alone)]
 
     assert chosen(60, alone=False) == []
     assert chosen(60) == ["small"]
     assert chosen(1300) == ["small", "half"]
     assert chosen(3000) == ["half", "large"]
     assert chosen(10**6) == ["large"]  # the whole protocol, which the ranking is about
-    assert len({t["cell"] for t in cells(ranked, SPEED, 800, 200, 3000, True)}) == 2
+    assert len({t["cell"] for t in cells(ranked, 32, SPEED, 800, 200, 3000, True)}) == 2
+
+
+def test_cells_see_larger_images_if_the_budget_pays():
+    ranked = [(5, "small", {"flops": 24.0})]
+    chosen = [[t["side"] for t in cells(ranked, 224, SPEED, 800, 200, left, True)] for left in (400, 1400, 4000)]
+    assert chosen == [[32], [64], [96]]
+    assert [t["side"] for t in cells(ranked, 64, SPEED, 800, 200, 4000, True)] == [64]
 
 
 def test_the_best_half_goes_on_and_the_last_gets_the_rest():
@@ -232,6 +239,19 @@ def test_from_scratch_no_weights_of_imagenet_are_used(command, images):
     rows = list(csv.DictReader((folder() / "ranking_run_1.csv").open()))
     assert all(float(row["mflops"]) <= 30 for row in rows)
     assert (folder() / "best_architecture.svg").is_file()
+
+
+def test_after_its_whole_protocol_a_cell_is_followed_by_the_most_promising(command, images, monkeypatch):
+    from metad2a.training import classifier
+
+    monkeypatch.setitem(classifier.EPOCHS, "toy", 1)
+    code, _, err = command(f"{CELLS} --budget 4e")
+    assert code == 0, err
+    value = json.loads((folder() / "result.json").read_text())
+    assert len(value["ways"]) == len({way["arch"] for way in value["ways"]}) == 4
+    assert {way["epochs"] for way in value["ways"]} == {1.0}
+    rows = list(csv.DictReader((folder() / "ranking_run_1.csv").open()))
+    assert sum(bool(row["x_valid"]) for row in rows) == 4
 
 
 def test_a_time_is_kept_and_a_training_ends_within_an_epoch(command, images):

@@ -84,7 +84,7 @@ class BudgetSearch:
                 f"{options.data_name} is a dataset of the paper, so networks are trained from nothing. --backbone "
                 f"{backbones.DEFAULTS[0]} also tries networks that have seen ImageNet."
             )
-        side = IMAGE_SIZE if self.scratch else None
+        side = IMAGE_SIZE if known else None
         images = (options.data_name, options.image_folder, options.data_path, options.seed, side)
         self.data = load_image_data(*images, options.mirror)
         self.classes = len(self.data.class_names)
@@ -149,7 +149,10 @@ class BudgetSearch:
 
     def cost_of(self, trial: Trial) -> dict[str, float]:
         """Costs of a trial's network."""
-        return self.space.cost(trial.arch, self.classes) if trial.way == NEW else self.cost(trial.arch, trial.side)
+        if trial.way != NEW:
+            return self.cost(trial.arch, trial.side)
+        cost = self.space.cost(trial.arch, self.classes)
+        return cost | {"flops": cost["flops"] * (trial.side / self.space.image_size) ** 2}
 
     def begin(self) -> None:
         """Continue an earlier command's search if there is one, and plan. No other process uses the folder. Raises a
@@ -245,8 +248,7 @@ class BudgetSearch:
             found += ways.further(self.state.trials, self.data.train.side, of_backbone, self.speed, images, left)
         if self.ranked:
             epochs = self.trainer.protocol_of_cells().epochs
-            of_cells = ways.cells(self.ranked, self.speed, images, epochs, left, not self.names)
-            found += [about | {"side": self.space.image_size} for about in of_cells]
+            found += ways.cells(self.ranked, self.data.train.side, self.speed, images, epochs, left, not self.names)
         for about in found:
             self.state.add(status=PAUSED, **about)
 

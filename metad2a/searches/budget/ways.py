@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import SIDES
 from metad2a.networks import backbones
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
@@ -25,6 +26,7 @@ LEAST, ENOUGH, SMALL_ENOUGH, MOST_PASSES = 2000, 3000, 5000, 5
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
 SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
+CELL_SIDES = (64, 96)  # of larger images than the benchmark's, if the budget pays for enough of them
 CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
 
 
@@ -108,13 +110,15 @@ def further(
 
 def cells(
     ranked: Sequence[tuple[int, str, Mapping[str, float]]],
+    stored: int,
     speed: Speed,
     images: int,
     epochs: int,
     left: float,
     alone: bool,
 ) -> Iterator[dict[str, Any]]:
-    """The cells to train from nothing: the two largest of the first choices at several costs that see enough images.
+    """The cells to train from nothing: the two largest of the first choices at several costs that see enough images, on
+    images (kept at `stored` pixels) as large as that allows.
 
     Args:
         ranked: number, architecture and costs of the cells, best first.
@@ -122,6 +126,11 @@ def cells(
         left: of the budget.
         alone: whether there are no other ways, so that one cell is trained even if it sees fewer images.
     """
+
+    def seen(cost: float, side: int) -> float:
+        """Images that a cell sees in its part of the budget."""
+        return images * TRAINED_SHARE * left / speed.training(cost * (side / IMAGE_SIZE) ** 2, images)
+
     chosen: dict[int, tuple[str, float]] = {}
     for limit in CELL_COSTS:
         row = next((row for row in ranked if limit is None or row[2]["flops"] <= limit), None)
@@ -129,9 +138,9 @@ def cells(
             chosen.setdefault(row[0], (row[1], row[2]["flops"]))
     by_cost = sorted(chosen.items(), key=lambda item: item[1][1])
     enough = min(TAKE_OFF, epochs * images)
-    seen = {cell: images * TRAINED_SHARE * left / speed.training(cost, images) for cell, (_, cost) in by_cost}
-    fits = [row for row in by_cost if seen[row[0]] >= enough] or (by_cost[:1] if alone else [])
-    if seen[by_cost[-1][0]] >= epochs * images:  # the whole protocol: the ranking is about that
-        fits = [next(row for row in by_cost if row[0] == ranked[0][0])]
-    for cell, (arch, _) in fits[-2:]:
-        yield {"way": NEW, "arch": arch, "cell": cell}
+    fits = [row for row in by_cost if seen(row[1][1], IMAGE_SIZE) >= enough] or (by_cost[:1] if alone else [])
+    if seen(by_cost[-1][1][1], IMAGE_SIZE) >= epochs * images:  # the whole protocol: the ranking is about that
+        fits = [row for row in by_cost if row[0] == ranked[0][0]]
+    for cell, (arch, cost) in fits[-2:]:
+        larger = [side for side in CELL_SIDES if side <= stored and seen(cost, side) >= enough]
+        yield {"way": NEW, "arch": arch, "cell": cell, "side": max(larger, default=IMAGE_SIZE)}
