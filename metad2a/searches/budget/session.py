@@ -205,7 +205,7 @@ class BudgetSearch:
             lambda name, side: self.cost(name, side)["flops"],
             self.speed,
             images,
-            self.options.budget.amount,
+            max(1.0, self.clock.left()),
         )
         for name, side in chosen:
             if all(self.cost(name, side)[kind] <= limit for kind, limit in limits.items()):

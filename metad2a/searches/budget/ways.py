@@ -59,28 +59,36 @@ def linear_ways(
     images: int,
     total: float,
 ) -> list[tuple[str, int]]:
-    """Backbones, and sides of images, whose features linear classifiers read; the cheapest first, at least one.
+    """Backbones, and sides of images, whose features linear classifiers read, at least one: first the cheapest, which
+    there is time for in any case, then the dearest, which says most.
 
     Args:
         names: of backbones; all but the first are larger, and wait for a budget that hardly notices them.
         cost: of a name at a side.
         images: for training and validation.
-        total: of the budget, in its unit.
+        total: what there is of the budget, in its unit.
     """
-    priced = sorted(
-        (speed.passes(cost(name, side), images), side, name)
-        for name in (names if speed.timed else names[:1])
-        for side in sides(stored)
-    )
-    dearest = {name: (EACH_SHARE if name == names[0] else LARGER_SHARE) * total for name in names}
-    chosen: list[tuple[float, int, str]] = []
+
+    def price(name: str, side: int) -> float:
+        return speed.passes(cost(name, side), images)
+
+    first, *larger = names
+    chosen: list[tuple[str, int]] = []
     left = LINEAR_SHARE * total
-    for price, side, name in reversed([row for row in priced if row[0] <= dearest[row[2]]]):
-        # The dearest that fits says most, and much smaller images what is lost by them
-        if price <= left and not any(other == name and size < APART * side for _, size, other in chosen):
-            chosen.append((price, side, name))
-            left -= price
-    return [(name, side) for _, side, name in sorted(chosen or priced[:1])]
+    for side in reversed(sides(stored)):
+        apart = not chosen or chosen[-1][1] >= APART * side
+        if apart and price(first, side) <= min(left, EACH_SHARE * total):
+            chosen.append((first, side))
+            left -= price(first, side)
+    if not chosen:
+        return [(first, sides(stored)[0])]
+    most = chosen[0][1]
+    for name in larger if speed.timed else ():
+        if price(name, most) <= min(left, LARGER_SHARE * total):
+            chosen.append((name, most))
+            left -= price(name, most)
+    cheapest = min(chosen, key=lambda way: price(*way))
+    return [cheapest, *(way for way in chosen if way != cheapest)]
 
 
 def further(
