@@ -101,9 +101,8 @@ def answer(result: Mapping[str, Any]) -> str:
     """What was chosen and why, in sentences."""
     choice, network = result["choice"], result["network"]
     chosen = (
-        f"{choice['title'][:1].upper()}{choice['title'][1:]}. It classifies {network['x-test']:.1f} % "
-        f"[{network['x-test_low']:.1f}, {network['x-test_high']:.1f}] of {network['tested']} images right that chose "
-        "nothing."
+        f"{choice['title'][:1].upper()}{choice['title'][1:]}. Of {network['tested']} images that chose nothing it "
+        f"classifies {network['x-test']:.1f} % [{network['x-test_low']:.1f}, {network['x-test_high']:.1f}] correctly."
     )
     after = choice.get("next")
     why = (
@@ -144,7 +143,7 @@ def write_budget_page(path: Path, result: Mapping[str, Any], images: Section, dr
         "next": f"{program()} predict --network {files[0]} --images FOLDER",
     }
     lead = (
-        f"{answer(result)} {outlook(result)}\nBudget {result['budget']}, {spent['seconds'] / 60:.1f} min used"
+        f"{answer(result)} {outlook(result)}\nBudget {result['budget']}, {spent['seconds']:.0f} s used"
         f"{', interrupted' if result['interrupted'] else ''}."
     )
     rows = [{**row, "mark": "chosen" if row["chosen"] else ""} for row in result["ranking"]]

@@ -66,8 +66,9 @@ def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, An
 
 def way(search: BudgetSearch, trial: Trial) -> dict[str, Any]:
     """A way for the report: its trial, and the 95 % interval of its accuracy."""
-    low, high = share_interval(trial.accuracy, len(search.trainer.judges)) if trial.accuracy is not None else (0, 0)
-    figures = {"title": str(trial), "accuracy": trial.accuracy, "low": low, "high": high}
+    figures: dict[str, Any] = {"title": str(trial), "accuracy": trial.accuracy}
+    if trial.accuracy is not None:
+        figures["low"], figures["high"] = share_interval(trial.accuracy, len(search.trainer.judges))
     return asdict(trial) | figures | search.cost_of(trial)
 
 
@@ -166,7 +167,7 @@ def result_text(value: dict[str, Any]) -> str:
     valid = f"x-valid {choice['x-valid']:.2f} % [{choice['low']:.2f}, {choice['high']:.2f}]"
     test = f"x-test {network['x-test']:.2f} % [{network['x-test_low']:.2f}, {network['x-test_high']:.2f}]"
     lines = [
-        f"{value['dataset']}: {spent['seconds'] / 60:.1f} min, {spent['epochs']:.1f} epochs (budget {value['budget']}"
+        f"{value['dataset']}: {spent['seconds']:.0f} s, {spent['epochs']:.1f} epochs (budget {value['budget']}"
         f"{interrupted})",
         *ways_table(value["ways"], choice["trial"]),
         f"chosen: {choice['title']} ({choice['flops']:.1f} MFLOPs, {choice['params']:.3f} Mparams, "
