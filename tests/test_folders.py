@@ -216,9 +216,21 @@ def test_parts_without_classes_are_refused_with_their_names(tmp_path, refuses):
 def test_a_class_that_one_part_lacks_is_named_with_the_folder(tmp_path, refuses):
     write_images(tmp_path / "images" / "train", ("cat", "dog", "owl"))
     write_images(tmp_path / "images" / "val")
+    for line in (
+        f"train --arch {SMALL} --data-name mine --image-folder {tmp_path}/images",
+        f"search {tmp_path}/images",
+    ):
+        message = refuses(line)
+        assert f"{tmp_path}/images/val lacks the class 'owl', which {tmp_path}/images/train has" in message
+
+
+def test_unreadable_images_are_counted_in_their_part(tmp_path, refuses):
+    write_images(tmp_path / "images" / "train", n=20)
+    dogs = write_images(tmp_path / "images" / "test", n=4) / "dog"
+    for i in range(2):
+        (dogs / f"{i}.png").write_bytes(b"no image")
     line = f"train --arch {SMALL} --data-name mine --image-folder {tmp_path}/images"
-    message = refuses(line)
-    assert f"{tmp_path}/images/val lacks the class 'owl', which {tmp_path}/images/train has" in message
+    assert "2 of 8 test images of mine cannot be read" in refuses(line)
 
 
 def test_class_order_takes_names_of_several_words(tmp_path):
@@ -228,6 +240,15 @@ def test_class_order_takes_names_of_several_words(tmp_path):
     assert load_features("data/minebylabel.pt", "mine").class_names == ["pug", "golden retriever", "golden"]
     (tmp_path / "tabs.txt").write_text("golden retriever\tn02099601\ngoldenrod 5\n")
     assert read_class_order(tmp_path / "tabs.txt", ["golden retriever"]) == ["golden retriever", "goldenrod"]
+
+
+@pytest.mark.parametrize("name", ["photos/", "photos/cat/0.png", "photos.zip"])
+def test_what_is_no_folder_is_said(tmp_path, refuses, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "photos" / "cat" / "0.png").parent.parent.rename(tmp_path / "images")
+    (tmp_path / "photos.zip").touch()
+    name = name.replace("photos/c", "images/c")
+    assert (f"There is no folder {name}" if name.endswith("/") else f"{name} is a file") in refuses(f"search {name}")
 
 
 @pytest.mark.parametrize("line", ["search {}", "process-dataset --dataset m --image-folder {}",
@@ -273,7 +294,7 @@ def test_classes_are_read_from_a_csv_file(tmp_path, command, rows, columns):
     assert code == 0, err
     code, out, err = command(f"train --gpu cpu --arch {SMALL} {line} --epochs 1 --num-runs 1 --batch-size 8")
     assert code == 0, err
-    assert "1 epochs of 16 images" in out
+    assert "1 epoch of 16 images" in out
     assert "8 to train on, 2 to test on" in next(Path("results").rglob("train_arch/**/report.html")).read_text()
 
 
@@ -287,6 +308,17 @@ def test_labels_from_python_go_from_a_search_to_its_training(tmp_path):
     assert len(train(found, gpu="cpu", epochs=1, num_runs=1, batch_size=8).networks) == 1
 
 
+def test_labels_with_whole_paths_and_in_json(tmp_path, refuses):
+    for i in range(20):
+        picture(tmp_path / "photos" / f"{i}.jpg", (i, i % 2 * 200, 9))
+    write_csv("labels.csv", [("path", "label"), *((tmp_path / "photos" / f"{i}.jpg", "cd"[i % 2]) for i in range(20))])
+    assert process(f"--dataset m --image-folder {tmp_path}/photos --labels labels.csv") == 0
+    Path("metadata.jsonl").write_text('{"file_name": "0.jpg", "label": 1}\n')
+    message = refuses(f"process-dataset --dataset n --image-folder {tmp_path}/photos --labels metadata.jsonl")
+    assert "it is in JSON" in message
+    assert "Give a CSV file" in message
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -295,7 +327,7 @@ def test_labels_from_python_go_from_a_search_to_its_training(tmp_path):
         ([("id", "a", "b"), ("0", "c", "d")], "none is called label, class or category"),
         ([("only",), ("0",)], "has no two columns"),
         ([("id", "label"), ("0", "c"), ("0.jpg", "d")], "into two classes, 'c' and 'd'"),
-        ([("id", "label"), ("0", "c"), ("1", "c")], "has one class ('c')"),
+        ([("id", "label"), ("0", "c"), ("1", "c")], "labels.csv gives the images of"),
         ([("id", "label"), ("../secret", "c"), ("/etc/passwd", "d")], "none of its 2 rows names an image"),
     ],
 )

@@ -54,7 +54,7 @@ def test_files_that_all_use_few_of_their_bits_share_the_scale_of_the_dataset(tmp
     assert np.abs(shown(folder, 1) - RAMP / 2).max() <= 1
     code, _, err = command(f"process-dataset --dataset mine --image-folder {folder}")
     assert code == 0
-    assert f"use a small part of the bits that their files state. All of them are scaled from 0..{top} to 0..255" in err
+    assert f"use a small part of the bits that their files state. In all of them 0 becomes black and {top} white" in err
 
 
 def write_tiff(path, packed, bits, photometric=1):
@@ -161,6 +161,10 @@ def test_the_scale_goes_with_the_network_and_prediction_uses_it(tmp_path, comman
         code, out, _ = command(f"predict --network {path} --images {folder}/{name}/3.tif --gpu cpu")
         assert code == 0
         assert name in out.split("%")[1]
+    Image.fromarray((RAMP * 1000 + 2000).astype(np.int32)).save("white.tif")
+    _, _, err = command(f"predict --network {path} --images white.tif --gpu cpu")
+    assert "white.tif: 256 gray values become 1. They" in err
+    assert "or lie outside this range" in err
     value = torch.load(path, weights_only=True)
     del value["gray"]  # as files of earlier versions
     torch.save(value, "old.pt")

@@ -18,7 +18,8 @@ class _StandardError(logging.Handler):
 
 def counted(number: float, noun: str) -> str:
     """A number with its noun in the singular or plural: 1 image, 0 images, 2 classes."""
-    ending = "" if number == 1 else "es" if noun.endswith(("s", "ch", "x")) else "s"
+    hisses = noun.endswith(("s", "ch", "x")) and noun != "epoch"
+    ending = "" if number == 1 else "es" if hisses else "s"
     return f"{number} {noun}{ending}"
 
 

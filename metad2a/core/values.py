@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,10 +98,13 @@ def check_writable(folder: str | Path, what: str) -> None:
     folder = Path(folder).absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # os.access says of some file systems what does not hold
+            return
+    except OSError as error:
         problem = "may not be written by you" if folder.is_dir() else "is no folder"
         shown = os.fsencode(folder).decode(errors="backslashreplace")
-        raise UserError(f"{what} cannot be written: {shown} {problem}. Give another place.")
+        raise UserError(f"{what} cannot be written: {shown} {problem}. Give another place.") from error
 
 
 def paths(text: str) -> tuple[str, ...]:

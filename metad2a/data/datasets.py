@@ -20,7 +20,7 @@ from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
 from metad2a.data.folders import find_parts
 from metad2a.data.gray import gray_of
 from metad2a.data.image_source import ImageSource, image_folder
-from metad2a.data.user_folder import check_classes, folder_digest, open_parts, say_what_is_left_out
+from metad2a.data.user_folder import check_classes, check_same_classes, folder_digest, open_parts, say_what_is_left_out
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,7 @@ def open_train_and_test(
         say_what_is_left_out(train, test)
         if train.note:
             log.info(train.note)
-    for one, other in ((train, test), (test, train)):
-        if missing := sorted(set(other.class_names) - set(one.class_names)):
-            raise UserError(
-                f"{one.origin} lacks the class {missing[0]!r}, which {other.origin} has"
-                + (f" ({len(missing)} classes are missing)" if len(missing) > 1 else "")
-                + ". Train and test need the same class folders: add the missing folder with its images, or take "
-                "the class out of both."
-            )
+    check_same_classes(train, test)
     check_classes(train, test)
     if folder is not None:
         folder_digest(train, test, say=True)
@@ -139,6 +132,7 @@ def open_train_and_test(
 def _open_folder(name: str, folder: str, split: str, data_path: str | Path, class_order: str | None) -> ImageSource:
     if split != "all":
         train, test = open_parts(name, folder, data_path, class_order)
+        check_same_classes(train, test)
         check_classes(train, test if split == "test" else None)
         say_what_is_left_out(train, test)
         if train.note and split == "train":

@@ -78,6 +78,7 @@ class _Images:
         self.files = files
         self.exact: dict[str, Path] = {}
         bases = [folder, *([labels.parent] if labels.parent != folder else [])]
+        self.exact |= {os.path.abspath(path).replace(os.sep, "/"): path for path in files}
         for base in bases:
             self.exact = {os.path.relpath(path, base).replace(os.sep, "/"): path for path in files} | self.exact
         self.loose = dict(_unambiguous(files, folder))
@@ -101,6 +102,8 @@ def _rows(file: str | Path) -> list[list[str]]:
         if not Path(file).is_file():
             raise OSError("it is missing or no regular file")
         text = Path(file).read_text(encoding="utf-8-sig")
+        if text.lstrip()[:1] in ("{", "["):
+            raise ValueError("it is in JSON")
         start = text.partition("\n")[0]
         separator = max(",;\t", key=start.count)
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(row)]

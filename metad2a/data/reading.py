@@ -156,6 +156,7 @@ def check_readable(
     `<name>-left-out.csv` gets all of them with their reasons, and the files that are no images of the dataset. Raises a
     UserError if more than one image and more than 5 % are unreadable, or all of a class."""
     good = readable.tolist()
+    images = {"test": "test images", "train": "training images"}.get(source.part, "images") + f" of {source.name}"
     texts = {source.describe(n): text for n, text in zip(numbers.tolist(), remarks, strict=True) if text}
     ok = {source.describe(n) for n, is_good in zip(numbers.tolist(), good, strict=True) if is_good}
     bad = {name: why for name, why in texts.items() if name not in ok}
@@ -166,14 +167,14 @@ def check_readable(
         listed += f". All files that are left out, and why: {path}"
     if len(bad) > max(1, MAX_UNREADABLE * len(numbers)):
         raise UserError(
-            f"{len(bad)} of {len(numbers)} images of {source.name} cannot be read: {listed}. Remove or replace them; "
-            f"up to {MAX_UNREADABLE:.0%} are skipped."
+            f"{len(bad)} of {len(numbers)} {images} cannot be read: {listed}. Remove or replace them; up to "
+            f"{MAX_UNREADABLE:.0%} are skipped."
         )
     if bad:
-        log.info(f"Skipped {len(bad)} of {len(numbers)} images that cannot be read: {listed}.")
+        log.info(f"Skipped {len(bad)} of {len(numbers)} {images} that cannot be read: {listed}.")
     if dark := [f"{name}: {text}" for name, text in texts.items() if name in ok]:
         log.warning(
-            f"{len(dark)} of {len(numbers)} images of {source.name} keep few levels of gray ({dark[0]}): they use a "
+            f"{len(dark)} of {len(numbers)} {images} keep few levels of gray ({dark[0]}): they use a "
             "small part of the bits that their files state, or of the dataset's range. If they are too dark, store "
             "them with their full range, for example as 8-bit PNG files."
         )

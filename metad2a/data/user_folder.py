@@ -54,8 +54,8 @@ def say_what_is_left_out(*sources: ImageSource) -> None:
         log.info(f"{sources[0].origin}: {left_out_text(left_out)}.")
     if (gray := sources[0].gray) and gray.stated:
         log.warning(
-            f"{sources[0].origin}: the gray images use a small part of the bits that their files state. All of them "
-            f"are scaled from {gray.low:g}..{gray.high:g} to 0..255."
+            f"{sources[0].origin}: the gray images use a small part of the bits that their files state. In all of them "
+            f"{gray.low:g} becomes black and {gray.high:g} white."
         )
     below = [
         path.parent
@@ -73,13 +73,31 @@ def check_classes(train: ImageSource, test: ImageSource | None = None) -> None:
     """Raise a UserError if a dataset has a single class. With the images that are held out of a folder, `test`, also if
     a class has a single image."""
     if len(train.class_names) < 2:
+        only = f"one class ({train.class_names[0]!r}): there is nothing to tell apart"
+        if isinstance(train.folder, LabelledFolder):
+            raise UserError(
+                f"--labels {display_path(train.folder.labels)} gives the images of {train.origin} {only}. Name a file "
+                "that has two or more classes."
+            )
         raise UserError(
-            f"{train.origin} has one class ({train.class_names[0]!r}): there is nothing to tell apart. Give the "
-            f"folder that has a sub-folder for each class. {labels_remedy(train.folder)}"
+            f"{train.origin} has {only}. Give the folder that has a sub-folder for each class. "
+            f"{labels_remedy(train.folder)}"
         )
     if test is not None and train.files and train.folder == test.folder:
         counts = torch.bincount(torch.cat([train.labels, test.labels]), minlength=len(train.class_names))
         check_counts(dict(zip(train.class_names, counts.tolist(), strict=True)))
+
+
+def check_same_classes(train: ImageSource, test: ImageSource) -> None:
+    """Raise a UserError if a part of a dataset lacks a class of the other."""
+    for one, other in ((train, test), (test, train)):
+        if missing := sorted(set(other.class_names) - set(one.class_names)):
+            raise UserError(
+                f"{one.origin} lacks the class {missing[0]!r}, which {other.origin} has"
+                + (f" ({len(missing)} classes are missing)" if len(missing) > 1 else "")
+                + ". Train and test need the same class folders: add the missing folder with its images, or take "
+                "the class out of both."
+            )
 
 
 def folder_digest(train: ImageSource, test: ImageSource, say: bool = False) -> str:

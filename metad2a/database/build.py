@@ -13,7 +13,7 @@ from metad2a import spaces
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import file_digest, save_torch
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.data.features import find_features, load_features
 from metad2a.database.items import Item, draw_item, name_classes
@@ -53,7 +53,7 @@ def build_shards(options: DatabaseOptions) -> None:
                 writers[item.shard].append(record)
                 peak = max(peak, result["peak_gb"])
                 bar.update()
-    log.info(f"{len(todo)} tasks measured into {folder}; peak memory of a process {peak:.2f} GB")
+    log.info(f"{counted(len(todo), 'task')} measured into {folder}; peak memory of a process {peak:.2f} GB")
 
 
 def _measured(options: DatabaseOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:

@@ -130,7 +130,10 @@ def _read(paths: list[Path], side: int, gray: Any) -> tuple[list[Path], torch.Te
         if not good:
             log.warning(f"{name} cannot be read as an image ({remark}); it is left out.")
         elif remark:
-            log.warning(f"{name}: {remark}, because they use a small part of the bits or range.")
+            log.warning(
+                f"{name}: {remark}. They use a small part of the bits that the file states or of the range of the "
+                "training images, or lie outside this range."
+            )
     return [path for path, good in zip(paths, readable.tolist(), strict=True) if good], pixels
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from metad2a.core.files import display_path
+from metad2a.core.messages import counted
 from metad2a.core.statistics import share_interval
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import left_out_text
@@ -162,7 +163,7 @@ def images_section(folder: str | Path | None, names: Sequence[str], counts: Sequ
     """The dataset of a folder; without a folder, the counts of each class and the `source` of images or features."""
     if folder:
         return dataset_section(folder)
-    notes = [(name, f"{count} images", ()) for name, count in zip(names, counts, strict=True)]
+    notes = [(name, counted(count, "image"), ()) for name, count in zip(names, counts, strict=True)]
     few = _few(dict(zip(names, counts, strict=True)))
     return Section("The images", warnings=few, thumbnails=notes[:SHOWN_CLASSES], facts={"source": source})
 

@@ -14,7 +14,7 @@ from metad2a import rivals
 from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import next_folder, write_csv, write_json
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.core.statistics import interval
 from metad2a.rivals.base import Method, Problem, Result
@@ -156,7 +156,7 @@ def compare(options: CompareOptions) -> list[Row]:
     UserError if there is no such method or table, a method cannot search it, or the budget is too small."""
     problem = problem_of(options)
     rows = rows_of(problem, run_all(problem, usable(problem, options), options))
-    print(f"{len(options.seeds)} searches of each method on {options.data_name}. {problem.protocol}")
+    print(f"{counted(len(options.seeds), 'search')} of each method on {options.data_name}. {problem.protocol}")
     print(table(rows, problem.best))
     folder = next_folder(Path(options.save_path) / problem.space.results_folder / "compare" / options.data_name)
     write_csv(folder / "comparison.csv", csv_rows(rows))

@@ -168,7 +168,7 @@ class SearchOptions(SessionOptions):
         NEEDS_DEVICE,
         Rule(
             ("device_latency",), lambda o: not o.budget or o.max_latency,
-            "does nothing with --budget but for --max-latency: add that, or leave it out",
+            "only serves --max-latency if there is a --budget: add --max-latency, or leave this option out",
         ),
     )  # fmt: skip
 
@@ -225,9 +225,11 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
             )
         return values
     folder = Path(str(images)).expanduser()
-    if not folder.is_dir() and len(folder.parts) > 1:
-        raise UserError(f"There is no folder {images}. Check the path.")
-    if not folder.is_dir() and not isinstance(images, Path):
+    if not folder.is_dir():
+        if folder.is_file() and re.search(r"[/\\.]", str(images)):
+            raise UserError(f"{images} is a file. Give the folder that has a sub-folder of images for each class.")
+        if isinstance(images, Path) or re.search(r"[/\\]", str(images)):
+            raise UserError(f"There is no folder {images}. Check the path.")
         return values | {"data_name": str(images)}
     if "image_folder" in values:
         raise UserError(f"{images} and --image-folder {values['image_folder']} both name a folder: leave one out.")
