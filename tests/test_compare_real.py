@@ -202,7 +202,7 @@ def test_one_image_of_a_class(refuses):
 @pytest.mark.parametrize(
     ("methods", "tail", "budget", "expected"),
     [
-        ("random", "--search-epochs 2", "1epochs", "budget of 1 epochs is too small"),
+        ("random", "--search-epochs 2", "1epochs", "budget of 1 epoch is too small"),
         ("darts", "--search-epochs 2", "1epochs", "Give a larger --budget"),
         ("random", "", "3 bananas", "no unit that is known"),
         ("random", "--search-epochs 9,3", "9epochs", "numbers that rise"),

@@ -233,6 +233,15 @@ def test_unreadable_images_are_counted_in_their_part(tmp_path, refuses):
     assert "2 of 8 test images of mine cannot be read" in refuses(line)
 
 
+def test_what_commands_write_into_a_folder_of_images_is_no_class(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(write_images(tmp_path / "images"))
+    for _ in range(2):
+        code, _, err = command("search . --ranking predictor --num-gen-arch 5 --gpu cpu")
+        assert code == 0, err
+    assert load_features("data/imagesbylabel.pt", "images").class_names == ["cat", "dog"]
+    assert "files are left out" in err
+
+
 def test_class_order_takes_names_of_several_words(tmp_path):
     folder = write_images(tmp_path / "images", ("golden retriever", "golden", "pug"))
     (tmp_path / "order.txt").write_text("pug 3 a pug\ngolden retriever\ngolden 2\n")

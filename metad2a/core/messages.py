@@ -20,7 +20,7 @@ def counted(number: float, noun: str) -> str:
     """A number with its noun in the singular or plural: 1 image, 0 images, 2 classes."""
     hisses = noun.endswith(("s", "ch", "x")) and noun != "epoch"
     ending = "" if number == 1 else "es" if hisses else "s"
-    return f"{number} {noun}{ending}"
+    return f"{number if isinstance(number, int) else format(number, '.12g')} {noun}{ending}"
 
 
 log = logging.getLogger("metad2a")

@@ -28,6 +28,8 @@ from metad2a.data.folders import (
 )
 from metad2a.data.labels import read_labels
 
+WRITTEN = ("data", "results")  # where commands write by default, see --data-path and --save-path
+
 
 class Gray(NamedTuple):
     """Gray values that become black and white if an image's file does not say them."""
@@ -151,6 +153,8 @@ def find_classes(
         names = _order(class_order, known) or known
         outside(path, known if isinstance(class_order, list) else names, left_out)
         classes = {name: image_files(path / name, left_out) for name in names if (path / name).is_dir()}
+        if not class_order:  # a command that was started in the folder of images has written to it
+            names = [name for name in names if classes[name] or name not in WRITTEN]
     if not names:
         raise UserError(
             f"{display_path(path)} has no sub-folders: it needs one for each class, with the images inside. "

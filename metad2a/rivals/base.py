@@ -15,6 +15,7 @@ import numpy as np
 
 from metad2a.core.budget import Budget, Cost
 from metad2a.core.errors import UserError
+from metad2a.core.messages import counted
 from metad2a.rivals import REAL, TABLE
 from metad2a.spaces.base import SearchSpace
 
@@ -82,9 +83,10 @@ class Problem(ABC):
         self.budget, self.search_options = budget, dict[str, Any]()
         self.begin()
         if not budget.allows(Cost(1, float(self.fidelities[0]))):
-            limits = ", ".join(f"{value:g} {name}" for name, value in budget.limits.items())
+            limits = ", ".join(counted(value, name.removesuffix("s")) for name, value in budget.limits.items())
             raise UserError(
-                f"The budget of {limits} is too small: one evaluation on {dataset} takes {self.fidelities[0]} epochs. "
+                f"The budget of {limits} is too small: one evaluation on {dataset} takes "
+                f"{counted(self.fidelities[0], 'epoch')}. "
                 "Give a larger --budget."
             )
 
