@@ -10,6 +10,7 @@ from test_train_arch import write_images
 from metad2a.core.errors import UserError
 from metad2a.data.pretrained import lite_layers, weights_file
 from metad2a.networks import backbones, load_network
+from metad2a.networks.judge import fit_linear
 
 LINE = "search images --gpu cpu --data-name toy --budget 2e"
 
@@ -145,3 +146,24 @@ def test_subnets_of_the_supernet(command, images, monkeypatch):
 
 def test_every_layer_of_lite_is_there():
     assert [len(lite_layers(size, weights=False)) for size in (0, 1, 2)] == [18, 23, 23]
+
+
+def fitted(labels, classes, until=float("inf")):
+    """The labels that a linear classifier gives to the features that it learned."""
+    x = torch.nn.functional.one_hot(labels, 6).float() + 0.1 * torch.randn(len(labels), 6)
+    head, percent = fit_linear(x, labels, x, labels, classes, until)
+    assert percent == 100
+    return (x @ head["weight"].T + head["bias"]).argmax(1), head
+
+
+def test_linear_classifiers_of_two_classes_and_with_a_class_without_images():
+    torch.manual_seed(0)
+    labels = torch.arange(40) % 2
+    found, head = fitted(labels, 2)
+    assert torch.equal(found, labels)
+    torch.testing.assert_close(head["weight"][0], -head["weight"][1])
+    labels = torch.arange(60) % 3 * 2  # classes 0, 2 and 4 of 6
+    found, head = fitted(labels, 6)
+    assert torch.equal(found, labels)
+    assert head["weight"].shape == (6, 6)
+    assert torch.equal(fitted(labels, 6, until=0.0)[0], labels)  # one weight decay is always tried

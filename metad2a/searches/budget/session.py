@@ -215,10 +215,10 @@ class BudgetSearch:
         """The next work, None if there is none until other work ends, or none at all."""
         left, trials = self.clock.left(), self.state.trials
         linear = self.state.of_way(LINEAR)
+        allowed = ways.LINEAR_SHARE * self.options.budget.amount - sum(trial.spent for trial in linear)
         for trial in linear:
-            if trial.status == PAUSED and (left > 0 or trial.number == 0):
-                most = ways.LINEAR_SHARE * self.options.budget.amount
-                return self.begun(Slice(trial, max(1.0, min(most, left))))
+            if trial.status == PAUSED and (min(left, allowed) > 0 or trial.number == 0):
+                return self.begun(Slice(trial, max(1.0, min(allowed, left))))
         if any(trial.status == RUNNING for trial in linear):
             return None
         if len(trials) == len(linear):
