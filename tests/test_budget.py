@@ -109,7 +109,8 @@ def test_backbones_are_trained_further_if_the_budget_pays_for_the_passes():
     ]
     short = list(further(found, 32, cost, SPEED, 1000, 120.0))
     assert [t["side"] for t in short] == [96, 64]  # the largest images are too dear
-    assert [t["side"] for t in further(found, 32, cost, SPEED, 10**6, 60.0)] == [64]
+    assert [t["side"] for t in further(found, 32, cost, SPEED, 1000, 40.0)] == [64]
+    assert not list(further(found, 32, cost, SPEED, 10**6, 60.0))
     same = [linear(0, 64, 60.0, "efficientnet_lite0/12")]
     assert len(list(further(same, 32, cost, SPEED, 1000, 180.0))) == 1
 
@@ -265,6 +266,13 @@ def test_a_time_is_kept_and_a_training_ends_within_an_epoch(command, images):
     assert value["spent"]["seconds"] == pytest.approx(time.monotonic() - start, abs=3)
     assert (folder() / "network.pt").is_file()
     assert "left" in err
+
+
+def test_a_budget_that_is_too_small_for_trainings_says_so(command, images):
+    code, _, err = command(f"{LINE} --budget 1e")
+    assert code == 0, err
+    assert "too small to train a network" in err
+    assert (folder() / "network.pt").is_file()
 
 
 def test_limits_hold_for_every_way(command, images):

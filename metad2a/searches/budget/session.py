@@ -221,8 +221,10 @@ class BudgetSearch:
                 return self.begun(Slice(trial, max(1.0, min(allowed, left))))
         if any(trial.status == RUNNING for trial in linear):
             return None
-        if len(trials) == len(linear):
+        if len(trials) == len(linear) and "at_first" not in self.state.facts:
             self.add_trainings(left)
+        if len(self.state.trials) == len(linear):
+            return None
         at_first = number(self.state.facts, "at_first")
         work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
         if work is None and self.add_cell(left):
@@ -249,6 +251,8 @@ class BudgetSearch:
         if self.ranked:
             epochs = self.trainer.protocol_of_cells().epochs
             found += ways.cells(self.ranked, self.data.train.side, self.speed, images, epochs, left, not self.names)
+        if not found:
+            log.info("The budget is too small to train a network: there are linear classifiers only.")
         for about in found:
             self.state.add(status=PAUSED, **about)
 

@@ -110,8 +110,9 @@ def further(
     for base in found[:1]:
         arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
-        chosen.setdefault((arch, largest), base.number)
+        if pays(LEAST, arch, small[0]):
+            largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
+            chosen.setdefault((arch, largest), base.number)
     for (arch, side), number in chosen.items():
         yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
 
