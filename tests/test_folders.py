@@ -273,7 +273,7 @@ def test_classes_are_read_from_a_csv_file(tmp_path, command, rows, columns):
     assert code == 0, err
     code, out, err = command(f"train --gpu cpu --arch {SMALL} {line} --epochs 1 --num-runs 1 --batch-size 8")
     assert code == 0, err
-    assert "1 epochs of 16 images" in out
+    assert "1 epoch of 16 images" in out
     assert "8 to train on, 2 to test on" in next(Path("results").rglob("train_arch/**/report.html")).read_text()
 
 
