@@ -275,7 +275,7 @@ class BudgetSearch:
         done = [t for t in self.state.of_way(NEW) if t.status == DONE]
         count = len(self.trainer.judges)
         return [
-            Observation(t.cell, 0, t.accuracy, sampling_variance(t.accuracy, count))
+            Observation(t.cell, t.accuracy, sampling_variance(t.accuracy, count))
             for t in done
             if t.cell is not None and t.accuracy is not None
         ]
