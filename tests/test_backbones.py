@@ -53,8 +53,12 @@ def test_lite_networks_with_all_or_some_blocks(size):
             part = backbones.build(text, 3, weights=True)[0].eval()
             torch.testing.assert_close(part.embed(images)[-1], expected)
             assert backbones.cost(text, 3, 64)["flops"] < backbones.cost(name, 3, 64)["flops"]
+        several = backbones.build(f"{name}+", 3, weights=True)[0].eval()
+        expected = several.head(torch.cat(features, dim=1))
+        torch.testing.assert_close(several(images), expected)
     assert features[-1].shape == (2, 1280)
-    assert [backbones.is_whole(text) for text in (*taps, name)] == [False, True, True]
+    assert {backbones.name_of(text) for text in (name, f"{name}+", *taps)} == {name}
+    assert [backbones.is_whole(text) for text in (*taps, name, f"{name}+")] == [False, True, True, True]
     assert backbones.cost(name, 3, 128)["flops"] == pytest.approx(4 * backbones.cost(name, 3, 64)["flops"], rel=0.05)
 
 

@@ -290,18 +290,21 @@ def fit_classifiers(trainer: Trainer, work: Slice, start: float, watch: Watch) -
         watch(replace(trial, epochs=sum(len(p[0]) for p in parts) / len(data.train)))
         if time.monotonic() > until and sum(len(p[0]) for p in parts) >= least:
             break
-    names = [*backbones.taps(trial.arch), trial.arch]
+    names, several = [*backbones.taps(trial.arch), trial.arch], []
+    if len(names) > 1:  # on equal terms it is safest to read several layers
+        several = [f"{trial.arch}+"]
     labels = data.train.labels[order][: sum(len(part[0]) for part in parts)]
     heads, shares = {}, {}
-    for number, name in enumerate(names):
-        x, v = (torch.cat([part[number] for part in each]) for each in (parts, valid))
+    for name in [*several, *names]:
+        read = slice(None) if name in several else slice(names.index(name), names.index(name) + 1)
+        x, v = (torch.cat([torch.cat(part[read], dim=1) for part in each]) for each in (parts, valid))
         limit = start + work.amount if trainer.timed else math.inf
         heads[name], shares[name] = fit_linear(x, labels, v, data.valid.labels, classes, limit)
     save_torch(trainer.file(trial, HEADS), heads)
     epochs = len(labels) / len(data.train)
     seconds = time.monotonic() - start
     spent = seconds if trainer.timed else epochs
-    best = max(names, key=lambda name: shares[name])
+    best = max(shares, key=lambda name: shares[name])
     others = {name: share for name, share in shares.items() if name != best}
     changes: dict[str, Any] = {
         "arch": best,

@@ -108,7 +108,7 @@ def further(
     for base in fits[:1]:
         chosen[base.arch, base.side] = base.number
     for base in found[:1]:
-        arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
+        arch = next(iter(backbones.taps(backbones.name_of(base.arch))), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
         if pays(LEAST, arch, small[0]):
             largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
