@@ -14,7 +14,7 @@ from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
 LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
 EACH_SHARE = 0.2  # what one of them may
-LARGER_SHARE = 0.05  # likewise, one with a larger backbone
+LARGER_SHARE = 0.1  # likewise, one with a larger backbone
 PROBES = 0.3  # of what is left: what trainings take that only show which of them goes on
 TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
