@@ -284,6 +284,15 @@ def test_limits_hold_for_every_way(command, images):
     assert value["choice"]["flops"] <= 12
 
 
+def test_of_a_backbone_the_layers_within_the_limits_are_taken(command, images):
+    """EfficientNet-Lite0 has 32 MFLOPs at 64 pixels, its first 12 blocks 22."""
+    code, _, err = command(f"{LINE} --budget 4e --max-flops 25")
+    assert code == 0, err
+    value = json.loads((folder() / "result.json").read_text())
+    assert {(way["arch"], way["side"]) for way in value["ways"] if way["way"] != NEW} == {("efficientnet_lite0/12", 64)}
+    assert all(way["flops"] <= 25 for way in value["ways"])
+
+
 def test_the_test_part_chooses_nothing(command, images, monkeypatch):
     """Trainings and choices are the same whatever the test part holds."""
     from metad2a.searches.budget import session

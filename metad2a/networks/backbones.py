@@ -174,6 +174,13 @@ def taps(text: str) -> dict[str, int]:
     return {f"{text}/{kept}": kept for kept in KEPT[int(match[1])]} if match and whole else {}
 
 
+def readings(text: str) -> list[str]:
+    """The texts of the networks whose classifier reads a backbone's features: several layers at once, which is the
+    safest, then each of them."""
+    kept = list(taps(text))
+    return [f"{text}+", *kept, text] if kept else [text]
+
+
 def name_of(text: str) -> str:
     """The backbone of a text."""
     return text.partition("/")[0].removesuffix("+") if LITE.fullmatch(text) else text

@@ -76,6 +76,16 @@ class Trainer:
         order = torch.randperm(len(self.data.valid), generator=random_generator(SEED))[:most]
         return self.data.valid[order.sort().values]
 
+    def within_limits(self, trial: Trial) -> list[str]:
+        """The networks of a linear classifier's backbone that are within the limits."""
+        limits, classes = self.identity["limits"], len(self.data.class_names)
+
+        def fits(name: str) -> bool:
+            cost = backbones.cost(name, classes, trial.side)
+            return all(cost.get(kind, math.inf) <= limit for kind, limit in limits.items())
+
+        return [name for name in backbones.readings(trial.arch) if not limits or fits(name)]
+
     def look_of(self, trial: Trial) -> ImageData:
         """The dataset as a trial's network sees it: how pixels are normalised, and the images that judge, which have at
         most its side."""
@@ -290,13 +300,11 @@ def fit_classifiers(trainer: Trainer, work: Slice, start: float, watch: Watch) -
         watch(replace(trial, epochs=sum(len(p[0]) for p in parts) / len(data.train)))
         if time.monotonic() > until and sum(len(p[0]) for p in parts) >= least:
             break
-    names, several = [*backbones.taps(trial.arch), trial.arch], []
-    if len(names) > 1:  # on equal terms it is safest to read several layers
-        several = [f"{trial.arch}+"]
     labels = data.train.labels[order][: sum(len(part[0]) for part in parts)]
+    layers = [*backbones.taps(trial.arch), trial.arch]  # whose features there are
     heads, shares = {}, {}
-    for name in [*several, *names]:
-        read = slice(None) if name in several else slice(names.index(name), names.index(name) + 1)
+    for name in trainer.within_limits(trial):
+        read = slice(layers.index(name), layers.index(name) + 1) if name in layers else slice(None)
         x, v = (torch.cat([torch.cat(part[read], dim=1) for part in each]) for each in (parts, valid))
         limit = start + work.amount if trainer.timed else math.inf
         heads[name], shares[name] = fit_linear(x, labels, v, data.valid.labels, classes, limit)

@@ -21,8 +21,8 @@ TRAINING_COST = 5  # a step of training takes as long as classifying the images 
 APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
-# Images that a backbone must see to gain from training, at least and enough; in all, never more than so many passes
-LEAST, ENOUGH, SMALL_ENOUGH, MOST_PASSES = 2000, 3000, 5000, 5
+# Images that a backbone must see to gain from training, and passes over few images: at least, enough, and of small ones
+LEAST, ENOUGH, SMALL_ENOUGH = (2000, 2), (3000, 5), (5000, 5)
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
 SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
@@ -98,8 +98,9 @@ def further(
     fewest layers on small images, which makes the most steps."""
     found = judged(t for t in trials if t.way == LINEAR)
 
-    def pays(enough: int, arch: str, side: int) -> bool:
-        passes = min(MOST_PASSES, max(1, enough / images))
+    def pays(needs: tuple[int, int], arch: str, side: int) -> bool:
+        enough, most = needs
+        passes = min(most, max(1, enough / images))
         return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
 
     good = [t for t in found if (t.accuracy or 0.0) >= (found[0].accuracy or 0.0) - CLOSE]
