@@ -224,6 +224,8 @@ def test_a_search_compares_ways_and_hands_over_the_best(command, images):
     assert (folder() / "network.pt2").is_file()
     assert "Apache-2.0" in (folder() / "model_card.md").read_text()
 
+    assert {path.name for path in (folder() / "trials").glob("*.ckpt.pt")} <= {f"{value['choice']['trial']}.ckpt.pt"}
+
     # The same again is refused, and --resume trains nothing.
     code, _, err = command(f"{LINE} --budget 8e")
     assert code == 2

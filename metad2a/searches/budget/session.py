@@ -28,7 +28,7 @@ from metad2a.searches.budget.clock import Clock
 from metad2a.searches.budget.loop import next_cell
 from metad2a.searches.budget.plan import Slice, next_slice
 from metad2a.searches.budget.surrogate import Observation, Surrogate
-from metad2a.searches.budget.training import CHECKPOINT, HEADS, PROGRESS, Trainer
+from metad2a.searches.budget.training import CHECKPOINT, Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial, judged
 from metad2a.searches.limits import FLAGS, Limits
 from metad2a.searches.options import SearchOptions
@@ -307,11 +307,11 @@ class BudgetSearch:
         """The trial whose network the user gets, None before there is one."""
         return next(iter(judged(self.state.trials)), None)
 
-    def clean(self, kept: Trial) -> None:
-        """Remove what only a search that goes on needs."""
+    def remove_others(self, kept: Trial) -> None:
+        """Remove the weights of all trainings but one, when the search has ended."""
         for trial in self.state.trials:
-            for ending in (CHECKPOINT, PROGRESS, HEADS):
-                self.trainer.file(trial, ending).unlink(missing_ok=True)
+            if trial.number != kept.number:
+                self.trainer.file(trial, CHECKPOINT).unlink(missing_ok=True)
 
 
 def number(facts: Mapping[str, Any], name: str) -> float:
