@@ -21,8 +21,8 @@ TRAINING_COST = 5  # a step of training takes as long as classifying the images 
 APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
-# Images that a backbone must see to gain from training, and passes over few images: at least, enough, and of small ones
-LEAST, ENOUGH, SMALL_ENOUGH = (2000, 2), (3000, 5), (5000, 5)
+# Images that a backbone must see to gain from training, or passes if they are few: at least, enough, and of small ones
+LEAST, ENOUGH, SMALL_LEAST, SMALL_ENOUGH = (2000, 2), (3000, 5), (500, 1), (5000, 5)
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
 SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
@@ -100,7 +100,7 @@ def further(
 
     def pays(needs: tuple[int, int], arch: str, side: int) -> bool:
         enough, most = needs
-        passes = min(most, max(1, enough / images))
+        passes = min(most, enough / images)
         return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
 
     good = [t for t in found if (t.accuracy or 0.0) >= (found[0].accuracy or 0.0) - CLOSE]
@@ -111,7 +111,7 @@ def further(
     for base in found[:1]:
         arch = next(iter(backbones.taps(backbones.name_of(base.arch))), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        if pays(LEAST, arch, small[0]):
+        if pays(SMALL_LEAST, arch, small[0]):
             largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
             chosen.setdefault((arch, largest), base.number)
     for (arch, side), number in chosen.items():
