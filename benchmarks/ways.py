@@ -1,11 +1,11 @@
-"""Is what `search --budget` hands over ever worse than one of its ways alone? python benchmarks/ways.py FOLDER ...
+"""Does one way ever beat `search --budget`? python benchmarks/ways.py FOLDER ...
 
 Each FOLDER has a sub-folder of images for each class, or parts train and test. For each folder, budget and seed, four
-methods get the same time: the search, and each way alone for the whole budget (linear classifiers, the backbone trained
-further, the instant ranking's first choice from nothing). All are tested on the same images, which chose nothing.
-With --from-scratch the search is compared with the first choice alone.
+methods get the same time: the search, linear classifiers, the backbone trained further, and the instant ranking's first
+choice trained from nothing. All are tested on the same images, which chose nothing. The search with --from-scratch is
+compared with the first choice only.
 
-Each method runs in a process of its own, and each finished one is kept, so a killed command goes on where it was.
+A process runs each method. Finished methods are kept, so a killed command goes on where it was.
 Writes benchmarks/results/ways.json.
 """
 
@@ -39,7 +39,7 @@ from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, PAUSED, Trial, 
 from metad2a.searches.options import SearchOptions, name_the_dataset
 
 SEARCH, SCRATCH = "search", "from-scratch"
-ALONE = {"linear": LINEAR, "further": FURTHER, "first": NEW}  # methods that are one way alone
+ONE_WAY = {"linear": LINEAR, "further": FURTHER, "first": NEW}  # methods with one way
 BUDGETS = "1m,3m,10m,30m"
 
 
@@ -56,14 +56,14 @@ class OneWay(BudgetSearch):
             cell, arch, _ = self.ranked[0]
             self.state.add(status=PAUSED, way=NEW, arch=arch, cell=cell, side=self.space.image_size)
         else:
-            kept = [trial for trial in self.state.trials[before:] if trial.way == ALONE[self.method]][:1]
+            kept = [trial for trial in self.state.trials[before:] if trial.way == ONE_WAY[self.method]][:1]
             self.state.trials[before:] = []
             for trial in kept:
                 about = {name: getattr(trial, name) for name in ("way", "arch", "side", "base")}
                 self.state.add(status=PAUSED, **about)
 
     def best(self) -> Trial | None:
-        own = judged(trial for trial in self.state.trials if trial.way == ALONE[self.method])
+        own = judged(trial for trial in self.state.trials if trial.way == ONE_WAY[self.method])
         return next(iter(own), None) or super().best()
 
 
@@ -124,7 +124,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def child(args: argparse.Namespace, folder: str, key: tuple[str, str, str, int]) -> dict[str, Any]:
-    """Run one method in a process of its own."""
+    """Run one method in a new process."""
     _, budget, method, seed = key
     line = [sys.executable, __file__, "--one", folder, budget, method, str(seed), "--data-path", args.data_path]
     line += ["--save-path", args.save_path, *(["--gpu", args.gpu] if args.gpu else []), "--threads", str(args.threads)]
@@ -165,10 +165,10 @@ def cell(ours: list[dict[str, Any]], found: list[dict[str, Any]]) -> str:
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
-    """Each folder and budget: the search beside each way alone."""
+    """Each folder and budget: the search beside the methods with one way."""
     rows, scratch = [], []
     for (folder, budget), methods in groups(results["ways"]["rows"]).items():
-        for own, others, target in (("search", ALONE, rows), ("from-scratch", ("first",), scratch)):
+        for own, others, target in (("search", ONE_WAY, rows), ("from-scratch", ("first",), scratch)):
             if own not in methods:
                 continue
             ours = methods[own]
@@ -180,7 +180,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
             ])  # fmt: skip
     head = ["images", "budget", "`search --budget`", "what it chose"]
     return {
-        "ways": table([*head, *(TITLES[name] for name in ALONE), "seconds"], rows),
+        "ways": table([*head, *(TITLES[name] for name in ONE_WAY), "seconds"], rows),
         "ways-scratch": table([*head[:2], TITLES["from-scratch"], head[3], TITLES["first"], "seconds"], scratch),
     }
 
@@ -202,7 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", nargs="*", help="folders of images")
     parser.add_argument("--budgets", default=BUDGETS)
     parser.add_argument(
-        "--methods", default=",".join([SEARCH, *ALONE]), help="some of search, from-scratch and the ways"
+        "--methods", default=",".join([SEARCH, *ONE_WAY]), help="some of search, from-scratch and the ways"
     )
     parser.add_argument("--num-runs", type=int, default=1, help="seeds")
     parser.add_argument("--threads", type=int, default=1)

@@ -10,6 +10,7 @@ from test_train_arch import write_images
 from metad2a.core.errors import UserError
 from metad2a.data.pretrained import lite_layers, weights_file
 from metad2a.networks import backbones, load_network
+from metad2a.networks.judge import fit_linear
 
 LINE = "search images --gpu cpu --data-name toy --budget 2e"
 
@@ -52,8 +53,12 @@ def test_lite_networks_with_all_or_some_blocks(size):
             part = backbones.build(text, 3, weights=True)[0].eval()
             torch.testing.assert_close(part.embed(images)[-1], expected)
             assert backbones.cost(text, 3, 64)["flops"] < backbones.cost(name, 3, 64)["flops"]
+        several = backbones.build(f"{name}+", 3, weights=True)[0].eval()
+        expected = several.head(torch.cat(features, dim=1))
+        torch.testing.assert_close(several(images), expected)
     assert features[-1].shape == (2, 1280)
-    assert [backbones.is_whole(text) for text in (*taps, name)] == [False, True, True]
+    assert {backbones.name_of(text) for text in (name, f"{name}+", *taps)} == {name}
+    assert [backbones.is_whole(text) for text in (*taps, name, f"{name}+")] == [False, True, True, True]
     assert backbones.cost(name, 3, 128)["flops"] == pytest.approx(4 * backbones.cost(name, 3, 64)["flops"], rel=0.05)
 
 
@@ -145,3 +150,24 @@ def test_subnets_of_the_supernet(command, images, monkeypatch):
 
 def test_every_layer_of_lite_is_there():
     assert [len(lite_layers(size, weights=False)) for size in (0, 1, 2)] == [18, 23, 23]
+
+
+def fitted(labels, classes, until=float("inf")):
+    """The labels that a linear classifier gives to the features that it learned."""
+    x = torch.nn.functional.one_hot(labels, 6).float() + 0.1 * torch.randn(len(labels), 6)
+    head, percent = fit_linear(x, labels, x, labels, classes, until)
+    assert percent == 100
+    return (x @ head["weight"].T + head["bias"]).argmax(1), head
+
+
+def test_linear_classifiers_of_two_classes_and_with_a_class_without_images():
+    torch.manual_seed(0)
+    labels = torch.arange(40) % 2
+    found, head = fitted(labels, 2)
+    assert torch.equal(found, labels)
+    torch.testing.assert_close(head["weight"][0], -head["weight"][1])
+    labels = torch.arange(60) % 3 * 2  # classes 0, 2 and 4 of 6
+    found, head = fitted(labels, 6)
+    assert torch.equal(found, labels)
+    assert head["weight"].shape == (6, 6)
+    assert torch.equal(fitted(labels, 6, until=0.0)[0], labels)  # one weight decay is always tried

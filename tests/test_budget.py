@@ -109,7 +109,9 @@ def test_backbones_are_trained_further_if_the_budget_pays_for_the_passes():
     ]
     short = list(further(found, 32, cost, SPEED, 1000, 120.0))
     assert [t["side"] for t in short] == [96, 64]  # the largest images are too dear
-    assert [t["side"] for t in further(found, 32, cost, SPEED, 10**6, 60.0)] == [64]
+    assert [t["side"] for t in further(found, 32, cost, SPEED, 1000, 40.0)] == [64]
+    assert [t["side"] for t in further(found, 32, cost, SPEED, 10**6, 40.0)] == [64]  # a part of a pass is of use
+    assert not list(further(found, 32, cost, SPEED, 1000, 5.0))
     same = [linear(0, 64, 60.0, "efficientnet_lite0/12")]
     assert len(list(further(same, 32, cost, SPEED, 1000, 180.0))) == 1
 
@@ -223,6 +225,8 @@ def test_a_search_compares_ways_and_hands_over_the_best(command, images):
     assert (folder() / "network.pt2").is_file()
     assert "Apache-2.0" in (folder() / "model_card.md").read_text()
 
+    assert {path.name for path in (folder() / "trials").glob("*.ckpt.pt")} <= {f"{value['choice']['trial']}.ckpt.pt"}
+
     # The same again is refused, and --resume trains nothing.
     code, _, err = command(f"{LINE} --budget 8e")
     assert code == 2
@@ -267,6 +271,13 @@ def test_a_time_is_kept_and_a_training_ends_within_an_epoch(command, images):
     assert "left" in err
 
 
+def test_a_budget_that_is_too_small_for_trainings_says_so(command, images):
+    code, _, err = command(f"{LINE} --budget 1e")
+    assert code == 0, err
+    assert "too small to train a network" in err
+    assert (folder() / "network.pt").is_file()
+
+
 def test_limits_hold_for_every_way(command, images):
     code, _, err = command(f"{LINE} --budget 4e --max-flops 12")
     assert code == 0, err
@@ -274,6 +285,15 @@ def test_limits_hold_for_every_way(command, images):
     value = json.loads((folder() / "result.json").read_text())
     assert {way["way"] for way in value["ways"]} == {NEW}
     assert value["choice"]["flops"] <= 12
+
+
+def test_of_a_backbone_the_layers_within_the_limits_are_taken(command, images):
+    """EfficientNet-Lite0 has 32 MFLOPs at 64 pixels, its first 12 blocks 22."""
+    code, _, err = command(f"{LINE} --budget 4e --max-flops 25")
+    assert code == 0, err
+    value = json.loads((folder() / "result.json").read_text())
+    assert {(way["arch"], way["side"]) for way in value["ways"] if way["way"] != NEW} == {("efficientnet_lite0/12", 64)}
+    assert all(way["flops"] <= 25 for way in value["ways"])
 
 
 def test_the_test_part_chooses_nothing(command, images, monkeypatch):

@@ -19,8 +19,8 @@ def ranking():
     return load().of_classes()[0].double()
 
 
-def seen(values, cells, fidelity=0):
-    return [Observation(cell, fidelity, values[cell].item()) for cell in cells]
+def seen(values, cells):
+    return [Observation(cell, values[cell].item()) for cell in cells]
 
 
 def spread(ranking, count=12):
@@ -57,7 +57,7 @@ def test_trust_in_the_ranking_is_learned(features, ranking):
 def test_observations_narrows_the_interval_which_holds_what_was_seen(features, ranking):
     surrogate, cells = Surrogate(features, ranking), spread(ranking)
     surrogate.learn(seen(ranking, cells))
-    mean, low, high = surrogate.accuracy(0)
+    mean, low, high = surrogate.accuracy()
     assert (low <= mean).all()
     assert (mean <= high).all()
     width, known = high - low, torch.zeros(len(ranking), dtype=torch.bool)
@@ -70,15 +70,15 @@ def test_known_noise_widens_the_interval(features, ranking):
     cells, widths = spread(ranking), []
     for variance in (0.0, 25.0):
         surrogate = Surrogate(features, ranking)
-        surrogate.learn([Observation(cell, 0, ranking[cell].item(), variance) for cell in cells])
-        _, low, high = surrogate.accuracy(0)
+        surrogate.learn([Observation(cell, ranking[cell].item(), variance) for cell in cells])
+        _, low, high = surrogate.accuracy()
         widths.append((high - low)[cells[0]].item())
     assert widths[1] > 2 * widths[0]
 
 
-def test_short_trainings_tell_of_long_ones(features, ranking):
-    """Offset and scale of a fidelity are its own; observations of a short one moves the quality."""
-    surrogate, cells = Surrogate(features, ranking, fidelities=2), spread(ranking)
+def test_a_training_that_ends_high_moves_its_cell_up(features, ranking):
+    """Level and scale of the accuracies are others than the ranking's."""
+    surrogate, cells = Surrogate(features, ranking), spread(ranking)
     good = cells[6]
     values = 0.5 * ranking + 3
     values[good] = values.max() + 5

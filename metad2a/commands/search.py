@@ -45,8 +45,8 @@ def for_all(one: Callable[[Any], Any], options: Any) -> None:
 
 COMMAND = Command(
     "search",
-    "Rank architectures for a dataset at once; with --budget, train networks on it and keep the best.",
-    "search path/to/images --budget 30m",
+    "Rank architectures for a dataset at once; with --budget, make the best network for it that the budget buys.",
+    "search path/to/images --budget 3m",
     SearchOptions,
     run,
     name_the_dataset,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +65,13 @@ class LabelledImages:
     def to(self, device: torch.device | str) -> "LabelledImages":
         return LabelledImages(self.pixels.to(device), self.labels.to(device))
 
+    def sized(self, side: int) -> "LabelledImages":
+        """The images with at most `side` pixels; smaller ones are kept."""
+        if side >= self.side or not len(self):
+            return self
+        small = [TF.resize(part.permute(0, 3, 1, 2), [side, side], antialias=True) for part in self.pixels.split(256)]
+        return LabelledImages(torch.cat(small).permute(0, 2, 3, 1).contiguous(), self.labels)
+
 
 @dataclass(frozen=True)
 class ImageData:
@@ -81,19 +88,6 @@ class ImageData:
     origin: str  # where the images come from
     own: bool = False  # the images come from the user's folder
     gray: Gray | None = None  # scale of deep gray images
-
-    def sized(self, side: int) -> "ImageData":
-        """The dataset with images of at most `side` pixels; smaller ones are kept."""
-        if side >= self.train.side:
-            return self
-        train, valid, test = (shrunk(part, side) for part in (self.train, self.valid, self.test))
-        return replace(self, train=train, valid=valid, test=test)
-
-
-def shrunk(images: LabelledImages, side: int) -> LabelledImages:
-    """The images with a smaller side."""
-    small = [TF.resize(part.permute(0, 3, 1, 2), [side, side], antialias=True) for part in images.pixels.split(256)]
-    return LabelledImages(torch.cat(small).permute(0, 2, 3, 1).contiguous(), images.labels)
 
 
 def load_image_data(

@@ -1,7 +1,8 @@
 """Networks that have seen ImageNet, with a new classifier for the user's classes.
 
 The text of such a network is the backbone's name, as in `--backbone`, and after "/" how many of its blocks are kept:
-`efficientnet_lite0/12` has the first 12 of 16 blocks, `efficientnet_lite0` all layers.
+`efficientnet_lite0/12` has the first 12 of 16 blocks, `efficientnet_lite0` all layers. The classifier of
+`efficientnet_lite0+` reads the features after several layers at once.
 `ofa_mbv3:<width>:<architecture>` is a subnet of a MobileNetV3 supernet of that width.
 
 Dimensions: B images of S x S pixels, D feature width, K classes.
@@ -23,7 +24,7 @@ from metad2a.data.pretrained import LITE_SIZES, LITE_STATS, Colour, lite_layers,
 
 SPACE = "backbone"  # the search space in the files of these networks
 DEFAULTS = tuple(f"efficientnet_lite{size}" for size in LITE_SIZES)
-LITE = re.compile(r"efficientnet_lite([012])(?:/(\d{1,2}))?")
+LITE = re.compile(r"efficientnet_lite([012])(?:/(\d{1,2})|\+)?")
 OFA, TIMM = "ofa_mbv3:", "timm/"
 HINT = "Or choose --backbone efficientnet_lite0, whose weights are installed."
 # Blocks after which Lite's features are tried: those of the middle know less of ImageNet's classes, and more of shapes
@@ -34,10 +35,12 @@ APACHE = "Apache-2.0 (the ImageNet weights that the training began with)"
 class BackboneNetwork(nn.Module):
     """Layers whose features (B, D), averaged over the image, a linear classifier reads."""
 
-    def __init__(self, layers: Sequence[nn.Module], width: int, classes: int):
+    def __init__(self, layers: Sequence[nn.Module], width: int, classes: int, taps: Sequence[int] = ()):
+        """`taps`: layers whose features the classifier reads beside those of the last."""
         super().__init__()
         self.body = nn.ModuleList(layers)
         self.head = nn.Linear(width, classes)
+        self.taps = tuple(taps)
 
     def embed(self, images: torch.Tensor, taps: Sequence[int] = ()) -> list[torch.Tensor]:
         """Normalised images (B, 3, S, S) -> the features (B, D) after the layers `taps`, then after the last."""
@@ -50,7 +53,7 @@ class BackboneNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalised images (B, 3, S, S) -> logits (B, K)."""
-        return self.head(self.embed(images)[-1])
+        return self.head(torch.cat(self.embed(images, self.taps), dim=1))
 
 
 def pooled(features: torch.Tensor) -> torch.Tensor:
@@ -94,8 +97,9 @@ def build(text: str, classes: int, weights: bool = False) -> tuple[BackboneNetwo
             if not 1 <= kept <= len(layers) - 2:
                 raise UserError(f"{text}: it has 1 to {len(layers) - 2} blocks.")
             layers = layers[: kept + 1]
-        width = [m.num_features for m in layers[-1].modules() if isinstance(m, nn.BatchNorm2d)][-1]
-        return BackboneNetwork(layers, width, classes), Look(*LITE_STATS, 224, APACHE)
+        read = KEPT[int(match[1])] if text.endswith("+") else ()
+        width = sum(_width(layer) for layer in (*(layers[number] for number in read), layers[-1]))
+        return BackboneNetwork(layers, width, classes, read), Look(*LITE_STATS, 224, APACHE)
     if text.startswith(TIMM):
         network, width, mean, std, side, licence = timm_network(text.removeprefix(TIMM), HINT, weights)
         return BackboneNetwork([network], width, classes), Look(mean, std, side, licence)
@@ -105,6 +109,11 @@ def build(text: str, classes: int, weights: bool = False) -> tuple[BackboneNetwo
     width, preparation = _without_classifier(network), about.transforms()
     look = Look(tuple(preparation.mean), tuple(preparation.std), preparation.crop_size[0], LICENCE)
     return BackboneNetwork([_First(network)], width, classes), look
+
+
+def _width(layer: nn.Module) -> int:
+    """The number of channels that a layer of EfficientNet-Lite ends with."""
+    return [module.num_features for module in layer.modules() if isinstance(module, nn.BatchNorm2d)][-1]
 
 
 LICENCE = "the one of torchvision's ImageNet weights, see its documentation"
@@ -161,7 +170,20 @@ def is_whole(text: str) -> bool:
 def taps(text: str) -> dict[str, int]:
     """The texts of a backbone's networks that keep only some of its blocks, and the layer after which they end."""
     match = LITE.fullmatch(text)
-    return {f"{text}/{kept}": kept for kept in KEPT[int(match[1])]} if match and not match[2] else {}
+    whole = match and not match[2] and not text.endswith("+")
+    return {f"{text}/{kept}": kept for kept in KEPT[int(match[1])]} if match and whole else {}
+
+
+def readings(text: str) -> list[str]:
+    """The texts of the networks whose classifier reads a backbone's features: several layers at once, which is the
+    safest, then each of them."""
+    kept = list(taps(text))
+    return [f"{text}+", *kept, text] if kept else [text]
+
+
+def name_of(text: str) -> str:
+    """The backbone of a text."""
+    return text.partition("/")[0].removesuffix("+") if LITE.fullmatch(text) else text
 
 
 @cache

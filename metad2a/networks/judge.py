@@ -22,6 +22,8 @@ EXTRACTOR = "efficientnet_lite0"
 PER_CLASS = 100  # training images of a class for the linear classifier; a search stores features of as many
 MOST_TESTED, AT_ONCE = 10_000, 128  # test images for the linear classifier, and images whose features are made at once
 DECAYS = (1e-1, 1.0, 1e-2, 1e-3)  # of its weights; the validation part chooses, of equals the first
+# In a limited time: so many products of images, classes and features in a second, and so many images at least
+FITTED_A_SECOND, LEAST_FITTED = 2.5e7, 64
 LOWEST = 10.0  # how far below the others' the bias of a class without images is
 Confusion = Annotated[torch.Tensor, "(K, K) long: images of class i that were taken for class j"]
 
@@ -78,16 +80,23 @@ def fit_linear(
     until: float = math.inf,
 ) -> tuple[dict[str, torch.Tensor], float]:
     """Logistic regression (`weight` (K, D), `bias` (K,)) on features (M, D) and labels (M,), and its accuracy (%) on
-    the validation part, (N, D) and (N,), which chooses the weight decay. After the time `until`, as `time.monotonic`
-    counts it, no other weight decay is tried. A class without images gets the lowest logits."""
+    the validation part, (N, D) and (N,), which chooses the weight decay. No other weight decay is tried that would end
+    after the time `until`, as `time.monotonic` counts it. A class without images gets the lowest logits."""
     from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes a second to import
     from sklearn.linear_model import LogisticRegression
 
+    if math.isfinite(until):
+        most = max(LEAST_FITTED, int((until - time.monotonic()) * FITTED_A_SECOND / (classes * x.shape[1])))
+        x, labels = x[:most], labels[:most]
     mean, std = x.mean(0), x.std(0).clamp_min(1e-6) if len(x) > 1 else torch.ones(x.shape[1])
     known, answers = labels.unique(), labels.numpy()
     scale = (2 if len(known) == 2 else 1) / len(x)  # two classes share one weight vector
     best: tuple[dict[str, torch.Tensor], float] | None = None
+    took = 0.0
     for decay in DECAYS:
+        begun = time.monotonic()
+        if best is not None and begun + took > until:
+            break
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # validation judges unfinished fits as well
             fit = LogisticRegression(C=scale / decay).fit(((x - mean) / std).numpy(), answers)
@@ -101,8 +110,7 @@ def fit_linear(
         percent = 100 * int(hits) / len(valid_labels)
         if best is None or percent > best[1]:
             best = head, percent
-        if time.monotonic() > until:
-            break
+        took = time.monotonic() - begun
     assert best is not None
     return best
 

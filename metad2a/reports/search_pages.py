@@ -5,7 +5,7 @@ Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture
 `latency` and `device_latency` (ms).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from metad2a.reports.charts import Series, chart
 from metad2a.reports.network_page import test_sections
 from metad2a.reports.page import Columns, Rows, Section, table, write_page
 
-LISTED, DRAWN = 200, 4  # candidates in the table, and as pictures
+LISTED = 200  # candidates in the table
 CURVES = 6  # ways with a line of their own in the picture
 WAYS = {"accuracy": ("x-valid %", ".2f"), "low": ("95 % interval", ".1f"), "way": ("way", ""),
         "arch": ("architecture", ""), "side": ("pixels", "d"), "epochs": ("epochs", ".1f"),
@@ -36,13 +36,10 @@ def ranking_columns(accuracy: str, device: str | None) -> Columns:
             "architecture": ("architecture", "")}  # fmt: skip
 
 
-def cells_section(drawings: Sequence[Markup], rows: Rows, kind: str) -> Section:
-    """Pictures of the first architectures. `kind` of accuracy: what was predicted, or "estimated"."""
-    figures = []
-    for drawing, row in zip(drawings, rows, strict=False):
-        interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
-        figures.append((drawing, f"{row['rank']}. {kind} {row['accuracy']:.2f} %{interval}"))
-    return Section("The first choices", figures=figures)
+def first_section(drawing: Markup, row: Mapping[str, Any], kind: str) -> Section:
+    """The picture of the first architecture; those that follow hardly differ. `kind` of accuracy: "predicted", say."""
+    interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
+    return Section("The first choice", figures=[(drawing, f"{kind} {row['accuracy']:.2f} %{interval}")])
 
 
 def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
@@ -66,7 +63,7 @@ def write_search_page(
     path: Path,
     title: str,
     lead: str,
-    drawings: Sequence[Markup],  # of the first candidates
+    drawing: Markup,  # of the first candidate
     rows: Rows,  # all candidates
     score: str,  # what `accuracy` of a row is
     summary: str,  # what a benchmark says of the ranking
@@ -78,7 +75,7 @@ def write_search_page(
     columns, shown = ranking_columns(score, device), rows[:LISTED]
     text = f"The first {len(shown)} of {len(rows)}; click a heading to sort. All are in ranking_run_1.csv.\n{summary}"
     sections = [
-        cells_section(drawings, rows, score),
+        first_section(drawing, rows[0], score),
         images,
         Section("Ranking", text.strip(), table=table(shown, columns)),
         cost_section(rows, columns, f"{score} (%)"),

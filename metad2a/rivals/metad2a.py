@@ -141,7 +141,7 @@ class BudgetSearch(Method):
             cell = next_cell(surrogate, observations, taken, everything, generator)
             if cell is None:
                 break
-            observations.append(Observation(cell, 0, problem.evaluate(cells[cell])))
+            observations.append(Observation(cell, problem.evaluate(cells[cell])))
             learn(surrogate, observations)
             problem.choose(cells[int(surrogate.quality().argmax())])
         return {"hyperparameters": surrogate.hyperparameters}

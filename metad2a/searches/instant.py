@@ -97,7 +97,7 @@ def training_command(options: SearchOptions, folder: Path) -> str:
 def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any]) -> None:
     from metad2a.reports.dataset import images_section  # these imports take half a second
     from metad2a.reports.drawing import architecture_svg
-    from metad2a.reports.search_pages import DRAWN, write_search_page
+    from metad2a.reports.search_pages import write_search_page
 
     options, classes, texts = session.options, session.classes, ranking.texts
     title = f"Architectures for {options.data_name}" if session.models else "Architectures for any photographs"
@@ -105,7 +105,7 @@ def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, hi
         path,
         title,
         f"{counted(len(texts), 'architecture')} of {session.space.name} ranked; none was trained. {remarks}",
-        [architecture_svg(session.space, text) for text in texts[:DRAWN]],
+        architecture_svg(session.space, texts[0]),
         ranking.rows(),
         ranking.score,
         report.summary_text([ranking]),

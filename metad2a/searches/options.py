@@ -141,8 +141,8 @@ class SearchOptions(SessionOptions):
     from_scratch: bool = option(False, "Only train architectures from nothing, without ImageNet's weights.")
     backbone: str | None = option(
         None,
-        "Network with ImageNet's weights: one of efficientnet_lite0 to _lite2, of torchvision, or timm/NAME "
-        "(default efficientnet_lite0).",
+        "Network with ImageNet's weights: efficientnet_lite0 to _lite2 (default: those that the budget pays for), "
+        "one of torchvision, or timm/NAME.",
         default_text="",
     )
     num_workers: int = option(

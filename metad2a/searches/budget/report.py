@@ -146,15 +146,13 @@ def network(search: BudgetSearch, best: Trial) -> dict[str, Any]:
 
 def tested(search: BudgetSearch, best: Trial) -> ImageData:
     """The dataset with the test images that the end of the budget allows to classify; says it if these are not all."""
-    data, budget = search.data.sized(best.side), search.options.budget
-    if not budget.timed or not best.image_seconds:
-        return data
-    most = max(LEAST_TESTED, int(TESTED_SHARE * budget.amount / best.image_seconds))
-    if len(data.test) <= most:
-        return data
-    log.info(f"{most} of {len(data.test)} images of x-test, drawn at random, are tested: the budget pays for no more.")
-    rows = torch.randperm(len(data.test), generator=random_generator(SEED))[:most]
-    return replace(data, test=data.test[rows.sort().values])
+    data, budget, rows = search.data, search.options.budget, torch.arange(len(search.data.test))
+    if budget.timed and best.image_seconds:
+        most = max(LEAST_TESTED, int(TESTED_SHARE * budget.amount / best.image_seconds))
+        if len(rows) > most:
+            log.info(f"{most} of {len(rows)} images of x-test, drawn at random, are tested: there is no time for more.")
+            rows = torch.randperm(len(rows), generator=random_generator(SEED))[:most].sort().values
+    return replace(data, test=data.test[rows].sized(best.side))
 
 
 LEAST_TESTED = 100

@@ -92,6 +92,8 @@ def conclude(search: BudgetSearch, interrupted: bool = False) -> dict[str, Any]:
         reason = failed[-1] if failed else "the budget is too small; give a larger one."
         raise UserError(f"No network was made: {reason} {search.folder} keeps what there is.")
     value = report.result(search, best, interrupted)
+    if not interrupted:
+        search.remove_others(best)
     print(report.result_text(value))
     print(f"everything: {display_path(search.folder)}/report.html, result.json, ranking_run_1.csv")
     return value

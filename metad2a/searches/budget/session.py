@@ -1,5 +1,6 @@
 """A running search on a budget: its ways, its clock, and who gets the next part of the budget."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,11 +28,10 @@ from metad2a.searches.budget.clock import Clock
 from metad2a.searches.budget.loop import next_cell
 from metad2a.searches.budget.plan import Slice, next_slice
 from metad2a.searches.budget.surrogate import Observation, Surrogate
-from metad2a.searches.budget.training import CHECKPOINT, HEADS, PROGRESS, Trainer
+from metad2a.searches.budget.training import CHECKPOINT, Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial, judged
 from metad2a.searches.limits import FLAGS, Limits
 from metad2a.searches.options import SearchOptions
-from metad2a.spaces.base import DEVICE_LATENCY
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 
@@ -113,11 +113,10 @@ class BudgetSearch:
         names = [] if self.scratch else [options.backbone] if options.backbone else list(backbones.DEFAULTS)
         if self.supernet:
             names = [*self.subnets(limits, self.supernet), *names]
-        smallest, kinds = ways.sides(self.data.train.side)[0], list(options.limits)
+        smallest = ways.sides(self.data.train.side)[0]
         for name in list(names):
-            cost = self.cost(name, smallest)
-            if DEVICE_LATENCY in kinds or any(cost[kind] > options.limits[kind] for kind in kinds):
-                log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in kinds)}.")
+            if not any(self.fits(self.cost(text, smallest)) for text in backbones.readings(name)):
+                log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in options.limits)}.")
                 names.remove(name)
         if self.supernet:
             return names, []
@@ -131,6 +130,10 @@ class BudgetSearch:
         self.allowed = classes[order]
         numbers = self.allowed.tolist()
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
+
+    def fits(self, cost: Mapping[str, float]) -> bool:
+        """Whether costs are within the limits; a backbone has no latency on a device."""
+        return all(cost.get(kind, math.inf) <= limit for kind, limit in self.options.limits.items())
 
     def subnets(self, limits: Limits, supernet: str) -> list[str]:
         """The subnet that the instant ranking puts first among random ones, and the first of the cheaper half."""
@@ -198,7 +201,7 @@ class BudgetSearch:
         """Add a linear classifier for each backbone and side of images that the budget pays for."""
         if not self.names:
             return
-        images, limits = len(self.data.train) + len(self.trainer.judges), self.options.limits
+        images = len(self.data.train) + len(self.trainer.judges)
         chosen = ways.linear_ways(
             self.names,
             self.data.train.side,
@@ -208,21 +211,24 @@ class BudgetSearch:
             max(1.0, self.clock.left()),
         )
         for name, side in chosen:
-            if all(self.cost(name, side)[kind] <= limit for kind, limit in limits.items()):
-                self.state.add(way=LINEAR, arch=name, side=side, status=PAUSED)
+            trial = self.state.add(way=LINEAR, arch=name, side=side, status=PAUSED)
+            if not self.trainer.within_limits(trial):
+                self.state.trials.pop()
 
     def next(self) -> Slice | None:
         """The next work, None if there is none until other work ends, or none at all."""
         left, trials = self.clock.left(), self.state.trials
         linear = self.state.of_way(LINEAR)
+        allowed = ways.LINEAR_SHARE * self.options.budget.amount - sum(trial.spent for trial in linear)
         for trial in linear:
-            if trial.status == PAUSED and (left > 0 or trial.number == 0):
-                most = ways.LINEAR_SHARE * self.options.budget.amount
-                return self.begun(Slice(trial, max(1.0, min(most, left))))
+            if trial.status == PAUSED and (min(left, allowed) > 0 or trial.number == 0):
+                return self.begun(Slice(trial, max(1.0, min(allowed, left))))
         if any(trial.status == RUNNING for trial in linear):
             return None
-        if len(trials) == len(linear):
+        if len(trials) == len(linear) and "at_first" not in self.state.facts:
             self.add_trainings(left)
+        if len(self.state.trials) == len(linear):
+            return None
         at_first = number(self.state.facts, "at_first")
         work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
         if work is None and self.add_cell(left):
@@ -248,9 +254,14 @@ class BudgetSearch:
             found += ways.further(self.state.trials, self.data.train.side, of_backbone, self.speed, images, left)
         if self.ranked:
             epochs = self.trainer.protocol_of_cells().epochs
-            found += ways.cells(self.ranked, self.data.train.side, self.speed, images, epochs, left, not self.names)
+            largest = self.data.train.side if "flops" not in self.options.limits else self.space.image_size
+            found += ways.cells(self.ranked, largest, self.speed, images, epochs, left, not self.names)
+        if not found:
+            log.info("The budget is too small to train a network: there are linear classifiers only.")
         for about in found:
-            self.state.add(status=PAUSED, **about)
+            trial = self.state.add(status=PAUSED, **about)
+            if trial.way != NEW and not self.fits(self.cost_of(trial)):
+                self.state.trials.pop()
 
     def add_cell(self, left: float) -> bool:
         """Add the cell that is the most promising after all trainings to their end; tell whether the budget pays."""
@@ -271,7 +282,7 @@ class BudgetSearch:
         done = [t for t in self.state.of_way(NEW) if t.status == DONE]
         count = len(self.trainer.judges)
         return [
-            Observation(t.cell, 0, t.accuracy, sampling_variance(t.accuracy, count))
+            Observation(t.cell, t.accuracy, sampling_variance(t.accuracy, count))
             for t in done
             if t.cell is not None and t.accuracy is not None
         ]
@@ -296,11 +307,11 @@ class BudgetSearch:
         """The trial whose network the user gets, None before there is one."""
         return next(iter(judged(self.state.trials)), None)
 
-    def clean(self, kept: Trial) -> None:
-        """Remove what only a search that goes on needs."""
+    def remove_others(self, kept: Trial) -> None:
+        """Remove the weights of all trainings but one, when the search has ended."""
         for trial in self.state.trials:
-            for ending in (CHECKPOINT, PROGRESS, HEADS):
-                self.trainer.file(trial, ending).unlink(missing_ok=True)
+            if trial.number != kept.number:
+                self.trainer.file(trial, CHECKPOINT).unlink(missing_ok=True)
 
 
 def number(facts: Mapping[str, Any], name: str) -> float:

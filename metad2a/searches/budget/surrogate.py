@@ -6,11 +6,10 @@ It is one exact Gaussian process over the classes of equal cells. The quality of
 
 m is the accuracy that the ranking predicts, s are training-free scores, g and h have Matern 3/2 kernels. The weight `a`
 follows from the observations, so the surrogate learns how far to trust the ranking. It also learns the variance of
-each other term and the noise. A fidelity (short, long, full training) shows offset + relation (z + difference) + noise.
-Each fidelity has its own offset, relation and difference, so neither the level nor the scale of a user's accuracies
-matters. Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 only.
+each other term and the noise. A training shows offset + z + noise, so the level of a user's accuracies does not matter.
+Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 only.
 
-Dimensions: K cells (4,930), n observations, F fidelities, P and Q some of the cells.
+Dimensions: K cells (4,930), n observations, P and Q some of the cells.
 """
 
 import math
@@ -33,9 +32,8 @@ TERMS = {
     "own": (math.log(0.02), 1.0),
     "scale": (math.log(0.7), 1.0),
 }
-NOISE, DIFFERENCE, RELATION = (math.log(0.02), 1.0), (math.log(0.1), 1.0), (0.0, 0.5)
-OFFSET = 10.0  # variance of a fidelity's offset, which may be anything
-OF_DIFFERENCE = {"paths": 0.5, "operations": 0.5, "own": 0.2}  # what the difference of two fidelities depends on
+NOISE = (math.log(0.02), 1.0)
+OFFSET = 10.0  # variance of the offset, which may be anything
 JITTER, STEPS = 1e-6, 20
 INTERVAL = 1.96  # standard deviations on either side: 95 %
 
@@ -45,14 +43,13 @@ class Observation:
     """What a training shows of a cell."""
 
     cell: int  # number of its class of equal cells
-    fidelity: int  # 0 .. F - 1; the search wants cells that are good at the last fidelity
     value: float  # accuracy (%), or anything else if higher is better
     variance: float = 0.0  # the known part of its noise: an accuracy is measured on a limited number of images
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Converts values of a fidelity to the process's scale and back; it compresses the shortfalls of bad cells."""
+    """Converts accuracies to the process's scale and back; it compresses the shortfalls of bad cells."""
 
     top: float
     width: float
@@ -89,24 +86,19 @@ class Surrogate:
     Args:
         features: `paths`, `operations` and `scores` (K, F), as the space's `features` gives them.
         prior: (K,) accuracies that a ranking predicts, None without a ranking.
-        fidelities: F.
     """
 
-    def __init__(self, features: dict[str, torch.Tensor], prior: torch.Tensor | None, fidelities: int = 1):
+    def __init__(self, features: dict[str, torch.Tensor], prior: torch.Tensor | None):
         self.features = {name: x / ((x.std(0) + 0.3) * math.sqrt(x.shape[1])) for name, x in features.items()}
         self.scores = features["scores"]
         self.cells = torch.arange(len(self.scores))
         self.ranked = prior is not None
         self.prior = torch.zeros(len(self.cells), dtype=FLOAT) if prior is None else standardized(prior.to(FLOAT))
-        self.fidelities = fidelities
-        lower = range(fidelities - 1)
-        priors = TERMS | {f"noise{f}": NOISE for f in range(fidelities)}
-        priors |= {f"difference{f}": DIFFERENCE for f in lower} | {f"relation{f}": RELATION for f in lower}
+        priors = TERMS | {"noise": NOISE}
         self.names = list(priors)
         self.centre, self.spread = torch.tensor(list(priors.values()), dtype=FLOAT).T
         self.logarithms = self.centre.clone()
-        self.observed = self.fidelity = torch.empty(0, dtype=torch.long)
-        self.scales: dict[int, Scale] = {}
+        self.observed = torch.empty(0, dtype=torch.long)
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -115,10 +107,6 @@ class Surrogate:
 
     def _named(self, logarithms: torch.Tensor) -> dict[str, torch.Tensor]:
         return dict(zip(self.names, logarithms.exp(), strict=True))
-
-    def _each(self, h: dict[str, torch.Tensor], name: str, last: float) -> torch.Tensor:
-        """A hyperparameter of each fidelity (F,); `last` is its fixed value at the last one."""
-        return torch.stack([*(h[f"{name}{f}"] for f in range(self.fidelities - 1)), torch.tensor(last, dtype=FLOAT)])
 
     def _kernels(self, here: torch.Tensor, there: torch.Tensor) -> dict[str, torch.Tensor]:
         """The kernel of each term, without its variance: (P, Q) for cells `here` (P,) and `there` (Q,)."""
@@ -134,40 +122,27 @@ class Surrogate:
     def _quality(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> torch.Tensor:
         return h["scale"].square() * torch.stack([h[name] * kernel for name, kernel in kernels.items()]).sum(0)
 
-    def _apart(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The kernel of the difference between a fidelity and the quality."""
-        return torch.stack([part * kernels[name] for name, part in OF_DIFFERENCE.items()]).sum(0)
-
-    def _factor(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Cholesky factor (n, n) of the observations' covariance, their residuals (n,) and relations (n,)."""
-        relation, difference = self._each(h, "relation", 1.0), self._each(h, "difference", 0.0)
-        noise = torch.stack([h[f"noise{f}"] for f in range(self.fidelities)])[self.fidelity]
-        same = (self.fidelity[:, None] == self.fidelity).to(FLOAT)
-        relations = relation[self.fidelity]
-        apart = self._apart(kernels)
-        covariance = self._quality(kernels, h) + h["scale"].square() * same * difference[self.fidelity] * apart
-        covariance = relations[:, None] * relations * covariance + OFFSET * same
-        residual = self.warped - relations * h["scale"] * self.prior[self.observed]
-        diagonal = h["scale"].square() * noise + self.known_noise + JITTER
-        return torch.linalg.cholesky(covariance + torch.diag(diagonal)), residual, relations
+    def _factor(
+        self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cholesky factor (n, n) of the observations' covariance, and their residuals (n,)."""
+        residual = self.warped - h["scale"] * self.prior[self.observed]
+        diagonal = h["scale"].square() * h["noise"] + self.known_noise + JITTER
+        return torch.linalg.cholesky(self._quality(kernels, h) + OFFSET + torch.diag(diagonal)), residual
 
     def learn(self, observations: Sequence[Observation], refit: bool = True) -> None:
         """Condition on all observations (at least one); `refit` also fits the hyperparameters."""
         self.observed = torch.tensor([o.cell for o in observations])
-        self.fidelity = torch.tensor([o.fidelity for o in observations])
         values = torch.tensor([o.value for o in observations], dtype=FLOAT)
         variance = torch.tensor([o.variance for o in observations], dtype=FLOAT)
-        of_rows = {f: self.fidelity == f for f in self.fidelity.unique().tolist()}
-        self.scales = {f: Scale.of(values[rows], variance[rows]) for f, rows in of_rows.items()}
-        scales = [self.scales[f] for f in self.fidelity.tolist()]
-        self.warped = torch.stack([scale(value) for scale, value in zip(scales, values, strict=True)])
-        slopes = torch.stack([scale.slope(value) for scale, value in zip(scales, values, strict=True)])
-        self.known_noise = variance * slopes.square()
+        self.scale = Scale.of(values, variance)
+        self.warped = self.scale(values)
+        self.known_noise = variance * self.scale.slope(values).square()
         kernels = self._kernels(self.observed, self.observed)
         if refit:
             self.logarithms = self._fitted(kernels)
         h = self._named(self.logarithms)
-        self.factor, residual, self.relations = self._factor(kernels, h)
+        self.factor, residual = self._factor(kernels, h)
         self.weights = torch.cholesky_solve(residual[:, None], self.factor)[:, 0]
 
     def _fitted(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -175,7 +150,7 @@ class Surrogate:
 
         def loss(start: np.ndarray) -> tuple[float, np.ndarray]:
             logarithms = torch.tensor(start, dtype=FLOAT, requires_grad=True)
-            factor, residual, _ = self._factor(kernels, self._named(logarithms))
+            factor, residual = self._factor(kernels, self._named(logarithms))
             weights = torch.cholesky_solve(residual[:, None], factor)[:, 0]
             prior = ((logarithms - self.centre) / self.spread).square().sum()
             value = 0.5 * residual @ weights + factor.diagonal().log().sum() + 0.5 * prior
@@ -188,7 +163,7 @@ class Surrogate:
     def _explained(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Posterior mean of the quality of cells (Q,), and their whitened covariance with the observations (n, Q)."""
         h = self._named(self.logarithms)
-        cross = self.relations[:, None] * self._quality(self._kernels(self.observed, cells), h)
+        cross = self._quality(self._kernels(self.observed, cells), h)
         mean = h["scale"] * self.prior[cells] + cross.T @ self.weights
         return mean, torch.linalg.solve_triangular(self.factor, cross, upper=False)
 
@@ -203,8 +178,8 @@ class Surrogate:
         return self._explained(self.cells)[0] if len(self.observed) else self.prior.clone()
 
     def improvement(self) -> torch.Tensor:
-        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best). The offsets
-        of the fidelities cancel in it."""
+        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best). The offset
+        cancels in it."""
         h = self._named(self.logarithms)
         mean, whitened = self._explained(self.cells)
         best = self.observed[mean[self.observed].argmax()]
@@ -215,20 +190,12 @@ class Surrogate:
         normal = torch.distributions.Normal(0.0, 1.0)
         return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
 
-    def accuracy(self, fidelity: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Posterior mean (K,) of the noise-free values at an observed fidelity, and both ends of its 95 % interval."""
+    def accuracy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Posterior mean (K,) of the noise-free values, and both ends of its 95 % interval."""
         h = self._named(self.logarithms)
-        relation = self._each(h, "relation", 1.0)[fidelity]
-        difference = self._each(h, "difference", 0.0)[fidelity] * h["scale"].square()
-        kernels = self._kernels(self.observed, self.cells)
-        here = (self.fidelity == fidelity).to(FLOAT)[:, None]
-        apart = self._apart(kernels)
-        cross = self.relations[:, None] * (self._quality(kernels, h) + here * difference * apart) * relation
-        cross = cross + here * OFFSET
-        mean = relation * h["scale"] * self.prior + cross.T @ self.weights
-        prior = relation.square() * (self._variance() + difference * sum(OF_DIFFERENCE.values())) + OFFSET
+        cross = self._quality(self._kernels(self.observed, self.cells), h) + OFFSET
+        mean = h["scale"] * self.prior + cross.T @ self.weights
         explained = torch.linalg.solve_triangular(self.factor, cross, upper=False).square().sum(0)
-        deviation = (prior - explained).clamp_min(1e-12).sqrt()
-        scale = self.scales[fidelity]
-        low, high = (scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
-        return scale.back(mean), low, high
+        deviation = (self._variance() + OFFSET - explained).clamp_min(1e-12).sqrt()
+        low, high = (self.scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
+        return self.scale.back(mean), low, high

@@ -29,7 +29,6 @@ from metad2a.training.classifier import (
     Run,
     accuracy,
     batch_of,
-    enlarged,
     normalized,
     protocol_for,
     rate_of,
@@ -77,13 +76,32 @@ class Trainer:
         order = torch.randperm(len(self.data.valid), generator=random_generator(SEED))[:most]
         return self.data.valid[order.sort().values]
 
+    def within_limits(self, trial: Trial) -> list[str]:
+        """The networks of a linear classifier's backbone that are within the limits."""
+        limits, classes = self.identity["limits"], len(self.data.class_names)
+
+        def fits(name: str) -> bool:
+            cost = backbones.cost(name, classes, trial.side)
+            return all(cost.get(kind, math.inf) <= limit for kind, limit in limits.items())
+
+        return [name for name in backbones.readings(trial.arch) if not limits or fits(name)]
+
     def look_of(self, trial: Trial) -> ImageData:
-        """The dataset as a trial's network sees it: its side, and how pixels are normalised."""
-        data = replace(self.data, valid=self.judges).sized(trial.side)
+        """The dataset as a trial's network sees it: how pixels are normalised, and the images that judge, which have at
+        most its side."""
+        data = replace(self.data, valid=self.judges.sized(trial.side))
         if trial.way == NEW:
             return data
         look = backbones.look(trial.arch)
         return replace(data, mean=look.mean, std=look.std)
+
+    @cached_property
+    def _trained_on(self) -> dict[int, LabelledImages]:
+        return {}
+
+    def train_images(self, side: int) -> LabelledImages:
+        """The training images with at most `side` pixels, made once in this process."""
+        return self._trained_on.setdefault(side, self.data.train.sized(side))
 
     def protocol_of_cells(self) -> Protocol:
         """The whole protocol of training a cell."""
@@ -180,7 +198,7 @@ class SliceRun:
         self.data = trainer.look_of(self.trial)
         passes = self.trial.epochs * work.amount / self.trial.spent if self.trial.spent else MOST_EPOCHS
         self.run = trainer.run(self.trial, trainer.untrained(self.trial), self.data, passes)
-        self.images = self.data.train.to(self.run.device)
+        self.images = trainer.train_images(self.trial.side).to(self.run.device)
         self.batches = math.ceil(len(self.data.train) / self.run.protocol.batch_size)
         self.first_epochs, self.until = self.epochs, 0.0
         self.already = self.trial.spent - self.trial.before  # of this slice, before it was interrupted
@@ -276,24 +294,25 @@ def fit_classifiers(trainer: Trainer, work: Slice, start: float, watch: Watch) -
     valid = list(features(network, data, data.valid, trial))
     image_seconds = (time.monotonic() - begun) / len(data.valid)
     until = start + (1 - FIT_SHARE) * work.amount if trainer.timed else math.inf
-    parts, least = [], max(2 * classes, AT_ONCE)
+    parts, least = [], max(4 * classes, 2 * AT_ONCE)
     for part in features(network, data, data.train[order], trial):
         parts.append(part)
         watch(replace(trial, epochs=sum(len(p[0]) for p in parts) / len(data.train)))
         if time.monotonic() > until and sum(len(p[0]) for p in parts) >= least:
             break
-    names = [*backbones.taps(trial.arch), trial.arch]
     labels = data.train.labels[order][: sum(len(part[0]) for part in parts)]
+    layers = [*backbones.taps(trial.arch), trial.arch]  # whose features there are
     heads, shares = {}, {}
-    for number, name in enumerate(names):
-        x, v = (torch.cat([part[number] for part in each]) for each in (parts, valid))
+    for name in trainer.within_limits(trial):
+        read = slice(layers.index(name), layers.index(name) + 1) if name in layers else slice(None)
+        x, v = (torch.cat([torch.cat(part[read], dim=1) for part in each]) for each in (parts, valid))
         limit = start + work.amount if trainer.timed else math.inf
         heads[name], shares[name] = fit_linear(x, labels, v, data.valid.labels, classes, limit)
     save_torch(trainer.file(trial, HEADS), heads)
     epochs = len(labels) / len(data.train)
     seconds = time.monotonic() - start
     spent = seconds if trainer.timed else epochs
-    best = max(names, key=lambda name: shares[name])
+    best = max(shares, key=lambda name: shares[name])
     others = {name: share for name, share in shares.items() if name != best}
     changes: dict[str, Any] = {
         "arch": best,
@@ -315,6 +334,5 @@ def features(
     taps = list(backbones.taps(trial.arch).values())
     device = next(network.parameters()).device
     for rows in torch.arange(len(images)).split(AT_ONCE):
-        [(part, _)] = normalized(images[rows], data, device)
-        part = enlarged(part, trial.side)
+        [(part, _)] = normalized(images[rows].sized(trial.side), data, device, trial.side)
         yield [x.float().cpu() for x in network.embed(part, taps)]

@@ -14,15 +14,15 @@ from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
 LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
 EACH_SHARE = 0.2  # what one of them may
-LARGER_SHARE = 0.05  # likewise, one with a larger backbone
+LARGER_SHARE = 0.1  # likewise, one with a larger backbone
 PROBES = 0.3  # of what is left: what trainings take that only show which of them goes on
 TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
 APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
-# Images that a backbone must see to gain from training, at least and enough; in all, never more than so many passes
-LEAST, ENOUGH, SMALL_ENOUGH, MOST_PASSES = 2000, 3000, 5000, 5
+# Images that a backbone must see to gain from training, or passes if they are few: at least, enough, and of small ones
+LEAST, ENOUGH, SMALL_LEAST, SMALL_ENOUGH = (2000, 2), (3000, 5), (500, 1), (5000, 5)
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
 SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
@@ -98,8 +98,9 @@ def further(
     fewest layers on small images, which makes the most steps."""
     found = judged(t for t in trials if t.way == LINEAR)
 
-    def pays(enough: int, arch: str, side: int) -> bool:
-        passes = min(MOST_PASSES, max(1, enough / images))
+    def pays(needs: tuple[int, int], arch: str, side: int) -> bool:
+        enough, most = needs
+        passes = min(most, enough / images)
         return passes * speed.training(cost(arch, side), images) <= TRAINED_SHARE * left
 
     good = [t for t in found if (t.accuracy or 0.0) >= (found[0].accuracy or 0.0) - CLOSE]
@@ -108,10 +109,11 @@ def further(
     for base in fits[:1]:
         chosen[base.arch, base.side] = base.number
     for base in found[:1]:
-        arch = next(iter(backbones.taps(base.arch.partition("/")[0])), base.arch)
+        arch = next(iter(backbones.taps(backbones.name_of(base.arch))), base.arch)
         small = [side for side in sides(stored) if side <= min(SMALL, DOUBLED * stored)]
-        largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
-        chosen.setdefault((arch, largest), base.number)
+        if pays(SMALL_LEAST, arch, small[0]):
+            largest = max((side for side in small if pays(SMALL_ENOUGH, arch, side)), default=small[0])
+            chosen.setdefault((arch, largest), base.number)
     for (arch, side), number in chosen.items():
         yield {"way": FURTHER, "arch": arch, "side": side, "base": number}
 
