@@ -344,8 +344,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(refuses, monkey
     assert "is no folder" in refuses(f"train --arch {CELL} --data-name pets --save-path file")
     assert "--output file/a.csv" in refuses("predict --network x --images y --output file/a.csv")
     assert "--data-path file/x" in refuses("process-dataset --dataset mnist --data-path file/x")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # as in a folder that may only be read
-    assert "may not be written by you" in refuses("search cifar10")
+    assert "may not be written by you" in refuses("search cifar10 --save-path /proc/results")  # even if it is root's
 
 
 def test_the_places_of_new_files_are_told(command, tmp_path, monkeypatch):
@@ -658,3 +657,5 @@ def test_a_sentence_ends_once(refuses):
 def test_numbers_and_their_nouns():
     assert [counted(n, "class") for n in (0, 1, 2)] == ["0 classes", "1 class", "2 classes"]
     assert [counted(n, "image") for n in (1, 4930)] == ["1 image", "4930 images"]
+    assert [counted(n, "epoch") for n in (1, 2)] == ["1 epoch", "2 epochs"]
+    assert [counted(2, noun) for noun in ("batch", "search")] == ["2 batches", "2 searches"]
