@@ -183,5 +183,6 @@ def ways_table(ways: list[dict[str, Any]], chosen: int) -> Iterator[str]:
     for trial in sorted(ways, key=lambda trial: -(trial["accuracy"] or 0.0)):
         accuracy = f"{trial['accuracy']:.2f}" if trial["accuracy"] is not None else ""
         epochs = f"{trial['epochs']:.1f}" if trial["way"] != LINEAR else ""
-        mark = " <- chosen" if trial["number"] == chosen else f" ({trial['status']})" * (trial["status"] != DONE)
+        state = trial["status"] if trial["spent"] else "not begun"
+        mark = " <- chosen" if trial["number"] == chosen else f" ({state})" * (state != DONE)
         yield f"{accuracy:>9}  {epochs:>7}  {trial['seconds']:>7.0f}  {trial['title']}{mark}"

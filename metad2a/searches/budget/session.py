@@ -14,7 +14,7 @@ from metad2a.core.cli import command_began
 from metad2a.core.environment import provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
-from metad2a.core.messages import log
+from metad2a.core.messages import counted, log
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import load_image_data
@@ -38,6 +38,7 @@ from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 PRODUCTS = (STATE, "trials", "result.json", "network.*", "ranking_run_1.csv", "report.html", "model_card.md",
             "best_architecture.svg")  # fmt: skip
 TESTED_SHARE = 0.15  # of a budget in seconds: what the test at the end may take
+FEW_TO_CHOOSE_BY = 20
 TOLD = 10.0  # seconds between two lines of progress
 WARM_UP_SIDE, WARM_UP_IMAGES = 64, 8
 OFA, SUBNETS = "ofa_mbv3", 1000
@@ -177,6 +178,10 @@ class BudgetSearch:
         train, valid, test = (len(part) for part in (self.data.train, self.data.valid, self.data.test))
         sizes = f"{train} images to train on, {valid} to choose by, {test} to test"
         log.info(f"{self.data.name}: {self.classes} classes, {sizes}, at {self.data.train.side} px.")
+        if valid < FEW_TO_CHOOSE_BY:
+            log.info(
+                f"{counted(valid, 'image')} to choose by cannot tell good ways from better ones: collect more images."
+            )
         self.state.save()
 
     def gather(self) -> None:
