@@ -62,6 +62,17 @@ def test_lite_networks_with_all_or_some_blocks(size):
     assert backbones.cost(name, 3, 128)["flops"] == pytest.approx(4 * backbones.cost(name, 3, 64)["flops"], rel=0.05)
 
 
+def test_costs_are_multiply_accumulates():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = backbones.build("shufflenet_v2_x0_5", 7)[0].eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.randn(1, 3, 96, 96))
+    found = backbones.cost("shufflenet_v2_x0_5", 7, 96)
+    assert found["flops"] == pytest.approx(counter.get_total_flops() / 2e6)
+    assert found["params"] == sum(p.numel() for p in network.parameters()) / 1e6
+
+
 def test_texts_that_name_no_network():
     for text, message in (("efficientnet_lite0/17", "1 to 16 blocks"), ("resnet81", "Did you mean resnet18")):
         with pytest.raises(UserError, match=message):

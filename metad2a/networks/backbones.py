@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.data.extractors import IMAGENET_STATS
@@ -188,13 +187,21 @@ def name_of(text: str) -> str:
 
 @cache
 def cost(text: str, classes: int, side: int) -> dict[str, float]:
-    """`flops`, millions of multiply-accumulates for an image of `side` pixels, and `params`, millions of parameters."""
+    """`flops`, millions of multiply-accumulates of convolutions and linear layers for an image of `side` pixels, and
+    `params`, millions of parameters."""
+    counts: list[int] = []
+
+    def count(layer: Any, inputs: object, outputs: torch.Tensor) -> None:
+        # Each output is a sum of as many products as the weights have for one of their outputs
+        counts.append(outputs.numel() * layer.weight[0].numel())
+
     with torch.device("meta"):
         network = build(text, classes)[0].eval()
-        with FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, 3, side, side))
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return {"flops": counter.get_total_flops() / 2e6, "params": params / 1e6}
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_hook(count)
+        network(torch.empty(1, 3, side, side))
+    return {"flops": sum(counts) / 1e6, "params": sum(p.numel() for p in network.parameters()) / 1e6}
 
 
 def load(text: str, classes: int, supernet: str | None = None) -> BackboneNetwork:

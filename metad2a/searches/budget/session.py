@@ -115,7 +115,7 @@ class BudgetSearch:
         if self.supernet:
             names = [*self.subnets(limits, self.supernet), *names]
         smallest = ways.sides(self.data.train.side)[0]
-        for name in list(names):
+        for name in list(names) if options.limits else ():
             if not any(self.fits(self.cost(text, smallest)) for text in backbones.readings(name)):
                 log.info(f"{name} is left out: {' and '.join(FLAGS[kind] for kind in options.limits)}.")
                 names.remove(name)
