@@ -27,7 +27,7 @@ from torchvision.transforms.v2 import functional as TF
 from benchmarks.pages import OURS, RESULTS, new_figure, style, table
 from benchmarks.script import benchmark_parser
 from metad2a.core.cli import run
-from metad2a.core.environment import choose_device, provenance
+from metad2a.core.environment import choose_device, keep_freed_memory, provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import write_json
 from metad2a.core.messages import log
@@ -69,6 +69,7 @@ class OneWay(BudgetSearch):
 
 def one(args: argparse.Namespace) -> dict[str, Any]:
     """Run one method on one folder; returns its figures."""
+    keep_freed_memory()  # as the command line does
     start, (folder, budget, method, seed) = time.monotonic(), args.one
     scratch = method in (SCRATCH, "first")
     given: dict[str, Any] = {"images": folder, "budget": budget, "gpu": args.gpu, "seed": int(seed)}
