@@ -177,12 +177,11 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
             target.append([
                 folder, budget, f"**{np.mean([row['x-test'] for row in ours]):.1f}**", ", ".join(chosen),
                 *(cell(ours, methods[name]) if name in methods else "" for name in others),
-                f"{np.mean([row['seconds'] for row in ours]):.0f}",
             ])  # fmt: skip
     head = ["images", "budget", "`search --budget`", "what it chose"]
     return {
-        "ways": table([*head, *(TITLES[name] for name in ONE_WAY), "seconds"], rows),
-        "ways-scratch": table([*head[:2], TITLES["from-scratch"], head[3], TITLES["first"], "seconds"], scratch),
+        "ways": table([*head, *(TITLES[name] for name in ONE_WAY)], rows),
+        "ways-scratch": table([*head[:2], TITLES["from-scratch"], head[3], TITLES["first"]], scratch),
     }
 
 

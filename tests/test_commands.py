@@ -27,7 +27,7 @@ DOCUMENTS += [ROOT / "RESULTS.md", *sorted(ROOT.glob("docs/results/*.md"))]
 RECORD = re.compile(r"Made by `[^`]*`")  # commands of earlier releases
 # The start of a command, as a pattern -> why it does not run here
 TOO_LONG = {
-    r"main.py predict .*results/search/digits": "it needs the network of the search above it, minutes",
+    r"main.py predict .*results/search/breeds": "it needs the network of the search above it, minutes",
     r"main.py search .*--budget": "minutes; tests/test_budget.py searches with small budgets",
     r"main.py search cifar10 --ranking predictor --num-runs": "ten searches; tests/test_search.py makes two",
     r"main.py train (?!.*--epochs 20)": "hours: 200 epochs, three seeds",

@@ -22,7 +22,7 @@ from metad2a.reports.search_pages import write_budget_page
 from metad2a.searches.budget.loop import learn
 from metad2a.searches.budget.session import TESTED_SHARE, BudgetSearch
 from metad2a.searches.budget.training import SEED
-from metad2a.searches.budget.trials import DONE, FORMAT, LINEAR, NEW, Trial, judged
+from metad2a.searches.budget.trials import DONE, FORMAT, LINEAR, NEW, PAUSED, Trial, judged
 
 LISTED = 100  # cells of the ranking in result.json
 
@@ -183,6 +183,6 @@ def ways_table(ways: list[dict[str, Any]], chosen: int) -> Iterator[str]:
     for trial in sorted(ways, key=lambda trial: -(trial["accuracy"] or 0.0)):
         accuracy = f"{trial['accuracy']:.2f}" if trial["accuracy"] is not None else ""
         epochs = f"{trial['epochs']:.1f}" if trial["way"] != LINEAR else ""
-        state = trial["status"] if trial["spent"] else "not begun"
+        state = "not begun" if trial["status"] == PAUSED and not trial["spent"] else trial["status"]
         mark = " <- chosen" if trial["number"] == chosen else f" ({state})" * (state != DONE)
         yield f"{accuracy:>9}  {epochs:>7}  {trial['seconds']:>7.0f}  {trial['title']}{mark}"
