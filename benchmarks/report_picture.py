@@ -21,7 +21,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import ROOT, display_path
 
 CORNERS = {"circle": 40, "square": 4, "triangle": 3}  # classes, and the corners of their polygons
-IMAGES, SIZE = 40, 48  # images of each class, pixels
+IMAGES, SIZE = 12, 48  # images of each class, pixels
 WINDOW = 1040, 1290
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

@@ -66,6 +66,8 @@ def test_what_a_longer_budget_would_bring(value):
     assert "would probably bring more" in outlook(value)
     value["ways"][1]["curve"] = [(1.0, 54.0), (5.0, 55.0), (9.0, 55.0)]
     assert "more images" in outlook(value)
+    value["choice"]["x-valid"] = 100.0
+    assert "hardly anything left" in outlook(value)
 
 
 def test_in_a_browser(browser, value, space, tmp_path):  # noqa: F811

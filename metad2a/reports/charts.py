@@ -33,12 +33,12 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 class _Axis:
     """A linear or logarithmic scale from values to pixels."""
 
-    def __init__(self, values: list[float], start: float, end: float, log: bool = False):
+    def __init__(self, values: list[float], start: float, end: float, log: bool = False, most: float = math.inf):
         self.log = log and min(values) > 0
         values = [math.log10(value) for value in values] if self.log else values
         low, high = min(values), max(values)
         spare = 0.04 * (high - low) or 0.5 * abs(high) or 0.5
-        self.low, self.high, self.start, self.end = low - spare, high + spare, start, end
+        self.low, self.high, self.start, self.end = low - spare, min(high + spare, max(high, most)), start, end
 
     def __call__(self, value: float) -> float:
         value = math.log10(value) if self.log else value
@@ -53,17 +53,17 @@ class _Axis:
         return shown if len(shown) <= 7 else [mark for mark in shown if math.log10(mark) % 1 == 0]
 
 
-def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = False) -> Markup:
+def chart(series: Sequence[Series], x_label: str, y_label: str, log: bool = False, y_most: float = math.inf) -> Markup:
     """Draw all series in one picture with a legend; empty if no point is finite.
 
-    `log` makes the horizontal axis logarithmic if all its values are positive.
+    `log` makes the horizontal axis logarithmic if all its values are positive. The vertical axis ends at `y_most`.
     """
     shown = [replace(each, points=[p for p in each.points if all(map(math.isfinite, p))]) for each in series]
     points = [point for each in shown for point in each.points]
     if not points:
         return Markup("")
     x = _Axis([point[0] for point in points], LEFT, RIGHT, log)
-    y = _Axis([point[1] for point in points], BOTTOM, TOP)
+    y = _Axis([point[1] for point in points], BOTTOM, TOP, most=y_most)
     x_ticks, y_ticks = ([(f"{axis(v):.1f}", f"{v:.6g}") for v in axis.ticks()] for axis in (x, y))
     drawn = [
         (number % COLOURS, s.name, s.kind, [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in s.points], s.titles)

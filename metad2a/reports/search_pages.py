@@ -89,7 +89,7 @@ def curves_section(ways: Rows, unit: str) -> Section:
     rows = sorted(ways, key=lambda way: -(way["accuracy"] or 0.0))
     lines = [Series(row["title"], row["curve"], "line" if len(row["curve"]) > 1 else "marks", [row["title"]])
              for row in rows[:CURVES] if row["curve"]]  # fmt: skip
-    picture = chart(lines, f"{unit} spent on this way", "x-valid accuracy (%)")
+    picture = chart(lines, f"{unit} spent on this way", "x-valid accuracy (%)", y_most=100.0)
     note = "Accuracy on the images that choose. The learning rate falls to 0 at the end, which brings a last rise."
     return Section("The ways side by side", note, figures=[(picture, "")] if picture else [], table=table(rows, WAYS))
 
@@ -114,6 +114,8 @@ def answer(result: Mapping[str, Any]) -> str:
 def outlook(result: Mapping[str, Any]) -> str:
     """What a longer budget would probably bring."""
     curve = next(w["curve"] for w in result["ways"] if w["number"] == result["choice"]["trial"])
+    if result["choice"]["x-valid"] > 99:
+        return "There is hardly anything left to gain on these images."
     if result["choice"]["way"] == "linear classifier":
         return "Trainings did not beat the linear classifier yet: a budget three times as long may change that."
     risen = curve[-1][1] - curve[max(0, len(curve) - 3)][1]
