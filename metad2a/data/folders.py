@@ -16,7 +16,7 @@ from metad2a.core.files import display_path
 
 TEST_PARTS = ("test", "val", "valid", "validation")
 TEST_SHARE = 0.2  # held-out share of each class, if a folder has no part for testing
-# Formats that begin with bytes of their own. Files of these formats are recognised whatever they are called.
+# Formats with known first bytes. Files of these formats are recognised whatever they are called.
 NAMED_BY_CONTENT = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 # Pillow starts another program for these, or knows them without being able to decode them.
 NEVER_OPENED = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC", "FPX", "MIC")

@@ -77,7 +77,7 @@ def _write_onnx(program: Program, path: Path, metadata: dict[str, str]) -> None:
     exported = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     model = exported.model_proto
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # the exporter has a name of its own, such as s77
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # the exporter invents a name, such as s77
     del model.graph.value_info[:]  # shapes inside the network, which use that name
     onnx.helper.set_model_props(model, metadata)
     path.write_bytes(model.SerializeToString())

@@ -22,7 +22,7 @@ EXTRACTOR = "efficientnet_lite0"
 PER_CLASS = 100  # training images of a class for the linear classifier; a search stores features of as many
 MOST_TESTED, AT_ONCE = 10_000, 128  # test images for the linear classifier, and images whose features are made at once
 DECAYS = (1e-1, 1.0, 1e-2, 1e-3)  # of its weights; the validation part chooses, of equals the first
-# In a limited time: so many products of images, classes and features in a second, and so many images at least
+# In a limited time: products of images, classes and features in a second, and the fewest images
 FITTED_A_SECOND, LEAST_FITTED = 2.5e7, 64
 LOWEST = 10.0  # how far below the others' the bias of a class without images is
 Confusion = Annotated[torch.Tensor, "(K, K) long: images of class i that were taken for class j"]

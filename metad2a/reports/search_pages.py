@@ -19,7 +19,7 @@ from metad2a.reports.network_page import test_sections
 from metad2a.reports.page import Columns, Rows, Section, table, write_page
 
 LISTED = 200  # candidates in the table
-CURVES = 6  # ways with a line of their own in the picture
+CURVES = 6  # ways that the picture shows
 WAYS = {"accuracy": ("x-valid %", ".2f"), "low": ("95 % interval", ".1f"), "way": ("way", ""),
         "arch": ("architecture", ""), "side": ("pixels", "d"), "epochs": ("epochs", ".1f"),
         "seconds": ("seconds", ".0f"), "status": ("state", ""), "message": ("remark", "")}  # fmt: skip

@@ -20,7 +20,7 @@ def next_cell(
 ) -> int | None:
     """The most promising cell of `allowed` (P,) that is not `taken`, None if there is none left.
 
-    `rng` is a generator for this choice alone, so that a resumed search chooses the same.
+    `rng` serves this choice only, so that a resumed search chooses the same.
     """
     free = allowed[~torch.isin(allowed, torch.tensor(sorted(taken), dtype=torch.long))]
     if not len(free):

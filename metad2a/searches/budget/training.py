@@ -127,7 +127,7 @@ class Trainer:
         return network
 
     def backbone(self, trial: Trial) -> backbones.BackboneNetwork:
-        """A trial's backbone with ImageNet's weights. Those of a subnet need statistics of their own: batch norm's are
+        """A trial's backbone with ImageNet's weights. In a subnet they do not fit batch norm's statistics, which are
         measured on training images."""
         network = backbones.load(trial.arch, len(self.data.class_names), self.supernet)
         if trial.arch.startswith(backbones.OFA):

@@ -18,13 +18,13 @@ LARGER_SHARE = 0.1  # likewise, one with a larger backbone
 PROBES = 0.3  # of what is left: what trainings take that only show which of them goes on
 TRAINED_SHARE = 0.7  # of what is left when the trainings begin: what the last of them gets at least
 TRAINING_COST = 5  # a step of training takes as long as classifying the images this many times
-APART = 1.3  # the sides of a backbone's linear classifiers are at least so many times each other
+APART = 1.3  # ratio of the sides of a backbone's linear classifiers, at least
 ENLARGED = 4  # images are enlarged to at most this many times their side
 LARGEST = max(SIDES)
 # Images that a backbone must see to gain from training, or passes if they are few: at least, enough, and of small ones
 LEAST, ENOUGH, SMALL_LEAST, SMALL_ENOUGH = (2000, 2), (3000, 5), (500, 1), (5000, 5)
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
-SMALL, DOUBLED = 128, 2  # small images have at most so many pixels, and times the images' own side
+SMALL, DOUBLED = 128, 2  # largest side of small images in pixels, and relative to the images' side
 TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
 CELL_SIDES = (64, 96)  # of larger images than the benchmark's, if the budget pays for enough of them
 CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
@@ -38,7 +38,7 @@ class Speed:
     seconds: float = 0.0  # of a million multiply-accumulates, when a network classifies
 
     def passes(self, cost: float, images: int, share: float = 1.0) -> float:
-        """What it costs to classify so many images, a `share` of the training images."""
+        """What it costs to classify a number of images, which are a `share` of the training images."""
         return cost * images * self.seconds if self.timed else share
 
     def training(self, cost: float, images: int) -> float:
@@ -66,7 +66,7 @@ def linear_ways(
         names: of backbones; all but the first are larger, and wait for a budget that hardly notices them.
         cost: of a name at a side.
         images: for training and validation.
-        total: what there is of the budget, in its unit.
+        total: of the budget, in its unit.
     """
 
     def price(name: str, side: int) -> float:
