@@ -173,7 +173,7 @@ def test_validation(bench, toy_checkpoints):
 
 
 def test_ways(bench, monkeypatch):
-    """The search and a way alone are tested on the same images; what is finished is not done again."""
+    """All methods are tested on the same images; finished ones are not run again."""
     write_images(Path("photos"), n=20)
 
     def here(command, **options):

@@ -110,7 +110,7 @@ def test_backbones_are_trained_further_if_the_budget_pays_for_the_passes():
     short = list(further(found, 32, cost, SPEED, 1000, 120.0))
     assert [t["side"] for t in short] == [96, 64]  # the largest images are too dear
     assert [t["side"] for t in further(found, 32, cost, SPEED, 1000, 40.0)] == [64]
-    assert [t["side"] for t in further(found, 32, cost, SPEED, 10**6, 40.0)] == [64]  # a part of a pass is of use
+    assert [t["side"] for t in further(found, 32, cost, SPEED, 10**6, 40.0)] == [64]  # less than a pass helps, too
     assert not list(further(found, 32, cost, SPEED, 1000, 5.0))
     same = [linear(0, 64, 60.0, "efficientnet_lite0/12")]
     assert len(list(further(same, 32, cost, SPEED, 1000, 180.0))) == 1
@@ -119,10 +119,10 @@ def test_backbones_are_trained_further_if_the_budget_pays_for_the_passes():
 def test_a_cell_must_see_enough_images_to_leave_chance_behind():
     ranked = [(7, "large", {"flops": 122.0}), (3, "half", {"flops": 59.0}), (5, "small", {"flops": 24.0})]
 
-    def chosen(left, alone=True, images=800):
-        return [t["arch"] for t in cells(ranked, 32, SPEED, images, 200, left, alone)]
+    def chosen(left, only=True, images=800):
+        return [t["arch"] for t in cells(ranked, 32, SPEED, images, 200, left, only)]
 
-    assert chosen(60, alone=False) == []
+    assert chosen(60, only=False) == []
     assert chosen(60) == ["small"]
     assert chosen(1300) == ["small", "half"]
     assert chosen(3000) == ["half", "large"]
@@ -328,7 +328,7 @@ def started(budget="8e", more=""):
 
 
 def wait_for(count, process, limit=120):
-    """Until so many accuracies have been measured."""
+    """Until `count` accuracies have been measured."""
     end = time.monotonic() + limit
     while time.monotonic() < end and process.poll() is None:
         paths = list(Path("results").rglob("trials/[0-9]*.json"))

@@ -1,5 +1,7 @@
 """The limits of a search: the largest cost that a candidate may have."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +11,11 @@ from metad2a.searches.options import SessionOptions
 from metad2a.spaces.base import COST_UNITS, DEVICE_LATENCY, SearchSpace
 
 FLAGS = {"flops": "--max-flops (--bound)", "params": "--max-params", DEVICE_LATENCY: "--max-latency"}
+
+
+def within(cost: Mapping[str, float], limits: Mapping[str, float]) -> bool:
+    """Whether every limited cost is known and within its limit."""
+    return all(cost.get(name, math.inf) <= limit for name, limit in limits.items())
 
 
 class Limits:
@@ -48,7 +55,7 @@ class Limits:
     def allow(self, arch: Any) -> bool:
         """Tell whether an architecture may be a candidate: it is within the limits, and it can learn."""
         cost = self.cost(arch) if self.limits else {}
-        return self.space.can_learn(arch) and all(cost[name] <= limit for name, limit in self.limits.items())
+        return self.space.can_learn(arch) and within(cost, self.limits)
 
     def listed(self) -> list[int]:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.

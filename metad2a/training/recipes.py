@@ -68,8 +68,8 @@ def moved(images: torch.Tensor, side: int, rng: torch.Generator) -> torch.Tensor
 
 
 def recipe(images: int, pixels: int, whole: bool, epochs: int = MOST_EPOCHS) -> Recipe:
-    """The recipe for so many training images and a whole network, or its first blocks; larger batches take larger
-    steps."""
+    """The recipe for a number of training images and a whole network, or its first blocks. Larger batches take
+    larger steps."""
     batch = max(size for size, least in BATCHES.items() if images >= least)
     rate = (RATE if whole else RATE_OF_BLOCKS) * math.sqrt(batch / min(BATCHES))
     return Recipe(epochs=epochs, augment=False, lr=rate, batch_size=max(1, min(batch, images // 2)), pixels=pixels)

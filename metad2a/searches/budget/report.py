@@ -24,6 +24,7 @@ from metad2a.searches.budget.session import TESTED_SHARE, BudgetSearch
 from metad2a.searches.budget.training import SEED
 from metad2a.searches.budget.trials import DONE, FORMAT, LINEAR, NEW, PAUSED, Trial, judged
 
+LEAST_TESTED = 100  # images, however short the time
 LISTED = 100  # cells of the ranking in result.json
 
 
@@ -153,9 +154,6 @@ def tested(search: BudgetSearch, best: Trial) -> ImageData:
             log.info(f"{most} of {len(rows)} images of x-test, drawn at random, are tested: there is no time for more.")
             rows = torch.randperm(len(rows), generator=random_generator(SEED))[:most].sort().values
     return replace(data, test=data.test[rows].sized(best.side))
-
-
-LEAST_TESTED = 100
 
 
 def result_text(value: dict[str, Any]) -> str:

@@ -1,6 +1,5 @@
 """A running search on a budget: its ways, its clock, and who gets the next part of the budget."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +29,7 @@ from metad2a.searches.budget.plan import Slice, next_slice
 from metad2a.searches.budget.surrogate import Observation, Surrogate
 from metad2a.searches.budget.training import CHECKPOINT, Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial, judged
-from metad2a.searches.limits import FLAGS, Limits
+from metad2a.searches.limits import FLAGS, Limits, within
 from metad2a.searches.options import SearchOptions
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 from metad2a.spaces.ofa_mbv3.supernet import load_supernet
@@ -134,7 +133,7 @@ class BudgetSearch:
 
     def fits(self, cost: Mapping[str, float]) -> bool:
         """Whether costs are within the limits; a backbone has no latency on a device."""
-        return all(cost.get(kind, math.inf) <= limit for kind, limit in self.options.limits.items())
+        return within(cost, self.options.limits)
 
     def subnets(self, limits: Limits, supernet: str) -> list[str]:
         """The subnet that the instant ranking puts first among random ones, and the first of the cheaper half."""

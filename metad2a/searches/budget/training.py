@@ -23,6 +23,7 @@ from metad2a.networks.judge import fit_linear
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.searches.budget.plan import Slice
 from metad2a.searches.budget.trials import DONE, FAILED, FURTHER, HINT, LINEAR, NEW, PAUSED, RUNNING, Trial
+from metad2a.searches.limits import within
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import (
     Protocol,
@@ -43,6 +44,7 @@ EVALUATIONS, SPARSE = 5, 20  # of a slice, which takes at least this many times 
 AT_ONCE = 32  # images whose features are made at once
 CALIBRATED = 500  # training images that measure the statistics of a subnet's batch norm
 FITTED, FIT_SHARE = 5000, 0.3  # most images that a linear classifier is fitted to, and its part of the time
+RESERVED = 1.1  # the last evaluation of a slice may take this many times as long as the one before
 Watch = Callable[[Trial], None]
 
 
@@ -80,11 +82,8 @@ class Trainer:
         """The networks of a linear classifier's backbone that are within the limits."""
         limits, classes = self.identity["limits"], len(self.data.class_names)
 
-        def fits(name: str) -> bool:
-            cost = backbones.cost(name, classes, trial.side)
-            return all(cost.get(kind, math.inf) <= limit for kind, limit in limits.items())
-
-        return [name for name in backbones.readings(trial.arch) if not limits or fits(name)]
+        names = backbones.readings(trial.arch)
+        return [name for name in names if not limits or within(backbones.cost(name, classes, trial.side), limits)]
 
     def look_of(self, trial: Trial) -> ImageData:
         """The dataset as a trial's network sees it: how pixels are normalised, and the images that judge, which have at
@@ -194,7 +193,7 @@ class SliceRun:
 
     def __init__(self, trainer: Trainer, work: Slice, start: float, watch: Watch):
         self.trainer, self.work, self.start, self.watch = trainer, work, start, watch
-        self.before = self.trial = work.trial
+        self.trial = work.trial
         self.data = trainer.look_of(self.trial)
         passes = self.trial.epochs * work.amount / self.trial.spent if self.trial.spent else MOST_EPOCHS
         self.run = trainer.run(self.trial, trainer.untrained(self.trial), self.data, passes)
@@ -217,7 +216,7 @@ class SliceRun:
 
     def now(self) -> Trial:
         """The trial with its progress."""
-        seconds = self.before.seconds + time.monotonic() - self.start
+        seconds = self.work.trial.seconds + time.monotonic() - self.start
         return replace(self.trial, spent=self.trial.before + self.used, seconds=seconds, epochs=self.epochs)
 
     def pace(self, number: int) -> tuple[float, float] | None:
@@ -276,9 +275,6 @@ def train_slice(trainer: Trainer, work: Slice, start: float, watch: Watch) -> Tr
     run.trial = replace(run.trial, status=status, slices=work.trial.slices + 1, before=run.trial.spent)
     run.keep()
     return run.trial
-
-
-RESERVED = 1.1  # the last evaluation of a slice may take this many times as long as the one before
 
 
 def fit_classifiers(trainer: Trainer, work: Slice, start: float, watch: Watch) -> Trial:

@@ -125,7 +125,7 @@ def cells(
     images: int,
     epochs: int,
     left: float,
-    alone: bool,
+    only: bool,
 ) -> Iterator[dict[str, Any]]:
     """The cells to train from nothing: the two largest of the first choices at several costs that see enough images, on
     images (kept at `stored` pixels) as large as that allows.
@@ -134,7 +134,7 @@ def cells(
         ranked: number, architecture and costs of the cells, best first.
         epochs: of the whole protocol.
         left: of the budget.
-        alone: whether there are no other ways, so that one cell is trained even if it sees fewer images.
+        only: whether cells are the only way, so that one is trained even if it sees fewer images.
     """
 
     def seen(cost: float, side: int) -> float:
@@ -148,7 +148,7 @@ def cells(
             chosen.setdefault(row[0], (row[1], row[2]["flops"]))
     by_cost = sorted(chosen.items(), key=lambda item: item[1][1])
     enough = min(TAKE_OFF, epochs * images)
-    fits = [row for row in by_cost if seen(row[1][1], IMAGE_SIZE) >= enough] or (by_cost[:1] if alone else [])
+    fits = [row for row in by_cost if seen(row[1][1], IMAGE_SIZE) >= enough] or (by_cost[:1] if only else [])
     if seen(by_cost[-1][1][1], IMAGE_SIZE) >= epochs * images:  # the whole protocol: the ranking is about that
         fits = [row for row in by_cost if row[0] == ranked[0][0]]
     for cell, (arch, cost) in fits[-2:]:
