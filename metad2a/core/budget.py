@@ -7,6 +7,7 @@ from typing import Any
 from metad2a.core.errors import UserError
 
 NETWORK_EPOCHS, EVALUATION_EPOCHS = 200, 12  # a whole training by the benchmark's protocol, and its short one
+EPOCHS = {"mnist": 50}  # datasets whose whole training differs
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST = 10**8  # seconds, epochs or evaluations
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(seconds?|s|minutes?|m|hours?|h)(?![a-z])")
@@ -89,3 +90,11 @@ def parse_budget(text: str) -> Budget:
         raise UserError(f"--budget must be from 1 to {LARGEST} seconds, epochs or evaluations, not {text[:40]}.")
     limits: dict[str, Any] = {kind: amount}
     return Budget(**limits, text=short)
+
+
+def parse_time(text: str) -> Budget:
+    """Read the time of a training, for example `10m`. Raises a UserError if the text is no time."""
+    budget = parse_budget(text)
+    if not budget.timed:
+        raise UserError(f"--time {text[:40]!r} is no time: give for example 90s, 10m or 1h30m.")
+    return budget

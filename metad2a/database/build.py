@@ -1,6 +1,6 @@
 """Build the shards of a predictor's database, and collect them (MetaD2A section 4.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,53 @@ from filelock import FileLock, Timeout
 from metad2a import spaces
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.files import file_digest, save_torch
+from metad2a.core.files import file_digest, save_torch, write_csv
 from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
 from metad2a.data.features import find_features, load_features
+from metad2a.data.user_folder import folder_parts
 from metad2a.database.items import Item, draw_item, name_classes
 from metad2a.database.options import DatabaseOptions
 from metad2a.database.shards import ShardWriter, read_shard, shard_file, shard_files
+from metad2a.database.trainings import COLUMNS, TRAININGS_FILE, Training, draw_task, row_of
 from metad2a.database.workers import EvaluatorOptions, measure_here, measure_with_ray
 from metad2a.metatrain.tuples import FEATURES_NAME, NUM_VALIDATION, TASK_LIST, data_folder, save_tuples
 from metad2a.spaces.base import SearchSpace
 
 
-def shards_folder(space: SearchSpace, data_path: str | Path) -> Path:
-    return data_folder(space, data_path) / "predictor_shards"
+def shards_folder(space: SearchSpace, data_path: str | Path, model: str = "predictor") -> Path:
+    return data_folder(space, data_path) / f"{model}_shards"
 
 
 def build_shards(options: DatabaseOptions) -> None:
-    """Measure the tasks that the shards still lack; each measured task is on disk at once."""
+    """Measure the predictor's tasks that the shards still lack; each measured task is on disk at once."""
     space = spaces.get(options.search_space)
     features = load_features(find_features(FEATURES_NAME, options.data_path), FEATURES_NAME)
     names, numbers = name_classes(features, options.class_order)
-    folder = shards_folder(space, options.data_path)
+
+    def draw(shard: int, task: int) -> Item:
+        return draw_item(space, len(names), options.num_arch, options.seed, shard, task)
+
+    _build(options, shards_folder(space, options.data_path), names, numbers, draw)
+
+
+def build_trainings(options: DatabaseOptions) -> None:
+    """Train the networks that the ranking's shards of a folder still lack; each training is on disk at once."""
+    space = spaces.get(options.search_space)
+    names = folder_parts(options.data_name, options.imgnet)[0].class_names
+    tasks = {shard: draw_task(space, options.data_name, len(names), options.seed, shard) for shard in options.index}
+    folder = shards_folder(space, options.data_path, "ranking") / options.data_name
+    _build(options, folder, names, list(range(1, len(names) + 1)), lambda shard, number: tasks[shard][number])
+
+
+def _build(
+    options: DatabaseOptions,
+    folder: Path,
+    names: list[str],
+    numbers: list[int],
+    draw: Callable[[int, int], Item | Training],
+) -> None:
+    """Measure the items of the shards that their files in `folder` lack."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
         for shard in options.index:  # two processes must never build the same shard
@@ -44,7 +69,7 @@ def build_shards(options: DatabaseOptions) -> None:
         header = _header(options, names)
         writers = {n: ShardWriter(shard_file(folder, n), {"shard": n, **header}) for n in options.index}
         todo = [(n, task) for n in options.index for task in range(options.num_tasks) if task not in writers[n].done]
-        items = [draw_item(space, len(names), options.num_arch, options.seed, *item) for item in todo]
+        items = [draw(*item) for item in todo]
         peak, total = 0.0, len(options.index) * options.num_tasks
         with progress(total=total, initial=total - len(todo), desc="tasks", unit="task") as bar:
             for item, result in _measured(options, names, items):
@@ -56,9 +81,11 @@ def build_shards(options: DatabaseOptions) -> None:
     log.info(f"{counted(len(todo), 'task')} measured into {folder}; peak memory of a process {peak:.2f} GB")
 
 
-def _measured(options: DatabaseOptions, names: list[str], items: list[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:
-    imgnet, supernet = (str(Path(path).resolve()) for path in (options.imgnet, options.supernet))
-    how = (options.num_calibration, options.epochs, str(options.device))
+def _measured(options: DatabaseOptions, names: list[str], items: list[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    imgnet, supernet, data_path = (
+        str(Path(path).resolve()) for path in (options.imgnet, options.supernet, options.data_path)
+    )
+    how = (options.num_calibration, options.epochs, str(options.device), options.data_name, data_path)
     evaluator = EvaluatorOptions(options.search_space, imgnet, tuple(names), supernet, *how)
     if not items:
         return iter(())
@@ -112,11 +139,37 @@ def collect(search_space: str, data_path: str, overwrite: bool) -> Path:
     return written
 
 
-def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
+def collect_trainings(search_space: str, data_path: str, overwrite: bool) -> Path:
+    """Write the trainings of all shards, those of every folder, to one CSV file; returns its path."""
+    space = spaces.get(search_space)
+    target = data_folder(space, data_path) / TRAININGS_FILE
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists; add --overwrite to replace it, or give another --data-path.")
+    folders = sorted(path for path in shards_folder(space, data_path, "ranking").glob("*") if shard_files(path))
+    rows = []
+    for folder in folders:
+        for path, header, records in _read_all(space, folder, "ranking"):
+            missing = header["num_tasks"] - len(records)
+            if missing:
+                log.info(f"{path}: {counted(missing, 'training')} missing; continue with --index {header['shard']}")
+            rows += [row_of(folder.name, header, record) for record in sorted(records, key=lambda r: r["number"])]
+    if not rows:
+        raise UserError(
+            f"There are no trainings in {shards_folder(space, data_path, 'ranking')}. Make some with: python main.py "
+            "build-database --model ranking --data-name NAME --imgnet FOLDER --index 0"
+        )
+    write_csv(target, [list(COLUMNS), *rows])
+    log.info(f"{target}: {counted(len(rows), 'training')} on images of {counted(len(folders), 'folder')}")
+    return target
+
+
+def _read_all(
+    space: SearchSpace, folder: Path, model: str = "predictor"
+) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
     shards = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
     if not shards:
         raise UserError(
-            f"There are no shards in {folder}. Build one with: python main.py build-database --model predictor "
+            f"There are no shards in {folder}. Build one with: python main.py build-database --model {model} "
             f"--search-space {space.name} --index 0 --imgnet DIR"
         )
     first_path, first, _ = shards[0]

@@ -6,14 +6,14 @@ from dataclasses import MISSING, dataclass
 from typing import ClassVar
 
 from metad2a.core.options import CommonOptions, ModelSizes, Rule, option
-from metad2a.core.values import not_negative_int, path, positive_int, seed_number
+from metad2a.core.values import not_negative_int, path, positive_int, safe_name, seed_number
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 
 MAX_SHARDS = 500  # of one command, which holds a lock on each
-KINDS = ("generator", "predictor")
+KINDS = ("generator", "predictor", "ranking")
 OF_GENERATOR = ("num_sampled", "num_draws", "num_sample", "load_epoch", "predictor_checkpoint", "hs", "nz")
-OF_PREDICTOR = ("index", "imgnet", "class_order", "supernet", "num_arch", "num_calibration", "epochs", "num_workers",
-                "ray_address")  # fmt: skip
+MEASURED = ("index", "imgnet", "num_workers", "ray_address")  # of the predictor and of the ranking
+OF_PREDICTOR = ("class_order", "supernet", "num_arch", "num_calibration", "epochs")
 
 
 def shard_numbers(text: str) -> tuple[int, ...]:
@@ -48,6 +48,7 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     class_order: str | None = option(
         None, "File whose lines start with a sub-folder (default: as in the features).", type=path
     )
+    data_name: str = option("", "Ranking: a name for the folder of images to train on (--imgnet).", type=safe_name)
     supernet: str = option(PUBLISHED_SUPERNET, "Weights of the supernet.", type=path)
     num_arch: int = option(1, "Architectures to measure on each task.", type=positive_int)
     num_calibration: int = option(2000, "Images that calibrate batch norm.", type=positive_int)
@@ -64,12 +65,19 @@ class DatabaseOptions(CommonOptions, ModelSizes):
     )
     predictor_checkpoint: str | None = option(None, "Load the predictor from this file, or `shipped`.", type=path)
 
-    groups: ClassVar = {"predictor": ("collect", *OF_PREDICTOR), "generator": OF_GENERATOR}
+    groups: ClassVar = {
+        "predictor and ranking": ("collect", *MEASURED),
+        "predictor": OF_PREDICTOR,
+        "ranking": ("data_name",),
+        "generator": OF_GENERATOR,
+    }
     rules: ClassVar = (
         Rule(OF_GENERATOR, lambda o: o.model == "generator", "belongs to --model generator: leave it out"),
         Rule(OF_PREDICTOR, lambda o: o.model == "predictor", "belongs to --model predictor: leave it out"),
+        Rule(MEASURED, lambda o: o.model != "generator", "does nothing with --model generator: leave it out"),
+        Rule(("data_name",), lambda o: o.model == "ranking", "belongs to --model ranking: leave it out"),
         Rule(
-            ("num_tasks", "seed", *OF_PREDICTOR),
+            ("num_tasks", "seed", *MEASURED, *OF_PREDICTOR),
             lambda o: not o.collect or o.model == "generator",
             "does nothing with --collect: leave it out",
         ),

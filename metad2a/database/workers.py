@@ -16,6 +16,7 @@ from metad2a.core.environment import keep_freed_memory, peak_gb, random_generato
 from metad2a.core.errors import UserError
 from metad2a.core.files import ROOT
 from metad2a.database.items import Item
+from metad2a.database.trainings import Training, TrainingsEvaluator
 
 MAX_RETRIES = 3  # for an item whose worker died
 FEWER = "Use fewer --num-workers or a machine with more memory. Finished tasks are kept."
@@ -32,20 +33,27 @@ class EvaluatorOptions:
     num_calibration: int  # training images that calibrate a subnet's batch norm
     epochs: int  # for networks that are trained from scratch
     device: str
+    data_name: str = ""  # of a folder of images to train on by the protocol of `train`; empty for ImageNet's tasks
+    data_path: str = ""
 
 
 @lru_cache(maxsize=1)
 def _evaluator(options: EvaluatorOptions) -> Any:
     """The evaluator of this process, kept from one item to the next."""
-    return spaces.get(options.search_space).evaluator(options)
+    space = spaces.get(options.search_space)
+    return TrainingsEvaluator(space, options) if options.data_name else space.evaluator(options)
 
 
-def measure(options: EvaluatorOptions, item: Item) -> dict[str, Any]:
+def measure(options: EvaluatorOptions, item: Item | Training) -> dict[str, Any]:
     """Measure accuracies (%) of an item's architectures, the seconds and the peak memory (GB) of this process."""
-    start, space = time.perf_counter(), spaces.get(options.search_space)
-    evaluator, rng = _evaluator(options), random_generator(item.seed)
-    accuracy = [evaluator.evaluate(space.from_text(text), item.classes, rng) for text in item.archs]
-    return {"accuracy": accuracy, "seconds": time.perf_counter() - start, "peak_gb": peak_gb()}
+    start, evaluator = time.perf_counter(), _evaluator(options)
+    if isinstance(item, Training):
+        result = evaluator.train(item)
+    else:
+        space, rng = spaces.get(options.search_space), random_generator(item.seed)
+        archs = [space.from_text(text) for text in item.archs]
+        result = {"accuracy": [evaluator.evaluate(arch, item.classes, rng) for arch in archs]}
+    return result | {"seconds": time.perf_counter() - start, "peak_gb": peak_gb()}
 
 
 def measure_here(options: EvaluatorOptions, items: Iterable[Item]) -> Iterator[tuple[Item, dict[str, Any]]]:

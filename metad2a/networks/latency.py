@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ import torch.nn as nn
 
 from metad2a.core.schema import without_memory
 from metad2a.spaces.base import SearchSpace
+from metad2a.training.classifier import Protocol, Run
 
-WARM_UP, REPETITIONS = 3, 15
+WARM_UP, REPETITIONS, STEPS = 3, 15, 4
 
 
 @torch.inference_mode()
@@ -39,3 +41,19 @@ def milliseconds(network: nn.Module, side: int, batch_size: int, device: torch.d
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[WARM_UP:])
+
+
+def seconds_of_step(space: SearchSpace, arch: Any, num_classes: int, batch_size: int, device: torch.device) -> float:
+    """Seconds of a training step of an architecture's network: the fastest of a few, after warming up."""
+    network, protocol = space.network(arch, num_classes).to(device), Protocol(epochs=1, augment=False)
+    run = Run(network, protocol, {}, 0, Path())
+    images = torch.randn(batch_size, 3, space.image_size, space.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    protocol.train_mode(network)
+    seconds = []
+    for _ in range(WARM_UP + STEPS):
+        start = time.perf_counter()
+        protocol.step(run, images, labels).item()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[WARM_UP:])

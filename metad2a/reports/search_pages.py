@@ -5,7 +5,7 @@ Rows of a ranking are dictionaries with `rank`, `accuracy` (%) and `architecture
 `latency` and `device_latency` (ms).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from metad2a.core.cli import program
 from metad2a.core.statistics import nondominated
 from metad2a.core.version import __version__
-from metad2a.reports.charts import Series, chart
+from metad2a.reports.charts import COLOURS, Series, chart
 from metad2a.reports.network_page import test_sections
 from metad2a.reports.page import Columns, Rows, Section, table, write_page
 
@@ -27,6 +27,10 @@ CELLS = {"rank": ("rank", "d"), "mark": ("", ""), "accuracy": ("x-valid % here",
          "params": ("million parameters", ".3f"), "architecture": ("architecture", "")}  # fmt: skip
 
 
+LENGTHS = {"epochs": ("epochs", "d"), "accuracy": ("points above the average cell", ".2f"), "flops": ("MFLOPs", ".1f"),
+           "architecture": ("first choice", "")}  # fmt: skip
+
+
 def ranking_columns(accuracy: str, device: str | None) -> Columns:
     """Headings and formats of a ranking; `accuracy` and `device` are part of headings."""
     return {"rank": ("rank", "d"), "accuracy": (accuracy, ".2f"), "low": ("95 % interval", ".2f"),
@@ -37,9 +41,27 @@ def ranking_columns(accuracy: str, device: str | None) -> Columns:
 
 
 def first_section(drawing: Markup, row: Mapping[str, Any], kind: str) -> Section:
-    """The picture of the first architecture; those that follow hardly differ. `kind` of accuracy: "predicted", say."""
+    """The picture of the first architecture; those that follow hardly differ. `kind` says what `accuracy` is."""
     interval = f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else ""
-    return Section("The first choice", figures=[(drawing, f"{kind} {row['accuracy']:.2f} %{interval}")])
+    return Section("The first choice", figures=[(drawing, f"{kind}: {row['accuracy']:.2f}{interval}")])
+
+
+def lengths_section(choices: Rows) -> list[Section]:
+    """How the first choice changes with the length of training; nothing without choices.
+
+    A choice has `epochs`, `architecture`, `flops`, its score `accuracy`, and its `curve` of scores over epochs.
+    """
+    if not choices:
+        return []
+    different = {row["architecture"]: row for row in reversed(choices)}.values()
+    lines = [
+        Series(f"first after {row['epochs']} epochs, {row['flops']:.0f} MFLOPs", row["curve"], "line")
+        for row in reversed(list(different))
+    ]
+    picture = chart(lines[:COLOURS], "epochs", "points above the average cell", log=True)
+    text = "A short training prefers other cells than a long one. Scores are what the ranking expects."
+    figures = [(picture, "The first choices at all lengths.")]
+    return [Section("How long you train", text, figures=figures, table=table(choices, LENGTHS))]
 
 
 def cost_section(rows: Rows, columns: Columns, label: str) -> Section:
@@ -65,9 +87,9 @@ def write_search_page(
     lead: str,
     drawing: Markup,  # of the first candidate
     rows: Rows,  # all candidates
-    score: str,  # what `accuracy` of a row is
+    score: str,  # what `accuracy` of a row is, with its unit
     summary: str,  # what a benchmark says of the ranking
-    images: Section,  # what `images_section` returns
+    images: Sequence[Section],  # of the images, and of what they decide
     device: str | None,  # whose latencies the rows have
     history: Mapping[str, Any],
 ) -> None:
@@ -76,9 +98,9 @@ def write_search_page(
     text = f"The first {len(shown)} of {len(rows)}; click a heading to sort. All are in ranking_run_1.csv.\n{summary}"
     sections = [
         first_section(drawing, rows[0], score),
-        images,
+        *images,
         Section("Ranking", text.strip(), table=table(shown, columns)),
-        cost_section(rows, columns, f"{score} (%)"),
+        cost_section(rows, columns, score),
         Section("What was run", facts={"MetaD2A": __version__, **history}),
     ]
     write_page(path, title, lead, sections)

@@ -4,6 +4,7 @@ sections 3 and 4.2), and report."""
 import shlex
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from metad2a.data.options import DATASETS
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
 from metad2a.searches.generate import generate_candidates
-from metad2a.searches.options import UNIVERSAL, SearchOptions
+from metad2a.searches.options import LENGTH, UNIVERSAL, SearchOptions
 from metad2a.searches.pareto import check_pareto, front_text, pareto_front
+from metad2a.searches.planned import Planned, first_choices, planned_training
 from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
@@ -46,32 +48,36 @@ def search(options: SearchOptions) -> list[Ranking]:
     whole = universal and spaces.get(options.search_space).architectures is not None
     models: list[Kind] = [] if whole or options.num_gen_arch is None else ["generator"]
     session = Session(options, models if universal else [*models, "predictor"])
-    one_run = rank_universally if whole else generate_and_rank
+    planned = planned_training(session) if whole else None
+    one_run = partial(rank_universally, planned=planned) if whole else generate_and_rank
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None
-    remarks = explanation(session)
-    _print_rankings(options, rankings, remarks, whole)
+    remarks = explanation(session, planned)
+    purpose = f"for {planned}" if planned else "in one order for all photographs," if whole else ""
+    _print_rankings(options, rankings, remarks, purpose or f"for {options.data_name}")
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
     if front and pareto:
-        write_csv(folder / "front.csv", report.csv_rows(front.rows()))
+        write_csv(folder / "front.csv", report.csv_rows(front.rows(), front.unit))
         lines = front_text(front, pareto)
         print(f"{lines}\nall of them: {folder}/front.csv")
         remarks = f"{remarks}\n{lines}"
     print(f"all candidates: {folder}/ranking_run_1.csv, figures: summary.json, picture: best_architecture.svg")
     if options.report:
-        _write_page(folder / "report.html", session, rankings[0], remarks, history)
+        _write_page(folder / "report.html", session, rankings[0], remarks, history, planned)
         print(f"report: {folder}/report.html")
-    print(f"to train the first choice: {as_started(training_command(options, folder))}")
+    epochs = planned.epochs_of(first_cell(session, rankings[0])) if planned else None
+    command = training_command(options, folder, epochs)
+    print(f"to train the first choice: {as_started(command)}")
     return [replace(ranking, folder=folder) for ranking in rankings]
 
 
-def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, whole: bool) -> None:
+def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, purpose: str) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
     count, where = counted(len(best.texts), "architecture"), f"on {options.device.type}{many}"
-    print(f"{count} ranked{', in one order for all photographs,' if whole else f' for {options.data_name}'} {where}")
+    print(f"{count} ranked {purpose} {where}")
     print(remarks)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
@@ -83,33 +89,45 @@ def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: st
     print(f"search took {seconds:.2f} s" + (f" a run ({stages} in run 1)" if many else f" ({stages})"))
 
 
-def training_command(options: SearchOptions, folder: Path) -> str:
-    """The command that trains the first choice of a search."""
+def first_cell(session: Session, ranking: Ranking) -> int:
+    """The class of equal cells of a ranking's first choice."""
+    archs = session.space.all_architectures()
+    return int(session.space.classes_of_equals()[archs.index(session.space.from_text(ranking.texts[0]))])
+
+
+def training_command(options: SearchOptions, folder: Path, epochs: int | None = None) -> str:
+    """The command that trains the first choice of a search, as long as the search was for."""
     words = ["python", "main.py", "train", "--arch", str(folder), "--data-name", options.data_name]
     if options.image_folder or options.data_name not in DATASETS:
         words += ["--image-folder", *(folder_words(options.image_folder) if options.image_folder else ["DIR"])]
     for name in OF_TRAINING:
         if (value := getattr(options, name)) is not None and name in options.given:
             words += [flag(name), str(value)]
+    if epochs and options.given & set(LENGTH):
+        words += ["--epochs", str(epochs)]
     return shlex.join(words)
 
 
-def _write_page(path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any]) -> None:
+def _write_page(
+    path: Path, session: Session, ranking: Ranking, remarks: str, history: dict[str, Any], planned: Planned | None
+) -> None:
     from metad2a.reports.dataset import images_section  # these imports take half a second
     from metad2a.reports.drawing import architecture_svg
-    from metad2a.reports.search_pages import write_search_page
+    from metad2a.reports.search_pages import lengths_section, write_search_page
 
     options, classes, texts = session.options, session.classes, ranking.texts
-    title = f"Architectures for {options.data_name}" if session.models else "Architectures for any photographs"
+    title = f"Architectures for {options.data_name if session.models or planned else 'any photographs'}"
+    choices = first_choices(planned, session, session.limits.listed()) if planned else []
+    images = images_section(options.image_folder, classes.names, classes.counts, classes.source)
     write_search_page(
         path,
         title,
         f"{counted(len(texts), 'architecture')} of {session.space.name} ranked; none was trained. {remarks}",
         architecture_svg(session.space, texts[0]),
         ranking.rows(),
-        ranking.score,
+        ranking.score if planned else f"{ranking.score} (%)",
         report.summary_text([ranking]),
-        images_section(options.image_folder, classes.names, classes.counts, classes.source),
+        [images, *lengths_section(choices)],
         options.device_latency,
         history,
     )

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from metad2a.core.budget import Budget, parse_budget
+from metad2a.core.budget import Budget, parse_budget, parse_time
 from metad2a.core.errors import UserError
 from metad2a.core.options import CommonOptions, MirrorOption, ModelSizes, Rule, flag, option
 from metad2a.core.values import (
@@ -33,6 +33,7 @@ OF_PREDICTOR = ("num_gen_arch", "num_draws", "num_sample", "num_class", "load_ep
 OF_SCORING = ("num_draws", "predictor_checkpoint")
 PUBLISHED_RUNS = {"cifar10": 10, "cifar100": 10}  # all other datasets: 1
 KINDS = ("generator", "predictor")
+LENGTH = ("epochs", "time")  # of the training to rank for
 # Titles of the help and their options
 RANKING = ("ranking", "num_gen_arch", "num_draws", "num_sample", "num_class", "load_epoch", "generator_checkpoint",
            "predictor_checkpoint")  # fmt: skip
@@ -40,6 +41,7 @@ COSTS = ("max_flops", "max_params", "device_latency", "max_latency", "image_size
 NEEDS_DEVICE = Rule(
     ("max_latency",), lambda o: o.device_latency, "needs --device-latency, for example --device-latency pixel3"
 )
+NEEDS_FOLDER = "ranks the cells of nasbench201 for a training on your images: name a folder, or leave this option out"
 RANKED = "Rank N generated candidates, or `all` of the space."
 
 
@@ -120,6 +122,7 @@ class SearchOptions(SessionOptions):
             "resume",
             "overwrite",
         ),
+        "training to rank for": ("epochs", "time"),
         "costs": (*COSTS, "pareto"),
         "ranking by the predictor": RANKING,
     }
@@ -127,6 +130,12 @@ class SearchOptions(SessionOptions):
         None, "Folder of images, a sub-folder for each class, or a dataset's name.", positional=True
     )
     data_name: str = option(MISSING, "Dataset, a name for your images, or `all` (the paper's six).", type=safe_name)
+    epochs: int | None = option(
+        None, "Rank for N passes over your images (default 200, as train does).", type=positive_int
+    )
+    time: Budget | None = option(
+        None, "Rank for a training that takes this long here, for example 10m.", type=parse_time
+    )
     report: bool = option(False, "Also write report.html. A search with --budget always does.")
     pareto: str | None = option(
         None, "Also find the front of accuracy against flops, params or latency.", choices=PARETO
@@ -160,10 +169,16 @@ class SearchOptions(SessionOptions):
             "needs --budget, for example --budget 30m: add it, or leave this option out",
         ),
         Rule(
-            (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto"),
+            (*OF_PREDICTOR, "ranking", "num_runs", "latency", "latency_batch", "image_size", "pareto", *LENGTH),
             lambda o: not o.budget,
             "does nothing with --budget, which starts from the universal ranking: leave it out",
         ),
+        Rule(LENGTH, lambda o: o.image_folder and o.search_space == "nasbench201", NEEDS_FOLDER),
+        Rule(
+            LENGTH, lambda o: o.ranking != PREDICTOR and not o.given & set(OF_PREDICTOR),
+            "does nothing with the ranking by the predictor: leave it out",
+        ),
+        Rule(("time",), lambda o: not o.epochs, "and --epochs both say how long to train: give one of them"),
         Rule(("backbone",), lambda o: not o.from_scratch, "is left out by --from-scratch: give one of the two"),
         NEEDS_DEVICE,
         Rule(

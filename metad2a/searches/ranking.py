@@ -14,14 +14,22 @@ from metad2a.core.progress import progress
 from metad2a.metatrain.objectives import standard_error, to_percent
 from metad2a.metatrain.score import score
 from metad2a.networks.latency import latency
-from metad2a.rankings import subnets, universal
+from metad2a.rankings import length, subnets, universal
 from metad2a.searches.options import PREDICTOR, UNIVERSAL
+from metad2a.searches.planned import Planned
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
 
 
-def explanation(session: Session) -> str:
+def explanation(session: Session, planned: Planned | None = None) -> str:
     """What the scores of the ranking mean."""
+    if planned:
+        return (
+            "Equivalent cells are listed once, as the cheapest of them.\n"
+            f"Score: {length.PREDICTS}, +- its standard deviation.\n"
+            "The number of images and the length of the training decide this order; what the images show does not.\n"
+            f"To rank with a model that sees your images, add --ranking {PREDICTOR}"
+        )
     if "predictor" in session.checkpoints:
         task = (
             "Score: the accuracy (%) that the predictor expects on a task of ImageNet classes with images like these, "
@@ -72,15 +80,17 @@ def rank(session: Session, archs: list[Any], run: int) -> Ranking:
     return sorted_ranking(session, archs, *predict(session, archs, run))
 
 
-def rank_universally(session: Session, run: int) -> Ranking:
-    """The cheapest cell of each class of equivalent cells; every run gives the same ranking."""
+def rank_universally(session: Session, run: int, planned: Planned | None = None) -> Ranking:
+    """The cheapest cell of each class of equivalent cells, in the order for a planned training or for a whole one on
+    any photographs; every run gives the same ranking."""
     start = time.perf_counter()
-    mean, deviation = universal.load().of_classes()
+    mean, deviation = map(torch.as_tensor, planned.scores if planned else universal.load().of_classes())
     numbers = session.limits.listed()
     space, archs = session.space, session.space.all_architectures()
     classes, cells = space.classes_of_equals()[numbers], [archs[number] for number in numbers]
     ranking = sorted_ranking(session, cells, mean[classes], deviation[classes])
-    return replace(ranking, score=universal.SCORE, stages={"rank": time.perf_counter() - start})
+    score, unit = (length.SCORE, "points") if planned else (universal.SCORE, "accuracy")
+    return replace(ranking, score=score, unit=unit, stages={"rank": time.perf_counter() - start})
 
 
 def sorted_ranking(

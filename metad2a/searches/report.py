@@ -19,7 +19,7 @@ Z = 1.96  # standard deviations of a 95 % interval
 COSTS = {"flops": ("MFLOPs", 1), "params": ("Mparams", 3), "latency": ("ms", 2), DEVICE_LATENCY: ("dev. ms", 2)}
 COLUMNS = {  # of the CSV file: heading and format of each value of a row
     "rank": ("rank", "d"),
-    "accuracy": ("predicted_accuracy", ".4f"),
+    "accuracy": ("predicted_accuracy", ".4f"),  # or predicted_points
     "deviation": ("predicted_deviation", ".4f"),
     "benchmark": ("test_accuracy", ".4f"),
     "flops": ("mflops", ".6f"),
@@ -51,6 +51,7 @@ class Ranking:
     notes: dict[str, float] = field(default_factory=dict)  # shares of valid and distinct graphs, and the like
     deviation: list[float] | None = None  # standard deviation (points) of each prediction, if it is known
     score: str = "score on ImageNet tasks"  # what `predicted` is, as the heading of a column
+    unit: str = "accuracy"  # of `predicted`: "accuracy" (%), or "points" of accuracy above the average cell
     folder: Path | None = None  # where the results are, once they are written
 
     @property
@@ -134,10 +135,10 @@ def summary_text(rankings: list[Ranking]) -> str:
     return "\n".join(lines)
 
 
-def csv_rows(rows: Rows) -> Iterator[list[str]]:
-    """All candidates as CSV, with the columns that some row has."""
+def csv_rows(rows: Rows, unit: str = "accuracy") -> Iterator[list[str]]:
+    """All candidates as CSV, with the columns that some row has; `unit` of the prediction names its column."""
     names = [name for name in COLUMNS if any(name in row for row in rows)]
-    yield [COLUMNS[name][0] for name in names]
+    yield [f"predicted_{unit}" if name == "accuracy" else COLUMNS[name][0] for name in names]
     for row in rows:
         yield [format(row[name], COLUMNS[name][1]) if name in row else "" for name in names]
 
@@ -145,11 +146,11 @@ def csv_rows(rows: Rows) -> Iterator[list[str]]:
 def write_report(folder: Path, space: SearchSpace, rankings: list[Ranking], history: dict[str, Any]) -> None:
     """Write `ranking_run_<r>.csv`, `summary.json` and `best_architecture.svg` to `folder`."""
     for run, ranking in enumerate(rankings, 1):
-        write_csv(folder / f"ranking_run_{run}.csv", csv_rows(ranking.rows()))
+        write_csv(folder / f"ranking_run_{run}.csv", csv_rows(ranking.rows(), ranking.unit))
     best = rankings[0]
     value = {
         "best_architecture": best.texts[0],
-        "predicted_accuracy": best.predicted[0],
+        f"predicted_{best.unit}": best.predicted[0],
         **({"predicted_deviation": best.deviation[0]} if best.deviation else {}),
         "summary": summarize(rankings),
         "runs": [{"seconds": r.stages, "notes": r.notes, "figures": r.figures()} for r in rankings],

@@ -14,6 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from metad2a.core.budget import EPOCHS, NETWORK_EPOCHS
 from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
@@ -25,7 +26,6 @@ from metad2a.data.image_data import ImageData, LabelledImages
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE, LARGE_AT_ONCE = 512, 64  # images of 32 pixels, and larger ones
-EPOCHS = {"mnist": 50}  # all other datasets: 200
 AUGMENTED = ("cifar10", "cifar100")
 BATCHES = (256, 128, 64, 32)  # the published size, and smaller ones for few images
 MIN_STEPS = 1000  # a training with fewer steps takes a smaller batch
@@ -85,7 +85,7 @@ AUGMENTATIONS: dict[str, dict[str, bool]] = {  # values of --augment
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
     """The paper's protocol for a dataset, with changes."""
-    values = {"epochs": EPOCHS.get(data_name, 200), "augment": data_name in AUGMENTED}
+    values = {"epochs": EPOCHS.get(data_name, NETWORK_EPOCHS), "augment": data_name in AUGMENTED}
     return Protocol(**values | changes)
 
 

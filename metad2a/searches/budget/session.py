@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from metad2a import spaces
+from metad2a.core.budget import EPOCHS, NETWORK_EPOCHS
 from metad2a.core.cli import command_began
 from metad2a.core.environment import provenance, random_generator
 from metad2a.core.errors import UserError
@@ -20,6 +22,7 @@ from metad2a.data.image_data import load_image_data
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
+from metad2a.rankings.length import load as load_by_length
 from metad2a.rankings.subnets import load as load_subnets
 from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.budget import ways
@@ -31,6 +34,7 @@ from metad2a.searches.budget.training import CHECKPOINT, Trainer
 from metad2a.searches.budget.trials import DONE, FAILED, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial, judged
 from metad2a.searches.limits import FLAGS, Limits, within
 from metad2a.searches.options import SearchOptions
+from metad2a.searches.planned import seconds_per_image
 from metad2a.spaces.ofa_mbv3.options import PUBLISHED_SUPERNET
 from metad2a.spaces.ofa_mbv3.supernet import load_supernet
 
@@ -103,7 +107,7 @@ class BudgetSearch:
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
         if self.ranked:
-            self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
+            self.surrogate = Surrogate(self.space.features(), self.instant_ranking())
         self.workers = max(1, options.num_workers)
         self.told = time.monotonic()
 
@@ -126,10 +130,17 @@ class BudgetSearch:
         classes = self.space.classes_of_equals()[listed]
         for cell, number in zip(classes.tolist(), listed, strict=True):
             self.cells[cell] = archs[number]
-        order = load_universal().of_classes()[0][classes].argsort(descending=True, stable=True)
+        order = self.instant_ranking()[classes].argsort(descending=True, stable=True)
         self.allowed = classes[order]
         numbers = self.allowed.tolist()
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
+
+    def instant_ranking(self) -> torch.Tensor:
+        """The score (K,) of each class of equal cells before any training, as `search` without a budget has it."""
+        if not self.data.own:
+            return load_universal().of_classes()[0]
+        seen = len(self.data.train) * EPOCHS.get(self.data.name, NETWORK_EPOCHS)
+        return torch.from_numpy(load_by_length().predict(float(seen))[0])
 
     def fits(self, cost: Mapping[str, float]) -> bool:
         """Whether costs are within the limits; a backbone has no latency on a device."""
@@ -257,15 +268,23 @@ class BudgetSearch:
             of_backbone = lambda arch, side: self.cost(arch, side)["flops"]  # noqa: E731
             found += ways.further(self.state.trials, self.data.train.side, of_backbone, self.speed, images, left)
         if self.ranked:
-            epochs = self.trainer.protocol_of_cells().epochs
+            whole = float(images * self.trainer.protocol_of_cells().epochs)
             largest = self.data.train.side if "flops" not in self.options.limits else self.space.image_size
-            found += ways.cells(self.ranked, largest, self.speed, images, epochs, left, not self.names)
+            seen = self.images_seen(ways.TRAINED_SHARE * left)
+            found += ways.cells(self.ranked, load_by_length(), seen, whole, largest, not self.names)
         if not found:
             log.info("The budget is too small to train a network: there are linear classifiers only.")
         for about in found:
             trial = self.state.add(status=PAUSED, **about)
             if trial.way != NEW and not self.fits(self.cost_of(trial)):
                 self.state.trials.pop()
+
+    def images_seen(self, part: float) -> np.ndarray:
+        """Images that each cell of `ranked` sees in a part of the budget."""
+        if not self.options.budget.timed:
+            return np.full(len(self.ranked), part * len(self.data.train))
+        seconds = seconds_per_image(self.space, self.classes, self.options.device)
+        return part / seconds[[cell for cell, _, _ in self.ranked]]
 
     def add_cell(self, left: float) -> bool:
         """Add the cell that is the most promising after all trainings to their end; tell whether the budget pays."""

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import SIDES
 from metad2a.networks import backbones
+from metad2a.rankings.length import LengthRanking
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
 LINEAR_SHARE = 0.4  # of a budget: what all linear classifiers may take, and
@@ -25,9 +28,9 @@ LARGEST = max(SIDES)
 LEAST, ENOUGH, SMALL_LEAST, SMALL_ENOUGH = (2000, 2), (3000, 5), (500, 1), (5000, 5)
 CLOSE = 4.0  # points: a linear classifier so close to the best stands for an equally good start
 SMALL, DOUBLED = 128, 2  # largest side of small images in pixels, and relative to the images' side
-TAKE_OFF = 20_000  # images that a cell must see before it leaves chance behind: with fewer, a smaller cell is better
+TAKE_OFF = 30_000  # images that a cell must see to be tried beside networks that have seen ImageNet
 CELL_SIDES = (64, 96)  # of larger images than the benchmark's, if the budget pays for enough of them
-CELL_COSTS = (24, 59, 90, None)  # MFLOPs of the best-ranked cells that are tried; None for the first choice of all
+COST_APART = 2  # ratio of the costs of the two cells that are tried, at least
 
 
 @dataclass(frozen=True)
@@ -120,37 +123,38 @@ def further(
 
 def cells(
     ranked: Sequence[tuple[int, str, Mapping[str, float]]],
+    ranking: LengthRanking,
+    seen: np.ndarray,
+    whole: float,
     stored: int,
-    speed: Speed,
-    images: int,
-    epochs: int,
-    left: float,
     only: bool,
 ) -> Iterator[dict[str, Any]]:
-    """The cells to train from nothing: the two largest of the first choices at several costs that see enough images, on
-    images (kept at `stored` pixels) as large as that allows.
+    """The cells to train from nothing: the first choice for the images that each cell sees in its part of the budget,
+    and the best one that costs much less or much more. Their images (kept at `stored` pixels) are as large as allows
+    them to see enough.
 
     Args:
-        ranked: number, architecture and costs of the cells, best first.
-        epochs: of the whole protocol.
-        left: of the budget.
-        only: whether cells are the only way, so that one is trained even if it sees fewer images.
+        ranked: number, architecture and costs of R cells.
+        ranking: of all cells by the number of images that they see.
+        seen: (R,) images of the benchmark's side that each cell sees in its part of the budget.
+        whole: images that a training by the whole protocol sees.
+        only: whether cells are the only way, so that one is trained even if it sees few images.
     """
-
-    def seen(cost: float, side: int) -> float:
-        """Images that a cell sees in its part of the budget."""
-        return images * TRAINED_SHARE * left / speed.training(cost * (side / IMAGE_SIZE) ** 2, images)
-
-    chosen: dict[int, tuple[str, float]] = {}
-    for limit in CELL_COSTS:
-        row = next((row for row in ranked if limit is None or row[2]["flops"] <= limit), None)
-        if row is not None:
-            chosen.setdefault(row[0], (row[1], row[2]["flops"]))
-    by_cost = sorted(chosen.items(), key=lambda item: item[1][1])
-    enough = min(TAKE_OFF, epochs * images)
-    fits = [row for row in by_cost if seen(row[1][1], IMAGE_SIZE) >= enough] or (by_cost[:1] if only else [])
-    if seen(by_cost[-1][1][1], IMAGE_SIZE) >= epochs * images:  # the whole protocol: the ranking is about that
-        fits = [row for row in by_cost if row[0] == ranked[0][0]]
-    for cell, (arch, cost) in fits[-2:]:
-        larger = [side for side in CELL_SIDES if side <= stored and seen(cost, side) >= enough]
+    seen, enough = np.minimum(seen, whole), min(TAKE_OFF, whole)
+    rows = np.flatnonzero(seen >= enough) if (seen >= enough).any() else np.arange(len(ranked) if only else 0)
+    if not len(rows):
+        return
+    numbers, costs = np.array([row[0] for row in ranked]), np.array([row[2]["flops"] for row in ranked])
+    lengths = np.ones(ranking.mean.shape[1])
+    lengths[numbers] = seen
+    scores = np.full(len(ranked), -np.inf)
+    scores[rows] = ranking.predict(lengths)[0][numbers[rows]]
+    chosen = [int(scores.argmax())]
+    ratio = costs / costs[chosen[0]]
+    apart = np.where(np.maximum(ratio, 1 / ratio) >= COST_APART, scores, -np.inf)
+    if np.isfinite(apart).any() and seen[chosen[0]] < whole:
+        chosen.append(int(apart.argmax()))
+    for place in chosen:
+        cell, arch, _ = ranked[place]
+        larger = [side for side in CELL_SIDES if side <= stored and seen[place] * (IMAGE_SIZE / side) ** 2 >= enough]
         yield {"way": NEW, "arch": arch, "cell": cell, "side": max(larger, default=IMAGE_SIZE)}

@@ -1,0 +1,231 @@
+"""The ranking for a number of images and a length of training: its database, its fit, and the search that uses it."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from metad2a import spaces
+from metad2a.core.errors import UserError
+from metad2a.database import trainings
+from metad2a.database.shards import read_shard
+from metad2a.rankings import fit_length, length, universal
+from metad2a.rankings.fit_length import Process, depths, known_cells, on_grid, read_trainings
+from metad2a.spaces.nasbench201.cells import parse
+
+BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
+BUILD = "build-database --model ranking --data-name toy --imgnet photos --gpu cpu"
+SHARD = Path("data/ranking_shards/toy/shard_0000.jsonl")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four classes of eight images."""
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(8):
+            Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return "photos"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Trainings of a few steps, of two cells."""
+    monkeypatch.setattr(trainings, "LENGTHS", (1,))
+    monkeypatch.setattr(trainings, "LARGER_SHARE", 0.0)
+    monkeypatch.setattr(trainings, "PER_IMAGE", 0.02)
+
+
+def test_the_database_is_built_continued_and_collected(command, photos, short):
+    code, _, err = command(f"{BUILD} --num-tasks 3")
+    assert code == 0, err
+    header, records, _ = read_shard(SHARD)
+    assert [record["number"] for record in records] == [0, 1, 2]
+    lines = SHARD.read_text().splitlines(keepends=True)
+    SHARD.write_text("".join(lines[:3]) + lines[3][:40])  # as a killed command leaves it
+    assert command(f"{BUILD} --num-tasks 3")[0] == 0
+    again = read_shard(SHARD)[1]
+    same = ("archs", "accuracy", "curve", "steps")
+    assert [[r[name] for name in same] for r in again] == [[r[name] for name in same] for r in records]
+    code, _, err = command("build-database --model ranking --collect")
+    assert "3 trainings on images of 1 folder" in err
+    path = Path("data/meta_train_ranking.csv")
+    rows = list(csv.DictReader(path.open()))
+    assert list(rows[0]) == list(trainings.COLUMNS)
+    assert [row["architecture"] for row in rows] == [record["archs"][0] for record in records]
+    assert rows[0]["class_names"].split() == [header["class_names"][n - 1] for n in records[0]["classes"]]
+    found = read_trainings(path)
+    assert found.accuracy == pytest.approx([record["accuracy"][0] for record in records], abs=0.005)
+    assert 10**found.length == pytest.approx([record["steps"] * record["batch"] for record in records])
+
+
+def test_trainings_of_a_task_take_equally_long_and_one_repeats_an_anchor(space):
+    task = trainings.draw_task(space, "photos", 30, seed=333, shard=1)
+    assert len(task) == trainings.TRAININGS
+    assert len({(tuple(t.classes), t.images, t.side, t.seconds, t.draw) for t in task}) == 1
+    assert task[0].archs == [BEST]
+    costs = [space.cost(t.archs[0], 10)["flops"] for t in task]
+    assert costs[1] <= 60
+    assert costs[2] <= 25
+    assert sorted(costs[3:7]) == costs[3:7]  # a cell of each quarter of the costs
+    assert task[-1].archs in [t.archs for t in task[:3]]
+    assert task[-1].seed != task[0].seed
+    assert trainings.draw_task(space, "photos", 30, 333, 1) == task
+    assert trainings.draw_task(space, "signs", 30, 333, 1) != task
+    assert trainings.seconds_of(1000, 100, 64) == pytest.approx(4 * 1000 * 0.015)
+
+
+def test_a_task_has_as_many_images_of_each_class(space):
+    images = trainings.LabelledImages(*map(trainings.torch.as_tensor, (np.zeros((9, 2, 2, 3)), [0, 1, 2] * 3)))
+    some = trainings.chosen(images, [2, 0], 2, seed=1)
+    assert some.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("build-database --model ranking --imgnet photos", "--data-name is missing"),
+        ("build-database --model ranking --data-name toy", "--imgnet is missing"),
+        ("build-database --model ranking --collect", "no trainings in"),
+        ("build-database --model predictor --data-name toy", "--data-name belongs to --model ranking"),
+        ("build-database --model ranking --search-space ofa_mbv3", "leave --search-space out"),
+        ("search photos --ranking predictor --epochs 3", "--epochs does nothing with the ranking by the predictor"),
+        ("search cifar10 --epochs 3", "--epochs ranks the cells of nasbench201 for a training on your images"),
+        ("search photos --time 3m --epochs 3", "--time and --epochs both say how long"),
+        ("search photos --time '3 epochs'".replace("'", "").replace("3 epochs", "3epochs"), "is no time"),
+        ("search photos --time 3m --budget 3m", "--time does nothing with --budget"),
+    ],
+)
+def test_wrong_options(refuses, photos, line, message):
+    assert message in refuses(line)
+
+
+def test_convolutions_on_the_ways_through_a_cell():
+    assert depths(parse(BEST)) == (3, 0)
+    assert depths(parse("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|nor_conv_1x1~2|")) == (2, 2)
+    assert depths(parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def process():
+    return Process(known_cells(), read_trainings()).fit()
+
+
+def test_the_posterior_is_that_of_the_plain_formulas(process):
+    """Against a covariance that is added up term by term for each pair."""
+    some = process.trainings[np.arange(len(process.trainings)) < 12]
+    small = Process(process.cells, some)
+    small.logarithms = process.logarithms
+    h, cells = process.values(), process.cells
+
+    def covariance(a, la, b, lb):
+        walk = max(0, min(fit_length.SHORT - la, fit_length.SHORT - lb))
+        apart = np.sqrt(3 * ((cells.operations[a] - cells.operations[b]) ** 2).sum() / 6)
+        return (
+            h["quality"] ** 2 * cells.short[a] * cells.short[b]
+            + h["features"] ** 2 * walk * float(cells.features[a] @ cells.features[b]) / cells.features.shape[1]
+            + h["cells"] ** 2 * walk * (1 + apart) * np.exp(-apart)
+        )
+
+    wanted, at = [5, 4000, 2500], [3.5, 4.2, 5.0]
+    n = len(some)
+    noisy = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            growth = h["growth"] ** 2 * (some.length[i] - fit_length.SHORT) * (some.length[j] - fit_length.SHORT)
+            noisy[i, j] = covariance(some.cell[i], some.length[i], some.cell[j], some.length[j]) + growth
+            noisy[i, j] += fit_length.OFFSET * (some.task[i] == some.task[j]) + h["noise"] ** 2 * (i == j)
+    cross = np.array([[covariance(some.cell[i], some.length[i], c, a) for c, a in zip(wanted, at)] for i in range(n)])
+    y = some.accuracy - some.accuracy.mean()
+    own = np.array([covariance(c, a, c, a) for c, a in zip(wanted, at)])
+    expected = cross.T @ np.linalg.solve(noisy, y)
+    spread = np.sqrt(own - (cross * np.linalg.solve(noisy, cross)).sum(0))
+    small.condition()
+    mean, deviation = small.predict(np.array(wanted), np.array(at), growth=False)
+    assert mean == pytest.approx(expected, abs=1e-6)
+    assert deviation == pytest.approx(spread, abs=1e-6)
+
+
+def test_the_shipped_ranking_is_what_the_command_makes_of_the_shipped_trainings(process):
+    grid, shipped = on_grid(process), length.load()
+    for place in (0, len(length.GRID) // 2, -1):
+        assert stats.spearmanr(grid["mean"][place], shipped.mean[place])[0] > 0.995
+    assert shipped.mean == pytest.approx(grid["mean"], abs=0.5)
+
+
+def test_after_a_whole_training_the_order_is_the_universal_one():
+    order = universal.load().of_classes()[0].numpy().argsort(kind="stable")
+    mean, _ = length.load().predict(200.0 * 50_000)
+    assert (np.diff(mean[order]) >= 0).all()
+    assert mean.argmax() == order[-1]
+
+
+def test_scores_between_lengths_lie_between_and_longer_trainings_gain():
+    ranking = length.load()
+    low, high = (ranking.predict(10.0**at)[0] for at in (4.0, 4.25))
+    middle, _ = ranking.predict(10.0**4.125)
+    assert middle == pytest.approx((low + high) / 2)
+    lengths = np.full(ranking.mean.shape[1], 10.0**4)
+    alike, _ = ranking.predict(lengths)
+    assert alike - alike[0] == pytest.approx(low - low[0])
+    lengths[7] *= 10
+    assert ranking.predict(lengths)[0][7] - alike[7] > ranking.predict(10.0**5)[0][7] - low[7]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing"])
+def test_a_damaged_ranking(tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(UserError, match="is no ranking by length"):
+        length.load(tmp_path / "x.npz")
+
+
+def test_a_damaged_file_of_trainings(tmp_path):
+    (tmp_path / "x.csv").write_text("architecture,steps\n1,2\n")
+    with pytest.raises(UserError, match="is no file of trainings"):
+        read_trainings(tmp_path / "x.csv")
+
+
+def ranked(text):
+    return [line.split()[-1] for line in text.splitlines() if "|+|" in line]
+
+
+def test_a_search_ranks_for_the_images_of_the_folder(command, photos):
+    code, few, err = command("search photos --report")
+    assert code == 0, err
+    assert "ranked for 200 epochs of " in few.splitlines()[0]
+    page = Path("results/search/photos/001/report.html").read_text()
+    assert "How long you train" in page
+    summary = json.loads(Path("results/search/photos/001/summary.json").read_text())
+    assert "predicted_points" in summary
+    many = command("search photos --epochs 1000000")[1]
+    assert "python main.py train" in many
+    assert "--epochs 1000000" in many.splitlines()[-1]
+    assert ranked(many)[0] == BEST != ranked(few)[0]
+    assert "predicted_points" in Path("results/search/photos/001/ranking_run_1.csv").read_text().splitlines()[0]
+
+
+def test_a_search_for_a_time_measures_the_machine(command, photos):
+    code, out, err = command("search photos --time 10s")
+    assert code == 0, err
+    assert "ranked for 10 s on " in out.splitlines()[0]
+    assert "--epochs " in out.splitlines()[-1]
+
+
+def test_the_order_for_the_datasets_of_the_paper_stays(command):
+    out = command("search cifar10")[1]
+    assert "in one order for all photographs" in out
+    assert ranked(out)[0] == BEST
+
+
+def test_seconds_per_image_rise_with_the_cost(space):
+    from metad2a.searches.planned import seconds_per_image
+
+    seconds = seconds_per_image(spaces.get("nasbench201"), 10, "cpu")
+    assert (seconds > 0).all()
+    assert seconds[known_cells().flops.argmax()] == seconds.max()
