@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
+from benchmarks.length_sets import with_predictor, with_sets
 from benchmarks.pages import OURS, RESULTS, mean_and_interval, new_figure, style, table
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a.core.cli import run
@@ -37,7 +38,9 @@ TITLES = {
     "short": "accuracies after 12 epochs of the benchmark",
     "cheapest": "cheapest first",
     "ridge": "regression on cost and depth by length",
-    "unlimited": "Gaussian process without the length",
+    "unlimited": "the ranking by length, told no lengths",
+    "sets": "the ranking by length, with the set vector",
+    "predictor": "MetaD2A's predictor with steps, images and side",
 }
 
 
@@ -82,6 +85,8 @@ METHODS: dict[str, Method] = {
     "cheapest": lambda _, wanted: -known_cells().flops[wanted.cell],
     "ridge": ridge,
     "unlimited": unlimited,
+    "sets": with_sets,
+    "predictor": with_predictor,
 }
 
 
@@ -160,7 +165,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 def gains(found: dict[str, list[dict[str, Any]]]) -> str:
     """Points by which our first choice is above another method's in the same task, with 95 % intervals over tasks."""
     ours, rows = found["process"], []
-    for name in ("universal", "small", "ridge", "unlimited"):
+    for name in ("universal", "small", "ridge", "sets", "predictor"):
         row = [TITLES[name]]
         for seconds in lengths_of(ours):
             pairs = [(a, b) for a, b in zip(ours, found[name], strict=True) if a["seconds"] == seconds]

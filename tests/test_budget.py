@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -17,6 +18,7 @@ from test_train_arch import write_images
 from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError
 from metad2a.networks import load_network
+from metad2a.rankings.length import GRID, LengthRanking
 from metad2a.searches.budget import training
 from metad2a.searches.budget.clock import Clock
 from metad2a.searches.budget.plan import next_slice
@@ -116,25 +118,39 @@ def test_backbones_are_trained_further_if_the_budget_pays_for_the_passes():
     assert len(list(further(same, 32, cost, SPEED, 1000, 180.0))) == 1
 
 
-def test_a_cell_must_see_enough_images_to_leave_chance_behind():
-    ranked = [(7, "large", {"flops": 122.0}), (3, "half", {"flops": 59.0}), (5, "small", {"flops": 24.0})]
+RANKED = [(1, "large", {"flops": 120.0}), (2, "half", {"flops": 60.0}), (0, "small", {"flops": 24.0})]
+WHOLE = 160_000.0
 
-    def chosen(left, only=True, images=800):
-        return [t["arch"] for t in cells(ranked, 32, SPEED, images, 200, left, only)]
 
-    assert chosen(60, only=False) == []
-    assert chosen(60) == ["small"]
-    assert chosen(1300) == ["small", "half"]
-    assert chosen(3000) == ["half", "large"]
-    assert chosen(10**6) == ["large"]  # the whole protocol, which the ranking is about
-    assert len({t["cell"] for t in cells(ranked, 32, SPEED, 800, 200, 3000, True)}) == 2
+def by_length():
+    """Cell 0 leads up to 10,000 images, cell 1 from 1,000,000 on; cell 2 is never first by much."""
+    share = np.clip((GRID - 4) / 2, 0, 1)[:, None]
+    mean = (1 - share) * np.array([9.0, 0.0, 3.0]) + share * np.array([0.0, 12.0, 6.0])
+    return LengthRanking(mean, np.ones_like(mean), 20 * (GRID - GRID[0]))
+
+
+def chosen_cells(seen, stored=32, only=True):
+    return list(cells(RANKED, by_length(), np.array(seen), WHOLE, stored, only))
+
+
+def test_cells_are_chosen_for_the_images_that_they_see():
+    assert chosen_cells([2000.0, 4000.0, 9000.0], only=False) == []  # too few to be tried beside other ways
+    short = chosen_cells([2000.0, 4000.0, 9000.0])
+    assert [t["arch"] for t in short] == ["small", "half"]
+    assert short[0]["cell"] == 0
+    longer = chosen_cells([100_000.0, 110_000.0, 120_000.0])
+    assert longer[0]["arch"] == "large"
+    assert longer[1]["arch"] == "small"  # it costs much less, and sees a few more images
+    assert [t["arch"] for t in chosen_cells([30_000.0, 30_000.0, 31_000.0], only=False)] == ["half", "large"]
+    assert [t["arch"] for t in chosen_cells([1e9] * 3)] == ["large"]  # the whole protocol, which the ranking is about
+    few = chosen_cells([29_000.0, 29_000.0, 40_000.0])
+    assert [t["arch"] for t in few] == ["small"]  # the others see too little
 
 
 def test_cells_see_larger_images_if_the_budget_pays():
-    ranked = [(5, "small", {"flops": 24.0})]
-    chosen = [[t["side"] for t in cells(ranked, 224, SPEED, 800, 200, left, True)] for left in (400, 1400, 4000)]
-    assert chosen == [[32], [64], [96]]
-    assert [t["side"] for t in cells(ranked, 64, SPEED, 800, 200, 4000, True)] == [64]
+    found = [[t["side"] for t in chosen_cells([0.0, 0.0, seen], 224)] for seen in (40_000.0, 121_000.0, 159_000.0)]
+    assert found == [[32], [64], [64]]
+    assert [t["side"] for t in chosen_cells([1e9] * 3, 224)] == [64]  # 160,000 images of 32 px are 40,000 of 64
 
 
 def test_the_best_half_goes_on_and_the_last_gets_the_rest():

@@ -14,7 +14,7 @@ from metad2a.core.errors import UserError
 from metad2a.database import trainings
 from metad2a.database.shards import read_shard
 from metad2a.rankings import fit_length, length, universal
-from metad2a.rankings.fit_length import Process, depths, known_cells, on_grid, read_trainings
+from metad2a.rankings.fit_length import Process, known_cells, on_grid, read_trainings, ways
 from metad2a.spaces.nasbench201.cells import parse
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -107,9 +107,10 @@ def test_wrong_options(refuses, photos, line, message):
 
 
 def test_convolutions_on_the_ways_through_a_cell():
-    assert depths(parse(BEST)) == (3, 0)
-    assert depths(parse("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|nor_conv_1x1~2|")) == (2, 2)
-    assert depths(parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == (0, 0)
+    assert ways(parse(BEST)) == [3, 0, pytest.approx(6 / 4), 1]
+    one = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|nor_conv_1x1~2|"
+    assert ways(parse(one)) == [2, 2, 2, 0]
+    assert ways(parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == [0, 0, 0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +142,10 @@ def test_the_posterior_is_that_of_the_plain_formulas(process):
             growth = h["growth"] ** 2 * (some.length[i] - fit_length.SHORT) * (some.length[j] - fit_length.SHORT)
             noisy[i, j] = covariance(some.cell[i], some.length[i], some.cell[j], some.length[j]) + growth
             noisy[i, j] += fit_length.OFFSET * (some.task[i] == some.task[j]) + h["noise"] ** 2 * (i == j)
-    cross = np.array([[covariance(some.cell[i], some.length[i], c, a) for c, a in zip(wanted, at)] for i in range(n)])
+    pairs = list(zip(wanted, at, strict=True))
+    cross = np.array([[covariance(some.cell[i], some.length[i], c, a) for c, a in pairs] for i in range(n)])
     y = some.accuracy - some.accuracy.mean()
-    own = np.array([covariance(c, a, c, a) for c, a in zip(wanted, at)])
+    own = np.array([covariance(c, a, c, a) for c, a in pairs])
     expected = cross.T @ np.linalg.solve(noisy, y)
     spread = np.sqrt(own - (cross * np.linalg.solve(noisy, cross)).sum(0))
     small.condition()

@@ -38,7 +38,7 @@ def run(options: DatabaseOptions) -> None:
 
 COMMAND = Command(
     "build-database",
-    "Build a database to learn from: the predictor's and the ranking's by measuring, the generator's with the predictor.",
+    "Build a database to learn from: the predictor's or the ranking's by measuring, the generator's by prediction.",
     "build-database --model generator",
     DatabaseOptions,
     run,

@@ -65,15 +65,14 @@ class Cells:
     operations: np.ndarray  # (K, 30) 0 or 1
 
 
-def depths(operations: Sequence[int]) -> tuple[int, int]:
-    """The most and the fewest convolutions on a way from a cell's input to its output; 0 without a way."""
+def ways(operations: Sequence[int]) -> list[float]:
+    """Of the ways from a cell's input to its output: the most, the fewest and the mean number of convolutions, and
+    whether a way has only skip connections (1) or not (0). All are 0 without a way."""
     chains = [[operations[edge] for edge in path] for path in PATHS]
-    counts = [
-        sum(benchmark.OPERATIONS[op].startswith("nor_conv") for op in chain)
-        for chain in chains
-        if benchmark.NONE not in chain
-    ]
-    return max(counts, default=0), min(counts, default=0)
+    chains = [chain for chain in chains if benchmark.NONE not in chain]
+    counts = [sum(benchmark.OPERATIONS[op].startswith("nor_conv") for op in chain) for chain in chains]
+    residual = any(set(chain) == {benchmark.SKIP} for chain in chains)
+    return [max(counts, default=0), min(counts, default=0), sum(counts) / max(1, len(counts)), float(residual)]
 
 
 def standardized(values: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -96,9 +95,9 @@ def known_cells() -> Cells:
     learns = np.array([space.can_learn(text) for text in texts])
     flops = np.array([space.cost(text, 10)["flops"] for text in texts])
     live = np.array([benchmark.live_operations(row) for row in rows])  # (K, 6)
-    shapes = np.array(
-        [[*cell_shape(row), *depths(list(row_live))] for row, row_live in zip(rows, live.tolist(), strict=True)]
-    )
+    one_hot = np.eye(len(benchmark.OPERATIONS))[live]  # (K, 6, 5)
+    shapes = np.array([[*cell_shape(row), *ways(row)] for row in live.tolist()])
+    counts = one_hot.sum(1)[:, 1:]  # of each operation but `none`
     tables = [np.asarray(class_means(space.table["valid_12"][name].double())) for name in DATASETS]
     short = np.mean([normal_ranks(table) for table in tables], axis=0)
     whole = normal_ranks(np.asarray(universal.load().of_classes()[0]))
@@ -108,8 +107,8 @@ def known_cells() -> Cells:
         flops,
         standardized(short, learns),
         standardized(whole, learns),
-        standardized(np.column_stack([np.log(flops), shapes]), learns),
-        np.eye(len(benchmark.OPERATIONS))[live].reshape(len(live), -1),
+        standardized(np.column_stack([np.log(flops), shapes, counts]), learns),
+        one_hot.reshape(len(live), -1),
     )
 
 
