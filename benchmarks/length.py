@@ -30,6 +30,7 @@ from metad2a.rankings.length import TRAININGS
 Method = Callable[[Trainings, Trainings], np.ndarray]
 SMALL = 60.0  # MFLOPs
 RIDGE = 3.0
+LEAST = 6  # trainings of a task that can be judged
 FILES = {"length": "python benchmarks/length.py"}
 TITLES = {
     "process": "**the ranking by length**",
@@ -100,10 +101,12 @@ def left_out(trainings: Trainings, method: Method) -> np.ndarray:
 
 
 def judged(trainings: Trainings, scores: np.ndarray) -> list[dict[str, Any]]:
-    """For each task: the rank correlation, and the accuracy of the first choice, the best and the average cell."""
+    """For each whole task: rank correlation, and accuracies (%) of the first choice, the best and the average cell."""
     found = []
     for number in np.unique(trainings.task):
         rows = trainings.task == number
+        if rows.sum() < LEAST:
+            continue
         accuracy, score = trainings.accuracy[rows], scores[rows]
         about = next(row for row, use in zip(trainings.rows, rows, strict=True) if use)
         ranks = np.where(np.isfinite(score), score, -1e9)

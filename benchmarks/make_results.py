@@ -16,14 +16,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import budget, closed, dataset_effect, lines, quality, rivals, ways
+from benchmarks import budget, closed, dataset_effect, length, lines, quality, rivals, ways
 from benchmarks.pages import RESULTS, made, read
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.files import ROOT, atomic_write, write_text
 
-MODULES: tuple[Any, ...] = (lines, rivals, budget, ways, dataset_effect, quality, closed)
-DRAWING: tuple[Any, ...] = (rivals, budget, ways, quality)
+MODULES: tuple[Any, ...] = (lines, rivals, budget, ways, length, dataset_effect, quality, closed)
+DRAWING: tuple[Any, ...] = (rivals, budget, ways, length, quality)
 TEMPLATES = Path(__file__).with_name("templates")
 PLACEHOLDER = re.compile(r"@(table|made):([\w.-]+)@|@([\w.-]+(?:/[\w. -]+)+):([^@\s]+)@")
 

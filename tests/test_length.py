@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import stats
 
+from benchmarks import length as benchmark
+from benchmarks import length_sets
 from metad2a import spaces
 from metad2a.core.errors import UserError
+from metad2a.data.features import Features
 from metad2a.database import trainings
 from metad2a.database.shards import read_shard
 from metad2a.rankings import fit_length, length, universal
-from metad2a.rankings.fit_length import Process, known_cells, on_grid, read_trainings, ways
+from metad2a.rankings.fit_length import Process, Trainings, known_cells, on_grid, read_trainings, ways
 from metad2a.spaces.nasbench201.cells import parse
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -107,7 +111,7 @@ def test_wrong_options(refuses, photos, line, message):
 
 
 def test_convolutions_on_the_ways_through_a_cell():
-    assert ways(parse(BEST)) == [3, 0, pytest.approx(6 / 4), 1]
+    assert ways(parse(BEST)) == [3, 0, 7 / 4, 1]
     one = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|none~0|none~1|nor_conv_1x1~2|"
     assert ways(parse(one)) == [2, 2, 2, 0]
     assert ways(parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == [0, 0, 0, 0]
@@ -231,3 +235,66 @@ def test_seconds_per_image_rise_with_the_cost(space):
     seconds = seconds_per_image(spaces.get("nasbench201"), 10, "cpu")
     assert (seconds > 0).all()
     assert seconds[known_cells().flops.argmax()] == seconds.max()
+
+
+def made(rows):
+    """Trainings from (folder, task, cell, accuracy)."""
+    lines = [
+        {"folder": folder, "task": str(task), "length": "60", "images": "500", "side": "32"}
+        for folder, task, _, _ in rows
+    ]
+    columns = [
+        np.array(column) for column in zip(*[(cell, 4.0, accuracy) for _, _, cell, accuracy in rows], strict=True)
+    ]
+    names = [(row["folder"], row["task"]) for row in lines]
+    tasks = list(dict.fromkeys(names))
+    return Trainings(
+        columns[0].astype(int), columns[1], columns[2], np.array([tasks.index(name) for name in names]), lines
+    )
+
+
+def test_the_benchmark_leaves_whole_folders_out_and_judges_whole_tasks():
+    rows = [("a", 0, cell, 10.0 * cell) for cell in range(6)] + [("b", 0, cell, -cell) for cell in range(6)]
+    trainings = made([*rows, ("b", 1, 3, 7.0)])
+    seen = []
+
+    def method(known, wanted):
+        seen.append(({row["folder"] for row in known.rows}, {row["folder"] for row in wanted.rows}))
+        return wanted.cell.astype(float)
+
+    found = benchmark.judged(trainings, benchmark.left_out(trainings, method))
+    assert seen == [({"b"}, {"a"}), ({"a"}, {"b"})]
+    assert [(task["folder"], task["spearman"], task["choice"], task["best"]) for task in found] == [
+        ("a", pytest.approx(1), 50, 50),
+        ("b", pytest.approx(-1), -5, 0),
+    ]
+
+
+def test_the_noise_is_that_of_repeated_trainings():
+    trainings = made([("a", 0, 5, 10.0), ("a", 0, 5, 14.0), ("a", 0, 6, 1.0), ("a", 1, 6, 90.0)])
+    assert benchmark.noise(trainings) == pytest.approx(np.std([10, 14], ddof=1))
+
+
+def test_each_method_of_the_benchmark_scores_a_folder_that_it_has_not_seen():
+    trainings = read_trainings()
+    folder = np.array([row["folder"] == "gtsrb" for row in trainings.rows])
+    for name, method in benchmark.METHODS.items():
+        scores = method(trainings[~folder], trainings[folder])
+        assert scores.shape == (folder.sum(),), name
+        assert len(set(scores.tolist())) > 2, name
+
+
+def test_set_vectors_are_those_of_the_trainings_classes(tmp_path, monkeypatch):
+    names = ["n1", "n2", "n3"]
+    images = torch.randn(15, 320, generator=torch.Generator().manual_seed(0))
+    identity = "efficientnet_lite0-block15-96px"
+    Features("gtsrb", images, torch.full((3,), 5), names, identity, "").save(tmp_path / "gtsrbbylabel.pt")
+    rows = [{"folder": "gtsrb", "task": "0", "class_names": "n3 n1", "architecture": BEST}]
+    one = Trainings(np.zeros(1, int), np.ones(1), np.ones(1), np.zeros(1, int), rows)
+    monkeypatch.setattr(length_sets, "read_trainings", lambda: one)
+    args = length_sets.build_parser().parse_args(["photos", "--data-path", str(tmp_path), "--output", "v.json"])
+    length_sets.make_vectors(args)
+    result = json.loads(Path("v.json").read_text())["result"]
+    assert list(result["sets"]) == ["gtsrb 0"]
+    assert len(result["graphs"]) == len(result["scores"]) == 1
+    assert len(result["sets"]["gtsrb 0"]) == len(result["graphs"][0])
