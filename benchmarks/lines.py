@@ -31,7 +31,8 @@ from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.core.values import positive_int
-from metad2a.data.features import draw_dataset, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import draw_dataset, load_features
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, load_tuples

@@ -13,7 +13,8 @@ from conftest import authors_features
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.files import save_torch
-from metad2a.data.features import find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import load_features
 from metad2a.database.subnets import choose, draw_tasks
 from metad2a.metatrain.tuples import load_tuples
 from metad2a.rankings import fit_subnets as training

@@ -10,16 +10,16 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from metad2a.core.cli import is_out_of_memory
 from metad2a.core.errors import REASONS, UserError, reason
@@ -28,6 +28,7 @@ from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository
 ASSETS = ROOT / "metad2a" / "assets"
+ABOUT = "about"  # in an `.npz` file, the key of all that is no array, as JSON
 MAX_VERTICES = 10_000  # in a pickled graph
 # Parts of the RuntimeError of torch.save and torch.export.save if a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
@@ -95,6 +96,8 @@ def _without_nan(value: Any) -> Any:
 
 def save_torch(path: str | Path, value: Any, keep: bool = False) -> None:
     """`torch.save` atomically; `keep` sets an earlier file aside."""
+    import torch
+
     atomic_write(path, lambda temporary: torch.save(value, temporary), keep)
 
 
@@ -109,9 +112,10 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
 
     Raises a UserError if the file is missing, damaged, or holds objects that are not allowed.
     """
+    import torch
+
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
+    _check_is_file(path, hint)
     try:
         with _pickle_globals() if allow_pickle else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to report unusual files
@@ -132,13 +136,67 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
         raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
 
 
+def save_arrays(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Write arrays of NumPy, in dictionaries if wanted, and values that JSON can hold to an `.npz` file, atomically.
+
+    An array has its names as its key, joined by "/". The other values are JSON under the key `ABOUT`.
+    """
+    arrays, about = {}, {}
+    for name, item in value.items():
+        if isinstance(item, np.ndarray):
+            arrays[name] = item
+        elif isinstance(item, Mapping) and all(isinstance(part, np.ndarray) for part in item.values()):
+            arrays |= {f"{name}/{key}": part for key, part in item.items()}
+        else:
+            about[name] = item
+    arrays[ABOUT] = np.array(json.dumps(about))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    atomic_write(path, write)
+
+
+def load_arrays(path: str | Path, hint: str, only: Collection[str] | None = None) -> dict[str, Any]:
+    """Read what `save_arrays` wrote; nothing is unpickled. `only` names the arrays to read, by default all.
+
+    Raises a UserError if the file is missing or damaged.
+    """
+    path = Path(path)
+    _check_is_file(path, hint)
+    value: dict[str, Any] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(str(file[ABOUT])) if ABOUT in file.files else {}
+            for key in file.files:
+                name, _, part = key.partition("/")
+                if key == ABOUT or (only is not None and key not in only):
+                    continue
+                if part:
+                    value.setdefault(name, {})[part] = file[key]
+                else:
+                    value[name] = file[key]
+    except Exception as error:  # NumPy raises many types for damaged files, and some texts advise to unpickle them
+        damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
+        raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{display_path(path)} is damaged: {ABOUT!r} is no dictionary. {hint}")
+    return about | value
+
+
+def _check_is_file(path: Path, hint: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
+
+
 def _is_text(path: Path) -> bool:
     """Whether a path is UTF-8, as PyTorch wants it to map a file into memory."""
     return not any(0xD800 <= ord(letter) < 0xE000 for letter in str(path))
 
 
 def _damage(path: Path) -> str:
-    """What is wrong with a file that PyTorch cannot read."""
+    """What is wrong with a file of tensors or arrays that cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -152,7 +210,8 @@ def _damage(path: Path) -> str:
         return "it is a pointer of Git LFS, not the file itself"
     if start.startswith(b"PK"):
         return "parts of it are missing or cannot be read" if zipfile.is_zipfile(path) else "its end is missing"
-    return "it is no file of tensors that PyTorch wrote"
+    kind = "arrays that NumPy" if path.suffix == ".npz" else "tensors that PyTorch"
+    return f"it is no file of {kind} wrote"
 
 
 def file_digest(path: str | Path) -> str:
@@ -162,10 +221,16 @@ def file_digest(path: str | Path) -> str:
 
 
 def content_digest(*values: Any) -> str:
-    """Compute a digest of tensors (type, shape and numbers) and of values that JSON can hold."""
-    digest = hashlib.sha256()
+    """Compute a digest of tensors or arrays (type, shape and numbers) and of values that JSON can hold.
+
+    A tensor and an array with the same numbers have the same digest.
+    """
+    digest, torch = hashlib.sha256(), sys.modules.get("torch")
     for value in values:
-        if torch.is_tensor(value):
+        if isinstance(value, np.ndarray):
+            digest.update(f"torch.{value.dtype} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        elif torch and torch.is_tensor(value):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
@@ -187,6 +252,7 @@ def display_path(path: str | Path) -> str:
 
 def _pickle_globals():
     import igraph
+    import torch
 
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
     places = [(core, name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")]

@@ -16,7 +16,8 @@ from metad2a.core.environment import memory_gb, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path, load_torch, save_torch, write_text
 from metad2a.core.messages import log
-from metad2a.core.schema import BYTES, INTEGERS, Names, Number, TensorOf, Text, check, read_json
+from metad2a.core.schema import Names, Number, Text, check, read_json
+from metad2a.core.tensors import BYTES, INTEGERS, TensorOf
 from metad2a.data.datasets import open_train_and_test, usable_for_tests
 from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
 from metad2a.data.fingerprints import listing_digest, remembered

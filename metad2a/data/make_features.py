@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -57,7 +58,7 @@ def make_features(options: ProcessOptions) -> Path:
 
 
 def extract(
-    source: ImageSource, numbers: torch.Tensor, network: Extractor, batch_size: int = 64, num_workers: int = 0
+    source: ImageSource, numbers: np.ndarray, network: Extractor, batch_size: int = 64, num_workers: int = 0
 ) -> Features:
     """Features of the images `numbers`, class after class. Unreadable images are named and left out. Raises a UserError
     if more than 5 % of the images, or all of a class, cannot be read."""

@@ -105,7 +105,7 @@ Square = tuple[torch.Tensor | None, str]
 class Squares(Dataset):
     """The images `numbers` resized to S x S pixels: (3, S, S) uint8 and a remark, or None and why it is unreadable."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, size: int):
+    def __init__(self, source: ImageSource, numbers: np.ndarray, size: int):
         self.source, self.numbers, self.size = source, numbers.tolist(), size
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
     """All readable images of a dataset in its order, (M, 3, image_size, image_size) uint8, channels last in memory, and
     labels (M,) long. Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class,
     cannot be read."""
-    numbers = source.select().sort().values
+    numbers = np.sort(source.select())
     loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
     pixels = torch.empty(len(numbers), image_size, image_size, 3, dtype=torch.uint8)
     filled, kept, remarks = 0, [], []
@@ -146,11 +146,11 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
         remarks += texts
     check_readable(source, numbers, torch.cat(kept), remarks)
     pixels = pixels if filled == len(pixels) else pixels[:filled].clone()  # a file of a part would hold the whole
-    return pixels.permute(0, 3, 1, 2), source.labels[numbers[torch.cat(kept)]]
+    return pixels.permute(0, 3, 1, 2), torch.from_numpy(source.labels[numbers[torch.cat(kept).numpy()]])
 
 
 def check_readable(
-    source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor, remarks: list[str]
+    source: ImageSource, numbers: np.ndarray, readable: torch.Tensor, remarks: list[str]
 ) -> torch.Tensor:
     """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). The file
     `<name>-left-out.csv` gets all of them with their reasons, and the files that are no images of the dataset. Raises a
@@ -178,11 +178,11 @@ def check_readable(
             "small part of the bits that their files state, or of the dataset's range. If they are too dark, store "
             "them with their full range, for example as 8-bit PNG files."
         )
-    counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
-    if not bool(counts.all()):
-        lost = source.class_names[int((counts == 0).nonzero()[0])]
+    counts = np.bincount(source.labels[numbers[readable.numpy()]], minlength=len(source.class_names))
+    if not counts.all():
+        lost = source.class_names[int((counts == 0).argmax())]
         raise UserError(f"No image of class {lost!r} can be read: {listed}.")
-    return counts
+    return torch.from_numpy(counts)
 
 
 def _write_left_out(source: ImageSource, unreadable: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from metad2a.core.environment import random_generator
-from metad2a.data.features import find_features
+from metad2a.data.feature_files import find_features
 from metad2a.rankings import universal
 from metad2a.rivals.base import Method, Problem
 from metad2a.searches.budget.loop import learn, next_cell
@@ -107,7 +107,7 @@ class MetaD2APredictor(Method):
 
 @lru_cache(maxsize=1)
 def _session(dataset: str, space: str, candidates: int, options: tuple[tuple[str, Any], ...]) -> Session:
-    given: dict[str, Any] = {"device": torch.device("cpu")} | dict(options)
+    given: dict[str, Any] = {"gpu": "cpu"} | dict(options)
     chosen = SearchOptions(data_name=dataset, search_space=space, num_gen_arch=candidates, num_runs=1, **given)
     return Session(chosen, ("generator", "predictor"))
 

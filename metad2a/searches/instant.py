@@ -17,9 +17,7 @@ from metad2a.core.values import folder_words
 from metad2a.data.options import DATASETS
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
-from metad2a.searches.generate import generate_candidates
 from metad2a.searches.options import UNIVERSAL, SearchOptions
-from metad2a.searches.pareto import check_pareto, front_text, pareto_front
 from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
 from metad2a.searches.report import Ranking
 from metad2a.searches.session import Session
@@ -29,6 +27,8 @@ OF_TRAINING = ("search_space", "data_path", "save_path", "mirror", "image_size",
 
 def generate_and_rank(session: Session, run: int) -> Ranking:
     """Generated candidates of a run, ranked."""
+    from metad2a.searches.generate import generate_candidates  # imports PyTorch
+
     start = time.perf_counter()
     archs, notes = generate_candidates(session, run)
     middle = time.perf_counter()
@@ -42,6 +42,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     UserError if options are bad, files are missing, or there are no candidates."""
     pareto, runs, universal = options.pareto, options.runs, options.ranking == UNIVERSAL
     if pareto:
+        from metad2a.searches.pareto import check_pareto, front_text, pareto_front
+
         check_pareto(options)
     whole = universal and spaces.get(options.search_space).architectures is not None
     models: list[Kind] = [] if whole or options.num_gen_arch is None else ["generator"]
@@ -70,7 +72,7 @@ def search(options: SearchOptions) -> list[Ranking]:
 def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, whole: bool) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
-    count, where = counted(len(best.texts), "architecture"), f"on {options.device.type}{many}"
+    count, where = counted(len(best.texts), "architecture"), f"on {'cpu' if whole else options.device.type}{many}"
     print(f"{count} ranked{', in one order for all photographs,' if whole else f' for {options.data_name}'} {where}")
     print(remarks)
     if options.device_latency:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
 
 from metad2a.core.errors import UserError
 from metad2a.searches.options import SessionOptions
@@ -61,7 +61,7 @@ class Limits:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
         Raises a UserError if there is none, or the space cannot be listed."""
         archs = self.space.all_architectures()
-        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]))
+        members = self.space.cheapest_members(np.array([self.allow(arch) for arch in archs]))
         if not members:
             raise self._none_of(self.space.name)
         return members

@@ -8,7 +8,7 @@ matter. The benchmark's authors count 6,466 classes, because they simplify less;
 from collections.abc import Sequence
 from functools import cache
 
-import torch
+import numpy as np
 
 from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, SKIP, all_cells
 
@@ -28,31 +28,32 @@ def expression(operations: Sequence[int]) -> Expression:
 
 
 @cache
-def equivalence_classes() -> torch.Tensor:
-    """(15625,) long, the class of each cell of `all_cells`, numbered in the order of their first members."""
+def equivalence_classes() -> np.ndarray:
+    """(15625,) int64, the class of each cell of `all_cells`, numbered in the order of their first members."""
     numbers: dict[Expression, int] = {}
-    return torch.tensor([numbers.setdefault(expression(operations), len(numbers)) for operations in all_cells()])
+    return np.array([numbers.setdefault(expression(operations), len(numbers)) for operations in all_cells()])
 
 
 def first_members() -> list[int]:
     """The first architecture of each class, (classes,)."""
-    highest = equivalence_classes().cummax(0).values
-    return highest.diff(prepend=torch.tensor([-1])).nonzero()[:, 0].tolist()
+    highest = np.maximum.accumulate(equivalence_classes())
+    return np.flatnonzero(np.diff(highest, prepend=-1)).tolist()
 
 
-def class_means(values: torch.Tensor) -> torch.Tensor:
+def class_means(values: np.ndarray) -> np.ndarray:
     """Values (15625, ...) of the architectures to the mean of each class, (classes, ...)."""
     classes = equivalence_classes()
-    sums = values.new_zeros(NUM_CLASSES, *values.shape[1:]).index_add_(0, classes, values)
-    return sums / classes.bincount().view(-1, *[1] * (values.dim() - 1))
+    sums = np.zeros((NUM_CLASSES, *values.shape[1:]), values.dtype)
+    np.add.at(sums, classes, values)
+    return sums / np.bincount(classes).astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
 
 
-def at_class_means(values: torch.Tensor) -> torch.Tensor:
+def at_class_means(values: np.ndarray) -> np.ndarray:
     """Values (15625, ...) of the architectures, each replaced by the mean of its class."""
     return class_means(values)[equivalence_classes()]
 
 
-def noise(values: torch.Tensor) -> float:
+def noise(values: np.ndarray) -> float:
     """Pooled standard deviation of values (15625,) within the classes: by how much equal functions differ."""
-    squares = (values - at_class_means(values)).square().sum()
-    return float((squares / (len(values) - NUM_CLASSES)).sqrt())
+    squares = np.square(values - at_class_means(values)).sum()
+    return float(np.sqrt(squares / (len(values) - NUM_CLASSES)))
