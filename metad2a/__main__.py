@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command, rest = find_command(words)
             given = command.read(rest, COMMANDS.values())
             parsed[:] = [command.prepare(given), given]
-            from metad2a.core.environment import keep_freed_memory  # imports PyTorch
+            from metad2a.core.environment import keep_freed_memory
 
             keep_freed_memory()
             if places := command.new_places(parsed[0]):

@@ -171,8 +171,12 @@ def write_ranking(args: argparse.Namespace) -> str:
         accuracy = data.scale.back(mean)
         width = (data.scale.back(mean + deviation) - data.scale.back(mean - deviation)) / 2
         rows.append([accuracy, width, data.scale.back(partial)])
-    mean, deviation, partial = (torch.stack(columns).float().numpy() for columns in zip(*rows, strict=True))
-    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(SEEDS)}
+    columns = [torch.stack(column).float().numpy() for column in zip(*rows, strict=True)]
+    value = {
+        "format": FORMAT,
+        "seeds": list(SEEDS),
+        **dict(zip(("mean", "deviation", "partial"), columns, strict=True)),
+    }
     save_arrays(args.target, value | {"validation": validation, "history": provenance(SEEDS[0])})
     return f"{len(SEEDS)} meta-trainings"
 

@@ -103,7 +103,7 @@ class BudgetSearch:
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
         if self.ranked:
-            self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
+            self.surrogate = Surrogate(self.space.features(), torch.from_numpy(load_universal().of_classes()[0]))
         self.workers = max(1, options.num_workers)
         self.told = time.monotonic()
 
@@ -123,10 +123,10 @@ class BudgetSearch:
         archs = self.space.all_architectures()
         self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
         listed = limits.listed()
-        classes = self.space.classes_of_equals()[listed]
+        classes = torch.from_numpy(self.space.classes_of_equals())[listed]
         for cell, number in zip(classes.tolist(), listed, strict=True):
             self.cells[cell] = archs[number]
-        order = load_universal().of_classes()[0][classes].argsort(descending=True, stable=True)
+        order = torch.from_numpy(load_universal().of_classes()[0])[classes].argsort(descending=True, stable=True)
         self.allowed = classes[order]
         numbers = self.allowed.tolist()
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
