@@ -19,9 +19,10 @@ from metad2a.core.messages import log
 from metad2a.core.schema import Names, Number, Text, check, read_json
 from metad2a.core.tensors import BYTES, INTEGERS, TensorOf
 from metad2a.data.datasets import open_train_and_test, usable_for_tests
-from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
+from metad2a.data.extractors import DATASET_STATS, IMAGENET_STATS, Colour
 from metad2a.data.fingerprints import listing_digest, remembered
 from metad2a.data.image_source import Gray, ImageSource
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.data.reading import decode
 from metad2a.data.user_folder import folder_digest
 

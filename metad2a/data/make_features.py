@@ -15,10 +15,10 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.datasets import open_dataset
 from metad2a.data.downsampled_imagenet import extract_imagenet32, working_folder
-from metad2a.data.extractors import IMAGE_SIZE, Extractor
+from metad2a.data.extractors import Extractor
 from metad2a.data.features import Features
 from metad2a.data.image_source import ImageSource
-from metad2a.data.options import DATASETS, ProcessOptions
+from metad2a.data.options import DATASETS, IMAGE_SIZE, ProcessOptions
 from metad2a.data.reading import Squares, check_readable, collate
 from metad2a.data.user_folder import check_classes, folder_digest, open_parts
 

@@ -14,9 +14,10 @@ from PIL import Image
 from metad2a.core.files import display_path
 from metad2a.core.messages import counted
 from metad2a.core.statistics import share_interval
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import left_out_text
 from metad2a.data.image_source import ImageSource, open_image, why_unreadable
+from metad2a.data.options import IMAGE_SIZE
+from metad2a.data.rgb import to_rgb
 from metad2a.data.user_folder import folder_parts
 from metad2a.reports.page import Section
 
@@ -146,8 +147,6 @@ def _listed(texts: Sequence[str]) -> str:
 
 def thumbnail(path: Path) -> str | None:
     """A small square of an image as a `data:` address; None if the file is unreadable."""
-    from metad2a.data.reading import to_rgb  # torchvision takes seconds to import
-
     try:
         with open_image(path) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))

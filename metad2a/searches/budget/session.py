@@ -15,8 +15,8 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import counted, log
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import load_image_data
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats

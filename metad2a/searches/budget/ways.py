@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import SIDES
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.networks import backbones
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged
 
