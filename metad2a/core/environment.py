@@ -9,7 +9,6 @@ import shlex
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +112,8 @@ def torch_version() -> str:
             text = Path(folder, "version.py").read_text(encoding="utf-8")
             if match := re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE):
                 return match[1]
+    from importlib.metadata import version  # takes longer to import than to use
+
     return version("torch")
 
 

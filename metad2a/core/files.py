@@ -13,7 +13,7 @@ import shutil
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,6 @@ from metad2a.core.values import ALLOW_PICKLE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]  # the repository
 ASSETS = ROOT / "metad2a" / "assets"
-ABOUT = "about"  # in an `.npz` file, the key of all that is no array, as JSON
 MAX_VERTICES = 10_000  # in a pickled graph
 # Parts of the RuntimeError of torch.save and torch.export.save if a file cannot be written, as on a full disk
 UNWRITABLE = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
@@ -115,7 +114,7 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
     import torch
 
     path = Path(path)
-    _check_is_file(path, hint)
+    check_is_file(path, hint)
     try:
         with _pickle_globals() if allow_pickle else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to report unusual files
@@ -131,61 +130,13 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
             held = "objects other than igraph graphs and NumPy values" if allow_pickle else "Python objects"
             text = f"{display_path(path)} holds pickled {held}, which could run code, and was not read. {hint}"
             raise UserError(PICKLED.format(path) if allow_pickle is False else text) from error
-        damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
+        damage = "it asks for more memory than there is" if is_out_of_memory(error) else damage_of(path)
         damage = str(error) if isinstance(error, UserError) else damage
         raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
 
 
-def save_arrays(path: str | Path, value: Mapping[str, Any]) -> None:
-    """Write arrays of NumPy, in dictionaries if wanted, and values that JSON can hold to an `.npz` file, atomically.
-
-    An array has its names as its key, joined by "/". The other values are JSON under the key `ABOUT`.
-    """
-    arrays, about = {}, {}
-    for name, item in value.items():
-        if isinstance(item, np.ndarray):
-            arrays[name] = item
-        elif isinstance(item, Mapping) and all(isinstance(part, np.ndarray) for part in item.values()):
-            arrays |= {f"{name}/{key}": part for key, part in item.items()}
-        else:
-            about[name] = item
-    arrays[ABOUT] = np.array(json.dumps(about))
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-
-    atomic_write(path, write)
-
-
-def load_arrays(path: str | Path, hint: str, only: Collection[str] | None = None) -> dict[str, Any]:
-    """Read what `save_arrays` wrote; nothing is unpickled. `only` names the arrays to read, by default all.
-
-    Raises a UserError if the file is missing or damaged.
-    """
-    path = Path(path)
-    _check_is_file(path, hint)
-    value: dict[str, Any] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file[ABOUT])) if ABOUT in file.files else {}
-            for key in file.files:
-                name, _, part = key.partition("/")
-                if key == ABOUT or (only is not None and key not in only):
-                    continue
-                if part:
-                    value.setdefault(name, {})[part] = file[key]
-                else:
-                    value[name] = file[key]
-    except Exception as error:  # NumPy raises many types for damaged files, and some texts advise to unpickle them
-        damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
-        raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
-    if not isinstance(about, dict):
-        raise UserError(f"{display_path(path)} is damaged: {ABOUT!r} is no dictionary. {hint}")
-    return about | value
-
-
-def _check_is_file(path: Path, hint: str) -> None:
+def check_is_file(path: Path, hint: str) -> None:
+    """Raise a UserError if there is no such file."""
     if not path.is_file():
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
 
@@ -195,7 +146,7 @@ def _is_text(path: Path) -> bool:
     return not any(0xD800 <= ord(letter) < 0xE000 for letter in str(path))
 
 
-def _damage(path: Path) -> str:
+def damage_of(path: Path) -> str:
     """What is wrong with a file of tensors or arrays that cannot be read."""
     try:
         with path.open("rb") as file:

@@ -5,22 +5,14 @@ Types of tensors are in `metad2a.core.tensors`, so that commands without tensors
 """
 
 import json
-import math
-import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from annotated_types import Ge, Le, MinLen
 from pydantic import AfterValidator, AllowInfNan, ConfigDict, JsonValue, Strict, TypeAdapter, ValidationError
-from pydantic_core import core_schema
 
-from metad2a.core.errors import UserError
-
-LARGEST = float(np.finfo(np.float32).max)
-KINDS = {np.floating: "floating-point numbers", np.integer: "integers", np.uint8: "8-bit integers"}
+from metad2a.core.errors import UserError, describe
 
 CLOSED = ConfigDict(arbitrary_types_allowed=True, extra="forbid")  # a dataclass that allows no further fields
 OPEN = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
@@ -40,63 +32,6 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 Names = Annotated[list[Text], MinLen(1), AfterValidator(_distinct)]
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Metadata of an `Annotated` array or tensor: with finite values, as many as its shape says."""
-
-    dtypes: Any
-    dims: tuple[int | str, ...] | None = None  # sizes; a letter stands for any size of at least 1, None for any shape
-    low: float = -math.inf  # bounds of the values
-    high: float = math.inf
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.validate)
-
-    def validate(self, value: Any) -> Any:
-        """Return the value. Raises a ValueError that says what it should be."""
-        raise NotImplementedError
-
-    def shape_text(self) -> str:
-        return "" if self.dims is None else " (" + ", ".join(map(str, self.dims)) + ")"
-
-    def has_shape(self, shape: tuple[int, ...]) -> bool:
-        dims = shape if self.dims is None else self.dims
-        same = [isinstance(dim, str) or size == dim for size, dim in zip(shape, dims, strict=False)]
-        return len(shape) == len(dims) and all(same)
-
-    def check_bounds(self, smallest: float, largest: float) -> None:
-        """Raise a ValueError if a value is out of bounds."""
-        if smallest < self.low or largest > self.high:
-            raise ValueError(f"has values from {smallest:g} to {largest:g}, beyond {self.low:g} to {self.high:g}")
-
-
-def not_finite(finite: np.ndarray) -> ValueError:
-    """The error that names the first value that is not finite."""
-    place = tuple(np.argwhere(~finite)[0].tolist())
-    return ValueError(f"has values that are not finite (NaN or infinite; the first is number {place})")
-
-
-@dataclass(frozen=True)
-class ArrayOf(Numbers):
-    """Metadata of an `Annotated` array of NumPy, whose `dtypes` are one of `KINDS`."""
-
-    def __str__(self) -> str:
-        return f"an array{self.shape_text()} of {KINDS[self.dtypes]}"
-
-    def validate(self, value: Any) -> np.ndarray:
-        if type(value) is not np.ndarray or not np.issubdtype(value.dtype, self.dtypes):
-            raise ValueError(f"Input should be {self}")
-        if not self.has_shape(value.shape):
-            raise ValueError(f"Input should be {self}")
-        if value.size == 0:
-            raise ValueError("Input should not be empty")
-        smallest, largest = value.min().item(), value.max().item()  # NaN if any value is NaN
-        if not -LARGEST <= smallest <= largest <= LARGEST:
-            raise not_finite(np.abs(value.astype(np.float64)) <= LARGEST)
-        self.check_bounds(smallest, largest)
-        return value
 
 
 @cache
@@ -153,20 +88,3 @@ def _sentence(errors: list[Any]) -> str:
 
 def _place(names: Any) -> str:
     return "".join(name if not i and isinstance(name, str) else f"[{name!r}]" for i, name in enumerate(names))
-
-
-def describe(value: Any) -> str:
-    """Describe any value in a few words."""
-    if isinstance(value, np.ndarray):
-        return f"an array {value.shape} of {value.dtype}"
-    if (torch := sys.modules.get("torch")) and isinstance(value, torch.Tensor):
-        dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
-        unusual = "" if dense else f", {value.layout} on the device {value.device}"
-        return f"a tensor {tuple(value.shape)} of {value.dtype}{unusual}"
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return "a very long number"
-    if value is None or isinstance(value, int | float | complex | str):
-        text = repr(value)
-        return text if len(text) <= 60 else text[:57] + "..."
-    length = f" of {len(value)}" if isinstance(value, list | tuple | dict | set) else ""
-    return f"a {type(value).__name__}{length}"

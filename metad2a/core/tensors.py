@@ -10,9 +10,11 @@ import numpy as np
 import torch
 import torch.nn as nn
 from annotated_types import MinLen
+from pydantic_core import core_schema
 
-from metad2a.core.errors import UserError
-from metad2a.core.schema import LARGEST, Numbers, Text, describe, not_finite
+from metad2a.core.arrays import LARGEST, Numbers, not_finite
+from metad2a.core.errors import UserError, describe
+from metad2a.core.schema import Text
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 INTEGERS = (torch.int64, torch.int32, torch.int16)
@@ -26,6 +28,9 @@ OPTIMIZER_VALUES = {torch.optim.Adam: ADAM, torch.optim.AdamW: ADAM, torch.optim
 @dataclass(frozen=True)
 class TensorOf(Numbers):
     """Metadata of an `Annotated` tensor, dense and on the CPU. `dtypes` are FLOATS, INTEGERS, BYTES, or their sum."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
 
     def __str__(self) -> str:
         return f"a tensor{self.shape_text()} of {KINDS.get(self.dtypes, 'numbers')}"

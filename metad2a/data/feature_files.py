@@ -1,14 +1,12 @@
 """Which features files there are, and the classes of the shipped ones, read without PyTorch."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 
+from metad2a.core.arrays import ArrayOf, Schema, TextsOf, read_arrays
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, load_arrays
-from metad2a.core.schema import OPEN, ArrayOf, Names, check
+from metad2a.core.files import ASSETS
 from metad2a.data.options import DATASETS
 
 FORMAT = "metad2a-features-1"
@@ -43,18 +41,13 @@ def find_features(name: str, data_path: str | Path) -> Path:
     )
 
 
-@dataclass(frozen=True)
-class _Classes:
-    __pydantic_config__ = OPEN
-
-    counts: Annotated[np.ndarray, ArrayOf(np.integer, ("C",), low=1)]
-    class_names: Names
-
-
 def shipped_classes(path: Path, name: str) -> tuple[list[str], list[int]]:
     """The classes of a shipped features file, and how many images each has; the features themselves are not read."""
     hint = process_command(name)
-    file = check(path, load_arrays(path, hint, only=("counts",)), _Classes, WHAT, hint, FORMAT)
-    if len(file.class_names) != len(file.counts):
-        raise UserError(f"{path} is inconsistent: it counts the images of {len(file.counts)} classes. {hint}")
-    return file.class_names, file.counts.tolist()
+    schema: Schema = {"counts": ArrayOf(np.integer, ("C",), low=1), "class_names": TextsOf()}
+    names, counts = (
+        read_arrays(path, schema, WHAT, hint, FORMAT, leave_out=("images",))[n] for n in ("class_names", "counts")
+    )
+    if len(names) != len(counts):
+        raise UserError(f"{path} is inconsistent: it counts the images of {len(counts)} classes. {hint}")
+    return names, counts.tolist()

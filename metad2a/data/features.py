@@ -20,11 +20,12 @@ import torch
 from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
+from metad2a.core.arrays import load_arrays, save_arrays
 from metad2a.core.cli import write_command
-from metad2a.core.errors import UserError
-from metad2a.core.files import content_digest, display_path, load_arrays, load_torch, save_arrays, save_torch
+from metad2a.core.errors import UserError, describe
+from metad2a.core.files import content_digest, display_path, load_torch, save_torch
 from metad2a.core.messages import log
-from metad2a.core.schema import OPEN, Names, Text, check, describe
+from metad2a.core.schema import OPEN, Names, Text, check
 from metad2a.core.tensors import FLOATS, INTEGERS, TensorOf
 from metad2a.core.values import folder_words
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR

@@ -20,9 +20,9 @@ import torch
 from scipy import stats
 from torch import nn
 
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance
-from metad2a.core.files import save_arrays
 from metad2a.core.messages import log
 from metad2a.rankings.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from metad2a.rankings.universal import FORMAT, SEEDS

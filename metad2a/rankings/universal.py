@@ -5,14 +5,13 @@
 Dimensions: K classes of equal cells (4,930), R meta-trainings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 
-from metad2a.core.files import ASSETS, load_arrays
-from metad2a.core.schema import OPEN, ArrayOf, check
+from metad2a.core.arrays import ArrayOf, read_arrays
+from metad2a.core.files import ASSETS
 from metad2a.spaces.base import random_parts
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES
 
@@ -22,18 +21,16 @@ SCORE = "score on ImageNet16-120"
 PREDICTS = "the accuracy (%) on ImageNet16-120 after 200 epochs that the ranking expects, noise removed"
 SEEDS = (333, 334, 335, 336, 337)  # of the meta-trainings; each leaves out some cells for validation
 
-Rows = Annotated[np.ndarray, ArrayOf(np.floating, (len(SEEDS), NUM_CLASSES))]
+ROWS = ArrayOf(np.floating, (len(SEEDS), NUM_CLASSES))
 
 
 @dataclass(frozen=True)
 class Universal:
     """The rankings of all meta-trainings, each (R, K)."""
 
-    __pydantic_config__ = OPEN
-
-    mean: Rows  # accuracies on ImageNet16-120 without noise, %
-    deviation: Rows  # their uncertainty, points
-    partial: Rows  # the means before the meta-training learned from the validation cells, too
+    mean: np.ndarray  # accuracies on ImageNet16-120 without noise, %
+    deviation: np.ndarray  # their uncertainty, points
+    partial: np.ndarray  # the means before the meta-training learned from the validation cells, too
 
     def of_classes(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (K,) of each class of equal cells, over all meta-trainings."""
@@ -52,4 +49,5 @@ class Universal:
 def load(path: str | Path = SHIPPED) -> Universal:
     """Read a file of `python -m metad2a.rankings.fit_universal`."""
     hint = "Make it with: python -m metad2a.rankings.fit_universal TARGET"
-    return check(path, load_arrays(path, hint), Universal, "a universal ranking", hint, FORMAT)
+    schema = {field.name: ROWS for field in fields(Universal)}
+    return Universal(**read_arrays(path, schema, "a universal ranking", hint, FORMAT))

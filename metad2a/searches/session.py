@@ -14,7 +14,6 @@ from metad2a.core.messages import log
 from metad2a.core.values import check_writable
 from metad2a.data.feature_files import find_features, own_features, shipped_classes, shipped_features
 from metad2a.data.options import DATASETS, ProcessOptions
-from metad2a.data.user_folder import open_folder
 from metad2a.metatrain.options import Kind
 from metad2a.rankings import universal
 from metad2a.searches.limits import Limits
@@ -49,6 +48,8 @@ def find_classes(options: SessionOptions) -> Classes:
     UserError if the folder has no classes, or nothing is known of the name."""
     name = options.data_name
     if options.image_folder:
+        from metad2a.data.user_folder import open_folder
+
         images = open_folder(name, options.image_folder, "train", options.data_path)
         counts = np.bincount(images.labels[images.select()]).tolist()
         return Classes(len(images.class_names), images.class_names, counts, images.origin, own=True)

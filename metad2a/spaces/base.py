@@ -5,15 +5,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from annotated_types import Gt, Le
-from typing_extensions import TypedDict
 
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.schema import Number, Size, check
 
 if TYPE_CHECKING:  # a search that only reads tables starts without PyTorch
     import torch
@@ -30,13 +27,6 @@ def random_parts(count: int, parts: int) -> "list[torch.Tensor]":
     import torch
 
     return list(torch.randperm(count, generator=random_generator(0)).chunk(parts))
-
-
-class Sizes(TypedDict, total=False):
-    """Sizes of a space's networks: side of their images in pixels, and channels relative to the space's default."""
-
-    image_size: Annotated[Size, Le(4096)]
-    width_mult: Annotated[Number, Gt(0), Le(16)]
 
 
 class SearchSpace(ABC):
@@ -72,6 +62,9 @@ class SearchSpace(ABC):
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
             return self
+        from metad2a.core.schema import check
+        from metad2a.spaces.sizes import Sizes
+
         check("This size", changed, Sizes, "a size that networks can have", "Give another --image-size")
         if self.fixed_size:
             raise UserError(f"Networks of {self.name} take only images of {self.image_size}x{self.image_size} pixels.")
@@ -136,11 +129,20 @@ class SearchSpace(ABC):
     def _params(self) -> np.ndarray:
         """(A,) float64: parameters of each architecture for some number of classes, which does not change their order;
         0 if the space does not know them."""
-        return np.array([self.cost(arch, 10).get("params", 0.0) for arch in self.all_architectures()])
+        return self.costs_of_all(10).get("params", np.zeros(len(self.all_architectures())))
 
     def can_learn(self, arch: Any) -> bool:
         """Whether images reach the output of an architecture, through at least one layer that learns."""
         return True
+
+    def all_can_learn(self) -> np.ndarray:
+        """(A,) bool, `can_learn` of all architectures."""
+        return np.array([self.can_learn(arch) for arch in self.all_architectures()])
+
+    def costs_of_all(self, num_classes: int) -> dict[str, np.ndarray]:
+        """(A,) float64, each figure of `cost` of all architectures; empty if the space knows no costs."""
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        return {name: np.array([cost[name] for cost in costs]) for name in costs[0]}
 
     def features(self) -> "dict[str, torch.Tensor]":
         """What rankings know of each class of equal architectures before any training, each (K, F) float64."""
@@ -162,11 +164,10 @@ class SearchSpace(ABC):
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         """The smallest value of each figure of `cost` of any architecture that can learn; empty if the space knows no
         costs."""
-        some = self.architectures or self.sample(1, random_generator(0))
-        if not self.cost(some[0], num_classes):
+        if self.architectures is None and not self.cost(self.sample(1, random_generator(0))[0], num_classes):
             return {}
-        costs = [self.cost(arch, num_classes) for arch in self.all_architectures() if self.can_learn(arch)]
-        return {name: min(cost[name] for cost in costs) for name in costs[0]}
+        learning = self.all_can_learn()
+        return {name: values[learning].min().item() for name, values in self.costs_of_all(num_classes).items()}
 
     def network(self, arch: Any, num_classes: int) -> "nn.Module":
         """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes)."""

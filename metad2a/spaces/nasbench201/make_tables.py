@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
-from metad2a.core.files import save_arrays
 from metad2a.core.messages import log
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201

@@ -16,7 +16,7 @@ from metad2a.core.errors import UserError, did_you_mean
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201 import cells, tables
 from metad2a.spaces.nasbench201.classes import equivalence_classes
-from metad2a.spaces.nasbench201.cost import cost
+from metad2a.spaces.nasbench201.cost import cost, costs_of_all
 
 if TYPE_CHECKING:
     import torch
@@ -77,11 +77,14 @@ class NASBench201(SearchSpace):
     @cached_property
     def architectures(self) -> list[str]:
         """The strings of `metad2a.spaces.nasbench201.cells.all_cells`."""
-        return [cells.to_string(cell) for cell in cells.all_cells()]
+        return list(cells.cells_by_string())
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
         flops, params = cost(arch, num_classes)
         return {"flops": flops / 1e6, "params": params / 1e6}
+
+    def costs_of_all(self, num_classes: int) -> dict[str, np.ndarray]:
+        return {name: values / 1e6 for name, values in costs_of_all(num_classes).items()}
 
     def network(self, arch: str, num_classes: int) -> "nn.Module":
         from metad2a.spaces.nasbench201.network import NASBench201Network
@@ -107,6 +110,9 @@ class NASBench201(SearchSpace):
 
     def can_learn(self, arch: str) -> bool:
         return any(cells.OPERATIONS[op].startswith("nor_conv") for op in cells.live_operations(cells.parse(arch)))
+
+    def all_can_learn(self) -> np.ndarray:
+        return cells.learning_cells()
 
     def features(self) -> "dict[str, torch.Tensor]":
         """`paths`, `operations` and `scores`, see `metad2a.spaces.nasbench201.cell_features`."""

@@ -3,13 +3,12 @@ in the order of `NASBench201.architectures`. Each function raises a UserError if
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from typing_extensions import TypedDict
 
-from metad2a.core.files import ASSETS, load_arrays
-from metad2a.core.schema import ArrayOf, Text, check
+from metad2a.core.arrays import ArrayOf, ColumnsOf, read_arrays
+from metad2a.core.files import ASSETS
 from metad2a.spaces.nasbench201.cells import NUM_CELLS
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 
@@ -23,10 +22,8 @@ NO_SCORE = -1e8  # published score of a network with a singular kernel; here als
 
 def _read(path: Path, what: str, names: tuple[str, ...], values: ArrayOf) -> Any:
     """The tables `names` of a file, each a dict of columns with such `values`."""
-    columns = dict[Text, Annotated[np.ndarray, values]]  # type: ignore[valid-type]
-    schema = TypedDict("_File", dict.fromkeys(names, columns))  # type: ignore[misc]
     hint = "Check the repository out anew, or make it: python -m metad2a.spaces.nasbench201.make_tables --help"
-    return check(path, load_arrays(path, hint), schema, what, hint, FORMATS.get(path))
+    return read_arrays(path, dict.fromkeys(names, ColumnsOf(values)), what, hint, FORMATS.get(path))
 
 
 def accuracy() -> dict[str, dict[str, np.ndarray]]:

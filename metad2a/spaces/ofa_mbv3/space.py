@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metad2a.core.errors import UserError
-from metad2a.core.schema import describe
+from metad2a.core.errors import UserError, describe
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.ofa_mbv3.cost import cost_table
 from metad2a.spaces.ofa_mbv3.layers import (

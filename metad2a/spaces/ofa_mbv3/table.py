@@ -13,16 +13,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from annotated_types import MinLen
-from typing_extensions import TypedDict
 
+from metad2a.core.arrays import ArrayOf, Schema, TextsOf, read_arrays, save_arrays
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, load_arrays, save_arrays
-from metad2a.core.schema import ArrayOf, Text, check
+from metad2a.core.files import ASSETS
 from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
 from metad2a.spaces.ofa_mbv3.space import OFAMobileNetV3
 
@@ -31,12 +28,13 @@ FORMAT = "metad2a-subnet-accuracies-1"
 NUM_CLASSES = 1000  # of ImageNet
 
 
-class _File(TypedDict):
-    operations: Annotated[np.ndarray, ArrayOf(np.uint8, ("n", NUM_LAYERS))]
-    image_size: Annotated[np.ndarray, ArrayOf(np.integer, ("n",), low=1)]
-    accuracy: Annotated[np.ndarray, ArrayOf(np.floating, ("n",), low=0, high=100)]
-    source: Annotated[np.ndarray, ArrayOf(np.integer, ("n",), low=0)]
-    sources: Annotated[list[Text], MinLen(1)]
+SCHEMA: Schema = {
+    "operations": ArrayOf(np.uint8, ("n", NUM_LAYERS)),
+    "image_size": ArrayOf(np.integer, ("n",), low=1),
+    "accuracy": ArrayOf(np.floating, ("n",), low=0, high=100),
+    "source": ArrayOf(np.integer, ("n",), low=0),
+    "sources": TextsOf(),
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def archs_to_operations(archs: list[Arch]) -> np.ndarray:
 def measured(path: str | Path = TABLE) -> Measured:
     """Read a table. Raises a UserError if it is missing, damaged or of another kind."""
     hint = "Make it with: python -m metad2a.spaces.ofa_mbv3.table CSV"
-    value = check(path, load_arrays(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
+    value = read_arrays(path, SCHEMA, "a table of subnets' accuracies", hint, FORMAT)
     archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
     count = len(value["operations"])
     columns = [value[name] for name in ("image_size", "accuracy", "source")]
