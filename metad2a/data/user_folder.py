@@ -131,19 +131,25 @@ def open_parts(
     return replace(train, gray=gray, data_path=data_path), replace(test, gray=gray, data_path=data_path)
 
 
+def open_checked_parts(
+    name: str, folder: str | Path, data_path: str | Path, class_order: str | None = None, testing: bool = False
+) -> tuple[ImageSource, ImageSource]:
+    """Both parts of a folder, after all that is said and refused about it. With `testing` the second one is wanted."""
+    train, test = open_parts(name, folder, data_path, class_order)
+    check_same_classes(train, test)
+    check_classes(train, test if testing else None)
+    say_what_is_left_out(train, test)
+    if train.note and not testing:
+        log.info(train.note)
+    return train, test
+
+
 def open_folder(
     name: str, folder: str | Path, split: str, data_path: str | Path, class_order: str | None = None
 ) -> ImageSource:
-    """A part of a folder of images, after all that is said and refused about the folder; see
-    `metad2a.data.datasets.open_dataset`."""
+    """A part of a folder of images; see `metad2a.data.datasets.open_dataset`."""
     if split != "all":
-        train, test = open_parts(name, folder, data_path, class_order)
-        check_same_classes(train, test)
-        check_classes(train, test if split == "test" else None)
-        say_what_is_left_out(train, test)
-        if train.note and split == "train":
-            log.info(train.note)
-        return train if split == "train" else test
+        return open_checked_parts(name, folder, data_path, class_order, split == "test")[split == "test"]
     if not isinstance(folder, LabelledFolder) and (part := find_parts(folder).test):
         raise UserError(f"{display_path(folder)} has the parts train and {part.name}: use --split train or test.")
     whole = image_folder(name, folder, class_order)

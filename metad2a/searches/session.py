@@ -48,10 +48,12 @@ def find_classes(options: SessionOptions) -> Classes:
     UserError if the folder has no classes, or nothing is known of the name."""
     name = options.data_name
     if options.image_folder:
-        from metad2a.data.user_folder import open_folder
+        from metad2a.data.user_folder import open_checked_parts
+        from metad2a.reports.dataset import say_what_is_there
 
-        images = open_folder(name, options.image_folder, "train", options.data_path)
+        images, test = open_checked_parts(name, options.image_folder, options.data_path)
         counts = np.bincount(images.labels[images.select()]).tolist()
+        say_what_is_there(images, test)
         return Classes(len(images.class_names), images.class_names, counts, images.origin, own=True)
     own, shipped = own_features(name, options.data_path), shipped_features(name)
     if own is None and shipped is not None:
