@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import datasets
 
 from metad2a.core.errors import UserError, did_you_mean
 from metad2a.core.files import ASSETS
@@ -38,20 +37,31 @@ class KnownDataset:
     folder: str  # below the folder of raw data
 
 
-def _trainval(dataset: Callable[..., Any], root: str, split: str, **more: str) -> Any:
+def _torchvision(dataset: str, root: str, *arguments: Any, **more: Any) -> Any:
+    """One of `torchvision.datasets`, whose import takes seconds."""
+    from torchvision import datasets
+
+    return getattr(datasets, dataset)(root, *arguments, **more)
+
+
+def _train_or_not(dataset: str, root: str, split: str) -> Any:
+    return _torchvision(dataset, root, split == "train")
+
+
+def _trainval(dataset: str, root: str, split: str, **more: str) -> Any:
     """Open a dataset with three splits; the first two together are for training."""
-    return dataset(root, split="trainval" if split == "train" else "test", **more)
+    return _torchvision(dataset, root, split="trainval" if split == "train" else "test", **more)
 
 
-_aircraft = partial(_trainval, datasets.FGVCAircraft)
+_aircraft = partial(_trainval, "FGVCAircraft")
 KNOWN = {
-    "cifar10": KnownDataset(lambda r, s: datasets.CIFAR10(r, s == "train"), "targets", "cifar10"),
-    "cifar100": KnownDataset(lambda r, s: datasets.CIFAR100(r, s == "train"), "targets", "cifar100"),
-    "mnist": KnownDataset(lambda r, s: datasets.MNIST(r, s == "train"), "targets", "mnist"),
-    "svhn": KnownDataset(datasets.SVHN, "labels", "svhn"),
+    "cifar10": KnownDataset(partial(_train_or_not, "CIFAR10"), "targets", "cifar10"),
+    "cifar100": KnownDataset(partial(_train_or_not, "CIFAR100"), "targets", "cifar100"),
+    "mnist": KnownDataset(partial(_train_or_not, "MNIST"), "targets", "mnist"),
+    "svhn": KnownDataset(partial(_torchvision, "SVHN"), "labels", "svhn"),
     "aircraft": KnownDataset(partial(_aircraft, annotation_level="manufacturer"), "_labels", "aircraft"),
     "aircraft100": KnownDataset(partial(_aircraft, annotation_level="variant"), "_labels", "aircraft"),
-    "pets": KnownDataset(partial(_trainval, datasets.OxfordIIITPet), "_labels", "pets"),
+    "pets": KnownDataset(partial(_trainval, "OxfordIIITPet"), "_labels", "pets"),
 }
 
 

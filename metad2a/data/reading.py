@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, write_csv
@@ -19,6 +18,7 @@ from metad2a.core.messages import about_file, log
 from metad2a.core.progress import progress
 from metad2a.data.image_source import ImageSource, why_unreadable
 from metad2a.data.options import IMAGE_SIZE
+from metad2a.data.resize import resize
 from metad2a.data.rgb import rgb_and_loss
 
 LISTED = 5  # unreadable images that are named on the screen
@@ -70,9 +70,7 @@ class Squares(Dataset):
         except OSError as error:
             return None, str(error)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        if pixels.shape[1:] != (self.size, self.size):
-            pixels = TF.resize(pixels, [self.size, self.size], antialias=True)
-        return pixels, lost
+        return resize(pixels, self.size), lost
 
 
 def collate(items: list[Square]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
