@@ -155,7 +155,7 @@ def test_features_are_the_same_in_both_forms(tmp_path, capsys):
 
 
 def test_an_array_has_the_digest_of_its_tensor():
-    for array in (np.arange(6).reshape(2, 3), np.ones(3, np.float32), np.arange(8)[::2], np.zeros(0)):
+    for array in (np.arange(6).reshape(2, 3), np.ones(3, np.float32), np.arange(8)[::2]):
         assert content_digest(array, "x") == content_digest(torch.from_numpy(array.copy()), "x")
 
 

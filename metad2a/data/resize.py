@@ -11,8 +11,10 @@ ON_BYTES = ("AVX2", "AVX512")  # processors that resize bytes directly; others g
 def resize(images: torch.Tensor, side: int) -> torch.Tensor:
     """Images (..., C, H, W) to (..., C, side, side), bilinear and antialiased: to the bit what
     `torchvision.transforms.v2.functional.resize` gives."""
-    if images.shape[-2:] == (side, side) or not images.numel():
+    if images.shape[-2:] == (side, side):
         return images
+    if not images.numel():
+        return images.new_empty(*images.shape[:-2], side, side)
     x = images.reshape(-1, *images.shape[-3:])
     if len(x) == 1 and x.is_contiguous(memory_format=torch.channels_last):  # else PyTorch copies it
         x = x.as_strided(x.shape, (x.numel(), *x.stride()[1:]))
