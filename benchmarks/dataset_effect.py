@@ -30,7 +30,8 @@ from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.messages import log
 from metad2a.core.values import positive_int
-from metad2a.data.features import Features, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import Features, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.objectives import to_percent

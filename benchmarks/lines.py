@@ -31,7 +31,8 @@ from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.core.values import positive_int
-from metad2a.data.features import draw_dataset, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import draw_dataset, load_features
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.score import encode_architectures
 from metad2a.metatrain.tuples import FEATURES_NAME, load_tuples
@@ -140,9 +141,9 @@ class Lines:
         self.device = choose_device(args.gpu)
         self.rows = {arch: row for row, arch in enumerate(self.space.architectures)}
         self.operations = np.array([parse(arch) for arch in self.space.architectures])  # (A, 6)
-        self.classes = equivalence_classes().numpy()
+        self.classes = equivalence_classes()
         tables = self.space.table["test_200"] | nasbench360()
-        self.tables = {name: values.double().numpy() for name, values in tables.items()}
+        self.tables = {name: values.astype(float) for name, values in tables.items()}
         self.sources: dict[str, str] = {}
 
     def training_free(self, name: str, dataset: str) -> np.ndarray:
@@ -220,11 +221,11 @@ class Lines:
             "smoothed_transfer": lambda number: self.smoothed_transfer,
             "ridge_on_tuples": lambda number: self.ridge_on_tuples,
             "predictor": lambda number: self.predicted(dataset, number),
-            "universal": lambda number: universal.mean[number - 1].double().numpy()[self.classes],
-            "universal_joined": lambda number: universal.of_classes()[0].double().numpy()[self.classes],
+            "universal": lambda number: universal.mean[number - 1].astype(float)[self.classes],
+            "universal_joined": lambda number: universal.of_classes()[0].astype(float)[self.classes],
         }
         if dataset == TRANSFERRED:
-            made["universal_held_out"] = lambda number: universal.held_out().double().numpy()[self.classes]
+            made["universal_held_out"] = lambda number: universal.held_out().astype(float)[self.classes]
         return made
 
     def judge(self, dataset: str) -> dict[str, Any]:

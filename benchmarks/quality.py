@@ -24,7 +24,8 @@ from metad2a import spaces
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.values import positive_int
-from metad2a.data.features import Features, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import Features, load_features
 from metad2a.metatrain.tuples import FEATURES_NAME, Tuples, load_tuples
 from metad2a.searches import report
 from metad2a.searches.generate import GRAPHS_PER_ROUND, decode_round, generate_candidates

@@ -80,7 +80,7 @@ class Shapes:
         self.rows = {arch: row for row, arch in enumerate(space.architectures)}
         cells = [parse(arch) for arch in space.architectures]
         self.depth, self.width, self.convolutions = np.array(list(map(cell_shape, cells)), dtype=float).T
-        self.short, self.long = (space.table[name][dataset].double().numpy() for name in ("valid_12", "test_200"))
+        self.short, self.long = (space.table[name][dataset].astype(float) for name in ("valid_12", "test_200"))
         self.places_won = self.long.argsort().argsort() - self.short.argsort().argsort()
 
     def mean(self, rows: np.ndarray) -> dict[str, float]:

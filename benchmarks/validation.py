@@ -20,7 +20,8 @@ from benchmarks.script import benchmark_parser
 from metad2a import spaces
 from metad2a.core.cli import run
 from metad2a.core.environment import choose_device, random_generator
-from metad2a.data.features import Features, check_extractor, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import Features, check_extractor, load_features
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.models import find_checkpoint, load_model
 from metad2a.metatrain.objectives import TARGET_SCALE, standard_error, to_percent

@@ -1,5 +1,6 @@
 """The program: the first word names the command, and the command's parser reads the rest."""
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names, by default the words of the command line; returns the exit code."""
     if argv is None:
         note_beginning()
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # else it looks through all installed packages
     words = list(sys.argv[1:] if argv is None else argv)
     parsed: list[Any] = []  # the options and the values that the user gave, once they are read
 
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command, rest = find_command(words)
             given = command.read(rest, COMMANDS.values())
             parsed[:] = [command.prepare(given), given]
-            from metad2a.core.environment import keep_freed_memory  # imports PyTorch
+            from metad2a.core.environment import keep_freed_memory
 
             keep_freed_memory()
             if places := command.new_places(parsed[0]):

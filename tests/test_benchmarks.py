@@ -21,6 +21,7 @@ from benchmarks import (
     report_picture,
     rivals,
     speed,
+    startup,
     validation,
     ways,
 )
@@ -206,3 +207,15 @@ def test_a_way_that_is_better_is_marked():
     rows = [{"seed": 1, "hits": hits, "x-test": 50.0} for hits in (ours, other)]
     assert "above" in ways.cell(rows[:1], rows[1:])
     assert "above" not in ways.cell(rows[1:], rows[:1])
+
+
+def test_startup(bench, monkeypatch):
+    monkeypatch.setattr(startup, "LINES", ("--version", "search cifar10"))
+    monkeypatch.setattr(startup, "IMPORTS", {"nothing": ["-c", ""]})
+    rows = [
+        line.split(" | ") for line in bench(startup, startup.measure, "--repeats 1 --images 20 --no-torch").splitlines()
+    ]
+    assert [row[0].strip("| `") for row in rows[2:]] == ["nothing", "--version", "search cifar10"]
+    assert "torch" not in rows[-1][-1]
+    assert "PIL" in rows[-1][-1]
+    assert startup.until_first_line(["-c", "print('x')"]) > 0

@@ -46,14 +46,14 @@ def test_of_all_methods_those_that_cannot_are_named(command, caplog):
     code, out, err = command(f"{line} --methods random,evolution --budget 40evaluations")
     assert code == 0, err
     assert "the best of the table: 77.47" in out
-    options = CompareOptions(device=None, search_space="ofa_mbv3", data_name="imagenet-224")
+    options = CompareOptions(search_space="ofa_mbv3", data_name="imagenet-224")
     names = usable(table_problem("imagenet-224", "ofa_mbv3"), options)
     assert {"random", "evolution", "bayesian", "mdenas", "nsganetv2"} <= set(names)
     assert not {"naswot", "transfer", "pc-darts"} & set(names)
 
 
 def test_several_at_a_time_are_the_same():
-    options = {"device": None, "data_name": "cifar10", "methods": "random,mdenas", "num_seeds": 2}
+    options = {"data_name": "cifar10", "methods": "random,mdenas", "num_seeds": 2}
     problem = table_problem("cifar10")
     alone, both = (
         rows_of(problem, run_all(problem, ["random", "mdenas"], CompareOptions(**options, num_workers=workers)))

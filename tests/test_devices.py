@@ -15,6 +15,7 @@ from metad2a.data.datasets import KNOWN, known_dataset
 from metad2a.data.extractors import Extractor
 from metad2a.data.image_source import image_folder
 from metad2a.data.make_features import extract
+from metad2a.data.options import DATASETS
 from metad2a.database import workers
 from metad2a.database.items import Item
 from metad2a.database.workers import EvaluatorOptions, gpu_share, measure_with_ray
@@ -169,7 +170,7 @@ class Images(list):
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_known_datasets_can_be_sent_to_a_worker(tmp_path, monkeypatch, name):
-    images = Images((Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(KNOWN[name].num_classes))
+    images = Images((Image.new("RGB", (4, 4), (n, 0, 0)), 0) for n in range(DATASETS[name]))
     known = replace(KNOWN[name], open=lambda root, split: images, labels="numbers")
     monkeypatch.setitem(KNOWN, name, known)
     (tmp_path / "raw-data" / known.folder).mkdir(parents=True)

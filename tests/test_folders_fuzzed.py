@@ -21,7 +21,8 @@ from metad2a.core.messages import log
 from metad2a.data.datasets import open_dataset
 from metad2a.data.folders import NEVER_OPENED, extensions, scan
 from metad2a.data.image_source import open_image
-from metad2a.data.reading import decode, read_rgb, to_rgb
+from metad2a.data.reading import decode, read_rgb
+from metad2a.data.rgb import to_rgb
 
 pytestmark = pytest.mark.usefixtures("silent")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I", "F")

@@ -13,7 +13,8 @@ from test_networks import SMALL
 from metad2a.data.datasets import open_dataset
 from metad2a.data.gray import widest
 from metad2a.data.image_data import load_image_data
-from metad2a.data.reading import decode, read_rgb, to_rgb
+from metad2a.data.reading import decode, read_rgb
+from metad2a.data.rgb import to_rgb
 from metad2a.networks.card import facts
 from metad2a.networks.trained import TrainedNetwork, load_network
 

@@ -24,7 +24,8 @@ from metad2a.data.fingerprints import listing_digest
 from metad2a.data.folders import find_parts, scan
 from metad2a.data.image_data import load_image_data
 from metad2a.data.imagenet import open_imagenet
-from metad2a.data.reading import ORIENTATION, decode, read_rgb, to_rgb
+from metad2a.data.reading import decode, read_rgb
+from metad2a.data.rgb import ORIENTATION, to_rgb
 from metad2a.finetuning.data import load_fine_tuning_data
 from metad2a.searches import session
 

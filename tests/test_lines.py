@@ -13,8 +13,8 @@ from metad2a.spaces.nasbench201.classes import equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201
 
 space = NASBench201()
-accuracy = space.table["test_200"]["imagenet16-120"].double().numpy()
-classes = equivalence_classes().numpy()
+accuracy = space.table["test_200"]["imagenet16-120"].astype(float)
+classes = equivalence_classes()
 
 
 def rng():

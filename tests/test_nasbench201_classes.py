@@ -1,10 +1,10 @@
 """Cells that compute the same function."""
 
+import numpy as np
 import pytest
-import torch
 
 from metad2a.spaces.nasbench201 import cell_features
-from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.cells import all_cells, cell_rows, live_operations, parse, to_string
 from metad2a.spaces.nasbench201.classes import (
     at_class_means,
     class_means,
@@ -33,15 +33,29 @@ def published_form(operations):
 
 
 def test_how_many_classes_there_are():
-    sizes = equivalence_classes().bincount()
+    sizes = np.bincount(equivalence_classes())
     assert len(sizes) == 4930
     assert int(sizes.sum()) == space.size
     assert int(sizes.min()) >= 1
     for row in (0, 1, 3124, 3125, 15624):
         cell = expression(parse(space.architectures[row]))
         same = equivalence_classes() == equivalence_classes()[row]
-        members = [space.architectures[i] for i in same.nonzero()[:, 0].tolist()]
+        members = [space.architectures[i] for i in np.flatnonzero(same).tolist()]
         assert all(expression(parse(member)) == cell for member in members)
+
+
+def test_what_is_known_of_all_cells_at_once_is_known_of_each():
+    """The slow and obvious form: one cell after the other."""
+    numbers = {}
+    every = [parse(arch) for arch in space.architectures]
+    slow = [numbers.setdefault(expression(operations), len(numbers)) for operations in every]
+    assert equivalence_classes().tolist() == slow
+    assert cell_rows().tolist() == every == [list(cell) for cell in all_cells()]
+    assert space.architectures == [to_string(operations) for operations in every]
+    assert space.all_can_learn().tolist() == [CONV1 in live or CONV3 in live for live in map(live_operations, every)]
+    costs = [space.cost(arch, 7) for arch in space.architectures]
+    together = space.costs_of_all(7)
+    assert all(together[name].tolist() == [cost[name] for cost in costs] for name in ("flops", "params"))
 
 
 def test_the_published_classes_are_6466_and_lie_within_ours():
@@ -82,7 +96,7 @@ def test_different_cells(one, other):
 
 def test_equal_cells_are_equal_networks():
     """Every operation a nonlinear function of a number: the members of a class give the same number."""
-    x, weight = torch.tensor(0.7), torch.tensor([0.0, 0.0, 1.3, 0.9, 0.6])
+    x, weight = 0.7, [0.0, 0.0, 1.3, 0.9, 0.6]
 
     def value(operations):
         nodes, edges = [x, 0 * x, 0 * x, 0 * x], iter(operations)
@@ -91,36 +105,36 @@ def test_equal_cells_are_equal_networks():
                 if operation == SKIP:
                     nodes[node] = nodes[node] + nodes[source]
                 elif operation != NONE:
-                    nodes[node] = nodes[node] + torch.sin(weight[operation] * nodes[source])
+                    nodes[node] = nodes[node] + np.sin(weight[operation] * nodes[source])
         return nodes[-1]
 
-    values = torch.stack([value(parse(arch)) for arch in space.architectures])
-    assert torch.allclose(at_class_means(values), values, atol=1e-5)
+    values = np.array([value(parse(arch)) for arch in space.architectures])
+    assert np.allclose(at_class_means(values), values, atol=1e-5)
 
 
 @pytest.mark.parametrize(("dataset", "sd"), [("cifar10", 0.25), ("cifar100", 0.42), ("imagenet16-120", 0.60)])
 def test_within_a_class_the_table_differs_by_its_noise_alone(dataset, sd):
-    accuracy = space.table["test_200"][dataset].double()
+    accuracy = space.table["test_200"][dataset].astype(float)
     assert noise(accuracy) == pytest.approx(sd, abs=0.01)
     spread = accuracy.std()
-    shuffled = accuracy[torch.randperm(len(accuracy), generator=torch.Generator().manual_seed(0))]
+    shuffled = np.random.default_rng(0).permutation(accuracy)
     assert noise(shuffled) > 0.9 * spread > 10 * sd
 
 
 def test_means_of_classes():
-    values = torch.stack([torch.ones(space.size), equivalence_classes().float()], dim=1)
+    values = np.stack([np.ones(space.size), equivalence_classes().astype(float)], axis=1)
     means = class_means(values)
-    assert torch.equal(means[:, 0], torch.ones(len(means)))
-    assert torch.equal(at_class_means(values), values)
+    assert np.array_equal(means[:, 0], np.ones(len(means)))
+    assert np.array_equal(at_class_means(values), values)
 
 
 def test_the_cheapest_of_each_class():
     cheapest = space.cheapest_members()
     assert equivalence_classes()[cheapest].tolist() == list(range(int(equivalence_classes().max()) + 1))
-    costs = torch.tensor([tuple(space.cost(arch, 10).values()) for arch in space.architectures], dtype=torch.float64)
-    least = torch.full((len(cheapest), 2), torch.inf, dtype=torch.float64)
-    least.scatter_reduce_(0, equivalence_classes()[:, None].expand(-1, 2), costs, "amin")
-    assert torch.equal(costs[cheapest], least)
+    costs = np.array([tuple(space.cost(arch, 10).values()) for arch in space.architectures])
+    least = np.full((len(cheapest), 2), np.inf)
+    np.minimum.at(least, equivalence_classes(), costs)
+    assert np.array_equal(costs[cheapest], least)
 
 
 @pytest.mark.parametrize(

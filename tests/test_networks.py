@@ -20,7 +20,8 @@ from metad2a.networks import load_network
 from metad2a.networks.export import FORMATS, TOLERANCE, check_formats, export
 from metad2a.networks.latency import latency
 from metad2a.networks.trained import TrainedNetwork
-from metad2a.spaces.nasbench201.network import NASBench201Network, cost
+from metad2a.spaces.nasbench201.cost import cost
+from metad2a.spaces.nasbench201.network import NASBench201Network
 from metad2a.training.classifier import Protocol, Run, published_protocol, train, training_loss
 
 RECORDED = json.loads(FILE.read_text())

@@ -8,7 +8,7 @@ from PIL import Image
 from metad2a.__main__ import main
 from metad2a.data.extractors import Extractor
 from metad2a.data.features import load_features
-from metad2a.data.reading import to_rgb
+from metad2a.data.rgb import to_rgb
 
 
 def write_images(folder, classes=("cat", "dog"), n=3, seed=0):

@@ -6,7 +6,8 @@ import pytest
 from conftest import ROOT
 
 from metad2a.commands.registry import COMMANDS
-from metad2a.core.files import ASSETS, load_torch
+from metad2a.core.arrays import load_arrays
+from metad2a.core.files import ASSETS
 from metad2a.rivals import METHODS
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "RESULTS.md", "data/README.md"]
@@ -71,7 +72,7 @@ def test_contents_are_all_sections(path):
 
 def test_pages_name_all_methods_devices_and_commands():
     assert {f"`{name}`" for name in METHODS} <= set(re.findall(r"`[^`]*`", text_of("docs/compare.md")))
-    devices = load_torch(ASSETS / "nasbench201" / "latency.pt", "")["ms"]
+    devices = load_arrays(ASSETS / "nasbench201" / "latency.npz", "")["ms"]
     assert {f"`{name}`" for name in devices} <= set(re.findall(r"`[^`]*`", text_of("docs/search.md")))
     pages = "".join(map(text_of, DOCUMENTS))
     assert all(f"main.py {name}" in pages for name in COMMANDS)

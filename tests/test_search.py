@@ -182,7 +182,7 @@ def test_by_itself_a_search_ranks_one_cell_of_each_function(command, authors_dat
     assert float(first["predicted_accuracy"]) == pytest.approx(float(known), abs=1)
     summary = json.loads(Path("results/search/cifar10/001/summary.json").read_text())
     assert summary["predicted_deviation"] == pytest.approx(float(cifar10[0]["predicted_deviation"]), abs=1e-4)
-    assert summary["history"]["ranking"] == "metad2a/assets/nasbench201/universal.pt"
+    assert summary["history"]["ranking"] == "metad2a/assets/nasbench201/universal.npz"
     assert "predictor" not in summary["history"]
 
 
@@ -498,7 +498,7 @@ def test_each_file_reads_the_options_once_or_twice(toy, ranking):
 
     shape = {"num_gen_arch": 20, "num_runs": 1, "latency": 1, "max_flops": 100.0, "ranking": ranking}
     files = {f"{kind}_checkpoint": str(path) for kind, path in toy.items()}
-    search(Followed(device=torch.device("cpu"), data_name="cifar10", **shape, **files))
+    search(Followed(gpu="cpu", data_name="cifar10", **shape, **files))
     rooms = [name for name, _ in groupby(visits)]
     assert {"metad2a.searches.instant", "metad2a.searches.session", "metad2a.searches.ranking"} <= set(rooms)
     assert max(map(rooms.count, rooms)) <= 2

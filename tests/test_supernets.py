@@ -13,7 +13,8 @@ from scipy.stats import spearmanr
 from metad2a.core.files import load_torch
 from metad2a.rivals import fisher, lpt, naswot
 from metad2a.rivals.differentiable import Darts, Gdas, PCDarts, edge_weights, sampled
-from metad2a.rivals.mdenas import MdenasSupernet, Multinomials
+from metad2a.rivals.mdenas import Multinomials
+from metad2a.rivals.mdenas_supernet import MdenasSupernet
 from metad2a.rivals.supernet import MixedEdge, Mixture, Supernet, path, shuffle
 from metad2a.spaces.nasbench201.cells import OPERATIONS, parse
 from metad2a.spaces.nasbench201.network import NASBench201Network

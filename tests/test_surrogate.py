@@ -131,8 +131,8 @@ def test_the_search_beats_the_ranking_alone_on_the_benchmark(features):
     from metad2a.spaces.nasbench201.space import NASBench201
 
     space = NASBench201()
-    table = space.table["test_200"]["imagenet16-120"].double()[space.cheapest_members()]
-    prior = load().held_out().double()
+    table = torch.from_numpy(space.table["test_200"]["imagenet16-120"].astype(float)[space.cheapest_members()])
+    prior = torch.from_numpy(load().held_out()).double()
     surrogate, observations = Surrogate(features, prior), []
     every = torch.arange(len(table))
     for number in range(15):

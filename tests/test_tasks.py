@@ -10,7 +10,8 @@ from conftest import authors_features, authors_tuples
 
 from metad2a.core.environment import peak_gb
 from metad2a.core.errors import UserError
-from metad2a.data.features import Features, draw_dataset, draw_images, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import Features, draw_dataset, draw_images, load_features
 from metad2a.metatrain.tuples import load_tuples, save_tuples
 
 

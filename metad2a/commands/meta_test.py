@@ -38,7 +38,7 @@ def one_step(options: MetaTestOptions) -> None:
     first_choice = test_predictor(options)
     if options.train_arch:
         how: dict[str, Any] = {name: getattr(options, name) for name in option_fields(TrainingOptions)}
-        how |= {name: getattr(options, name) for name in ("device", "data_name", "image_folder", "image_size")}
+        how |= {name: getattr(options, name) for name in ("gpu", "data_name", "image_folder", "image_size")}
         how["split_seed"] = options.split_seed if "split_seed" in options.given else options.seed
         outcome = train(TrainOptions(arch=first_choice, **how))
         add_training(options, outcome.text)

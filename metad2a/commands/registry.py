@@ -1,11 +1,30 @@
 """All commands by name."""
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 
 from metad2a.commands.base import Command
 
-MODULES = ("search", "train", "predict", "compare", "meta_train", "meta_test", "build_database", "process_dataset",
-           "get_files", "finetune", "train_supernet", "mobilenetv3")  # fmt: skip
-COMMANDS: dict[str, Command] = {
-    name.replace("_", "-"): import_module(f"metad2a.commands.{name}").COMMAND for name in MODULES
-}
+NAMES = ("search", "train", "predict", "compare", "meta-train", "meta-test", "build-database", "process-dataset",
+         "get-files", "finetune", "train-supernet", "mobilenetv3")  # fmt: skip
+
+
+class _Commands(Mapping[str, Command]):
+    """Imports the file of a command when it is asked for."""
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in NAMES:
+            raise KeyError(name)
+        return import_module(f"metad2a.commands.{name.replace('-', '_')}").COMMAND
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in NAMES
+
+
+COMMANDS = _Commands()

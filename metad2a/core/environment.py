@@ -4,33 +4,39 @@ import ctypes
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 
+if TYPE_CHECKING:
+    import torch
 
-def choose_device(gpu: str | None) -> torch.device:
+
+def choose_device(gpu: str | None, say: bool = True) -> "torch.device":
     """The device of `--gpu`: a CUDA device number, "cpu", or None for the first GPU if there is one, else the CPU.
 
-    A GPU becomes the current one, so that nothing is allocated on another. Raises a UserError if the value is not a
-    number, or CUDA has no such device.
+    A GPU becomes the current one, so that nothing is allocated on another. `say` tells whether a missing CUDA is said.
+    Raises a UserError if the value is not a number, or CUDA has no such device.
     """
+    import torch
+
     if gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
         return torch.device("cpu")
     gpu = gpu or "0"
     if not (gpu.isascii() and gpu.isdigit()):
         raise UserError(f"--gpu takes a device number or cpu, not {gpu!r}.")
     if not torch.cuda.is_available():
-        log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
+        if say:
+            log.info(f"CUDA is not available on this machine: --gpu {gpu} is ignored, running on the CPU.")
         return torch.device("cpu")
     if int(gpu) >= torch.cuda.device_count():
         raise UserError(f"There is no GPU {gpu}: this machine has {torch.cuda.device_count()}, numbered from 0.")
@@ -74,12 +80,15 @@ def memory_gb() -> float:
 def peak_memory() -> str:
     """Peak memory of this process, and on its GPU, as text."""
     text = f"{peak:.2f} GB" if (peak := peak_gb()) else "unknown on this system"
-    gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch.cuda.is_available() else 0
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.max_memory_allocated() / 1024**3 if torch and torch.cuda.is_available() else 0
     return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 
 
-def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+def random_generator(seed: int, device: "torch.device | str" = "cpu") -> "torch.Generator":
     """A separate random generator, so that no other use of randomness can shift a result."""
+    import torch
+
     return torch.Generator(device).manual_seed(seed)
 
 
@@ -93,13 +102,28 @@ def command_line() -> str:
     return shlex.join(["python", display_path(Path(sys.argv[0])), *sys.argv[1:]])
 
 
+def torch_version() -> str:
+    """The version of PyTorch as `torch.__version__` says it, read without the import, which takes seconds."""
+    if torch := sys.modules.get("torch"):
+        return str(torch.__version__)
+    spec = find_spec("torch")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        with suppress(OSError):
+            text = Path(folder, "version.py").read_text(encoding="utf-8")
+            if match := re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE):
+                return match[1]
+    from importlib.metadata import version  # takes longer to import than to use
+
+    return version("torch")
+
+
 def provenance(seed: int, **sources: Any) -> dict[str, Any]:
     """Where a result comes from: command, seed, time, versions and the given sources, as text and numbers."""
     return {
         "command": command_line(),
         "seed": seed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "torch": str(torch.__version__),
+        "torch": torch_version(),
         **{name: value if isinstance(value, int | float) else str(value) for name, value in sources.items()},
     }
 

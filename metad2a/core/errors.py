@@ -1,8 +1,10 @@
 """The one error that users see."""
 
 import errno
+import sys
 from collections.abc import Collection
 from difflib import get_close_matches
+from typing import Any
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -32,3 +34,20 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its type if that says nothing, like the number of a KeyError."""
     text = (str(error).splitlines() or [""])[0][:200]
     return text if any(map(str.isalpha, text)) else type(error).__name__
+
+
+def describe(value: Any) -> str:
+    """Describe any value in a few words."""
+    if (numpy := sys.modules.get("numpy")) and isinstance(value, numpy.ndarray):
+        return f"an array {value.shape} of {value.dtype}"
+    if (torch := sys.modules.get("torch")) and isinstance(value, torch.Tensor):
+        dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+        unusual = "" if dense else f", {value.layout} on the device {value.device}"
+        return f"a tensor {tuple(value.shape)} of {value.dtype}{unusual}"
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a very long number"
+    if value is None or isinstance(value, int | float | complex | str):
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    length = f" of {len(value)}" if isinstance(value, list | tuple | dict | set) else ""
+    return f"a {type(value).__name__}{length}"

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from metad2a.core.cli import is_out_of_memory
 from metad2a.core.errors import REASONS, UserError, reason
@@ -95,6 +95,8 @@ def _without_nan(value: Any) -> Any:
 
 def save_torch(path: str | Path, value: Any, keep: bool = False) -> None:
     """`torch.save` atomically; `keep` sets an earlier file aside."""
+    import torch
+
     atomic_write(path, lambda temporary: torch.save(value, temporary), keep)
 
 
@@ -109,9 +111,10 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
 
     Raises a UserError if the file is missing, damaged, or holds objects that are not allowed.
     """
+    import torch
+
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
+    check_is_file(path, hint)
     try:
         with _pickle_globals() if allow_pickle else nullcontext(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's advice to report unusual files
@@ -127,9 +130,15 @@ def load_torch(path: str | Path, hint: str, allow_pickle: bool | None = None, ma
             held = "objects other than igraph graphs and NumPy values" if allow_pickle else "Python objects"
             text = f"{display_path(path)} holds pickled {held}, which could run code, and was not read. {hint}"
             raise UserError(PICKLED.format(path) if allow_pickle is False else text) from error
-        damage = "it asks for more memory than there is" if is_out_of_memory(error) else _damage(path)
+        damage = "it asks for more memory than there is" if is_out_of_memory(error) else damage_of(path)
         damage = str(error) if isinstance(error, UserError) else damage
         raise UserError(f"{display_path(path)} is damaged: {damage}. {hint}") from error
+
+
+def check_is_file(path: Path, hint: str) -> None:
+    """Raise a UserError if there is no such file."""
+    if not path.is_file():
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'missing'}. {hint}")
 
 
 def _is_text(path: Path) -> bool:
@@ -137,8 +146,8 @@ def _is_text(path: Path) -> bool:
     return not any(0xD800 <= ord(letter) < 0xE000 for letter in str(path))
 
 
-def _damage(path: Path) -> str:
-    """What is wrong with a file that PyTorch cannot read."""
+def damage_of(path: Path) -> str:
+    """What is wrong with a file of tensors or arrays that cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -152,7 +161,8 @@ def _damage(path: Path) -> str:
         return "it is a pointer of Git LFS, not the file itself"
     if start.startswith(b"PK"):
         return "parts of it are missing or cannot be read" if zipfile.is_zipfile(path) else "its end is missing"
-    return "it is no file of tensors that PyTorch wrote"
+    kind = "arrays that NumPy" if path.suffix == ".npz" else "tensors that PyTorch"
+    return f"it is no file of {kind} wrote"
 
 
 def file_digest(path: str | Path) -> str:
@@ -162,10 +172,16 @@ def file_digest(path: str | Path) -> str:
 
 
 def content_digest(*values: Any) -> str:
-    """Compute a digest of tensors (type, shape and numbers) and of values that JSON can hold."""
-    digest = hashlib.sha256()
+    """Compute a digest of tensors or arrays (type, shape and numbers) and of values that JSON can hold.
+
+    A tensor and an array with the same numbers have the same digest.
+    """
+    digest, torch = hashlib.sha256(), sys.modules.get("torch")
     for value in values:
-        if torch.is_tensor(value):
+        if isinstance(value, np.ndarray):
+            digest.update(f"torch.{value.dtype} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).data)
+        elif torch and torch.is_tensor(value):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
@@ -187,6 +203,7 @@ def display_path(path: str | Path) -> str:
 
 def _pickle_globals():
     import igraph
+    import torch
 
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
     places = [(core, name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")]

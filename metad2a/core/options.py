@@ -9,12 +9,13 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a.core.cli import add_message_options, raise_errors
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.values import LabelledFolder, count_or_all, path, paths, width
+from metad2a.core.values import LabelledFolder, count_or_all, device_number, path, paths, width
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ def prepare(cls: type, given: Mapping[str, Any]) -> Any:
     """Check values and make the options of a command, an instance of the dataclass `cls`.
 
     `given` are values by field name, as texts or as what they mean; None means "not given", or "all" where that is a
-    value. The fields `device` and `given` (the names of the given options) are filled in.
+    value. The field `given` (the names of the given options) is filled in.
 
     Raises a UserError if an option does not exist, a value is wrong, or an option is missing or in the wrong place.
     """
@@ -97,17 +98,16 @@ def prepare(cls: type, given: Mapping[str, Any]) -> Any:
             wanted = f"one of {', '.join(choices)}." if choices else text[0].lower() + text[1:]
             raise UserError(f"{shown(spec)} is missing: give {wanted}")
     filled: dict[str, Any] = {}
-    own = {f.name for f in fields(cls)}
-    if "device" in own:
-        from metad2a.core.environment import choose_device  # imports PyTorch
-
-        filled["device"] = choose_device(values.get("gpu"))
-    if "given" in own:
+    if "given" in {f.name for f in fields(cls)}:
         filled["given"] = frozenset(values)
     options = cls(**values, **filled)
     for name in values:
         if rule := broken_rule(options, name):
             raise UserError(f"{flag(name)} {rule.text}.")
+    if isinstance(options, DeviceOption) and values.get("gpu", "cpu") != "cpu":
+        from metad2a.core.environment import choose_device
+
+        choose_device(options.gpu)  # refuses a GPU that is not there
     return options
 
 
@@ -214,12 +214,19 @@ SEARCH_SPACES = {
 class GpuOption:
     """Where a command computes."""
 
-    gpu: str | None = option(None, "CUDA device number, or cpu (default: GPU 0 if there is one).")
+    gpu: str | None = option(
+        None, "CUDA device number, or cpu (default: GPU 0 if there is one).", type=device_number, default_text=""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOption(GpuOption):
-    device: "torch.device"  # follows from `gpu`
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of `gpu`. PyTorch, which takes seconds to import, is asked when a command first needs it."""
+        from metad2a.core.environment import choose_device
+
+        return choose_device(self.gpu, say=False)
 
 
 @dataclass(frozen=True, kw_only=True)

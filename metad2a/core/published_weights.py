@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from metad2a.core.schema import check_state
+from metad2a.core.tensors import check_state
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 BEGINNINGS = ("module.", "_orig_mod.")

@@ -69,6 +69,13 @@ def count_or_all(text: str) -> int | None:
     return None if text == "all" else positive_int(text)
 
 
+def device_number(text: str) -> str:
+    """Read the number of a CUDA device, or `cpu`."""
+    if text != "cpu" and not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"takes a device number or cpu, not {text!r}")
+    return text
+
+
 def rising(text: str) -> tuple[int, ...]:
     """Read counts separated by commas, each greater than the one before it."""
     values = tuple(positive_int(part) for part in text.split(","))

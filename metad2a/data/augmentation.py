@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from metad2a.data.extractors import IMAGE_SIZE
+from metad2a.data.options import IMAGE_SIZE
 
 PADDING = 1 / 8  # padding of the random crop, relative to the images' side: 4 of 32 pixels
 

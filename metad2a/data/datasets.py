@@ -3,24 +3,29 @@ downloaded if they are missing and read by torchvision."""
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
-from torchvision import datasets
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, display_path
+from metad2a.core.files import ASSETS
 from metad2a.core.messages import log
-from metad2a.core.values import LabelledFolder
 from metad2a.data.download import RAW_DATA, fetch_all, is_extracted, place
-from metad2a.data.folders import find_parts
-from metad2a.data.gray import gray_of
-from metad2a.data.image_source import ImageSource, image_folder
-from metad2a.data.user_folder import check_classes, check_same_classes, folder_digest, open_parts, say_what_is_left_out
+from metad2a.data.image_source import ImageSource
+from metad2a.data.options import DATASETS
+from metad2a.data.user_folder import (
+    check_classes,
+    check_same_classes,
+    folder_digest,
+    open_folder,
+    open_parts,
+    say_what_is_left_out,
+)
 
 
 @dataclass(frozen=True)
@@ -28,25 +33,35 @@ class KnownDataset:
     """A dataset that torchvision reads."""
 
     open: Callable[[str, str], Any]  # (root, split) -> the torchvision dataset; split is "train" or "test"
-    num_classes: int  # as in the paper
     labels: str  # torchvision's attribute with the labels
     folder: str  # below the folder of raw data
 
 
-def _trainval(dataset: Callable[..., Any], root: str, split: str, **more: str) -> Any:
+def _torchvision(dataset: str, root: str, *arguments: Any, **more: Any) -> Any:
+    """One of `torchvision.datasets`, whose import takes seconds."""
+    from torchvision import datasets
+
+    return getattr(datasets, dataset)(root, *arguments, **more)
+
+
+def _train_or_not(dataset: str, root: str, split: str) -> Any:
+    return _torchvision(dataset, root, split == "train")
+
+
+def _trainval(dataset: str, root: str, split: str, **more: str) -> Any:
     """Open a dataset with three splits; the first two together are for training."""
-    return dataset(root, split="trainval" if split == "train" else "test", **more)
+    return _torchvision(dataset, root, split="trainval" if split == "train" else "test", **more)
 
 
-_aircraft = partial(_trainval, datasets.FGVCAircraft)
+_aircraft = partial(_trainval, "FGVCAircraft")
 KNOWN = {
-    "cifar10": KnownDataset(lambda r, s: datasets.CIFAR10(r, s == "train"), 10, "targets", "cifar10"),
-    "cifar100": KnownDataset(lambda r, s: datasets.CIFAR100(r, s == "train"), 100, "targets", "cifar100"),
-    "mnist": KnownDataset(lambda r, s: datasets.MNIST(r, s == "train"), 10, "targets", "mnist"),
-    "svhn": KnownDataset(datasets.SVHN, 10, "labels", "svhn"),
-    "aircraft": KnownDataset(partial(_aircraft, annotation_level="manufacturer"), 30, "_labels", "aircraft"),
-    "aircraft100": KnownDataset(partial(_aircraft, annotation_level="variant"), 100, "_labels", "aircraft"),
-    "pets": KnownDataset(partial(_trainval, datasets.OxfordIIITPet), 37, "_labels", "pets"),
+    "cifar10": KnownDataset(partial(_train_or_not, "CIFAR10"), "targets", "cifar10"),
+    "cifar100": KnownDataset(partial(_train_or_not, "CIFAR100"), "targets", "cifar100"),
+    "mnist": KnownDataset(partial(_train_or_not, "MNIST"), "targets", "mnist"),
+    "svhn": KnownDataset(partial(_torchvision, "SVHN"), "labels", "svhn"),
+    "aircraft": KnownDataset(partial(_aircraft, annotation_level="manufacturer"), "_labels", "aircraft"),
+    "aircraft100": KnownDataset(partial(_aircraft, annotation_level="variant"), "_labels", "aircraft"),
+    "pets": KnownDataset(partial(_trainval, "OxfordIIITPet"), "_labels", "pets"),
 }
 
 
@@ -72,10 +87,10 @@ def known_dataset(name: str, data_path: str | Path, split: str) -> ImageSource |
             f"{name} in {root} cannot be read ({type(error).__name__}: {error}): a file is damaged or missing. Remove "
             "the folder and run this command again to fetch it anew."
         ) from error
-    labels = torch.as_tensor(getattr(data, known.labels), dtype=torch.long)
-    names = list(getattr(data, "classes", None) or map(str, range(known.num_classes)))
-    if len(names) != known.num_classes:
-        raise UserError(f"{name} in {root} has {len(names)} classes, expected {known.num_classes}.")
+    labels = np.asarray(getattr(data, known.labels), dtype=np.int64)
+    names = list(getattr(data, "classes", None) or map(str, range(DATASETS[name])))
+    if len(names) != DATASETS[name]:
+        raise UserError(f"{name} in {root} has {len(names)} classes, expected {DATASETS[name]}.")
     return ImageSource(name, names, labels, partial(_open, data), f"{name} {split} image {{}}".format, root)
 
 
@@ -95,7 +110,7 @@ def open_dataset(
         class_order: see `metad2a.data.image_source.image_folder`.
     """
     if folder is not None:
-        return _open_folder(name, folder, split, data_path, class_order)
+        return open_folder(name, folder, split, data_path, class_order)
     if split == "all":
         raise UserError("--split all is for an image folder without a part for testing; choose train or test.")
     if name not in KNOWN:
@@ -127,22 +142,6 @@ def open_train_and_test(
     if folder is not None:
         folder_digest(train, test, say=True)
     return train, test
-
-
-def _open_folder(name: str, folder: str, split: str, data_path: str | Path, class_order: str | None) -> ImageSource:
-    if split != "all":
-        train, test = open_parts(name, folder, data_path, class_order)
-        check_same_classes(train, test)
-        check_classes(train, test if split == "test" else None)
-        say_what_is_left_out(train, test)
-        if train.note and split == "train":
-            log.info(train.note)
-        return train if split == "train" else test
-    if not isinstance(folder, LabelledFolder) and (part := find_parts(folder).test):
-        raise UserError(f"{display_path(folder)} has the parts train and {part.name}: use --split train or test.")
-    whole = image_folder(name, folder, class_order)
-    say_what_is_left_out(whole)
-    return replace(whole, gray=gray_of(whole.files, data_path), data_path=data_path)
 
 
 def official_files_are_there(name: str, data_path: str | Path) -> bool:

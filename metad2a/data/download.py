@@ -24,7 +24,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-import torch
 from filelock import FileLock
 
 from metad2a.core.errors import UserError
@@ -115,6 +114,8 @@ def _check_content(path: Path, target: str, head: bytes) -> None:
 
 def _check_old_torch_file(path: Path) -> None:
     """Read a file of PyTorch before 1.6, which has no checksums: several pickles, then the tensors' bytes."""
+    import torch
+
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

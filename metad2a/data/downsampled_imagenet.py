@@ -17,10 +17,10 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
-from metad2a.core.schema import check_form
-from metad2a.data.extractors import IMAGE_SIZE, Extractor
+from metad2a.core.tensors import check_form
+from metad2a.data.extractors import Extractor
 from metad2a.data.features import Features
-from metad2a.data.options import ProcessOptions
+from metad2a.data.options import IMAGE_SIZE, ProcessOptions
 
 NUM_CLASSES = 1000
 NUM_BATCHES = 10

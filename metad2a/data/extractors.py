@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from metad2a.core.errors import UserError
 from metad2a.data.pretrained import LITE_STATS, Colour, lite_layers, torchvision_network
 
-IMAGE_SIZE = 32
 PUBLISHED_EXTRACTOR = "resnet18-32px"  # made the authors' features and checkpoints
 HINT = "Or use --extractor efficientnet_lite0, which needs no network."
 IMAGENET_STATS: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

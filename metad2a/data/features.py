@@ -1,28 +1,36 @@
 """A dataset as the features of its images, grouped by class (MetaD2A section 3.1).
 
+Write a features file in the form of the shipped ones with: python -m metad2a.data.features SOURCE TARGET
+
 Dimensions: B draws, C classes, S images of a class, D feature width, M images in all.
 """
 
+import argparse
 import re
 import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from annotated_types import MinLen
 from pydantic import BeforeValidator, Strict
 
-from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
+from metad2a.core.arrays import load_arrays, save_arrays
+from metad2a.core.cli import write_command
+from metad2a.core.errors import UserError, describe
+from metad2a.core.files import content_digest, display_path, load_torch, save_torch
 from metad2a.core.messages import log
-from metad2a.core.schema import FLOATS, INTEGERS, OPEN, Names, TensorOf, Text, check, describe
+from metad2a.core.schema import OPEN, Names, Text, check
+from metad2a.core.tensors import FLOATS, INTEGERS, TensorOf
 from metad2a.core.values import folder_words
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
+from metad2a.data.feature_files import FORMAT, WHAT, process_command
 from metad2a.data.options import DATASETS
-
-FORMAT = "metad2a-features-1"
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,14 @@ class Features:
         return content_digest(self.images, self.counts, self.class_names, self.extractor)
 
     def save(self, path: str | Path) -> None:
-        """Write our features file atomically, in the precision that the features have."""
-        value = {
-            n: getattr(self, n) for n in ("name", "images", "counts", "class_names", "extractor", "listing", "folder")
-        }
-        save_torch(path, {"format": FORMAT, **value})
+        """Write our features file atomically, in the precision that the features have: `.npz` as the shipped ones, or
+        `.pt`."""
+        about = {n: getattr(self, n) for n in ("name", "class_names", "extractor", "listing", "folder")}
+        value = {"format": FORMAT, **about, "images": self.images, "counts": self.counts}
+        if Path(path).suffix == ".npz":
+            save_arrays(path, value | {"images": self.images.numpy(), "counts": self.counts.numpy()})
+        else:
+            save_torch(path, value)
 
 
 def draw_images(features: Features, classes: torch.Tensor, num_sample: int, rng: torch.Generator) -> torch.Tensor:
@@ -115,38 +126,17 @@ def draw_dataset(
     return draw_images(features, classes, num_sample, rng)
 
 
-def _process_command(name: str) -> str:
-    return f"Make it with: python process_dataset.py --dataset {name} --image-folder DIR"
-
-
-def shipped_features(name: str) -> Path | None:
-    """The shipped features file of dataset `name`, None if there is none."""
-    return path if (path := ASSETS / "features" / f"{name}.pt").is_file() else None
-
-
-def find_features(name: str, data_path: str | Path) -> Path:
-    """The user's features file of dataset `name`, or the shipped one. Raises a UserError if there is neither."""
-    own = Path(data_path) / f"{name}bylabel.pt"
-    if own.is_file():
-        return own
-    if (shipped := shipped_features(name)) is not None:
-        return shipped
-    shipped_names = sorted(path.stem for path in (ASSETS / "features").glob("*.pt"))
-    own_names = [path.name.removesuffix("bylabel.pt") for path in Path(data_path).glob("*bylabel.pt")]
-    guess = did_you_mean(name, [*DATASETS, *shipped_names, *own_names])
-    raise UserError(
-        f"No features of a dataset called {name!r}, and no such folder: {own} is missing, and features are shipped for "
-        f"{', '.join(shipped_names)}. {guess}{_process_command(name)}"
-    )
-
-
 def load_features(path: str | Path, name: str) -> Features:
     """Read a features file, ours or the authors' (`class -> [FloatTensor(n, D)]`, ResNet-18). Raises a UserError if the
     file is missing or damaged, a class is empty, or a value is not finite."""
-    hint = _process_command(name)
-    value, what = load_torch(path, hint, mapped=True), "a features file"
+    hint = process_command(name)
+    if Path(path).suffix == ".npz":
+        parts = load_arrays(path, hint)
+        value = {n: torch.from_numpy(part) if isinstance(part, np.ndarray) else part for n, part in parts.items()}
+    else:
+        value = load_torch(path, hint, mapped=True)
     if not isinstance(value, dict) or "format" in value:
-        file = check(path, value, _File, what, hint, FORMAT)
+        file = check(path, value, _File, WHAT, hint, FORMAT)
         counts, total = file.counts.clamp(max=len(file.images)), len(file.images)  # no sum overflows
         if int(counts.sum()) != total or len(file.class_names) != len(counts):
             raise UserError(f"{path} is inconsistent: its counts do not add up to its images. {hint}")
@@ -159,7 +149,7 @@ def load_features(path: str | Path, name: str) -> Features:
         return Features(name, *fields, display_path(path), file.listing, file.folder)
     if empty := [label for label, tensors in value.items() if not _images_of_class(tensors)]:
         raise UserError(f"{path}: class {describe(empty[0])} has no images. {hint}")
-    classes = check(path, value, _Published, what, hint)
+    classes = check(path, value, _Published, WHAT, hint)
     labels = sorted(classes, key=_label_order)
     tensors = [tensor for label in labels for tensor in classes[label]]
     widths = {tensor.shape[1] for tensor in tensors}
@@ -228,3 +218,18 @@ def check_extractor(features: Features, extractor: str, feature_dim: int, model:
             f"python process_dataset.py --dataset {features.name} --image-folder DIR "
             f"--extractor {extractor.split('-')[0]}"
         )
+
+
+def write_shipped(args: argparse.Namespace) -> str:
+    """Write the features of `args.source` to `args.target`."""
+    features = load_features(args.source, Path(args.target).stem)
+    features.save(args.target)
+    return f"{len(features.images)} images of {features.num_classes} classes"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return write_command(write_shipped, __doc__, argv, source={"help": "features file that process-dataset wrote"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

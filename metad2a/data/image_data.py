@@ -9,19 +9,21 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le
-from torchvision.transforms.v2 import functional as TF
 from typing_extensions import TypedDict
 
 from metad2a.core.environment import memory_gb, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path, load_torch, save_torch, write_text
 from metad2a.core.messages import log
-from metad2a.core.schema import BYTES, INTEGERS, Names, Number, TensorOf, Text, check, read_json
+from metad2a.core.schema import Names, Number, Text, check, read_json
+from metad2a.core.tensors import BYTES, INTEGERS, TensorOf
 from metad2a.data.datasets import open_train_and_test, usable_for_tests
-from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE, IMAGENET_STATS, Colour
+from metad2a.data.extractors import DATASET_STATS, IMAGENET_STATS, Colour
 from metad2a.data.fingerprints import listing_digest, remembered
 from metad2a.data.image_source import Gray, ImageSource
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.data.reading import decode
+from metad2a.data.resize import resize
 from metad2a.data.user_folder import folder_digest
 
 FORMAT = "metad2a-pixels-3"
@@ -69,7 +71,7 @@ class LabelledImages:
         """The images with at most `side` pixels; smaller ones are kept."""
         if side >= self.side or not len(self):
             return self
-        small = [TF.resize(part.permute(0, 3, 1, 2), [side, side], antialias=True) for part in self.pixels.split(256)]
+        small = [resize(part.permute(0, 3, 1, 2), side) for part in self.pixels.split(256)]
         return LabelledImages(torch.cat(small).permute(0, 2, 3, 1).contiguous(), self.labels)
 
 

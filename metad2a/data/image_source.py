@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from metad2a.core.errors import UserError
@@ -45,7 +44,7 @@ class ImageSource:
 
     name: str  # of the dataset
     class_names: list[str]
-    labels: torch.Tensor  # (M,) long
+    labels: np.ndarray  # (M,) int64
     # Number -> image, in any mode, and what messages call it. Worker processes get both, so they can be pickled.
     open: Callable[[int], Image.Image]
     describe: Callable[[int], str]
@@ -62,15 +61,15 @@ class ImageSource:
         """Where the images come from, for messages."""
         return display_path(self.folder)
 
-    def select(self, max_per_class: int | None = None, seed: int = 0) -> torch.Tensor:
+    def select(self, max_per_class: int | None = None, seed: int = 0) -> np.ndarray:
         """Numbers of all images, class after class, or of at most `max_per_class` in each class, drawn with `seed`.
         Raises a UserError if a class has no images, or a label has no class."""
         C = len(self.class_names)
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < C:
             raise UserError(f"{self.origin}: label {int(self.labels.max())} is none of the {C} classes of {self.name}.")
-        counts = torch.bincount(self.labels, minlength=C)
-        if not bool(counts.all()):
-            empty = self.class_names[int((counts == 0).nonzero()[0])]
+        counts = np.bincount(self.labels, minlength=C)
+        if not counts.all():
+            empty = self.class_names[int((counts == 0).argmax())]
             others = {
                 path: why for path, why in self.left_out.items() if path.is_relative_to(Path(self.folder) / empty)
             }
@@ -78,14 +77,14 @@ class ImageSource:
             raise UserError(
                 f"Class {empty!r} of {self.name} has no images in {self.origin}{why}. Add some or remove it."
             )
-        parts = self.labels.argsort(stable=True).split(counts.tolist())
+        parts = np.split(np.argsort(self.labels, kind="stable"), np.cumsum(counts)[:-1])
         if max_per_class is not None:
             rng = np.random.default_rng(seed)
             keep = [sorted(rng.choice(len(p), min(max_per_class, len(p)), replace=False)) for p in parts]
             parts = [part[rows] for part, rows in zip(parts, keep, strict=True)]
-        return torch.cat(parts)
+        return np.concatenate(parts)
 
-    def digest(self, numbers: torch.Tensor) -> str:
+    def digest(self, numbers: np.ndarray) -> str:
         """A digest of the images `numbers` (n,), their labels and their order, wherever their files lie. Files are read
         again only if their listing has changed. Raises a UserError if an image cannot be read."""
 
@@ -182,7 +181,7 @@ def make_source(
     lookups = partial(_of_file, files, open_image), partial(_of_file, files, display_path)
     where = folder if labelled else Path(folder)
     return ImageSource(
-        name, class_names, torch.tensor(labels, dtype=torch.long), *lookups, where, files, left_out, None, part, note
+        name, class_names, np.array(labels, dtype=np.int64), *lookups, where, files, left_out, None, part, note
     )
 
 

@@ -31,7 +31,7 @@ class ImagesByClass:
 
     def __init__(self, source: ImageSource, image_size: int, share: float):
         self.source = source
-        self.by_class = source.select().split(source.labels.bincount().tolist())
+        self.by_class = torch.from_numpy(source.select()).split(np.bincount(source.labels).tolist())
         self.image_size = image_size
         self.side = round(image_size / share)
         M = len(source.labels)

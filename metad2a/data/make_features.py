@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -14,10 +15,10 @@ from metad2a.core.messages import log
 from metad2a.core.progress import progress
 from metad2a.data.datasets import open_dataset
 from metad2a.data.downsampled_imagenet import extract_imagenet32, working_folder
-from metad2a.data.extractors import IMAGE_SIZE, Extractor
+from metad2a.data.extractors import Extractor
 from metad2a.data.features import Features
 from metad2a.data.image_source import ImageSource
-from metad2a.data.options import DATASETS, ProcessOptions
+from metad2a.data.options import DATASETS, IMAGE_SIZE, ProcessOptions
 from metad2a.data.reading import Squares, check_readable, collate
 from metad2a.data.user_folder import check_classes, folder_digest, open_parts
 
@@ -57,7 +58,7 @@ def make_features(options: ProcessOptions) -> Path:
 
 
 def extract(
-    source: ImageSource, numbers: torch.Tensor, network: Extractor, batch_size: int = 64, num_workers: int = 0
+    source: ImageSource, numbers: np.ndarray, network: Extractor, batch_size: int = 64, num_workers: int = 0
 ) -> Features:
     """Features of the images `numbers`, class after class. Unreadable images are named and left out. Raises a UserError
     if more than 5 % of the images, or all of a class, cannot be read."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from metad2a.core.options import GpuOption, MirrorOption, option
 from metad2a.core.values import not_negative_int, path, positive_int, safe_name, seed_number
 
-DATASETS = ("cifar10", "cifar100", "mnist", "svhn", "aircraft", "aircraft100", "pets")  # official files are fetched
+# Datasets whose official files are fetched, and their numbers of classes, as in the paper
+DATASETS = {"cifar10": 10, "cifar100": 100, "mnist": 10, "svhn": 10, "aircraft": 30, "aircraft100": 100, "pets": 37}
+IMAGE_SIZE = 32  # side in pixels of the images that extractors take
 EXTRACTORS = ("efficientnet_lite0", "resnet18")
 FILE_NAMES = {"imagenet32": "imgnet32", "imgnet32": "imgnet32"}
 

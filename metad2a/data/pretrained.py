@@ -10,7 +10,8 @@ import torch.nn as nn
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch
-from metad2a.core.schema import State, check
+from metad2a.core.schema import check
+from metad2a.core.tensors import State
 
 Colour = tuple[float, float, float]  # red, green and blue
 LITE_STATS: tuple[Colour, Colour] = ((127 / 255,) * 3, (128 / 255,) * 3)  # what EfficientNet-Lite normalises with

@@ -1,4 +1,4 @@
-"""Read images of any mode as upright RGB, one by one or in batches, and leave out the unreadable ones.
+"""Read images as upright RGB, one by one or in batches, and leave out the unreadable ones.
 
 Dimensions: B images of a batch, M images in all, S side in pixels.
 """
@@ -11,65 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms.v2 import functional as TF
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path, write_csv
 from metad2a.core.messages import about_file, log
 from metad2a.core.progress import progress
-from metad2a.data.extractors import IMAGE_SIZE
-from metad2a.data.gray import gray_values, is_deep, levels_text, stated_bits, to_bytes
-from metad2a.data.image_source import Gray, ImageSource, why_unreadable
+from metad2a.data.image_source import ImageSource, why_unreadable
+from metad2a.data.options import IMAGE_SIZE
+from metad2a.data.resize import resize
+from metad2a.data.rgb import rgb_and_loss
 
-ORIENTATION = 0x0112  # EXIF tag of how to turn an image, 1 for not at all
-TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 LISTED = 5  # unreadable images that are named on the screen
 MAX_UNREADABLE = 0.05  # share of images that may be unreadable before processing stops
-
-
-def to_rgb(image: Image.Image, gray: Gray | None = None) -> Image.Image:
-    """Any mode to RGB, turned as its EXIF data say. Transparency becomes white. Deep gray is scaled as its file says,
-    else from the range `gray`, else from its own range."""
-    return _to_rgb(image, gray)[0]
-
-
-def _to_rgb(image: Image.Image, gray: Gray | None) -> tuple[Image.Image, str]:
-    """`to_rgb`, and what of the image is lost if it has few levels of gray."""
-    clear, lost = _transparent_colour(image), ""
-    image.load()
-    if is_deep(image):
-        values = gray_values(image)
-        shown = to_bytes(values, stated_bits(image), gray)
-        lost = levels_text(values, shown)
-        if clear is not None:
-            shown = np.where(values == clear, np.uint8(255), shown)
-        image = _upright(image, Image.fromarray(shown))
-    else:
-        if clear is not None:
-            image.info["transparency"] = clear
-        image = _upright(image, image)
-    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB"), lost
-
-
-def _transparent_colour(image: Image.Image) -> Any:
-    """The transparent colour of an image that is not loaded yet, in the units of its pixels; None if it has none."""
-    clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and any(str(tile[3]).endswith("16B") for tile in getattr(image, "tile", ())):
-        return tuple(value >> 8 for value in clear)  # Pillow gives the pixels 8 bits, but not this colour
-    return clear
-
-
-def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF data of `image` say. (`ImageOps.exif_transpose` also writes the data anew, which can
-    fail.)"""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 0))
-    except Exception:  # damaged EXIF data are ignored
-        return pixels
-    return pixels if turn is None else pixels.transpose(turn)
 
 
 def read_rgb(source: ImageSource, number: int) -> Image.Image:
@@ -84,7 +37,7 @@ def _read(source: ImageSource, number: int) -> tuple[Image.Image, str]:
     """The image of a number, in RGB, and what is lost of it. Raises an OSError with the reason if it cannot be read."""
     try:
         with about_file(source.describe(number)), source.open(number) as image:
-            return _to_rgb(image, source.gray)
+            return rgb_and_loss(image, source.gray)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise all kinds for files that are damaged
@@ -105,7 +58,7 @@ Square = tuple[torch.Tensor | None, str]
 class Squares(Dataset):
     """The images `numbers` resized to S x S pixels: (3, S, S) uint8 and a remark, or None and why it is unreadable."""
 
-    def __init__(self, source: ImageSource, numbers: torch.Tensor, size: int):
+    def __init__(self, source: ImageSource, numbers: np.ndarray, size: int):
         self.source, self.numbers, self.size = source, numbers.tolist(), size
 
     def __len__(self) -> int:
@@ -117,9 +70,7 @@ class Squares(Dataset):
         except OSError as error:
             return None, str(error)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        if pixels.shape[1:] != (self.size, self.size):
-            pixels = TF.resize(pixels, [self.size, self.size], antialias=True)
-        return pixels, lost
+        return resize(pixels, self.size), lost
 
 
 def collate(items: list[Square]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
@@ -134,7 +85,7 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
     """All readable images of a dataset in its order, (M, 3, image_size, image_size) uint8, channels last in memory, and
     labels (M,) long. Raises a UserError if a class has no images, or more than 5 % of the images, or all of a class,
     cannot be read."""
-    numbers = source.select().sort().values
+    numbers = np.sort(source.select())
     loader = DataLoader(Squares(source, numbers, image_size), 256, collate_fn=collate)
     pixels = torch.empty(len(numbers), image_size, image_size, 3, dtype=torch.uint8)
     filled, kept, remarks = 0, [], []
@@ -146,11 +97,11 @@ def decode(source: ImageSource, image_size: int = IMAGE_SIZE) -> tuple[torch.Ten
         remarks += texts
     check_readable(source, numbers, torch.cat(kept), remarks)
     pixels = pixels if filled == len(pixels) else pixels[:filled].clone()  # a file of a part would hold the whole
-    return pixels.permute(0, 3, 1, 2), source.labels[numbers[torch.cat(kept)]]
+    return pixels.permute(0, 3, 1, 2), torch.from_numpy(source.labels[numbers[torch.cat(kept).numpy()]])
 
 
 def check_readable(
-    source: ImageSource, numbers: torch.Tensor, readable: torch.Tensor, remarks: list[str]
+    source: ImageSource, numbers: np.ndarray, readable: torch.Tensor, remarks: list[str]
 ) -> torch.Tensor:
     """Name the unreadable images of `numbers`; returns the number of readable images in each class (C,). The file
     `<name>-left-out.csv` gets all of them with their reasons, and the files that are no images of the dataset. Raises a
@@ -178,11 +129,11 @@ def check_readable(
             "small part of the bits that their files state, or of the dataset's range. If they are too dark, store "
             "them with their full range, for example as 8-bit PNG files."
         )
-    counts = torch.bincount(source.labels[numbers[readable]], minlength=len(source.class_names))
-    if not bool(counts.all()):
-        lost = source.class_names[int((counts == 0).nonzero()[0])]
+    counts = np.bincount(source.labels[numbers[readable.numpy()]], minlength=len(source.class_names))
+    if not counts.all():
+        lost = source.class_names[int((counts == 0).argmax())]
         raise UserError(f"No image of class {lost!r} can be read: {listed}.")
-    return counts
+    return torch.from_numpy(counts)
 
 
 def _write_left_out(source: ImageSource, unreadable: dict[str, str]) -> str:

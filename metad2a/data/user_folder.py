@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest, display_path
@@ -84,7 +84,7 @@ def check_classes(train: ImageSource, test: ImageSource | None = None) -> None:
             f"{labels_remedy(train.folder)}"
         )
     if test is not None and train.files and train.folder == test.folder:
-        counts = torch.bincount(torch.cat([train.labels, test.labels]), minlength=len(train.class_names))
+        counts = np.bincount(np.concatenate([train.labels, test.labels]), minlength=len(train.class_names))
         check_counts(dict(zip(train.class_names, counts.tolist(), strict=True)))
 
 
@@ -129,3 +129,29 @@ def open_parts(
     train, test = folder_parts(name, folder, class_order)
     gray = gray_of(train.files, data_path)
     return replace(train, gray=gray, data_path=data_path), replace(test, gray=gray, data_path=data_path)
+
+
+def open_checked_parts(
+    name: str, folder: str | Path, data_path: str | Path, class_order: str | None = None, testing: bool = False
+) -> tuple[ImageSource, ImageSource]:
+    """Both parts of a folder, after all that is said and refused about it. With `testing` the second one is wanted."""
+    train, test = open_parts(name, folder, data_path, class_order)
+    check_same_classes(train, test)
+    check_classes(train, test if testing else None)
+    say_what_is_left_out(train, test)
+    if train.note and not testing:
+        log.info(train.note)
+    return train, test
+
+
+def open_folder(
+    name: str, folder: str | Path, split: str, data_path: str | Path, class_order: str | None = None
+) -> ImageSource:
+    """A part of a folder of images; see `metad2a.data.datasets.open_dataset`."""
+    if split != "all":
+        return open_checked_parts(name, folder, data_path, class_order, split == "test")[split == "test"]
+    if not isinstance(folder, LabelledFolder) and (part := find_parts(folder).test):
+        raise UserError(f"{display_path(folder)} has the parts train and {part.name}: use --split train or test.")
+    whole = image_folder(name, folder, class_order)
+    say_what_is_left_out(whole)
+    return replace(whole, gray=gray_of(whole.files, data_path), data_path=data_path)

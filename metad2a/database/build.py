@@ -15,7 +15,8 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import file_digest, save_torch, write_csv
 from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
-from metad2a.data.features import find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import load_features
 from metad2a.data.user_folder import folder_parts
 from metad2a.database.items import Item, draw_item, name_classes
 from metad2a.database.options import DatabaseOptions

@@ -10,7 +10,8 @@ from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.messages import counted, log
 from metad2a.core.progress import progress
-from metad2a.data.features import check_extractor, draw_images, find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import check_extractor, draw_images, load_features
 from metad2a.database import subnets
 from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes, trained_here

@@ -16,7 +16,7 @@ from annotated_types import MinLen
 from metad2a.core.errors import UserError
 from metad2a.core.files import write_text
 from metad2a.core.schema import OPEN, Integer, Names, Percent, Size, Text, check
-from metad2a.spaces.base import Sizes
+from metad2a.spaces.sizes import Sizes
 
 FORMAT = "metad2a-shard-1"
 

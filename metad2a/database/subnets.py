@@ -13,7 +13,8 @@ import torch
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
-from metad2a.data.features import find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import load_features
 from metad2a.database.build import split_by_task
 from metad2a.database.options import DatabaseOptions
 from metad2a.metatrain.tuples import FEATURES_NAME, save_tuples

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
@@ -72,10 +73,10 @@ def load_fine_tuning_data(
     source, test_source = open_train_and_test(name, image_folder, data_path, mirror)
     names = source.class_names
     test = usable_for_tests(name, image_folder, len(test_source.labels)).nonzero()[:, 0]
-    train, valid = stratified_split(source.labels, names, seed, valid_share)
+    train, valid = stratified_split(torch.from_numpy(source.labels), names, seed, valid_share)
     augment, plain = training_transform(name, image_size, cutout), test_transform(image_size)
     parts = (Part(source, train, augment), Part(source, valid, plain), Part(test_source, test, plain))
-    fingerprint = content_digest(*(part.source.digest(torch.tensor(part.numbers)) for part in parts))
+    fingerprint = content_digest(*(part.source.digest(np.array(part.numbers)) for part in parts))
     return FineTuningData(name, names, *parts, fingerprint, source.origin)
 
 

@@ -20,7 +20,8 @@ from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.progress import progress
-from metad2a.core.schema import Percent, Size, State, check, check_state
+from metad2a.core.schema import Percent, Size, check
+from metad2a.core.tensors import State, check_state
 from metad2a.data.reading import read_batches
 from metad2a.finetuning.data import FineTuningData, Part, test_transform
 from metad2a.finetuning.options import FinetuneOptions

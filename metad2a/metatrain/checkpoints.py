@@ -20,7 +20,8 @@ from metad2a.core.cli import write_command
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.published_weights import plain_state
-from metad2a.core.schema import CLOSED, Facts, Integer, Number, State, Text, check
+from metad2a.core.schema import CLOSED, Facts, Integer, Number, Text, check
+from metad2a.core.tensors import State
 from metad2a.data.extractors import PUBLISHED_EXTRACTOR
 from metad2a.metatrain.options import Kind
 

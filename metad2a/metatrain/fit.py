@@ -16,7 +16,8 @@ from metad2a.core.environment import TextLog, command_line, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.progress import progress
-from metad2a.core.schema import OPEN, Integer, State, Text, check, check_progress, check_state
+from metad2a.core.schema import OPEN, Integer, Text, check
+from metad2a.core.tensors import State, check_progress, check_state
 from metad2a.core.training_run import TrainingRun
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from metad2a.metatrain.objectives import Objective

@@ -11,7 +11,8 @@ from generator.model import GeneratorConfig, GeneratorModel
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, display_path, load_torch
 from metad2a.core.messages import log
-from metad2a.core.schema import check, check_sizes, check_state, without_memory
+from metad2a.core.schema import check
+from metad2a.core.tensors import check_sizes, check_state, without_memory
 from metad2a.metatrain.checkpoints import Checkpoint, numbered_checkpoints, read_checkpoint
 from metad2a.metatrain.fit import BEST, LAST
 from metad2a.metatrain.objectives import target_statistics

@@ -13,7 +13,8 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import content_digest
 from metad2a.core.messages import counted, log
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.features import find_features, load_features
+from metad2a.data.feature_files import find_features
+from metad2a.data.features import load_features
 from metad2a.metatrain.checkpoints import Checkpoint
 from metad2a.metatrain.draws import TaskDraws
 from metad2a.metatrain.fit import FREE, PRODUCTS, fit

@@ -12,11 +12,13 @@ from annotated_types import MinLen
 from pydantic import BeforeValidator
 from torch.nn.utils.rnn import pad_sequence
 
-from metad2a.core.errors import UserError
+from metad2a.core.errors import UserError, describe
 from metad2a.core.files import ASSETS, content_digest, display_path, load_torch, save_torch
-from metad2a.core.schema import FLOATS, INTEGERS, OPEN, NumbersOf, Size, Text, check, describe
+from metad2a.core.schema import OPEN, Size, Text, check
+from metad2a.core.tensors import FLOATS, INTEGERS, NumbersOf
 from metad2a.graphs.batch import GraphBatch
-from metad2a.spaces.base import SearchSpace, Sizes
+from metad2a.spaces.base import SearchSpace
+from metad2a.spaces.sizes import Sizes
 
 FORMAT = "metad2a-tuples-1"
 NUM_VALIDATION = 400  # the first tuples of the split validate, the rest train (section 4.1)

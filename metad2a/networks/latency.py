@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from metad2a.core.schema import without_memory
+from metad2a.core.tensors import without_memory
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Protocol, Run
 

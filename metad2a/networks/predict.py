@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from metad2a.core.errors import UserError, reason
@@ -121,10 +122,10 @@ def _read(paths: list[Path], side: int, gray: Any) -> tuple[list[Path], torch.Te
     from metad2a.data.image_source import ImageSource, open_image
     from metad2a.data.reading import Squares, collate
 
-    labels = torch.zeros(len(paths), dtype=torch.long)
+    labels = np.zeros(len(paths), dtype=np.int64)
     names = [display_path(path) for path in paths]
     source = ImageSource("", [""], labels, lambda i: open_image(paths[i]), names.__getitem__, "", gray=gray)
-    squares = Squares(source, torch.arange(len(paths)), side)
+    squares = Squares(source, np.arange(len(paths)), side)
     pixels, readable, remarks = collate([squares[i] for i in range(len(paths))])
     for name, good, remark in zip(names, readable.tolist(), remarks, strict=True):
         if not good:

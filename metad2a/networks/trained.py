@@ -11,21 +11,8 @@ from annotated_types import Gt, Le
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
-from metad2a.core.schema import (
-    CLOSED,
-    Facts,
-    Integer,
-    Names,
-    Number,
-    Percent,
-    Size,
-    State,
-    Text,
-    check,
-    check_sizes,
-    check_state,
-    without_memory,
-)
+from metad2a.core.schema import CLOSED, Facts, Integer, Names, Number, Percent, Size, Text, check
+from metad2a.core.tensors import State, check_sizes, check_state, without_memory
 from metad2a.data.image_source import Gray
 from metad2a.networks import backbones
 

@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import linalg, optimize, stats
 
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
@@ -98,7 +98,7 @@ def known_cells() -> Cells:
     one_hot = np.eye(len(benchmark.OPERATIONS))[live]  # (K, 6, 5)
     shapes = np.array([[*cell_shape(row), *ways(row)] for row in live.tolist()])
     counts = one_hot.sum(1)[:, 1:]  # of each operation but `none`
-    tables = [np.asarray(class_means(space.table["valid_12"][name].double())) for name in DATASETS]
+    tables = [np.asarray(class_means(space.table["valid_12"][name].astype(np.float64))) for name in DATASETS]
     short = np.mean([normal_ranks(table) for table in tables], axis=0)
     whole = normal_ranks(np.asarray(universal.load().of_classes()[0]))
     return Cells(
@@ -248,11 +248,10 @@ def write_ranking(args: argparse.Namespace) -> str:
     """Fit to all trainings and write the ranking to the target."""
     trainings = read_trainings(args.trainings)
     process = Process(known_cells(), trainings).fit()
-    content: dict[str, Any] = {"format": FORMAT, "history": str(provenance(0, trainings=display_path(args.trainings)))}
-    content |= {name: array.astype(np.float32) for name, array in on_grid(process).items()}  # float16 makes ties
-    content |= {"deviation": content["deviation"].astype(np.float16), "hyperparameters": str(process.values())}
-    with Path(args.target).open("wb") as file:
-        np.savez_compressed(file, **content)
+    arrays = {name: array.astype(np.float32) for name, array in on_grid(process).items()}  # float16 makes ties
+    arrays["deviation"] = arrays["deviation"].astype(np.float16)
+    about = {"hyperparameters": process.values(), "history": provenance(0, trainings=display_path(args.trainings))}
+    save_arrays(args.target, {"format": FORMAT, **arrays, **about})
     return counted(len(trainings), "training")
 
 

@@ -40,8 +40,9 @@ def fit(
 
     Returns the ranking and its anchors' rows.
     """
-    mean, std = table.accuracy[rows].mean().item(), max(table.accuracy[rows].std().item(), 1e-6)
-    process, value = SubnetProcess(), (table.accuracy - mean) / std
+    accuracy = torch.from_numpy(table.accuracy)
+    mean, std = accuracy[rows].mean().item(), max(accuracy[rows].std().item(), 1e-6)
+    process, value = SubnetProcess(), (accuracy - mean) / std
     groups = [*process.scales.values(), *process.slopes.values()]
 
     def loss(part: torch.Tensor) -> torch.Tensor:
@@ -71,21 +72,22 @@ def judge(predicted: torch.Tensor, deviation: torch.Tensor, truth: torch.Tensor)
 
 def validate(table: Measured, features: Features, parts: int = NUM_PARTS, **how: int) -> dict[str, dict[str, float]]:
     """Cross-validate: figures of `judge` for each image size; no process has seen the subnets that it predicts."""
-    every, sizes = torch.arange(len(table)), table.image_size
+    every, sizes, accuracy = torch.arange(len(table)), *map(torch.from_numpy, (table.image_size, table.accuracy))
     predicted, deviation = torch.empty(2, len(every), dtype=torch.float64)
     for part in torch.randperm(len(every), generator=random_generator(0)).chunk(parts):
         ranking, _ = fit(table, features, every[~torch.isin(every, part)], **how)
         archs = [table.archs[row] for row in part.tolist()]
         predicted[part], deviation[part] = ranking.predict(archs, sizes[part])
     return {
-        str(size): judge(predicted[sizes == size], deviation[sizes == size], table.accuracy[sizes == size])
+        str(size): judge(predicted[sizes == size], deviation[sizes == size], accuracy[sizes == size])
         for size in sizes.unique().tolist()
     }
 
 
 def train(target: str | Path, table: Measured, **how: int) -> None:
     """Cross-validate, learn from the whole table, and write `target`."""
-    features = subnet_features(table.archs, table.image_size)
+    sizes = torch.from_numpy(table.image_size)
+    features = subnet_features(table.archs, sizes)
     validation = validate(table, features, **how)
     for size, figures in validation.items():
         log.info(f"{size} px: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()))
@@ -93,8 +95,8 @@ def train(target: str | Path, table: Measured, **how: int) -> None:
     value = {
         "format": FORMAT,
         "state": ranking.process.state_dict(),
-        "operations": archs_to_operations([table.archs[row] for row in rows.tolist()]),
-        "image_size": table.image_size[rows],
+        "operations": torch.from_numpy(archs_to_operations([table.archs[row] for row in rows.tolist()])),
+        "image_size": sizes[rows],
         "weights": ranking.learned.weights,
         "known": ranking.learned.known,
         "mean": ranking.mean,

@@ -20,9 +20,9 @@ import torch
 from scipy import stats
 from torch import nn
 
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance
-from metad2a.core.files import save_torch
 from metad2a.core.messages import log
 from metad2a.rankings.gaussian_process import calibration, learn, matern, negative_log_likelihood
 from metad2a.rankings.universal import FORMAT, SEEDS
@@ -66,10 +66,10 @@ class Accuracies:
 
 def accuracies() -> Accuracies:
     """Accuracies on ImageNet16-120 after 200 epochs."""
-    table = NASBench201().table["test_200"][BENCHMARK].double()
-    scale, means, spread = NormalScale(table), class_means(table), noise(table)
-    deviation = scale.slope(means, spread) * spread
-    return Accuracies(scale(means), deviation.square() / equivalence_classes().bincount(), scale)
+    table = NASBench201().table["test_200"][BENCHMARK].astype(np.float64)
+    scale, means, spread = NormalScale(torch.from_numpy(table)), torch.from_numpy(class_means(table)), noise(table)
+    deviation, members = scale.slope(means, spread) * spread, torch.from_numpy(equivalence_classes()).bincount()
+    return Accuracies(scale(means), deviation.square() / members, scale)
 
 
 class Process(nn.Module):
@@ -171,9 +171,13 @@ def write_ranking(args: argparse.Namespace) -> str:
         accuracy = data.scale.back(mean)
         width = (data.scale.back(mean + deviation) - data.scale.back(mean - deviation)) / 2
         rows.append([accuracy, width, data.scale.back(partial)])
-    mean, deviation, partial = (torch.stack(columns).float() for columns in zip(*rows, strict=True))
-    value = {"format": FORMAT, "mean": mean, "deviation": deviation, "partial": partial, "seeds": list(SEEDS)}
-    save_torch(args.target, value | {"validation": validation, "history": provenance(SEEDS[0])})
+    columns = [torch.stack(column).float().numpy() for column in zip(*rows, strict=True)]
+    value = {
+        "format": FORMAT,
+        "seeds": list(SEEDS),
+        **dict(zip(("mean", "deviation", "partial"), columns, strict=True)),
+    }
+    save_arrays(args.target, value | {"validation": validation, "history": provenance(SEEDS[0])})
     return f"{len(SEEDS)} meta-trainings"
 
 

@@ -7,15 +7,15 @@ benchmark's tables after 12 and 200 epochs. All functions work on NumPy arrays.
 Dimensions: K classes of equal cells (4,930), G lengths of the grid.
 """
 
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from metad2a.core.errors import UserError
+from metad2a.core.arrays import ArrayOf, read_arrays
 from metad2a.core.files import ASSETS
+from metad2a.spaces.nasbench201.classes import NUM_CLASSES
 
 FORMAT = "metad2a-length-1"
 SHIPPED = ASSETS / "nasbench201" / "length.npz"
@@ -57,13 +57,7 @@ class LengthRanking:
 def load(path: str | Path = SHIPPED) -> LengthRanking:
     """Read a file of `python -m metad2a.rankings.fit_length`. Raises a UserError if it is missing or damaged."""
     hint = "Make it with: python -m metad2a.rankings.fit_length TRAININGS TARGET"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["format"]) != FORMAT:
-                raise ValueError(f"its format is {file['format']}")
-            arrays = {name: file[name].astype(np.float64) for name in ("mean", "deviation", "growth")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no ranking by length ({error}). {hint}") from error
-    if any(not np.isfinite(array).all() or len(array) != len(GRID) for array in arrays.values()):
-        raise UserError(f"{path} is damaged. {hint}")
-    return LengthRanking(**arrays)
+    cells = ArrayOf(np.floating, (len(GRID), NUM_CLASSES))
+    schema = {"mean": cells, "deviation": cells, "growth": ArrayOf(np.floating, (len(GRID),))}
+    arrays = read_arrays(path, schema, "a ranking by length", hint, FORMAT)
+    return LengthRanking(**{name: array.astype(np.float64) for name, array in arrays.items()})

@@ -18,7 +18,8 @@ from annotated_types import Gt
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import BYTES, FLOATS, INTEGERS, OPEN, Number, NumbersOf, State, TensorOf, check, check_state
+from metad2a.core.schema import OPEN, Number, check
+from metad2a.core.tensors import BYTES, FLOATS, INTEGERS, NumbersOf, State, TensorOf, check_state
 from metad2a.rankings.gaussian_process import Anchored, matern
 from metad2a.spaces.ofa_mbv3.layers import FIRST_OPERATION_TYPE, MAX_DEPTH, NUM_LAYERS, Arch
 from metad2a.spaces.ofa_mbv3.table import NUM_CLASSES, operations_to_archs
@@ -57,7 +58,7 @@ def subnet_features(archs: list[Arch], image_size: torch.Tensor) -> Features:
     cost = torch.empty(len(archs), 2, dtype=torch.float64)
     for size in image_size.unique().tolist():
         rows = (image_size == size).nonzero()[:, 0]
-        cost[rows] = space.sized(size).costs([archs[i] for i in rows.tolist()], NUM_CLASSES).log().T
+        cost[rows] = torch.from_numpy(space.sized(size).costs([archs[i] for i in rows.tolist()], NUM_CLASSES)).log().T
     return {
         "layers": layers.flatten(1).double(),
         "cost": cost,
@@ -143,7 +144,7 @@ def load(path: str | Path = SHIPPED) -> SubnetRanking:
     process = SubnetProcess()
     check_state(path, file.state, process, "this program", hint)
     process.load_state_dict(file.state)
-    archs = [arch for arch in operations_to_archs(file.operations) if arch]
+    archs = [arch for arch in operations_to_archs(file.operations.numpy()) if arch]
     if {len(archs), len(file.image_size), len(file.weights), len(file.known)} != {len(file.operations)}:
         raise UserError(f"{path} is not a ranking of subnets: its columns do not fit. {hint}")
     anchors = subnet_features(archs, file.image_size)

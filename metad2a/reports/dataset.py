@@ -12,11 +12,12 @@ from pathlib import Path
 from PIL import Image
 
 from metad2a.core.files import display_path
-from metad2a.core.messages import counted
+from metad2a.core.messages import counted, log
 from metad2a.core.statistics import share_interval
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.folders import left_out_text
 from metad2a.data.image_source import ImageSource, open_image, why_unreadable
+from metad2a.data.options import IMAGE_SIZE
+from metad2a.data.rgb import to_rgb
 from metad2a.data.user_folder import folder_parts
 from metad2a.reports.page import Section
 
@@ -25,6 +26,7 @@ FEW = 20  # a draw takes this many images of a class
 UNEVEN = 3  # the largest class has at most this many times the images of the smallest
 SMALL_TEST = 400  # images: with these, an accuracy of 80 % is known to within 4 points
 OPENED = 20_000  # the sizes of at most this many images are looked at
+GLANCED = 1_000  # the same if the user waits for an answer at once
 LISTED = 5
 
 
@@ -47,11 +49,15 @@ class Overview:
 def look(folder: str | Path) -> Overview:
     """Look through a folder of images, divided as all commands divide it. Raises a UserError as they do."""
     train, test = folder_parts("", folder)
+    return overview(train, test, left_out_text(train.left_out | test.left_out))
+
+
+def overview(train: ImageSource, test: ImageSource, left_out: str = "", opened: int = OPENED) -> Overview:
+    """Look at the parts of a folder, and at the sizes of about `opened` images."""
     of_test = _by_class(test)
-    left_out = left_out_text(train.left_out | test.left_out)
     files = _by_class(train)
     seen = Overview(train.class_names, [*files.values()], [of_test.get(name, []) for name in files], left_out)
-    for path in seen.files[:: max(1, len(seen.files) // OPENED)]:
+    for path in seen.files[:: max(1, len(seen.files) // opened)]:
         try:
             with open_image(path) as image:
                 seen.sizes.append(image.size)
@@ -80,8 +86,19 @@ def duplicates(files: Iterable[Path]) -> list[list[Path]]:
     return [group for group in by_content.values() if len(group) > 1]
 
 
-def warnings(seen: Overview) -> list[str]:
-    """What may spoil a search or a training, a sentence each."""
+def say_what_is_there(train: ImageSource, test: ImageSource) -> None:
+    """List the classes with their counts, and warn of what is wrong with the images, in a fraction of a second."""
+    seen = overview(train, test, opened=GLANCED)
+    listed = ", ".join(f"{name} {len(files)}" for name, files in list(zip(seen.names, seen.train, strict=True))[:FEW])
+    more = f" and {len(seen.names) - FEW} more classes" if len(seen.names) > FEW else ""
+    total = counted(sum(map(len, seen.train)), "image")
+    log.info(f"{train.origin}: {counted(len(seen.names), 'class')}, {total} to train on: {listed}{more}.")
+    for text in warnings(seen, copies=False):
+        log.info(f"{train.origin}: {text}")
+
+
+def warnings(seen: Overview, copies: bool = True) -> list[str]:
+    """What may spoil a search or a training, a sentence each; equal files take the longest to find."""
     counts = dict(zip(seen.names, map(len, seen.train), strict=True))
     messages = _few(counts, " to train on")
     smallest, largest = min(counts, key=lambda n: counts[n]), max(counts, key=lambda n: counts[n])
@@ -90,7 +107,7 @@ def warnings(seen: Overview) -> list[str]:
             f"Unbalanced: {largest} has {counts[largest]} images to train on, {smallest} {counts[smallest]}. Accuracy "
             "counts images, so small classes hardly enter it: look at the accuracy of each class."
         )
-    messages += _copies(seen)
+    messages += _copies(seen) if copies else []
     if seen.left_out:
         messages.append(f"{seen.left_out}.")
     if seen.unreadable:
@@ -146,8 +163,6 @@ def _listed(texts: Sequence[str]) -> str:
 
 def thumbnail(path: Path) -> str | None:
     """A small square of an image as a `data:` address; None if the file is unreadable."""
-    from metad2a.data.reading import to_rgb  # torchvision takes seconds to import
-
     try:
         with open_image(path) as image:
             image.draft("RGB", (2 * SIDE, 2 * SIDE))

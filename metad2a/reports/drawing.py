@@ -6,10 +6,9 @@ Edges do not cross if the graph allows it.
 from dataclasses import dataclass
 from itertools import pairwise
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import ImageFont
 
-from metad2a.reports.page import render_template
 from metad2a.spaces.base import SearchSpace
 
 Point = tuple[float, float]
@@ -19,6 +18,12 @@ SIZE, SMALL = 16, 13  # letters of nodes and of labels, in pixels
 NODE_HEIGHT, LEVEL, MARGIN, ARROW = 40.0, 34.0, 16.0, 9.0
 GAP = 36.0  # between nodes without a label between them
 IN_A_ROW = 6  # nodes of a chain
+HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
+    'font-family="Helvetica, Arial, sans-serif" text-anchor="middle" fill="currentColor" color="#111" class="cell">'
+    '<title>{title}</title>\n<marker id="arrow" markerUnits="userSpaceOnUse" markerWidth="{arrow}" markerHeight="8" '
+    'refX="{arrow}" refY="4" orient="auto"><path d="M0 0L{arrow} 4L0 8"/></marker>\n'
+)
 
 
 @dataclass(frozen=True)
@@ -149,5 +154,32 @@ def _ports(sides: dict[Edge, int], boxes: list[tuple[float, float, float, float]
 def architecture_svg(space: SearchSpace, text: str) -> Markup:
     """An architecture's graph as SVG in the text's colour, on the background of its surroundings."""
     places = plan(*space.drawing(space.from_text(text)))
-    sizes = {"size": SIZE, "small": SMALL, "arrow": ARROW}
-    return render_template("architecture.svg.j2", title=text, plan=places, **sizes)
+    w, h = round(places.width), round(places.height)
+    lines = [_line(points) for points in places.lines]
+    boxes = [_node(name, *box) for name, box in zip(places.nodes, places.boxes, strict=True)]
+    labels = [_label(label) for label in places.labels]
+    parts = [HEAD.format(w=w, h=h, title=escape(text), arrow=ARROW), *lines, *boxes, *labels, "</svg>\n"]
+    return Markup("".join(parts))
+
+
+def _line(points: list[Point]) -> str:
+    corners = "".join(f"{x:.1f},{y:.1f} " for x, y in points)
+    style = 'fill="none" stroke="currentColor" stroke-width="1.5" marker-end="url(#arrow)"'
+    return f'<polyline points="{corners}" {style}/>\n'
+
+
+def _node(name: str, left: float, top: float, right: float, bottom: float) -> str:
+    return (
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="8" '
+        'class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"/>\n'
+        f'<text x="{(left + right) / 2:.1f}" y="{(top + bottom) / 2 + 5.5:.1f}" font-size="{SIZE}">{escape(name)}'
+        "</text>\n"
+    )
+
+
+def _label(label: Label) -> str:
+    (x, y), width = label.centre, label.width
+    return (
+        f'<rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="18" class="paper" fill="#fff"/>\n'
+        f'<text x="{x:.1f}" y="{y + 4.5:.1f}" font-size="{SMALL}">{escape(label.text)}</text>\n'
+    )

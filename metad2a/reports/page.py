@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from metad2a.core.files import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 Rows = Sequence[Mapping[str, Any]]
 Columns = Mapping[str, tuple[str, str]]  # name of a value in the rows -> heading and format
@@ -57,7 +59,9 @@ class Section:
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # a search without a page does without it
+
     return Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=lambda name: not str(name).endswith(".md.j2"),

@@ -18,7 +18,7 @@ METHODS = {
     "darts": "metad2a.rivals.differentiable:Darts",
     "gdas": "metad2a.rivals.differentiable:Gdas",
     "pc-darts": "metad2a.rivals.differentiable:PCDarts",
-    "mdenas-supernet": "metad2a.rivals.mdenas:MdenasSupernet",
+    "mdenas-supernet": "metad2a.rivals.mdenas_supernet:MdenasSupernet",
     "lpt": "metad2a.rivals.lpt:Lpt",
     "task-similarity": "metad2a.rivals.fisher:TaskSimilarity",
     "transfer": "metad2a.rivals.trivial:Transfer",

@@ -1,6 +1,7 @@
 """Run search methods on one problem with several seeds, and report what they chose and what it cost."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -81,9 +82,9 @@ def run_all(problem: TableProblem, names: list[str], options: CompareOptions) ->
 
 
 def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for PyTorch, if a method imports it
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
     log.setLevel("WARNING")  # the first process has given all messages
 
 

@@ -1,17 +1,17 @@
 """MDENAS: each operation of each edge loses probability to those that trained less and are better.
 
-`mdenas` measures each network by itself; `mdenas-supernet` has shared weights, as in the paper.
+`mdenas` measures each network by itself; `metad2a.rivals.mdenas_supernet` has shared weights, as in the paper.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
 from metad2a.rivals.base import Method, Problem
-from metad2a.rivals.supernet import NUM_EDGES, NUM_OPERATIONS, path
-from metad2a.rivals.supernet_search import SupernetMethod, SupernetRun
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Multinomials:
@@ -48,12 +48,14 @@ class Multinomials:
                 theta[j] += moved
             theta /= theta.sum()  # so that rounding does not add up
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> "dict[str, torch.Tensor]":
         """The attributes, for a checkpoint; every gene must have as many values."""
+        import torch
+
         parts = {"theta": self.theta, "trained": self.trained, "accuracy": self.accuracy}
         return {name: torch.tensor(np.array(values)) for name, values in parts.items()}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: "dict[str, torch.Tensor]") -> None:
         for name, values in self.state_dict().items():
             if state[name].shape != values.shape:
                 raise ValueError(f"{name} should be {tuple(values.shape)}")
@@ -79,31 +81,3 @@ class Mdenas(Method):
             accuracy = problem.evaluate(arch)
             multinomials.learn(problem.space.genes(arch), accuracy, self.alpha)
             problem.choose(problem.nearest(multinomials.best()))
-
-
-@dataclass(frozen=True)
-class MdenasSupernet(SupernetMethod):
-    """The weights of a random path learn for an epoch; its accuracy on the other half moves probability."""
-
-    name: ClassVar[str] = "mdenas-supernet"
-    title: ClassVar[str] = "MDENAS, supernet"
-    source: ClassVar[str] = "Zheng et al., ICCV 2019"
-    changes: ClassVar[str] = "batches of 64 and weight decay as the other supernets; 200 epochs"
-
-    epochs: int = 200
-    alpha: float = 0.01
-
-    def prepare(self, run: SupernetRun) -> None:
-        run.extra["multinomials"] = Multinomials((NUM_OPERATIONS,) * NUM_EDGES)
-
-    def epoch(self, run: SupernetRun) -> torch.Tensor:
-        multinomials = run.extra["multinomials"]
-        seed = int(torch.randint(2**31, (), generator=run.rng))
-        genes = multinomials.sample(np.random.default_rng(seed))
-        mixture = path(genes, run.device)
-        losses = [run.weight_step(batch, mixture) for batch in run.batches(run.train, self.batch)]
-        multinomials.learn(genes, run.accuracy(mixture), self.alpha)
-        return torch.stack(losses).mean()
-
-    def derive(self, run: SupernetRun) -> list[int]:
-        return run.extra["multinomials"].best()

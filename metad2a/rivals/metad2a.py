@@ -5,15 +5,11 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from metad2a.core.environment import random_generator
-from metad2a.data.features import find_features
+from metad2a.data.feature_files import find_features
 from metad2a.rankings import universal
 from metad2a.rivals.base import Method, Problem
-from metad2a.searches.budget.loop import learn, next_cell
-from metad2a.searches.budget.surrogate import Observation, Surrogate
-from metad2a.searches.generate import generate_candidates
 from metad2a.searches.options import SearchOptions
 from metad2a.searches.ranking import rank
 from metad2a.searches.session import Session
@@ -46,7 +42,7 @@ class MetaD2A(Method):
     def ranking(self, problem: Problem) -> list[Any]:
         """The cheapest cell of each class of equal cells, best first."""
         cells, accuracy = cheapest_cells(problem), universal.load().of_classes()[0]
-        return [cells[i] for i in accuracy.argsort(descending=True, stable=True).tolist()]
+        return [cells[i] for i in np.argsort(-accuracy, kind="stable").tolist()]
 
 
 @dataclass(frozen=True)
@@ -100,6 +96,8 @@ class MetaD2APredictor(Method):
         return _session(problem.dataset, problem.space.name, self.candidates, tuple(problem.search_options.items()))
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
+        from metad2a.searches.generate import generate_candidates  # imports PyTorch
+
         session, number = self.session(problem), int(rng.integers(1, 10**6))
         ranking = rank(session, generate_candidates(session, number)[0], number)
         problem.choose(*map(problem.space.from_text, ranking.texts[:SHOWN]))
@@ -107,7 +105,7 @@ class MetaD2APredictor(Method):
 
 @lru_cache(maxsize=1)
 def _session(dataset: str, space: str, candidates: int, options: tuple[tuple[str, Any], ...]) -> Session:
-    given: dict[str, Any] = {"device": torch.device("cpu")} | dict(options)
+    given: dict[str, Any] = {"gpu": "cpu"} | dict(options)
     chosen = SearchOptions(data_name=dataset, search_space=space, num_gen_arch=candidates, num_runs=1, **given)
     return Session(chosen, ("generator", "predictor"))
 
@@ -130,8 +128,13 @@ class BudgetSearch(Method):
     ranked: bool = True  # otherwise the first cells are random
 
     def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
+        import torch
+
+        from metad2a.searches.budget.loop import learn, next_cell
+        from metad2a.searches.budget.surrogate import Observation, Surrogate
+
         loaded = universal.load()
-        ranking = loaded.held_out() if problem.dataset == LEARNED else loaded.of_classes()[0]
+        ranking = torch.from_numpy(loaded.held_out() if problem.dataset == LEARNED else loaded.of_classes()[0])
         surrogate = Surrogate(problem.space.features(), ranking.double() if self.ranked else None)
         cells, everything = cheapest_cells(problem), torch.arange(len(ranking))
         observations: list[Observation] = []

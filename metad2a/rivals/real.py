@@ -28,7 +28,7 @@ from metad2a.data.image_data import ImageData, LabelledImages, stratified_split
 from metad2a.database.workers import measure_with_ray
 from metad2a.rivals import REAL
 from metad2a.rivals.base import BudgetSpent, Problem
-from metad2a.rivals.naswot import BATCH, NO_SCORE, score
+from metad2a.rivals.naswot_score import BATCH, NO_SCORE, score
 from metad2a.searches.budget.training import SEED
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.network import CELLS_PER_STAGE, FIRST_CHANNELS, NASBench201Network

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
-from metad2a.core.schema import OPEN, Facts, Integer, Number, State, Text, check, check_optimizer, check_rng
+from metad2a.core.schema import OPEN, Facts, Integer, Number, Text, check
+from metad2a.core.tensors import State, check_optimizer, check_rng
 from metad2a.data.augmentation import draw_augmentation, normalize
 from metad2a.data.image_data import LabelledImages
 from metad2a.rivals import REAL

@@ -18,9 +18,7 @@ from metad2a.core.values import folder_words
 from metad2a.data.options import DATASETS
 from metad2a.metatrain.options import Kind
 from metad2a.searches import report
-from metad2a.searches.generate import generate_candidates
 from metad2a.searches.options import LENGTH, UNIVERSAL, SearchOptions
-from metad2a.searches.pareto import check_pareto, front_text, pareto_front
 from metad2a.searches.planned import Planned, first_choices, planned_training
 from metad2a.searches.ranking import explanation, measure_latency, rank, rank_universally
 from metad2a.searches.report import Ranking
@@ -31,6 +29,8 @@ OF_TRAINING = ("search_space", "data_path", "save_path", "mirror", "image_size",
 
 def generate_and_rank(session: Session, run: int) -> Ranking:
     """Generated candidates of a run, ranked."""
+    from metad2a.searches.generate import generate_candidates  # imports PyTorch
+
     start = time.perf_counter()
     archs, notes = generate_candidates(session, run)
     middle = time.perf_counter()
@@ -44,6 +44,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     UserError if options are bad, files are missing, or there are no candidates."""
     pareto, runs, universal = options.pareto, options.runs, options.ranking == UNIVERSAL
     if pareto:
+        from metad2a.searches.pareto import check_pareto, front_text, pareto_front
+
         check_pareto(options)
     whole = universal and spaces.get(options.search_space).architectures is not None
     models: list[Kind] = [] if whole or options.num_gen_arch is None else ["generator"]
@@ -54,7 +56,8 @@ def search(options: SearchOptions) -> list[Ranking]:
     front = pareto_front(session, rankings[0], 1) if pareto else None
     remarks = explanation(session, planned)
     purpose = f"for {planned}" if planned else "in one order for all photographs," if whole else ""
-    _print_rankings(options, rankings, remarks, purpose or f"for {options.data_name}")
+    device = options.device.type if session.models or options.time else "cpu"
+    _print_rankings(options, rankings, remarks, f"{purpose or f'for {options.data_name}'} on {device}")
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
@@ -76,8 +79,7 @@ def search(options: SearchOptions) -> list[Ranking]:
 def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, purpose: str) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
-    count, where = counted(len(best.texts), "architecture"), f"on {options.device.type}{many}"
-    print(f"{count} ranked {purpose} {where}")
+    print(f"{counted(len(best.texts), 'architecture')} ranked {purpose}{many}")
     print(remarks)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")

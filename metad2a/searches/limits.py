@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
 
 from metad2a.core.errors import UserError
 from metad2a.searches.options import SessionOptions
@@ -28,7 +28,7 @@ class Limits:
         self.measured = space.device_latency(device) if device else {}
         smallest = space.smallest_cost(num_classes) if self.limits.keys() & COST_UNITS.keys() else {}
         if self.measured:
-            smallest[DEVICE_LATENCY] = min(ms for text, ms in self.measured.items() if self._can_learn(text))
+            smallest[DEVICE_LATENCY] = self._latencies()[space.all_can_learn()].min().item()
         units = COST_UNITS | {DEVICE_LATENCY: f"ms on {device}"}
         self.smallest = " and ".join(f"{smallest[name]:.6g} {units[name]}" for name in self.limits if name in smallest)
         for name, limit in self.limits.items():
@@ -37,8 +37,9 @@ class Limits:
             if limit < smallest[name]:
                 raise self._none_of(space.name)
 
-    def _can_learn(self, text: str) -> bool:
-        return self.space.can_learn(self.space.from_text(text))
+    def _latencies(self) -> np.ndarray:
+        """Milliseconds (A,) of all architectures on the device."""
+        return np.array([self.measured[self.space.to_text(arch)] for arch in self.space.all_architectures()])
 
     def __bool__(self) -> bool:
         return bool(self.limits)
@@ -60,8 +61,13 @@ class Limits:
     def listed(self) -> list[int]:
         """Numbers of the architectures within the limits; only the cheapest of those that compute the same function.
         Raises a UserError if there is none, or the space cannot be listed."""
-        archs = self.space.all_architectures()
-        members = self.space.cheapest_members(torch.tensor([self.allow(arch) for arch in archs]))
+        allowed = self.space.all_can_learn()
+        if self.limits:
+            costs = self.space.costs_of_all(self.num_classes)
+            costs |= {DEVICE_LATENCY: self._latencies()} if self.measured else {}
+            for name, limit in self.limits.items():
+                allowed = allowed & (costs[name] <= limit)
+        members = self.space.cheapest_members(allowed)
         if not members:
             raise self._none_of(self.space.name)
         return members

@@ -99,7 +99,7 @@ class SessionOptions(CommonOptions, ModelSizes, MirrorOption):
     @property
     def folder(self) -> Path:
         """Results of the published two steps."""
-        from metad2a import spaces  # and with it PyTorch, which takes seconds
+        from metad2a import spaces
 
         space = spaces.get(self.search_space)
         folder = Path(self.save_path) / space.results_folder / "meta_test" / self.data_name
@@ -255,8 +255,7 @@ def name_the_dataset(given: Mapping[str, Any]) -> dict[str, Any]:
 def choose_ranking(options: SessionOptions) -> str:
     """Return the ranking of a search: the given one, or the predictor if an option of the predictor is given. Raises a
     UserError if the options contradict each other, or the space has no universal ranking."""
-    from metad2a import spaces  # and with it PyTorch, which takes seconds
-    from metad2a.metatrain.models import trained_here
+    from metad2a import spaces
 
     space = spaces.get(options.search_space)
     shipped = space.ranking_shipped
@@ -265,5 +264,11 @@ def choose_ranking(options: SessionOptions) -> str:
         raise UserError(f"--ranking {UNIVERSAL}: {options.search_space} has none; use --ranking {PREDICTOR}.")
     if options.ranking == UNIVERSAL and others:
         raise UserError(f"{flag(others[0])} belongs to --ranking {PREDICTOR} and does nothing with {UNIVERSAL}.")
-    own = space.architectures is None and trained_here("predictor", space, options.save_path)
+    own = space.architectures is None and _trained_here(space, options)
     return options.ranking or (UNIVERSAL if shipped and not others and not own else PREDICTOR)
+
+
+def _trained_here(space: Any, options: SessionOptions) -> bool:
+    from metad2a.metatrain.models import trained_here  # imports PyTorch
+
+    return trained_here("predictor", space, options.save_path)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from metad2a import spaces
 from metad2a.core.environment import random_generator
@@ -18,7 +17,6 @@ from metad2a.core.errors import UserError
 from metad2a.core.messages import counted
 from metad2a.core.progress import progress
 from metad2a.core.statistics import nondominated
-from metad2a.networks.latency import latency
 from metad2a.searches.options import PREDICTOR, UNIVERSAL, SearchOptions
 from metad2a.searches.ranking import measure_latency, predict, sorted_ranking
 from metad2a.searches.report import COSTS, Ranking
@@ -111,7 +109,7 @@ class Evaluated:
         mean, _ = predict(session, archs, self.run)
         costs = [session.limits.cost(arch) for arch in archs]
         measure = self.estimate or (lambda arch, cost: cost[self.cost])
-        objectives = np.stack([100 - mean.numpy(), [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
+        objectives = np.stack([100 - mean, [measure(a, c) for a, c in zip(archs, costs, strict=True)]], axis=1)
         over = [[cost[name] - limit for name, limit in session.limits.limits.items()] for cost in costs]
         constraints = np.array(over, dtype=float).reshape(len(archs), -1)
         within = np.less_equal(constraints, 0).all(axis=1)
@@ -130,6 +128,8 @@ class Evaluated:
 def estimate_latency(session: Session) -> Callable[[Any, dict[str, float]], float]:
     """Estimate milliseconds from FLOPs, parameters and layers: a sum with weights fitted to measured networks."""
     from scipy.optimize import nnls
+
+    from metad2a.networks.latency import latency  # imports PyTorch
 
     space, options, classes = session.space, session.options, session.classes.number
 
@@ -159,6 +159,8 @@ def pareto_front(session: Session, ranking: Ranking, run: int) -> Ranking:
 
 def front_text(members: Ranking, cost: str, num_rows: int = 10) -> str:
     """The size of a front, and some of its rows, evenly spaced."""
+    import torch
+
     rows = torch.linspace(0, len(members.texts) - 1, min(num_rows, len(members.texts))).long().tolist()
     heading, digits = COSTS[cost]
     lines = [f"{counted(len(members.texts), 'architecture')} are best in accuracy and {heading}; some of them:"]

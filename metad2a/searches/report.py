@@ -58,10 +58,11 @@ class Ranking:
     def seconds(self) -> float:
         return sum(self.stages.values())
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Each candidate as `metad2a.reports.search_pages` describes it, and the `deviation` if it is known."""
+    def rows(self, count: int | None = None) -> list[dict[str, Any]]:
+        """Each candidate, or each of the first `count`, as `metad2a.reports.search_pages` describes it, and the
+        `deviation` if it is known."""
         rows = []
-        for i, (text, accuracy) in enumerate(zip(self.texts, self.predicted, strict=True)):
+        for i, (text, accuracy) in enumerate(zip(self.texts[:count], self.predicted[:count], strict=True)):
             row: dict[str, Any] = {"rank": i + 1, "accuracy": accuracy, "architecture": text}
             if self.deviation:
                 half = Z * self.deviation[i]
@@ -102,7 +103,7 @@ def summarize(rankings: list[Ranking]) -> dict[str, dict[str, float]]:
 
 def table(ranking: Ranking, num_rows: int) -> str:
     """The first rows of a ranking as text."""
-    rows = ranking.rows()[:num_rows]
+    rows = ranking.rows(num_rows)
     spreads = [f" +- {row['deviation']:.2f}" if "deviation" in row else "" for row in rows]
     predictions = [f"{row['accuracy']:.2f}{spread}" for row, spread in zip(rows, spreads, strict=True)]
     columns = [_column("rank", [str(row["rank"]) for row in rows], 4), _column(ranking.score, predictions)]

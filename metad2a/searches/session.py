@@ -3,29 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import log
 from metad2a.core.values import check_writable
-from metad2a.data.features import (
-    Features,
-    check_extractor,
-    check_images,
-    find_features,
-    load_features,
-    shipped_features,
-)
-from metad2a.data.options import DATASETS
-from metad2a.metatrain.checkpoints import Checkpoint
-from metad2a.metatrain.models import find_checkpoint, load_model, supernet_sizes
+from metad2a.data.feature_files import find_features, own_features, shipped_classes, shipped_features
+from metad2a.data.options import DATASETS, ProcessOptions
 from metad2a.metatrain.options import Kind
-from metad2a.rankings import subnets, universal
+from metad2a.rankings import universal
 from metad2a.searches.limits import Limits
 from metad2a.searches.options import PREDICTOR, UNIVERSAL, SessionOptions
 from metad2a.spaces.base import SearchSpace
+
+if TYPE_CHECKING:  # a search that only reads tables starts without PyTorch
+    from metad2a.data.features import Features
+    from metad2a.metatrain.checkpoints import Checkpoint
 
 IMAGES_PER_CLASS = 100  # of a dataset that a search processes first
 
@@ -41,7 +38,7 @@ class Classes:
     own: bool  # whether the images are the user's: then no benchmark knows accuracies on them
 
     @staticmethod
-    def of_features(features: Features, own: bool) -> "Classes":
+    def of_features(features: "Features", own: bool) -> "Classes":
         names, counts = features.class_names, features.counts.tolist()
         return Classes(len(names), names, counts, features.source, own or bool(features.listing))
 
@@ -51,20 +48,23 @@ def find_classes(options: SessionOptions) -> Classes:
     UserError if the folder has no classes, or nothing is known of the name."""
     name = options.data_name
     if options.image_folder:
-        from metad2a.data.datasets import open_dataset  # torchvision takes seconds to import
+        from metad2a.data.user_folder import open_checked_parts
+        from metad2a.reports.dataset import say_what_is_there
 
-        images = open_dataset(name, options.image_folder, "train", options.data_path, None)
-        counts = images.labels[images.select()].bincount().tolist()
+        images, test = open_checked_parts(name, options.image_folder, options.data_path)
+        counts = np.bincount(images.labels[images.select()]).tolist()
+        say_what_is_there(images, test)
         return Classes(len(images.class_names), images.class_names, counts, images.origin, own=True)
-    if (
-        name in DATASETS
-        and not (Path(options.data_path) / f"{name}bylabel.pt").is_file()
-        and not shipped_features(name)
-    ):
-        from metad2a.data.datasets import KNOWN
+    own, shipped = own_features(name, options.data_path), shipped_features(name)
+    if own is None and shipped is not None:
+        names, counts = shipped_classes(shipped, name)
+        return Classes(len(names), names, counts, display_path(shipped), own=False)
+    if own is None and name in DATASETS:
+        return Classes(DATASETS[name], [], [], f"the official images of {name}, unread", own=False)
+    path = find_features(name, options.data_path)
+    from metad2a.data.features import load_features  # imports PyTorch
 
-        return Classes(KNOWN[name].num_classes, [], [], f"the official images of {name}, unread", own=False)
-    return Classes.of_features(load_features(find_features(name, options.data_path), name), own=False)
+    return Classes.of_features(load_features(path, name), own=False)
 
 
 def features_file(options: SessionOptions, extractor: str) -> Path:
@@ -80,12 +80,10 @@ def features_file(options: SessionOptions, extractor: str) -> Path:
         log.info(f"No {name}bylabel.pt in {data_path}: using the shipped features.")
         return shipped
 
-    from metad2a.data.datasets import KNOWN
-    from metad2a.data.make_features import make_features  # torchvision takes seconds to import
-    from metad2a.data.options import ProcessOptions
-
-    if not folder and name not in KNOWN:
+    if not folder and name not in DATASETS:
         return find_features(name, data_path)  # raises, naming what is missing
+    from metad2a.data.make_features import make_features  # torchvision takes seconds to import
+
     check_writable(data_path, f"--data-path {data_path}")  # before the features are made
     device = options.device
     how = ProcessOptions(
@@ -115,7 +113,7 @@ class Session:
     Features are made and loaded only for models: `features` is missing without them, but `classes` is always there.
     """
 
-    features: Features
+    features: "Features"
 
     def __init__(self, options: SessionOptions, kinds: Sequence[Kind]):
         self.options = options
@@ -127,8 +125,11 @@ class Session:
         self.sources: dict[str, Any] = {}
         for kind in kinds:  # --load-epoch means the first of them
             self._load(kind, options.load_epoch if kind == kinds[0] else None)
-        sizes = supernet_sizes(*self.checkpoints.values())
-        self.space = self.space.sized(**sizes).sized(options.image_size)
+        if kinds:
+            from metad2a.metatrain.models import supernet_sizes  # imports PyTorch
+
+            self.space = self.space.sized(**supernet_sizes(*self.checkpoints.values()))
+        self.space = self.space.sized(options.image_size)
         if not self.space.fixed_size:
             self.sources |= {"image_size": self.space.image_size, "width_mult": self.space.width_mult}
         if options.ranking == UNIVERSAL:
@@ -140,6 +141,8 @@ class Session:
         self.limits = Limits(options, self.space, self.classes.number)
 
     def _load_features(self) -> Classes:
+        from metad2a.data.features import check_extractor, check_images, load_features
+
         options, checkpoints = self.options, self.checkpoints
         extractor = next(iter(checkpoints.values())).extractor.split("-")[0]
         made_earlier = (Path(options.data_path) / f"{options.data_name}bylabel.pt").is_file()
@@ -157,6 +160,8 @@ class Session:
         if self.space.architectures is not None:
             self.sources["ranking"] = display_path(universal.SHIPPED)
             return
+        from metad2a.rankings import subnets  # imports PyTorch
+
         self.sources["ranking"] = display_path(subnets.SHIPPED)
         subnets.check_image_size(self.space.image_size)
         if self.space.width_mult != 1:
@@ -166,6 +171,8 @@ class Session:
             )
 
     def _load(self, kind: Kind, epoch: int | None) -> None:
+        from metad2a.metatrain.models import find_checkpoint, load_model
+
         options = self.options
         given = options.generator_checkpoint if kind == "generator" else options.predictor_checkpoint
         path = find_checkpoint(kind, self.space, options.save_path, epoch, given)

@@ -5,32 +5,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn as nn
-from annotated_types import Gt, Le
-from typing_extensions import TypedDict
+import numpy as np
 
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.core.schema import Number, Size, check
-from metad2a.graphs.batch import GraphBatch
+
+if TYPE_CHECKING:  # a search that only reads tables starts without PyTorch
+    import torch
+    import torch.nn as nn
+
+    from metad2a.graphs.batch import GraphBatch
 
 COST_UNITS = {"flops": "MFLOPs", "params": "M parameters"}  # the figures of `SearchSpace.cost`
 DEVICE_LATENCY = "device_latency"  # the figure of `SearchSpace.device_latency`, in milliseconds
 
 
-def random_parts(count: int, parts: int) -> list[torch.Tensor]:
+def random_parts(count: int, parts: int) -> "list[torch.Tensor]":
     """Divide the numbers below `count` at random into equal parts, always the same ones."""
+    import torch
+
     return list(torch.randperm(count, generator=random_generator(0)).chunk(parts))
-
-
-class Sizes(TypedDict, total=False):
-    """Sizes of a space's networks: side of their images in pixels, and channels relative to the space's default."""
-
-    image_size: Annotated[Size, Le(4096)]
-    width_mult: Annotated[Number, Gt(0), Le(16)]
 
 
 class SearchSpace(ABC):
@@ -66,6 +62,9 @@ class SearchSpace(ABC):
         changed = {name: value for name, value in sizes.items() if value not in (None, getattr(self, name))}
         if not changed:
             return self
+        from metad2a.core.schema import check
+        from metad2a.spaces.sizes import Sizes
+
         check("This size", changed, Sizes, "a size that networks can have", "Give another --image-size")
         if self.fixed_size:
             raise UserError(f"Networks of {self.name} take only images of {self.image_size}x{self.image_size} pixels.")
@@ -84,19 +83,19 @@ class SearchSpace(ABC):
         return {}
 
     @abstractmethod
-    def encode(self, archs: list[Any]) -> GraphBatch:
+    def encode(self, archs: list[Any]) -> "GraphBatch":
         """Architectures to graphs, in canonical form. Raises a UserError if one does not belong to this space."""
 
     @abstractmethod
-    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+    def valid(self, graphs: "GraphBatch") -> "torch.Tensor":
         """(B,) bool: which graphs are architectures of this space."""
 
     @abstractmethod
-    def decode(self, graphs: GraphBatch) -> list[Any]:
+    def decode(self, graphs: "GraphBatch") -> list[Any]:
         """Graphs to architectures, None for an invalid graph."""
 
     @abstractmethod
-    def sample(self, n: int, rng: torch.Generator) -> list[Any]:
+    def sample(self, n: int, rng: "torch.Generator") -> list[Any]:
         """Draw `n` architectures, independently and evenly."""
 
     @property
@@ -112,32 +111,40 @@ class SearchSpace(ABC):
             )
         return self.architectures
 
-    def classes_of_equals(self) -> torch.Tensor:
-        """(A,) long: the class of each architecture, numbered in the order of their first members. Members of a class
+    def classes_of_equals(self) -> np.ndarray:
+        """(A,) int64: the class of each architecture, numbered in the order of their first members. Members of a class
         compute the same function. By default each architecture is a class."""
-        return torch.arange(len(self.all_architectures()))
+        return np.arange(len(self.all_architectures()))
 
-    def cheapest_members(self, allowed: torch.Tensor | None = None) -> list[int]:
+    def cheapest_members(self, allowed: np.ndarray | None = None) -> list[int]:
         """The number of the architecture with the fewest parameters in each class, the first if several have as few,
         among the `allowed` architectures, (A,) bool, or all. Classes without any are left out."""
         classes = self.classes_of_equals()
-        numbers = torch.arange(len(classes)) if allowed is None else allowed.nonzero()[:, 0]
-        order = numbers[self._params[numbers].argsort(stable=True)]
-        order = order[classes[order].argsort(stable=True)]
-        return order[classes[order].diff(prepend=torch.tensor([-1])) > 0].tolist()
+        numbers = np.arange(len(classes)) if allowed is None else np.flatnonzero(allowed)
+        order = numbers[np.argsort(self._params[numbers], kind="stable")]
+        order = order[np.argsort(classes[order], kind="stable")]
+        return order[np.diff(classes[order], prepend=-1) > 0].tolist()
 
     @cached_property
-    def _params(self) -> torch.Tensor:
+    def _params(self) -> np.ndarray:
         """(A,) float64: parameters of each architecture for some number of classes, which does not change their order;
         0 if the space does not know them."""
-        costs = (self.cost(arch, 10) for arch in self.all_architectures())
-        return torch.tensor([cost.get("params", 0.0) for cost in costs], dtype=torch.float64)
+        return self.costs_of_all(10).get("params", np.zeros(len(self.all_architectures())))
 
     def can_learn(self, arch: Any) -> bool:
         """Whether images reach the output of an architecture, through at least one layer that learns."""
         return True
 
-    def features(self) -> dict[str, torch.Tensor]:
+    def all_can_learn(self) -> np.ndarray:
+        """(A,) bool, `can_learn` of all architectures."""
+        return np.array([self.can_learn(arch) for arch in self.all_architectures()])
+
+    def costs_of_all(self, num_classes: int) -> dict[str, np.ndarray]:
+        """(A,) float64, each figure of `cost` of all architectures; empty if the space knows no costs."""
+        costs = [self.cost(arch, num_classes) for arch in self.all_architectures()]
+        return {name: np.array([cost[name] for cost in costs]) for name in costs[0]}
+
+    def features(self) -> "dict[str, torch.Tensor]":
         """What rankings know of each class of equal architectures before any training, each (K, F) float64."""
         raise UserError(f"Nothing is known about the architectures of {self.name} before training.")
 
@@ -157,12 +164,12 @@ class SearchSpace(ABC):
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         """The smallest value of each figure of `cost` of any architecture that can learn; empty if the space knows no
         costs."""
-        if not self.cost(self.sample(1, torch.Generator())[0], num_classes):
+        if self.architectures is None and not self.cost(self.sample(1, random_generator(0))[0], num_classes):
             return {}
-        costs = [self.cost(arch, num_classes) for arch in self.all_architectures() if self.can_learn(arch)]
-        return {name: min(cost[name] for cost in costs) for name in costs[0]}
+        learning = self.all_can_learn()
+        return {name: values[learning].min().item() for name, values in self.costs_of_all(num_classes).items()}
 
-    def network(self, arch: Any, num_classes: int) -> nn.Module:
+    def network(self, arch: Any, num_classes: int) -> "nn.Module":
         """The network of an architecture with initial weights: images (B, 3, S, S) -> logits (B, num_classes)."""
         raise UserError(f"Networks of the search space {self.name} cannot be built yet.")
 
@@ -170,8 +177,10 @@ class SearchSpace(ABC):
         """Accuracy (%) of every architecture after `epochs`, by text; None if no benchmark has it for `dataset`."""
         return None
 
-    def vertex_features(self) -> torch.Tensor:
+    def vertex_features(self) -> "torch.Tensor":
         """Features of each vertex number and type, (N, T, F) float64, for a regression that adds up vertices."""
+        import torch
+
         return torch.eye(self.num_vertex_type, dtype=torch.float64).expand(self.max_n, -1, -1)
 
     def genes(self, arch: Any) -> list[int]:

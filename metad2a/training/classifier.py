@@ -19,10 +19,11 @@ from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.progress import progress
-from metad2a.core.schema import OPEN, Facts, Integer, State, Text, check, check_optimizer, check_state
+from metad2a.core.schema import OPEN, Facts, Integer, Text, check
+from metad2a.core.tensors import State, check_optimizer, check_state
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import ImageData, LabelledImages
+from metad2a.data.options import IMAGE_SIZE
 
 FORMAT = "metad2a-training-1"
 EVALUATED_AT_ONCE, LARGE_AT_ONCE = 512, 64  # images of 32 pixels, and larger ones

@@ -17,8 +17,8 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import counted, log
 from metad2a.core.training_run import TrainingRun
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import load_image_data
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
@@ -127,7 +127,7 @@ class BudgetSearch:
         archs = self.space.all_architectures()
         self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
         listed = limits.listed()
-        classes = self.space.classes_of_equals()[listed]
+        classes = torch.from_numpy(self.space.classes_of_equals())[listed]
         for cell, number in zip(classes.tolist(), listed, strict=True):
             self.cells[cell] = archs[number]
         order = self.instant_ranking()[classes].argsort(descending=True, stable=True)
@@ -138,7 +138,7 @@ class BudgetSearch:
     def instant_ranking(self) -> torch.Tensor:
         """The score (K,) of each class of equal cells before any training, as `search` without a budget has it."""
         if not self.data.own:
-            return load_universal().of_classes()[0]
+            return torch.from_numpy(load_universal().of_classes()[0])
         seen = len(self.data.train) * EPOCHS.get(self.data.name, NETWORK_EPOCHS)
         return torch.from_numpy(load_by_length().predict(float(seen))[0])
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 from metad2a.rankings.gaussian_process import matern
 
@@ -147,6 +146,7 @@ class Surrogate:
 
     def _fitted(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logarithms of the most probable hyperparameters; the optimizer starts from the current ones."""
+        from scipy.optimize import minimize  # takes a second to import
 
         def loss(start: np.ndarray) -> tuple[float, np.ndarray]:
             logarithms = torch.tensor(start, dtype=FLOAT, requires_grad=True)

@@ -15,8 +15,8 @@ from metad2a.core.cli import is_out_of_memory
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError, first_line
 from metad2a.core.files import load_torch, save_torch, write_json
-from metad2a.core.schema import State as Weights
 from metad2a.core.schema import Text, check, read_json
+from metad2a.core.tensors import State as Weights
 from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks import backbones
 from metad2a.networks.judge import fit_linear

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import SIDES
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.networks import backbones
 from metad2a.rankings.length import LengthRanking
 from metad2a.searches.budget.trials import FURTHER, LINEAR, NEW, Trial, judged

@@ -10,7 +10,8 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from metad2a.core.files import ASSETS, load_torch
-from metad2a.core.schema import FLOATS, TensorOf, check
+from metad2a.core.schema import check
+from metad2a.core.tensors import FLOATS, TensorOf
 from metad2a.spaces.nasbench201.cells import CELL_EDGES, NONE, OPERATIONS, SKIP, all_cells, live_operations
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, first_members
 

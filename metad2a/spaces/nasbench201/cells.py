@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
+
+import numpy as np
 
 from metad2a.core.errors import UserError
 
@@ -21,13 +24,13 @@ PATTERN = re.compile(re.escape(TEMPLATE).replace(r"\{\}", r"([^~|]+)"))
 def parse(arch: str) -> list[int]:
     """Numbers of the six operations of an architecture string. Raises a UserError if the string is malformed or names
     an unknown operation."""
+    if (known := cells_by_string().get(arch)) is not None:
+        return list(known)
     match = PATTERN.fullmatch(arch)
     if match is None:
         raise UserError(f"Not a NAS-Bench-201 architecture: {arch!r}. It has the form {TEMPLATE.format(*'abcdef')}")
-    unknown = [op for op in match.groups() if op not in OPERATIONS]
-    if unknown:
-        raise UserError(f"Unknown operation {unknown[0]!r} in {arch!r}: choose among {', '.join(OPERATIONS)}.")
-    return [OPERATIONS.index(op) for op in match.groups()]
+    unknown = next(op for op in match.groups() if op not in OPERATIONS)
+    raise UserError(f"Unknown operation {unknown!r} in {arch!r}: choose among {', '.join(OPERATIONS)}.")
 
 
 def to_string(operations: Sequence[int]) -> str:
@@ -38,6 +41,21 @@ def to_string(operations: Sequence[int]) -> str:
 def all_cells() -> list[tuple[int, ...]]:
     """The operations of all 15,625 cells; cell i has i's digits to the base 5, first edge first."""
     return list(product(range(len(OPERATIONS)), repeat=len(CELL_EDGES)))
+
+
+@cache
+def cells_by_string() -> dict[str, tuple[int, ...]]:
+    """The operations of all cells by their strings, in the order of `all_cells`."""
+    first, *others = TEMPLATE.split("{}")
+    edges = [[f"{name}{after}" for name in OPERATIONS] for after in others]
+    return {first + "".join(parts): cell for parts, cell in zip(product(*edges), all_cells(), strict=True)}
+
+
+@cache
+def cell_rows() -> np.ndarray:
+    """(15625, 6) int64, `all_cells` as an array."""
+    edges = len(CELL_EDGES)
+    return np.indices((len(OPERATIONS),) * edges).reshape(edges, -1).T
 
 
 def nodes_before_output(operations: Sequence[int]) -> set[int]:
@@ -57,3 +75,18 @@ def live_operations(operations: Sequence[int]) -> list[int]:
         if operation != NONE and source in after:
             after.add(node)
     return [operation if source in after and node in before else NONE for (node, source), operation in edges]
+
+
+@cache
+def learning_cells() -> np.ndarray:
+    """(15625,) bool: which of `all_cells` have a convolution among their `live_operations`."""
+    rows = cell_rows()
+    linked = {edge: rows[:, i] != NONE for i, edge in enumerate(CELL_EDGES)}  # (node, its input) -> (15625,)
+    after = {0: np.full(len(rows), True)}
+    for node in (1, 2, 3):
+        after[node] = np.any([linked[node, source] & after[source] for source in range(node)], axis=0)
+    before = {3: np.full(len(rows), True)}
+    for source in (2, 1, 0):
+        before[source] = np.any([linked[node, source] & before[node] for node in range(source + 1, 4)], axis=0)
+    learns = np.isin(rows, [i for i, name in enumerate(OPERATIONS) if name.startswith("nor_conv")])
+    return np.any([learns[:, i] & after[u] & before[v] for i, (v, u) in enumerate(CELL_EDGES)], axis=0)

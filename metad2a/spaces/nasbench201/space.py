@@ -8,17 +8,21 @@ Its graph puts the operations on vertices 1..6, in the order of the string, betw
 from collections.abc import Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn as nn
+import numpy as np
 
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201 import cells, tables
 from metad2a.spaces.nasbench201.classes import equivalence_classes
-from metad2a.spaces.nasbench201.network import NASBench201Network, cost
+from metad2a.spaces.nasbench201.cost import cost, costs_of_all
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn as nn
+
+    from metad2a.graphs.batch import GraphBatch
 
 
 class NASBench201(SearchSpace):
@@ -35,7 +39,11 @@ class NASBench201(SearchSpace):
     benchmark_classes = MappingProxyType({"imagenet16-120": 120})
     gene_choices = (len(cells.OPERATIONS),) * len(cells.CELL_EDGES)
 
-    def encode(self, archs: list[str]) -> GraphBatch:
+    def encode(self, archs: list[str]) -> "GraphBatch":
+        import torch
+
+        from metad2a.graphs.batch import GraphBatch
+
         B = len(archs)
         types = torch.zeros(B, self.max_n, dtype=torch.long)
         types[:, 1:-1] = torch.tensor([cells.parse(arch) for arch in archs]).view(-1, 6) + cells.FIRST_OPERATION_TYPE
@@ -45,15 +53,19 @@ class NASBench201(SearchSpace):
         adj[u, v] = True
         return GraphBatch(types, adj.expand(B, -1, -1), torch.full((B,), self.max_n))
 
-    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+    def valid(self, graphs: "GraphBatch") -> "torch.Tensor":
+        from metad2a.graphs.batch import is_single_source_single_sink
+
         operations = graphs.types[:, 1:-1] >= cells.FIRST_OPERATION_TYPE
         return is_single_source_single_sink(graphs) & (graphs.num_vertices == self.max_n) & operations.all(dim=1)
 
-    def decode(self, graphs: GraphBatch) -> list[str | None]:
+    def decode(self, graphs: "GraphBatch") -> list[str | None]:
         rows = (graphs.types[:, 1:-1] - cells.FIRST_OPERATION_TYPE).tolist()
         return [cells.to_string(row) if ok else None for row, ok in zip(rows, self.valid(graphs).tolist(), strict=True)]
 
-    def sample(self, n: int, rng: torch.Generator) -> list[str]:
+    def sample(self, n: int, rng: "torch.Generator") -> list[str]:
+        import torch
+
         return [self.architectures[i] for i in torch.randint(self.size, (n,), generator=rng).tolist()]
 
     def to_text(self, arch: str) -> str:
@@ -65,13 +77,18 @@ class NASBench201(SearchSpace):
     @cached_property
     def architectures(self) -> list[str]:
         """The strings of `metad2a.spaces.nasbench201.cells.all_cells`."""
-        return [cells.to_string(cell) for cell in cells.all_cells()]
+        return list(cells.cells_by_string())
 
     def cost(self, arch: str, num_classes: int) -> dict[str, float]:
         flops, params = cost(arch, num_classes)
         return {"flops": flops / 1e6, "params": params / 1e6}
 
-    def network(self, arch: str, num_classes: int) -> nn.Module:
+    def costs_of_all(self, num_classes: int) -> dict[str, np.ndarray]:
+        return {name: values / 1e6 for name, values in costs_of_all(num_classes).items()}
+
+    def network(self, arch: str, num_classes: int) -> "nn.Module":
+        from metad2a.spaces.nasbench201.network import NASBench201Network
+
         return NASBench201Network(arch, num_classes)
 
     def evaluator(self, options: Any) -> Any:
@@ -88,13 +105,16 @@ class NASBench201(SearchSpace):
             return None
         return dict(zip(self.architectures, known[dataset].tolist(), strict=True))
 
-    def classes_of_equals(self) -> torch.Tensor:
+    def classes_of_equals(self) -> np.ndarray:
         return equivalence_classes()
 
     def can_learn(self, arch: str) -> bool:
         return any(cells.OPERATIONS[op].startswith("nor_conv") for op in cells.live_operations(cells.parse(arch)))
 
-    def features(self) -> dict[str, torch.Tensor]:
+    def all_can_learn(self) -> np.ndarray:
+        return cells.learning_cells()
+
+    def features(self) -> "dict[str, torch.Tensor]":
         """`paths`, `operations` and `scores`, see `metad2a.spaces.nasbench201.cell_features`."""
         from metad2a.spaces.nasbench201.cell_features import published_features
 
@@ -114,7 +134,7 @@ class NASBench201(SearchSpace):
         return dict(zip(self.architectures, known[device].tolist(), strict=True))
 
     @cached_property
-    def table(self) -> dict[str, dict[str, torch.Tensor]]:
+    def table(self) -> dict[str, dict[str, np.ndarray]]:
         """See `metad2a.spaces.nasbench201.tables.accuracy`."""
         return tables.accuracy()
 

@@ -7,7 +7,7 @@ norm.
 
 from functools import cache
 
-import torch
+import numpy as np
 
 from metad2a.spaces.ofa_mbv3.layers import EXPANSIONS, KERNELS, MAX_DEPTH
 
@@ -24,15 +24,13 @@ def divisible(channels: float) -> int:
     return rounded + DIVISOR if rounded < 0.9 * channels else rounded
 
 
-def _conv(inputs: int, outputs: int, kernel: int, side: int, groups: int = 1, extra: int = 2) -> torch.Tensor:
+def _conv(inputs: int, outputs: int, kernel: int, side: int, groups: int = 1, extra: int = 2) -> np.ndarray:
     """(2,) of a convolution with `extra` parameters a channel: 2 for batch norm, 1 for a bias."""
     weights = inputs // groups * outputs * kernel**2
-    return torch.tensor([weights * side**2, weights + extra * outputs], dtype=torch.float64)
+    return np.array([weights * side**2, weights + extra * outputs], dtype=np.float64)
 
 
-def _layer(
-    inputs: int, outputs: int, kernel: int, expansion: int, side: int, stride: int, squeeze: bool
-) -> torch.Tensor:
+def _layer(inputs: int, outputs: int, kernel: int, expansion: int, side: int, stride: int, squeeze: bool) -> np.ndarray:
     """(2,) of an inverted residual block whose input is `side` pixels wide."""
     middle, after = divisible(round(inputs * expansion)), -(-side // stride)
     cost = _conv(middle, middle, kernel, after, groups=middle) + _conv(middle, outputs, 1, after)
@@ -45,7 +43,7 @@ def _layer(
 
 
 @cache
-def cost_table(num_classes: int, image_size: int, width_mult: float) -> tuple[torch.Tensor, torch.Tensor]:
+def cost_table(num_classes: int, image_size: int, width_mult: float) -> tuple[np.ndarray, np.ndarray]:
     """Multiply-accumulates and parameters of the parts of a supernet of this width, for images of this side: what every
     subnet has, (2,) float64, and what each layer adds, (2, 20 layers, kernels, expansions) float64."""
     first, block, *stages = (divisible(c * width_mult) for c in CHANNELS)
@@ -57,7 +55,7 @@ def cost_table(num_classes: int, image_size: int, width_mult: float) -> tuple[to
         for i in range(MAX_DEPTH):
             step = stride if i == 0 else 1
             costs = [[_layer(inputs, outputs, k, e, side, step, squeeze) for e in EXPANSIONS] for k in KERNELS]
-            layers.append(torch.stack([torch.stack(row) for row in costs]))  # (kernels, expansions, 2)
+            layers.append(np.array(costs))  # (kernels, expansions, 2)
             side, inputs = -(-side // step), outputs
     fixed += _conv(inputs, final, 1, side) + _conv(final, last, 1, 1, extra=0) + _conv(last, num_classes, 1, 1, extra=1)
-    return fixed, torch.stack(layers).permute(3, 0, 1, 2)
+    return fixed, np.moveaxis(np.array(layers), -1, 0)

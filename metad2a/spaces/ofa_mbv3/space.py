@@ -7,15 +7,11 @@ canonical form gives inactive layers the smallest kernel and expansion.
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn as nn
-from torch.nn.functional import one_hot, pad
+import numpy as np
 
-from metad2a.core.errors import UserError
-from metad2a.core.schema import describe
-from metad2a.graphs.batch import GraphBatch, is_single_source_single_sink
+from metad2a.core.errors import UserError, describe
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.ofa_mbv3.cost import cost_table
 from metad2a.spaces.ofa_mbv3.layers import (
@@ -31,7 +27,12 @@ from metad2a.spaces.ofa_mbv3.layers import (
     SMALLEST,
     Arch,
 )
-from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, read_supernet, subnet
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn as nn
+
+    from metad2a.graphs.batch import GraphBatch
 
 
 def _arch(*positions: Sequence[int]) -> Arch:
@@ -57,35 +58,59 @@ class OFAMobileNetV3(SearchSpace):
     adds_up = True
     gene_choices = (len(DEPTHS),) * NUM_STAGES + (len(KERNELS),) * NUM_LAYERS + (len(EXPANSIONS),) * NUM_LAYERS
 
-    def encode(self, archs: list[Arch]) -> GraphBatch:
+    def layer_types(self, archs: list[Arch]) -> np.ndarray:
+        """Vertex types of the layers (B, 20) int64."""
         rows = [self._check(a) for a in archs]
-        kernel = torch.tensor([[KERNELS.index(k) for k in a["ks"]] for a in rows]).view(-1, NUM_LAYERS)
-        expand = torch.tensor([[EXPANSIONS.index(e) for e in a["e"]] for a in rows]).view(-1, NUM_LAYERS)
-        depth = torch.tensor([[d - DEPTHS[0] for d in a["d"]] for a in rows]).view(-1, NUM_STAGES)
-        return self.graphs(FIRST_OPERATION_TYPE + 9 * depth.repeat_interleave(MAX_DEPTH, 1) + 3 * kernel + expand)
+        kernel = np.array([[KERNELS.index(k) for k in a["ks"]] for a in rows], int).reshape(-1, NUM_LAYERS)
+        expand = np.array([[EXPANSIONS.index(e) for e in a["e"]] for a in rows], int).reshape(-1, NUM_LAYERS)
+        depth = np.array([[d - DEPTHS[0] for d in a["d"]] for a in rows], int).reshape(-1, NUM_STAGES)
+        return FIRST_OPERATION_TYPE + 9 * depth.repeat(MAX_DEPTH, 1) + 3 * kernel + expand
 
-    def graphs(self, layers: torch.Tensor) -> GraphBatch:
+    def of_layer_types(self, types: np.ndarray) -> list[Arch | None]:
+        """The inverse of `layer_types`, None for layers that are no architecture."""
+        operations = types.astype(int) - FIRST_OPERATION_TYPE  # (B, 20)
+        depth = (operations // 9).reshape(-1, NUM_STAGES, MAX_DEPTH)
+        known = ((operations >= 0) & (types < self.num_vertex_type)).all(1)
+        agree = (depth == depth[:, :, :1]).all((1, 2))
+        return [
+            _arch([op // 3 % 3 for op in row], [op % 3 for op in row], [op // 9 for op in row[::MAX_DEPTH]])
+            if ok
+            else None
+            for row, ok in zip(operations.tolist(), (known & agree).tolist(), strict=True)
+        ]
+
+    def encode(self, archs: list[Arch]) -> "GraphBatch":
+        import torch
+
+        return self.graphs(torch.from_numpy(self.layer_types(archs)))
+
+    def graphs(self, layers: "torch.Tensor") -> "GraphBatch":
         """The chains of layers with these vertex types (B, 20)."""
+        import torch
+        from torch.nn.functional import pad
+
+        from metad2a.graphs.batch import GraphBatch
+
         B, chain = len(layers), torch.diag(torch.ones(self.max_n - 1, dtype=torch.bool), 1)
         types = pad(pad(layers.long(), (1, 0)), (0, 1), value=1)
         return GraphBatch(types, chain.expand(B, -1, -1), torch.full((B,), self.max_n))
 
-    def valid(self, graphs: GraphBatch) -> torch.Tensor:
+    def valid(self, graphs: "GraphBatch") -> "torch.Tensor":
+        from metad2a.graphs.batch import is_single_source_single_sink
+
         operations = graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE  # (B, 20)
         depth = operations.div(9, rounding_mode="floor").unflatten(1, (NUM_STAGES, MAX_DEPTH))
         agree = (depth == depth[:, :, :1]).flatten(1).all(dim=1)
         whole = (graphs.num_vertices == self.max_n) & (operations >= 0).all(dim=1)
         return is_single_source_single_sink(graphs) & whole & agree
 
-    def decode(self, graphs: GraphBatch) -> list[Arch | None]:
-        rows = (graphs.types[:, 1:-1] - FIRST_OPERATION_TYPE).tolist()
-        archs: list[Arch | None] = [None] * len(rows)
-        for i in self.valid(graphs).nonzero()[:, 0].tolist():
-            row = rows[i]
-            archs[i] = _arch([op // 3 % 3 for op in row], [op % 3 for op in row], [op // 9 for op in row[::MAX_DEPTH]])
-        return archs
+    def decode(self, graphs: "GraphBatch") -> list[Arch | None]:
+        archs = self.of_layer_types(graphs.types[:, 1:-1].cpu().numpy())
+        return [arch if ok else None for arch, ok in zip(archs, self.valid(graphs).tolist(), strict=True)]
 
-    def sample(self, n: int, rng: torch.Generator) -> list[Arch]:
+    def sample(self, n: int, rng: "torch.Generator") -> list[Arch]:
+        import torch
+
         kernel = torch.randint(len(KERNELS), (n, NUM_LAYERS), generator=rng)
         expand = torch.randint(len(EXPANSIONS), (n, NUM_LAYERS), generator=rng)
         depth = torch.randint(len(DEPTHS), (n, NUM_STAGES), generator=rng)
@@ -101,8 +126,11 @@ class OFAMobileNetV3(SearchSpace):
             "d": list(arch["d"]),
         }
 
-    def vertex_features(self) -> torch.Tensor:
+    def vertex_features(self) -> "torch.Tensor":
         """One-hots of kernel, expansion and both, 0 for an inactive layer; and of the depth at first layers."""
+        import torch
+        from torch.nn.functional import one_hot, pad
+
         operation = torch.arange(self.num_vertex_type - FIRST_OPERATION_TYPE)
         layer = torch.arange(NUM_LAYERS)[:, None] % MAX_DEPTH
         depth = operation.div(9, rounding_mode="floor")
@@ -121,6 +149,8 @@ class OFAMobileNetV3(SearchSpace):
         return self.canonical(_arch(genes[NUM_STAGES:-NUM_LAYERS], genes[-NUM_LAYERS:], genes[:NUM_STAGES]))
 
     def supernet_sizes(self, supernet: str) -> dict[str, float]:
+        from metad2a.spaces.ofa_mbv3.supernet import read_supernet
+
         config = read_supernet(supernet)["config"]
         return {"image_size": config.image_size, "width_mult": config.width_mult}
 
@@ -128,12 +158,12 @@ class OFAMobileNetV3(SearchSpace):
         flops, params = self.costs([arch], num_classes)[:, 0].tolist()
         return {"flops": flops, "params": params}
 
-    def costs(self, archs: list[Arch], num_classes: int) -> torch.Tensor:
+    def costs(self, archs: list[Arch], num_classes: int) -> np.ndarray:
         """(2, n) float64, `cost` of n architectures: multiply-accumulates and parameters, both in millions."""
         fixed, layers = cost_table(num_classes, self.image_size, self.width_mult)
-        operations = self.encode(archs).types[:, 1:-1] - FIRST_OPERATION_TYPE  # (n, 20)
-        depth = operations.div(9, rounding_mode="floor") + DEPTHS[0]
-        layer = torch.arange(NUM_LAYERS)
+        operations = self.layer_types(archs) - FIRST_OPERATION_TYPE  # (n, 20)
+        depth = operations // 9 + DEPTHS[0]
+        layer = np.arange(NUM_LAYERS)
         chosen = layers[:, layer, operations % 9 // 3, operations % 3]  # (2, n, 20)
         active = layer % MAX_DEPTH < depth
         return (fixed[:, None] + (chosen * active).sum(-1)) / 1e6
@@ -141,7 +171,9 @@ class OFAMobileNetV3(SearchSpace):
     def smallest_cost(self, num_classes: int) -> dict[str, float]:
         return self.cost(SMALLEST, num_classes)
 
-    def network(self, arch: Arch, num_classes: int) -> nn.Module:
+    def network(self, arch: Arch, num_classes: int) -> "nn.Module":
+        from metad2a.spaces.ofa_mbv3.supernet import SupernetConfig, build_supernet, subnet
+
         return subnet(build_supernet(SupernetConfig(num_classes, self.width_mult)), arch)
 
     def evaluator(self, options: Any) -> Any:

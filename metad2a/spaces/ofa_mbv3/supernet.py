@@ -13,7 +13,7 @@ import torch.nn as nn
 from annotated_types import Gt, Le
 from typing_extensions import TypedDict
 
-from metad2a.core import schema
+from metad2a.core import schema, tensors
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
 from metad2a.core.published_weights import plain_state
@@ -42,7 +42,7 @@ class SupernetConfig:
 
 
 class _Published(TypedDict):
-    state_dict: schema.State
+    state_dict: tensors.State
 
 
 class _File(_Published):
@@ -112,11 +112,11 @@ def read_supernet(path: str | Path) -> dict[str, Any]:
     config = SupernetConfig(outputs, round(channels / LAST_CHANNELS, 2)) if published else file["config"]
     if len(config.class_names) not in (0, config.num_classes):
         raise UserError(f"{path} is damaged: it names {len(config.class_names)} of {outputs} classes. {FETCH}")
-    schema.check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
-    model = schema.without_memory(lambda: build_supernet(config))
+    tensors.check_sizes(path, state, {"width": config.width_mult * LAST_CHANNELS, "number of classes": outputs}, FETCH)
+    model = tensors.without_memory(lambda: build_supernet(config))
     names = {_short(name): name for name in model.state_dict()}
     state = {names.get(name, name): tensor for name, tensor in state.items()}
-    schema.check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
+    tensors.check_state(path, state, model, "an OFAMobileNetV3 of its sizes", FETCH)
     return {**file, "state_dict": state, "config": config}
 
 

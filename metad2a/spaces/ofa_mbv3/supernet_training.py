@@ -19,7 +19,8 @@ from metad2a.core.environment import TextLog, cosine, peak_memory, provenance, r
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
-from metad2a.core.schema import Text, check, check_progress
+from metad2a.core.schema import Text, check
+from metad2a.core.tensors import check_progress
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.imagenet import ImagesByClass, open_imagenet
 from metad2a.spaces.ofa_mbv3 import supernet
@@ -31,7 +32,7 @@ from metad2a.training.classifier import accuracy
 
 FILE = "supernet.pt"
 # Options that may differ when a run is resumed; the images' digest covers the classes
-FREE = ("gpu", "imgnet", "class_names", "class_order", "save_path", "device", "num_workers", "resume", "overwrite")
+FREE = ("gpu", "imgnet", "class_names", "class_order", "save_path", "num_workers", "resume", "overwrite")
 WARM_UP = 0.05  # share of the steps in which the learning rate rises
 LABEL_SMOOTHING = 0.1
 MAX_NORM = 5.0
@@ -100,7 +101,7 @@ def train_supernet(options: SupernetOptions) -> Path:
         numbers, labels = training.numbers(classes), training.labels(classes)
         supernet.check_batches(options.batch_size, len(numbers))
         fixed = {name: value for name, value in asdict(options).items() if name not in FREE}
-        identity = fixed | {"images": training.source.digest(numbers)}
+        identity = fixed | {"images": training.source.digest(numbers.numpy())}
         training_run.begin(identity, provenance(options.seed, imgnet=options.imgnet))
         steps = len(_batches(numbers, options.batch_size))
         run = _Run(options, steps * options.epochs)

@@ -13,30 +13,28 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 
-import torch
-from annotated_types import MinLen
-from typing_extensions import TypedDict
+import numpy as np
 
+from metad2a.core.arrays import ArrayOf, Schema, TextsOf, read_arrays, save_arrays
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, load_torch, save_torch
-from metad2a.core.schema import BYTES, FLOATS, INTEGERS, NumbersOf, TensorOf, Text, check
+from metad2a.core.files import ASSETS
 from metad2a.spaces.ofa_mbv3.layers import NUM_LAYERS, Arch
 from metad2a.spaces.ofa_mbv3.space import OFAMobileNetV3
 
-TABLE = ASSETS / "ofa_mbv3" / "accuracy.pt"
+TABLE = ASSETS / "ofa_mbv3" / "accuracy.npz"
 FORMAT = "metad2a-subnet-accuracies-1"
 NUM_CLASSES = 1000  # of ImageNet
 
 
-class _File(TypedDict):
-    operations: Annotated[torch.Tensor, TensorOf(BYTES, ("n", NUM_LAYERS))]
-    image_size: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=1)]
-    accuracy: Annotated[torch.Tensor, NumbersOf(FLOATS, low=0, high=100)]
-    source: Annotated[torch.Tensor, NumbersOf(INTEGERS, low=0)]
-    sources: Annotated[list[Text], MinLen(1)]
+SCHEMA: Schema = {
+    "operations": ArrayOf(np.uint8, ("n", NUM_LAYERS)),
+    "image_size": ArrayOf(np.integer, ("n",), low=1),
+    "accuracy": ArrayOf(np.floating, ("n",), low=0, high=100),
+    "source": ArrayOf(np.integer, ("n",), low=0),
+    "sources": TextsOf(),
+}
 
 
 @dataclass(frozen=True)
@@ -44,34 +42,33 @@ class Measured:
     """n subnets and their accuracies."""
 
     archs: list[Arch]
-    image_size: torch.Tensor  # (n,) long, side in pixels of the images
-    accuracy: torch.Tensor  # (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times
+    image_size: np.ndarray  # (n,) int64, side in pixels of the images
+    accuracy: np.ndarray  # (n,) float64, ImageNet top-1, %; the mean if a subnet was measured several times
     source: list[str]  # who measured each subnet
 
     def __len__(self) -> int:
         return len(self.archs)
 
-    def rows(self, image_size: int) -> torch.Tensor:
-        """(k,) long, the subnets measured with images of this side."""
-        return (self.image_size == image_size).nonzero()[:, 0]
+    def rows(self, image_size: int) -> np.ndarray:
+        """(k,) int64, the subnets measured with images of this side."""
+        return np.flatnonzero(self.image_size == image_size)
 
 
-def operations_to_archs(operations: torch.Tensor) -> list[Arch | None]:
+def operations_to_archs(operations: np.ndarray) -> list[Arch | None]:
     """Vertex types of 20 layers (n, 20) to subnets, None for an invalid row."""
-    space = OFAMobileNetV3()
-    return space.decode(space.graphs(operations))
+    return OFAMobileNetV3().of_layer_types(operations)
 
 
-def archs_to_operations(archs: list[Arch]) -> torch.Tensor:
+def archs_to_operations(archs: list[Arch]) -> np.ndarray:
     """The inverse of `operations_to_archs`, (n, 20) uint8."""
-    return OFAMobileNetV3().encode(archs).types[:, 1:-1].to(torch.uint8)
+    return OFAMobileNetV3().layer_types(archs).astype(np.uint8)
 
 
 @cache
 def measured(path: str | Path = TABLE) -> Measured:
     """Read a table. Raises a UserError if it is missing, damaged or of another kind."""
     hint = "Make it with: python -m metad2a.spaces.ofa_mbv3.table CSV"
-    value = check(path, load_torch(path, hint), _File, "a table of subnets' accuracies", hint, FORMAT)
+    value = read_arrays(path, SCHEMA, "a table of subnets' accuracies", hint, FORMAT)
     archs = [arch for arch in operations_to_archs(value["operations"]) if arch]
     count = len(value["operations"])
     columns = [value[name] for name in ("image_size", "accuracy", "source")]
@@ -79,7 +76,7 @@ def measured(path: str | Path = TABLE) -> Measured:
     if len(archs) < count or not known or any(len(column) != count for column in columns):
         raise UserError(f"{path} is not a table of subnets' accuracies: its columns do not fit. {hint}")
     names = [value["sources"][number] for number in value["source"].tolist()]
-    return Measured(archs, columns[0].long(), columns[1].double(), names)
+    return Measured(archs, columns[0].astype(np.int64), columns[1].astype(np.float64), names)
 
 
 def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
@@ -98,12 +95,12 @@ def make(csv_file: str | Path, target: str | Path = TABLE) -> None:
     value = {
         "format": FORMAT,
         "operations": archs_to_operations([space.from_text(text) for text, _, _ in accuracies]),
-        "image_size": torch.tensor([size for _, size, _ in accuracies], dtype=torch.int16),
-        "accuracy": torch.tensor([sum(values) / len(values) for values in accuracies.values()]),
-        "source": torch.tensor([sources.index(source) for _, _, source in accuracies], dtype=torch.int16),
+        "image_size": np.array([size for _, size, _ in accuracies], dtype=np.int16),
+        "accuracy": np.array([sum(values) / len(values) for values in accuracies.values()], dtype=np.float32),
+        "source": np.array([sources.index(source) for _, _, source in accuracies], dtype=np.int16),
         "sources": sources,
     }
-    save_torch(target, value)
+    save_arrays(target, value)
 
 
 if __name__ == "__main__":
