@@ -88,7 +88,7 @@ def test_the_report_needs_no_other_file_and_shows_names_as_text(report):
     assert EVIL in text
     assert 'cats & "dogs"' in text
     assert read.tags.count("img") == 3 * 6
-    assert read.tags.count("svg") == 1 + 3  # the first cell; FLOPs, parameters and latency
+    assert read.tags.count("svg") == 1 + 1 + 3  # the first cell; lengths of training; FLOPs, parameters and latency
     assert read.tags.count("tr") == 1 + 200
     for part in ("ms on pixel3", "command", "seed", "universal.npz", "95 % interval"):
         assert part in text, part

@@ -16,8 +16,8 @@ import torch
 
 from metad2a.core.environment import random_generator
 from metad2a.core.errors import UserError
-from metad2a.data.extractors import IMAGE_SIZE
 from metad2a.data.image_data import ImageData, LabelledImages, load_image_data
+from metad2a.data.options import IMAGE_SIZE
 from metad2a.rankings import universal
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, accuracy, batch_of, normalized, protocol_for, rate_of, train_batches
