@@ -380,8 +380,9 @@ def test_the_instant_ranking_reads_no_images(command, monkeypatch, images):
     code, out, err = command(f"search {images} --report --max-flops 60")
     assert code == 0, err
     page = Path(f"results/search/{images}/001/report.html").read_text()
-    assert f"Architectures for {'any photographs' if images == 'svhn' else images}" in page
-    assert "score on ImageNet16-120" in page
+    title, score = ("photos", "points above") if images == "photos" else ("any photographs", "score on ImageNet16-120")
+    assert f"Architectures for {title}" in page
+    assert score in page
     assert "predicted" not in page
     row = next(csv.DictReader(lines(f"results/search/{images}/001/ranking_run_1.csv")))
     from metad2a import spaces
