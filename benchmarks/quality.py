@@ -22,7 +22,7 @@ from benchmarks.script import benchmark_parser, keep_result
 from benchmarks.validation import NUM_SAMPLE, correlations, validation_scores
 from metad2a import spaces
 from metad2a.core.cli import run
-from metad2a.core.environment import random_generator
+from metad2a.core.environment import choose_device, random_generator
 from metad2a.core.values import positive_int
 from metad2a.data.feature_files import find_features
 from metad2a.data.features import Features, load_features
@@ -47,6 +47,7 @@ class Lab:
     def __init__(self, args: argparse.Namespace):
         self.args = args
         self.space = spaces.get("nasbench201")
+        self.device = choose_device(args.gpu)
         self.sessions: dict[str, Session] = {}
 
     def session(self, dataset: str, **changes: Any) -> Session:
