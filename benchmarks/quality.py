@@ -57,7 +57,7 @@ class Lab:
                 data_name=dataset,
                 data_path=self.args.data_path,
                 save_path=self.args.save_path,
-                device=self.device,
+                gpu=self.args.gpu,
                 num_runs=self.args.num_runs,
                 seed=self.args.seed,
                 generator_checkpoint=self.args.generator_checkpoint,

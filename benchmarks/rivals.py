@@ -23,7 +23,6 @@ from benchmarks.pages import COLOURS, NAMES, OURS, RESULTS, label_lines, new_fig
 from benchmarks.script import benchmark_parser, keep_result
 from metad2a import spaces
 from metad2a.core.cli import run
-from metad2a.core.environment import choose_device
 from metad2a.core.errors import UserError
 from metad2a.core.statistics import interval
 from metad2a.core.values import positive_int
@@ -119,7 +118,7 @@ def preferences(dataset: str, rows: list[Row]) -> dict[str, Any]:
 
 def measure_dataset(args: argparse.Namespace, dataset: str) -> dict[str, Any]:
     options = CompareOptions(
-        device=choose_device(args.gpu),
+        gpu=args.gpu,
         search_space="ofa_mbv3" if dataset == SUBNETS else "nasbench201",
         data_name=dataset,
         seed=args.seed,

@@ -41,7 +41,7 @@ TOO_LONG = {
     r"evaluation/main.py": "the same, in the published spelling",
     r"main.py process-dataset .*(imagenet32|imgnet32|imagenet16)": "needs ImageNet; tests/test_process_dataset.py",
     r"(main.py get-files|get_files/)(?!.*--list)": "needs a network; tests/test_download.py has a small server",
-    r"-m metad2a.(rankings|metatrain|spaces)": "minutes or foreign files; each has its test",
+    r"-m metad2a.(rankings|metatrain|spaces|data)": "minutes or foreign files; each has its test",
     r"benchmarks/": "measurements of minutes to hours; tests/test_benchmarks.py",
     r".*\b(NAME|DIR|FILE|COMMAND)\b": "a pattern of a command",
 }

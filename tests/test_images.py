@@ -107,7 +107,7 @@ def test_an_image_that_cannot_be_read_moves_no_other_between_the_parts(tmp_path)
 
 def test_test_images_of_mnist_that_the_shipped_features_are_of_are_left_out(tmp_path, monkeypatch, capsys):
     shipped = [int(number) for number in (ASSETS / "features" / "mnist-test-images.txt").read_text().split()]
-    assert len(set(shipped)) == len(shipped) == len(load_features(ASSETS / "features" / "mnist.pt", "mnist").images)
+    assert len(set(shipped)) == len(shipped) == len(load_features(ASSETS / "features" / "mnist.npz", "mnist").images)
     assert 0 <= min(shipped) <= max(shipped) < 10_000
     write_mnist(Path("data/raw-data"))  # its test images are 0 to 9, one of each class
     (tmp_path / "features").mkdir()
@@ -304,7 +304,7 @@ def test_what_a_failed_download_leaves_does_not_hide_the_shipped_features(monkey
     path, name = Path("data", left), Path(left).parts[1]
     path.parent.mkdir(parents=True)
     path.touch()
-    assert session.features_file(options(name), None) == ASSETS / "features" / f"{name}.pt"
+    assert session.features_file(options(name), None) == ASSETS / "features" / f"{name}.npz"
 
 
 def test_features_of_another_folder_are_not_used(tmp_path, refuses):

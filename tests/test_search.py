@@ -396,7 +396,7 @@ def test_the_instant_ranking_reads_no_images(command, monkeypatch, images):
 
 
 def test_an_unknown_device_is_refused_before_anything_is_read(refuses, monkeypatch):
-    monkeypatch.setattr("metad2a.searches.session.load_model", None)
+    monkeypatch.setattr("metad2a.metatrain.models.load_model", None)
     for ranking in ("universal", "predictor"):
         assert "Did you mean pixel3" in refuses(f"search nowhere --ranking {ranking} --device-latency pixl3")
 

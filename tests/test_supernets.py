@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from metad2a.core.files import load_torch
-from metad2a.rivals import fisher, lpt, naswot
+from metad2a.rivals import fisher, lpt, naswot_score
 from metad2a.rivals.differentiable import Darts, Gdas, PCDarts, edge_weights, sampled
 from metad2a.rivals.mdenas import Multinomials
 from metad2a.rivals.mdenas_supernet import MdenasSupernet
@@ -32,13 +32,13 @@ def _seed():
 
 def test_the_kernel_counts_equal_places():
     codes = torch.tensor([[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 0, 0]])
-    kernel = naswot.code_kernel(codes)
+    kernel = naswot_score.code_kernel(codes)
     assert kernel.tolist() == [[4, 2, 0], [2, 4, 2], [0, 2, 4]]
-    assert naswot.log_determinant(kernel) == pytest.approx(math.log(4 * 12 - 2 * 8))
+    assert naswot_score.log_determinant(kernel) == pytest.approx(math.log(4 * 12 - 2 * 8))
 
 
 def test_equal_images_have_no_score():
-    assert naswot.log_determinant(naswot.code_kernel(torch.ones(3, 5))) == naswot.NO_SCORE
+    assert naswot_score.log_determinant(naswot_score.code_kernel(torch.ones(3, 5))) == naswot_score.NO_SCORE
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_equal_images_have_no_score():
 )
 def test_relus_without_a_gradient_do_not_count(monkeypatch, arch, convolutions):
     widths = []
-    kernel = naswot.code_kernel
-    monkeypatch.setattr(naswot, "code_kernel", lambda codes: widths.append(codes.shape[1]) or kernel(codes))
-    naswot.score(NASBench201Network(arch, 10, 4, 2), torch.randn(3, 3, 32, 32))
+    kernel = naswot_score.code_kernel
+    monkeypatch.setattr(naswot_score, "code_kernel", lambda codes: widths.append(codes.shape[1]) or kernel(codes))
+    naswot_score.score(NASBench201Network(arch, 10, 4, 2), torch.randn(3, 3, 32, 32))
     cells = [4 * 32 * 32, 8 * 16 * 16, 16 * 8 * 8]
     reductions = [4 * 32 * 32, 8 * 16 * 16, 8 * 16 * 16, 16 * 8 * 8]
     assert sorted(widths) == sorted(2 * convolutions * cells + reductions + [16 * 8 * 8])
@@ -79,7 +79,7 @@ def test_scores_rank_as_the_published_ones(space):
     scores = []
     for arch in archs:
         torch.manual_seed(0)
-        scores.append(naswot.score(NASBench201Network(arch, 10), images))
+        scores.append(naswot_score.score(NASBench201Network(arch, 10), images))
     assert spearmanr(scores, [published[arch] for arch in archs]).statistic > 0.9
 
 
