@@ -338,7 +338,7 @@ def test_all_is_typed(command, monkeypatch):
 
 def test_a_place_that_cannot_be_written_is_found_before_the_work(refuses, monkeypatch):
     for one in ("search", "train", "predict", "process-dataset"):
-        monkeypatch.setitem(COMMANDS, one, replace(COMMANDS[one], run=None))
+        monkeypatch.setitem(COMMANDS.replaced, one, replace(COMMANDS[one], run=None))
     Path("file").touch()
     assert "--save-path file/results cannot be written" in refuses("search cifar10 --save-path file/results")
     assert "is no folder" in refuses(f"train --arch {CELL} --data-name pets --save-path file")
@@ -348,7 +348,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(refuses, monkey
 
 
 def test_the_places_of_new_files_are_told(command, tmp_path, monkeypatch):
-    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=lambda _: None))
+    monkeypatch.setitem(COMMANDS.replaced, "search", replace(SEARCH, run=lambda _: None))
     assert f"Files go to {tmp_path / 'results'} (--save-path)." in command("search cifar10")[2]
     Path("results").mkdir()
     assert "Files go to" not in command("search cifar10")[2]
@@ -434,7 +434,7 @@ def test_out_of_memory_says_what_to_make_smaller(error, capsys, monkeypatch):
     def run(options):
         raise error
 
-    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
+    monkeypatch.setitem(COMMANDS.replaced, "search", replace(SEARCH, run=run))
     assert main.main(["search", "cifar10", "--num-draws", "9999"]) == 2
     message = capsys.readouterr().err
     assert "error: Memory is not enough" in message
@@ -642,7 +642,7 @@ def test_an_interruption_is_told_once(command, monkeypatch, tmp_path):
             (tmp_path / "run" / "a.pt").touch()
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(COMMANDS, "search", replace(SEARCH, run=run))
+    monkeypatch.setitem(COMMANDS.replaced, "search", replace(SEARCH, run=run))
     code, _, err = command("search cifar10")
     assert code == 130
     assert err.lower().count("interrupted") == 1

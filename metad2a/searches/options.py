@@ -111,7 +111,7 @@ class SearchOptions(SessionOptions):
     """`search`: what to search for, and what the search may spend."""
 
     groups: ClassVar = {
-        "dataset": ("images", "data_name", "image_folder", "labels"),
+        "dataset, and the training to rank for": ("images", "data_name", "image_folder", "labels", *LENGTH),
         "search that trains": (
             "budget",
             "from_scratch",
@@ -122,7 +122,6 @@ class SearchOptions(SessionOptions):
             "resume",
             "overwrite",
         ),
-        "training to rank for": ("epochs", "time"),
         "costs": (*COSTS, "pareto"),
         "ranking by the predictor": RANKING,
     }
