@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import authors_features
+from helpers.authors import authors_features
 
 from metad2a import spaces
 from metad2a.core.errors import UserError
