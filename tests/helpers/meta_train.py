@@ -14,7 +14,6 @@ from predictor.model import PredictorConfig, PredictorModel
 
 SMALL = {"generator": "--hs 8 --nz 8", "predictor": "--hs 12 --nz 8"}
 OPTIONS = "--gpu cpu --allow-pickle --num-sample 3 --batch-size 5"
-META = torch.device("meta")
 NUM_CLASSES, S = 6, 3
 EQUAL, RAGGED = [[0, 4, 2], [1, 3, 5], [2, 1, 0], [5, 4, 3]], [[0, 4, 2], [1], [5, 3, 2, 1, 0], [4, 5]]
 
@@ -27,7 +26,7 @@ def weights(kind, folder="results", name="ckpt_last.pt"):
     return read_checkpoint(Path(folder) / kind / "model" / name, kind, "").state
 
 
-def toy_draws(space, tasks, task_of_tuple, device=META):
+def toy_draws(space, tasks, task_of_tuple, device):
     """Draws and tuples of toy tasks, the last tuple for validation."""
     classes = torch.full((len(tasks), max(map(len, tasks))), -1)
     for row, task in zip(classes, tasks, strict=True):
