@@ -20,6 +20,27 @@ from metad2a.metatrain.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
 
+def pytest_addoption(parser):
+    parser.addoption("--may-skip", metavar="MARKS", help="A skipped test without one of these marks fails.")
+
+
+def fail_if_skipped(report, config, marks):
+    allowed = config.getoption("--may-skip")
+    if allowed is not None and report.outcome == "skipped" and not marks & set(allowed.split(",")):
+        report.outcome, report.longrepr = "failed", f"This must not be skipped: {report.longrepr[2]}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return fail_if_skipped((yield), item.config, {mark.name for mark in item.iter_markers()})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return fail_if_skipped((yield), collector.config, set())
+
+
 @pytest.fixture(scope="session")
 def space():
     return spaces.get("nasbench201")

@@ -70,6 +70,7 @@ def test_what_a_longer_budget_would_bring(value):
     assert "hardly anything left" in outlook(value)
 
 
+@pytest.mark.browser
 def test_in_a_browser(browser, value, space, tmp_path):
     write(tmp_path / "r.html", space, value)
     page, said = opened(browser, tmp_path / "r.html", viewport={"width": 400, "height": 800})

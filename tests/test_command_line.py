@@ -535,9 +535,12 @@ def works(python):
     return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
-OLD = [path for minor in (7, 8, 9, 10) if (path := shutil.which(f"python3.{minor}")) and works(path)]
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+FOUND = [path for minor in (7, 8, 9, 10) if (path := shutil.which(f"python3.{minor}"))]
+OLD = [path for path in [*FOUND, *PYENV.glob("3.[789]*/bin/python3"), *PYENV.glob("3.10*/bin/python3")] if works(path)]
 
 
+@pytest.mark.old_python
 @pytest.mark.skipif(not OLD, reason="there is no older Python here")
 @pytest.mark.parametrize("name", [*PROGRAMS, "get_files/get_mnist.py"])
 def test_programs_on_an_old_python(name):

@@ -136,6 +136,7 @@ def column(page, number):
     )
 
 
+@pytest.mark.browser
 def test_in_a_browser_the_table_sorts_and_the_console_is_silent(browser, report):
     page, said = opened(browser, report)
     flops = [float(text) for text in column(page, 4)]
@@ -154,6 +155,7 @@ def test_in_a_browser_the_table_sorts_and_the_console_is_silent(browser, report)
     assert said == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_nothing_scrolls_sideways_on_a_phone(browser, report, scheme):
     page, said = opened(browser, report, viewport={"width": 400, "height": 800}, color_scheme=scheme)
@@ -163,6 +165,7 @@ def test_in_a_browser_nothing_scrolls_sideways_on_a_phone(browser, report, schem
     assert said == []
 
 
+@pytest.mark.browser
 def test_tables_of_other_pages_sort_by_their_numbers(browser, tmp_path):
     rows = [{"a": text} for text in ("94.37 ± 0.02", "1,200", "-3 %", "none")]
     (tmp_path / "x.html").write_text(render("x", "", [Section("x", table=table(rows, {"a": ("a", "")}))]))
