@@ -2,11 +2,13 @@
 
 import contextlib
 import re
+import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.authors import NUM_CLASSES, TASK_SIZE, authors_features, authors_tuples
+from helpers.ofa import ofa
 
 import main
 from generator.model import GeneratorConfig, GeneratorModel
@@ -17,8 +19,26 @@ from metad2a.core.options import flag, option_fields
 from metad2a.metatrain.checkpoints import Checkpoint
 from predictor.model import PredictorConfig, PredictorModel
 
-ROOT = Path(__file__).parents[1]
-NUM_CLASSES, NUM_IMAGES, TASK_SIZE, NUM_TUPLES = 12, 7, 4, 24
+
+def pytest_addoption(parser):
+    parser.addoption("--may-skip", metavar="MARKS", help="A skipped test without one of these marks fails.")
+
+
+def fail_if_skipped(report, config, marks):
+    allowed = config.getoption("--may-skip")
+    if allowed is not None and report.outcome == "skipped" and not marks & set(allowed.split(",")):
+        report.outcome, report.longrepr = "failed", f"This must not be skipped: {report.longrepr[2]}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return fail_if_skipped((yield), item.config, {mark.name for mark in item.iter_markers()})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return fail_if_skipped((yield), collector.config, set())
 
 
 @pytest.fixture(scope="session")
@@ -95,30 +115,6 @@ def refuses(command):
     return run
 
 
-def authors_features(num_classes=NUM_CLASSES, num_images=NUM_IMAGES, dim=512, seed=0):
-    """The authors' format: class -> [FloatTensor(n, 512)]."""
-    rng = torch.Generator().manual_seed(seed)
-    return {c: [torch.randn(num_images, dim, generator=rng)] for c in range(num_classes)}
-
-
-def authors_tuples(space, n=NUM_TUPLES, seed=0):
-    """The authors' layout, igraph graphs and all, and its split."""
-    import igraph
-
-    rng = torch.Generator().manual_seed(seed)
-    archs = space.sample(n, rng)
-    graphs = []
-    for types, adj in zip(*(getattr(space.encode(archs), name).tolist() for name in ("types", "adj")), strict=True):
-        graph = igraph.Graph(directed=True)
-        graph.add_vertices(len(types))
-        graph.vs["type"] = types
-        graph.add_edges([(u, v) for u, row in enumerate(adj) for v, edge in enumerate(row) if edge])
-        graphs.append(graph)
-    accuracy = [50 + 10 * value for value in torch.rand(n, generator=rng).tolist()]
-    tasks = torch.randint(5, (n,), generator=rng).tolist()
-    return {"acc": accuracy, "task": tasks, "graph": graphs}, torch.randperm(n, generator=rng)
-
-
 @pytest.fixture
 def authors_data(tmp_path, space):
     """`data` as the authors' get_files script leaves it, but small."""
@@ -153,4 +149,38 @@ def toy_checkpoints(tmp_path, space):
         target = {"mean": 70.0, "std": 5.0} if kind == "predictor" else {}
         config = asdict(model.config)
         Checkpoint(kind, space.name, config, model.state_dict(), "resnet18-32px", target, 400).save(paths[kind])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium of the system, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def ofa_checkpoints(tmp_path):
+    """Untrained models of MobileNetV3 under the names of a training run; the generator makes shallow stages."""
+    torch.manual_seed(0)
+    sizes = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 56}
+    generator = GeneratorModel(GeneratorConfig(hs=56, **sizes))
+    with torch.no_grad():
+        generator.decoder.add_edge[2].bias.fill_(3)
+        generator.decoder.add_vertex[2].bias[:] = -20
+        generator.decoder.add_vertex[2].bias[2:11] = 0  # the nine operations of depth 2
+    models = {"generator": generator, "predictor": PredictorModel(PredictorConfig(hs=512, **sizes))}
+    paths = {}
+    for (kind, model), name in zip(models.items(), ("ckpt_120.pt", "ckpt_max_corr.pt"), strict=True):
+        paths[kind] = tmp_path / "results" / "ofa_mbv3" / kind / "model" / name
+        target = {"mean": 50.0, "std": 9.0} if kind == "predictor" else {}
+        Checkpoint(kind, ofa.name, asdict(model.config), model.state_dict(), "resnet18-32px", target, 120).save(
+            paths[kind]
+        )
     return paths

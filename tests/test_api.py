@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from test_networks import SMALL
-from test_train_arch import write_images
+from helpers import ROOT
+from helpers.images import write_images
+from helpers.networks import SMALL
 
 from metad2a.api import Found, predict, search, train
 from metad2a.commands.search import COMMAND as SEARCH

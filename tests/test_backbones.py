@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train_arch import write_images
+from helpers.images import write_images
 
 from metad2a.core.errors import UserError
 from metad2a.data.pretrained import lite_layers, weights_file

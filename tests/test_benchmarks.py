@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, authors_features
+from helpers import ROOT
+from helpers.authors import authors_features
+from helpers.images import write_images
 from PIL import Image
-from test_train_arch import write_images
 
 import main
 from benchmarks import (

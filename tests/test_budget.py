@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from test_train_arch import write_images
+from helpers import ROOT
+from helpers.images import write_images
 
 from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_pages import EVIL, Reader, browser, opened  # noqa: F401
+from helpers.pages import EVIL, Reader, opened
 
 from metad2a.networks.judge import per_class
 from metad2a.reports.dataset import images_section
@@ -70,7 +70,8 @@ def test_what_a_longer_budget_would_bring(value):
     assert "hardly anything left" in outlook(value)
 
 
-def test_in_a_browser(browser, value, space, tmp_path):  # noqa: F811
+@pytest.mark.browser
+def test_in_a_browser(browser, value, space, tmp_path):
     write(tmp_path / "r.html", space, value)
     page, said = opened(browser, tmp_path / "r.html", viewport={"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400

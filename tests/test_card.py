@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_networks import SMALL
-from test_train_arch import line, results, write_images
+from helpers.images import write_images
+from helpers.networks import SMALL
+from helpers.train import line, results
 
 from metad2a.networks.card import UNSTATED, card
 from metad2a.networks.trained import TrainedNetwork

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
-from test_train_arch import write_images
+from helpers import ROOT
+from helpers.images import write_images
 
 import main
 from metad2a.commands.base import Command

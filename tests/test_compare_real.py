@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.images import write_images
 from PIL import Image
-from test_train_arch import write_images
 
 from metad2a import rivals
 from metad2a.core.budget import Budget

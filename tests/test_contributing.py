@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 
 from metad2a import rivals, spaces
 from metad2a.core.errors import UserError

@@ -6,7 +6,6 @@ torchvision's own `check_integrity` by "the file exists". The product calls torc
 
 import gzip
 import pickle
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +14,13 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from conftest import ROOT
+from helpers import ROOT
+from helpers.folders import process, write_images
+from helpers.images import RNG, exists, write_mnist
 from PIL import Image
-from test_process_dataset import process
 
 from metad2a.data.downsampled_imagenet import choose, read_batch
 from metad2a.data.features import load_features
-
-RNG = np.random.default_rng(0)
-
-
-def exists(path, md5=None):
-    return Path(path).exists()
 
 
 @pytest.fixture
@@ -64,16 +58,6 @@ def write_svhn(raw):
         labels = np.arange(20)[:, None] % 10 + 1  # 1..10, where 10 stands for the digit 0
         pixels[..., labels[:, 0] == 10] = 0
         scipy.io.savemat(raw / "svhn" / f"{split}_32x32.mat", {"X": pixels, "y": labels.astype(np.uint8)})
-
-
-def write_mnist(raw, train=20):
-    folder = raw / "mnist" / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    for name, n in (("train", train), ("t10k", 10)):
-        images = RNG.integers(0, 255, (n, 28, 28), dtype=np.uint8)
-        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, n, 28, 28) + images.tobytes())
-        labels = (np.arange(n) % 10).astype(np.uint8)
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, n) + labels.tobytes())
 
 
 def write_aircraft(raw, manufacturers=30):
@@ -183,8 +167,6 @@ def test_unknown_datasets_need_a_folder(capsys):
 
 
 def test_search_from_a_folder_of_raw_images(command, tmp_path):
-    from test_process_dataset import write_images
-
     folder = write_images(tmp_path / "images", n=4)
     line = f"--model search --data-name mine --image-folder {folder} --num-gen-arch 20"
     code, out, err = command(line)

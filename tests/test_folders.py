@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.folders import process, write_images
+from helpers.networks import SMALL
 from PIL import Image, features
-from test_networks import SMALL
-from test_process_dataset import process, write_images
 
 from metad2a.commands.registry import COMMANDS
 from metad2a.core import environment

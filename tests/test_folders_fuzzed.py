@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.fuzzing import fuzzed
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from test_schema import fuzzed
 
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log

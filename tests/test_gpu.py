@@ -4,9 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from test_host_waits import EQUAL, RAGGED, objective_of, toy_draws
-from test_networks import SMALL, toy_data
-from test_train import line, weights
+from helpers.meta_train import EQUAL, RAGGED, line, objective_of, toy_draws, weights
+from helpers.networks import SMALL, toy_data
 from tqdm import tqdm
 
 from metad2a import spaces

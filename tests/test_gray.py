@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.networks import SMALL
 from PIL import Image
-from test_networks import SMALL
 
 from metad2a.data.datasets import open_dataset
 from metad2a.data.gray import widest

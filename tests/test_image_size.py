@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_ofa_search import TEST, checkpoints, ofa, rows
-from test_train_arch import write_images
+from helpers.images import write_images
+from helpers.ofa import TEST, ofa, rows
 
 from metad2a import spaces
 from metad2a.core.errors import UserError
@@ -17,13 +17,12 @@ from metad2a.spaces.ofa_mbv3.layers import SMALLEST
 pytest.importorskip("ofa")
 SIZES = {"image_size": 32, "width_mult": 0.35}
 TRAIN = "--gpu cpu --model train_arch --search-space ofa_mbv3 --data-name toy --image-folder images"
-__all__ = ["checkpoints"]
 
 
 @pytest.fixture
-def of_a_small_supernet(authors_data, checkpoints):
+def of_a_small_supernet(authors_data, ofa_checkpoints):
     """Checkpoints whose database was measured with a supernet of `SIZES`."""
-    for path in checkpoints.values():
+    for path in ofa_checkpoints.values():
         value = torch.load(path, weights_only=True)
         torch.save(value | {"history": SIZES}, path)
 

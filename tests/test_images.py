@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import authors_features
+from helpers.authors import authors_features
+from helpers.folders import process, write_images
+from helpers.images import write_mnist
+from helpers.networks import SMALL
 from PIL import Image, ImageOps
-from test_datasets import write_mnist
-from test_networks import SMALL
-from test_process_dataset import process, write_images
 
 from metad2a.core.errors import UserError
 from metad2a.core.files import ASSETS

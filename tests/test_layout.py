@@ -87,9 +87,18 @@ def test_no_file_imports_itself_through_others(imports):
     assert not circles
 
 
+def test_no_test_module_imports_another():
+    """What several share stands in `tests/helpers` and, if it is a fixture, in `conftest.py`."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+        names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in names if name.split(".")[-1].startswith("test_") or "conftest" in name], path
+
+
 def test_every_folder_of_code_is_a_known_package():
     folders = {path.parent.relative_to(ROOT).parts for path in ROOT.glob("*/**/__init__.py")}
-    packages = {".".join(parts[:2]) for parts in folders if not parts[0].startswith(".")} - {"metad2a"}
+    packages = {".".join(parts[:2]) for parts in folders if not parts[0].startswith((".", "tests"))} - {"metad2a"}
     assert packages == set(FLOORS)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NUM_CLASSES
+from helpers.authors import NUM_CLASSES
 
 from metad2a import spaces
 from metad2a.core.errors import UserError

@@ -10,23 +10,22 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.networks import SMALL, toy_data, toy_run
 from record_networks import FILE, NUM_CLASSES, fill, images, logits, their_counts, their_network
 from torchvision.transforms import functional as TF
 
 from metad2a.core.errors import UserError
 from metad2a.data.augmentation import crop_and_flip, draw_augmentation, normalize
-from metad2a.data.image_data import ImageData, LabelledImages
 from metad2a.networks import load_network
 from metad2a.networks.export import FORMATS, TOLERANCE, check_formats, export
 from metad2a.networks.latency import latency
 from metad2a.networks.trained import TrainedNetwork
 from metad2a.spaces.nasbench201.cost import cost
 from metad2a.spaces.nasbench201.network import NASBench201Network
-from metad2a.training.classifier import Protocol, Run, published_protocol, train, training_loss
+from metad2a.training.classifier import Protocol, published_protocol, train, training_loss
 
 RECORDED = json.loads(FILE.read_text())
 ARCHS = [row["arch"] for row in RECORDED["networks"]]
-SMALL = "|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"
 ODD = [
     "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",  # no path from input to output
     "|none~0|+|none~0|nor_conv_3x3~1|+|none~0|nor_conv_1x1~1|none~2|",  # convolutions of nothing
@@ -146,22 +145,6 @@ def test_normalization_equals_torchvision(rng):
     found = normalize(pixels, torch.tensor(mean), torch.tensor(std))
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found, TF.normalize(pixels.permute(0, 3, 1, 2).float() / 255, mean, std))
-
-
-def toy_data(n=50, num_classes=3):
-    rng = torch.Generator().manual_seed(0)
-    labels = torch.arange(n) % num_classes
-    pixels = torch.randint(100, (n, 32, 32, 3), generator=rng, dtype=torch.uint8)
-    pixels[..., 0] += (60 * labels[:, None, None]).to(torch.uint8)  # classes differ in red
-    part = LabelledImages(pixels, labels)
-    stats = ((0.5,) * 3, (0.25,) * 3)
-    return ImageData("toy", [str(c) for c in range(num_classes)], part, part, part, *stats, "fingerprint", "memory")
-
-
-def toy_run(folder, data, epochs=2, **changes):
-    torch.manual_seed(1)
-    protocol = Protocol(epochs, changes.pop("augment", True), 16)
-    return Run(NASBench201Network(SMALL, 3), protocol, {"arch": SMALL}, 7, folder / "ckpt_last.pt", **changes)
 
 
 def test_training_learns(tmp_path):

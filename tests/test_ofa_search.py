@@ -1,47 +1,13 @@
 """The meta-test of the MobileNetV3 space: the same commands, one step, a folder for each number of candidates."""
 
-import csv
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.ofa import TEST, ofa, rows
 
-from generator.model import GeneratorConfig, GeneratorModel
-from metad2a import spaces
-from metad2a.metatrain.checkpoints import Checkpoint
-from predictor.model import PredictorConfig, PredictorModel
-
-ofa = spaces.get("ofa_mbv3")
-TEST = "--gpu 0 --model generator --search-space ofa_mbv3 --test --num-gen-arch 12"
-pytestmark = pytest.mark.usefixtures("authors_data", "checkpoints")
-
-
-@pytest.fixture
-def checkpoints(tmp_path):
-    """Untrained models of this space under the names of a training run; the generator makes shallow stages."""
-    torch.manual_seed(0)
-    sizes = {"max_n": ofa.max_n, "num_vertex_type": ofa.num_vertex_type, "nz": 56}
-    generator = GeneratorModel(GeneratorConfig(hs=56, **sizes))
-    with torch.no_grad():
-        generator.decoder.add_edge[2].bias.fill_(3)
-        generator.decoder.add_vertex[2].bias[:] = -20
-        generator.decoder.add_vertex[2].bias[2:11] = 0  # the nine operations of depth 2
-    models = {"generator": generator, "predictor": PredictorModel(PredictorConfig(hs=512, **sizes))}
-    paths = {}
-    for (kind, model), name in zip(models.items(), ("ckpt_120.pt", "ckpt_max_corr.pt"), strict=True):
-        paths[kind] = tmp_path / "results" / "ofa_mbv3" / kind / "model" / name
-        target = {"mean": 50.0, "std": 9.0} if kind == "predictor" else {}
-        Checkpoint(kind, ofa.name, asdict(model.config), model.state_dict(), "resnet18-32px", target, 120).save(
-            paths[kind]
-        )
-    return paths
-
-
-def rows(folder, run=1):
-    with (folder / "best_arch" / f"ranking_run_{run}.csv").open() as file:
-        return list(csv.DictReader(file))
+pytestmark = pytest.mark.usefixtures("authors_data", "ofa_checkpoints")
 
 
 @pytest.mark.parametrize(("data_name", "runs"), [("cifar10", 10), ("pets", 1)])

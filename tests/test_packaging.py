@@ -9,7 +9,7 @@ import sysconfig
 import tomllib
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 import metad2a
 

@@ -1,46 +1,18 @@
 """The HTML reports: what is in them, that they need nothing else, and how they behave in a browser."""
 
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ROOT
+from helpers.pages import EVIL, Reader, opened
 from PIL import Image
 
 from metad2a.core.statistics import nondominated
 from metad2a.reports.charts import Series, chart, ticks
 from metad2a.reports.dataset import duplicates, look, warnings
 from metad2a.reports.page import Section, render, table
-
-EVIL = "<script>alert(1)<"
-VOID = {"meta", "link", "img", "br", "hr", "line", "rect", "path", "polygon", "polyline"}
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and text of a page; every tag that is opened must be closed."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.text = [], [], [], []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "action")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def write_folder(root):
@@ -158,36 +130,13 @@ def test_charts_leave_out_what_is_not_finite_and_survive_a_single_point():
         assert all(low <= value <= high for value in found)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system, driven by Playwright."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-def opened(browser, path, **settings):
-    """A page without network, and what its console said."""
-    page, said = browser.new_page(**settings), []
-    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append("a dialog"), dialog.dismiss()))
-    page.goto(path.resolve().as_uri())
-    return page, said
-
-
 def column(page, number):
     return page.eval_on_selector_all(
         f"section table tbody tr td:nth-child({number})", "cells => cells.map(c => c.textContent)"
     )
 
 
+@pytest.mark.browser
 def test_in_a_browser_the_table_sorts_and_the_console_is_silent(browser, report):
     page, said = opened(browser, report)
     flops = [float(text) for text in column(page, 4)]
@@ -206,6 +155,7 @@ def test_in_a_browser_the_table_sorts_and_the_console_is_silent(browser, report)
     assert said == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser_nothing_scrolls_sideways_on_a_phone(browser, report, scheme):
     page, said = opened(browser, report, viewport={"width": 400, "height": 800}, color_scheme=scheme)
@@ -215,6 +165,7 @@ def test_in_a_browser_nothing_scrolls_sideways_on_a_phone(browser, report, schem
     assert said == []
 
 
+@pytest.mark.browser
 def test_tables_of_other_pages_sort_by_their_numbers(browser, tmp_path):
     rows = [{"a": text} for text in ("94.37 ± 0.02", "1,200", "-3 %", "none")]
     (tmp_path / "x.html").write_text(render("x", "", [Section("x", table=table(rows, {"a": ("a", "")}))]))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.images import write_images
+from helpers.train import line, results
 from PIL import Image
-from test_train_arch import line, results, write_images
 
 import main
 from metad2a.core.statistics import share_interval

@@ -3,25 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from helpers.folders import process, write_images
 from PIL import Image
 
-from metad2a.__main__ import main
 from metad2a.data.extractors import Extractor
 from metad2a.data.features import load_features
 from metad2a.data.rgb import to_rgb
-
-
-def write_images(folder, classes=("cat", "dog"), n=3, seed=0):
-    rng = np.random.default_rng(seed)
-    for name in classes:
-        (folder / name).mkdir(parents=True)
-        for i in range(n):
-            Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(folder / name / f"{i}.png")
-    return folder
-
-
-def process(line):
-    return main(["process-dataset", *line.split()])
 
 
 def test_a_folder_becomes_features(tmp_path):

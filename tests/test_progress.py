@@ -4,7 +4,7 @@ import io
 import re
 from types import SimpleNamespace
 
-from conftest import ROOT
+from helpers import ROOT
 
 from metad2a.core.progress import progress
 from metad2a.searches import generate as generating

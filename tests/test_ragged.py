@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers.meta_train import NUM_CLASSES, toy_draws
 
 from generator.model import GeneratorConfig, GeneratorModel
 from metad2a import spaces
 from metad2a.core.errors import UserError
 from metad2a.data.features import Features
 from metad2a.database.generator import choose_tasks
-from metad2a.metatrain.draws import TaskDraws
+from metad2a.metatrain.draws import MAX_IMAGES, TaskDraws
 from metad2a.metatrain.tuples import Tuples, load_tuples, save_tuples
 from predictor.model import PredictorConfig, PredictorModel
 from set_encoder.encoder import RaggedSets
@@ -129,3 +130,21 @@ def test_a_list_gives_its_tasks_and_then_new_ones_like_them(rng):
     assert len(chosen) == 10
     assert all(1 <= len(c) <= 5 and len(set(c.tolist())) == len(c) for c in chosen.values())
     assert len(choose_tasks(listed, 2, rng)) == 2
+
+
+def test_a_validation_batch_is_as_small_for_large_tasks():
+    """Tasks of 10 to 990 classes, as published for MobileNetV3, and tuples that share them."""
+    space = spaces.get("ofa_mbv3")
+    sizes = [990, 10, 990, 500, 20, 990, 10, 30]
+    tasks = [[c % NUM_CLASSES for c in range(size)] for size in sizes]
+    for task_of_tuple in (list(range(8)) * 15, list(range(8))):
+        draws, tuples = toy_draws(space, tasks, task_of_tuple, torch.device("cpu"))
+        rows = torch.arange(len(task_of_tuple))
+        batches = draws.batches(rows, torch.Generator().manual_seed(0))
+        assert torch.cat([batch.rows for batch in batches]).tolist() == rows.tolist()
+        for batch in batches:
+            assert batch.image_rows.images.numel() <= MAX_IMAGES
+            found = batch.image_rows.mask.sum(dim=1)[batch.position]
+            assert found.tolist() == [sizes[tuples.task[row]] for row in batch.rows]
+    draws.num_sample = 20  # one task of 990 classes has half of the images of a batch
+    assert [len(b.rows) for b in draws.batches(rows, torch.Generator().manual_seed(0))] == [3, 5]

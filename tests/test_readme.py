@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from metad2a.commands.registry import COMMANDS
 from metad2a.core.arrays import load_arrays

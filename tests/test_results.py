@@ -2,10 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from benchmarks import make_results, pages, quality
 from metad2a.core.errors import UserError
@@ -22,11 +24,20 @@ def tables_of(text):
     return [line.count("|") - 1 for line in re.findall(r"^\| ---.*$", text, flags=re.MULTILINE)]
 
 
-def test_results_are_what_the_result_files_give(tmp_path):
-    made("--output", str(tmp_path), "--no-plots")
-    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*.md")} == {p.relative_to(ROOT) for p in PAGES}
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """A folder with all pages and plots, made from the result files."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make_results, "RESULTS", folder)
+        made("--output", str(folder))
+    return folder
+
+
+def test_results_are_what_the_result_files_give(everything):
+    assert {path.relative_to(everything) for path in everything.rglob("*.md")} == {p.relative_to(ROOT) for p in PAGES}
     for path in PAGES:
-        assert (tmp_path / path.relative_to(ROOT)).read_text() == path.read_text(), path.name
+        assert (everything / path.relative_to(ROOT)).read_text() == path.read_text(), path.name
 
 
 def test_the_first_page_is_short():
@@ -48,13 +59,21 @@ def test_the_readmes_figures_are_those_of_the_results():
     assert figures <= set(re.findall(r"\d+\.\d+ ± \d+\.\d+", results))
 
 
-def test_plots_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
-    made("--output", str(tmp_path))
-    drawn = {path.name for path in tmp_path.glob("*.png")}
-    assert drawn == {path.name for path in (ROOT / "benchmarks" / "results").glob("*.png")}
+PLOTS = sorted((ROOT / "benchmarks" / "results").glob("*.png"))
+
+
+def test_plots_are_drawn(everything):
+    assert sorted(path.name for path in everything.glob("*.png")) == [path.name for path in PLOTS]
     shown = "".join(path.read_text() for path in PAGES)
-    assert all(name in shown for name in drawn)
+    assert all(path.name in shown for path in PLOTS)
+
+
+@pytest.mark.parametrize("path", PLOTS, ids=lambda path: path.name)
+def test_plots_show_what_the_result_files_give(everything, path):
+    """Fonts may differ: at most 1 % of the pixels have another colour."""
+    drawn, wanted = (np.asarray(Image.open(file).convert("RGB")).astype(int) for file in (everything / path.name, path))
+    assert drawn.shape == wanted.shape
+    assert (np.abs(drawn - wanted).max(axis=2) > 64).mean() < 0.01
 
 
 def test_names_of_lines_do_not_touch_and_stay_within_the_frame():

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import authors_features, authors_tuples
-from hypothesis import HealthCheck, assume, given, settings
+from helpers.authors import authors_features, authors_tuples
+from helpers.fuzzing import fuzzed
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -44,13 +45,6 @@ OFA = spaces.get("ofa_mbv3")
 CPU = torch.device("cpu")
 SIZES = {"max_n": SPACE.max_n, "num_vertex_type": SPACE.num_vertex_type, "hs": 8, "nz": 8, "feature_dim": 6}
 ARCH = SPACE.architectures[0]
-
-
-def fuzzed(max_examples):
-    health = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(
-        derandomize=True, deadline=None, database=None, max_examples=max_examples, suppress_health_check=health
-    )
 
 
 JUNK = [None, True, -1, 0, 7, 2**70, 1.5, math.nan, math.inf, "x", "", "8", [], [1], ["x"], {}, {"a": 1}, (1, 2)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import authors_features
-from test_train_arch import write_images
+from helpers.authors import authors_features
+from helpers.images import write_images
 
 from metad2a.metatrain import ensemble
 from metad2a.metatrain.checkpoints import Checkpoint, read_checkpoint

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
+from helpers.folders import write_images
+from helpers.fuzzing import fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
-from test_process_dataset import write_images
-from test_schema import fuzzed
 from torchvision.transforms.v2 import functional as TF
 
 from metad2a.commands.registry import COMMANDS

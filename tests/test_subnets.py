@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import authors_features
+from helpers.authors import authors_features
 
 from metad2a import spaces
 from metad2a.core.arrays import save_arrays

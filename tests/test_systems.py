@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_networks import toy_data, toy_run
-from test_train import line
+from helpers.meta_train import line
+from helpers.networks import toy_data, toy_run
 
 from metad2a.core.environment import peak_gb, peak_memory
 from metad2a.training.classifier import train

@@ -6,7 +6,7 @@ from itertools import product
 import igraph
 import pytest
 import torch
-from conftest import authors_features, authors_tuples
+from helpers.authors import authors_features, authors_tuples
 
 from metad2a.core.environment import peak_gb
 from metad2a.core.errors import UserError

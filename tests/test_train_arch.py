@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
+from helpers.images import exists, write_images, write_mnist
+from helpers.networks import SMALL
+from helpers.train import line, results
 from PIL import Image
-from test_datasets import exists, write_mnist
-from test_networks import SMALL
 
 from metad2a.core.errors import UserError
 from metad2a.core.training_run import TrainingRun
@@ -25,32 +25,10 @@ from metad2a.networks import load_network
 OTHER = SMALL.replace("none~0", "skip_connect~0")
 
 
-def write_images(folder, num_classes=3, n=20, seed=0):
-    """`n` images of each class, which differ in colour."""
-    rng = np.random.default_rng(seed)
-    for label in range(num_classes):
-        (folder / f"class {label}").mkdir(parents=True)
-        for i in range(n):
-            pixels = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
-            pixels[..., label % 3] += 100
-            Image.fromarray(pixels).save(folder / f"class {label}" / f"{i:03}.png")
-
-
 @pytest.fixture
 def images():
     write_images(Path("images"))
     return "images"
-
-
-def line(tail="", arch=SMALL, name="toy", epochs=2, runs=1, batch=16):
-    return (
-        f"--gpu cpu --model train_arch --arch {arch} --data-name {name} --image-folder images --epochs {epochs} "
-        f"--num-runs {runs} --batch-size {batch} {tail}"
-    )
-
-
-def results(name="toy"):
-    return sorted(path.parent for path in Path("results/train_arch").glob(f"{name}/*/result.json"))
 
 
 def test_train_report_and_load(command, images):

@@ -144,12 +144,13 @@ def test_learning_makes_held_out_cells_likelier_and_the_errors_honest(small):
     assert 0.5 <= after["within_1_deviation"] <= 0.9
 
 
-def test_a_meta_training_can_be_repeated(small):
+def test_a_meta_training_can_be_repeated(small, monkeypatch):
+    monkeypatch.setattr(training, "STEP_CELLS", 20)  # each step draws some of the cells
     features, data = small
     cells = torch.arange(60)
     first, again, other = (fit(Process(features, FORM), data, cells, seed, steps=3).parts for seed in (1, 1, 2))
     assert torch.equal(first, again)
-    assert len(cells) <= training.STEP_CELLS or not torch.equal(first, other)
+    assert not torch.equal(first, other)
 
 
 def test_every_cell_is_held_out_once():

@@ -85,6 +85,13 @@ def peak_memory() -> str:
     return text + (f", {gpu:.2f} GB on the GPU" if gpu else "")
 
 
+def send(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Copy a tensor from the host to a device. The host does not wait for a GPU."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def random_generator(seed: int, device: "torch.device | str" = "cpu") -> "torch.Generator":
     """A separate random generator, so that no other use of randomness can shift a result."""
     import torch

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from metad2a.core.environment import send
 from metad2a.data.features import Features, draw_images
 from metad2a.metatrain.tuples import Tuples
 from set_encoder.encoder import RaggedSets
@@ -41,9 +42,7 @@ class TaskDraws:
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor from the host to the device without waiting for the device."""
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        return send(tensor, self.device)
 
     def shuffled(self, rows: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Shuffle the tuples `rows` (B,); if they are grouped, shuffle the tasks and the tuples within each task."""

@@ -15,7 +15,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from typing_extensions import TypedDict
 
-from metad2a.core.environment import TextLog, cosine, peak_memory, provenance, random_generator
+from metad2a.core.environment import TextLog, cosine, peak_memory, provenance, random_generator, send
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
 from metad2a.core.progress import progress
@@ -130,12 +130,12 @@ def _epoch(
     pixels = images.read([numbers[rows] for rows in batches], options.num_workers)
     bar = progress(batches, desc=f"epoch {run.epoch + 1}/{options.epochs}", leave=False, unit="batch")
     for rows, part in zip(bar, pixels, strict=True):
-        x = images.augmented(part, run.rng).to(options.device)
+        x = send(images.augmented(part, run.rng), options.device)
         smaller = []
         if run.epoch >= options.largest_epochs:
             smaller = [SMALLEST, *space.sample(options.num_random, run.rng)]
         run.optimizer.zero_grad()
-        loss = sandwich(run.net, x, labels[rows].to(options.device), smaller)
+        loss = sandwich(run.net, x, send(labels[rows], options.device), smaller)
         nn.utils.clip_grad_norm_(run.net.parameters(), MAX_NORM)
         run.optimizer.step()
         run.scheduler.step()
