@@ -17,7 +17,7 @@ from metad2a.core.environment import random_generator
 from metad2a.metatrain.score import encode_architectures
 from metad2a.networks.judge import judge
 from metad2a.rivals import fisher
-from metad2a.rivals.naswot import NO_SCORE
+from metad2a.rivals.naswot_score import NO_SCORE
 from metad2a.rivals.real import ImageProblem
 from metad2a.spaces.nasbench201.network import NASBench201Network
 from metad2a.spaces.ofa_mbv3.layers import SMALLEST
