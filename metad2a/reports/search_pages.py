@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from metad2a.core.cli import program
+from metad2a.core.messages import counted
 from metad2a.core.statistics import nondominated
 from metad2a.core.version import __version__
 from metad2a.reports.charts import COLOURS, Series, chart
@@ -55,7 +56,7 @@ def lengths_section(choices: Rows) -> list[Section]:
         return []
     different = {row["architecture"]: row for row in reversed(choices)}.values()
     lines = [
-        Series(f"first after {row['epochs']} epochs, {row['flops']:.0f} MFLOPs", row["curve"], "line")
+        Series(f"first after {counted(row['epochs'], 'epoch')}, {row['flops']:.0f} MFLOPs", row["curve"], "line")
         for row in reversed(list(different))
     ]
     picture = chart(lines[:COLOURS], "epochs", "points above the average cell", log=True)

@@ -118,18 +118,19 @@ def _write_page(
     from metad2a.reports.search_pages import lengths_section, write_search_page
 
     options, classes, texts = session.options, session.classes, ranking.texts
+    purpose = f" for {planned}" if planned else ""
     title = f"Architectures for {options.data_name if session.models or planned else 'any photographs'}"
     choices = first_choices(planned, session, session.limits.listed()) if planned else []
     images = images_section(options.image_folder, classes.names, classes.counts, classes.source)
     write_search_page(
         path,
         title,
-        f"{counted(len(texts), 'architecture')} of {session.space.name} ranked; none was trained. {remarks}",
+        f"{counted(len(texts), 'architecture')} of {session.space.name} ranked{purpose}; none was trained. {remarks}",
         architecture_svg(session.space, texts[0]),
         ranking.rows(),
         ranking.score if planned else f"{ranking.score} (%)",
         report.summary_text([ranking]),
-        [images, *lengths_section(choices)],
+        [*lengths_section(choices), images],
         options.device_latency,
         history,
     )
