@@ -27,7 +27,7 @@ from metad2a.core.values import positive_int
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "scipy", "sklearn", "matplotlib", "pydantic", "jinja2", "PIL", "requests")
-IMPORTS = {f"python -c 'import {name}'": ["-c", f"import {name}"] for name in ("numpy", "torch")}
+IMPORTS = {f"import {name}": ["-c", f"import {name}"] for name in ("numpy", "torch")}
 LINES = (
     "search cifar10",
     "search cifar100 --max-flops 60 --device-latency pixel3 --max-latency 10",
@@ -120,7 +120,7 @@ def measure(args: argparse.Namespace) -> None:
         if args.no_torch:
             return
         until_it_ends(program(NETWORK))
-        torch = "python -c 'import torch'"
+        torch = "import torch"
         base = statistics.median(pair[0] for pair in in_turns([torch], until_it_ends, args.repeats)[torch])
         print("\n| command | seconds to its first line | less `import torch` |\n|---|---|---|")
         for line, values in in_turns(TO_FIRST_LINE, until_first_line, args.repeats).items():
