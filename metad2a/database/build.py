@@ -149,7 +149,7 @@ def collect_trainings(search_space: str, data_path: str, overwrite: bool) -> Pat
     folders = sorted(path for path in shards_folder(space, data_path, "ranking").glob("*") if shard_files(path))
     rows = []
     for folder in folders:
-        for path, header, records in _read_all(space, folder, "ranking"):
+        for path, header, records in _read_all(space, folder):
             missing = header["num_tasks"] - len(records)
             if missing:
                 log.info(f"{path}: {counted(missing, 'training')} missing; continue with --index {header['shard']}")
@@ -170,7 +170,7 @@ def _read_all(
     shards = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
     if not shards:
         raise UserError(
-            f"There are no shards in {folder}. Build one with: python main.py build-database --model {model} "
+            f"There are no shards in {folder}. Build one with: python main.py build-database --model predictor "
             f"--search-space {space.name} --index 0 --imgnet DIR"
         )
     first_path, first, _ = shards[0]

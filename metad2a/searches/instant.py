@@ -55,9 +55,9 @@ def search(options: SearchOptions) -> list[Ranking]:
     rankings = [measure_latency(session, one_run(session, run)) for run in runs]
     front = pareto_front(session, rankings[0], 1) if pareto else None
     remarks = explanation(session, planned)
-    purpose = f"for {planned}" if planned else "in one order for all photographs," if whole else ""
+    purpose = f" for {planned or options.data_name}" if planned or not whole else ", in one order for all photographs,"
     device = options.device.type if session.models or options.time else "cpu"
-    _print_rankings(options, rankings, remarks, f"{purpose or f'for {options.data_name}'} on {device}")
+    _print_rankings(options, rankings, remarks, f"{purpose} on {device}")
     folder = next_folder(Path(options.save_path) / session.space.results_folder / "search" / options.data_name)
     history = provenance(options.seed, **session.sources)
     report.write_report(folder, session.space, rankings, history)
@@ -79,7 +79,7 @@ def search(options: SearchOptions) -> list[Ranking]:
 def _print_rankings(options: SearchOptions, rankings: list[Ranking], remarks: str, purpose: str) -> None:
     best = rankings[0]
     many = f", run 1 of {len(rankings)}" if len(rankings) > 1 else ""
-    print(f"{counted(len(best.texts), 'architecture')} ranked {purpose}{many}")
+    print(f"{counted(len(best.texts), 'architecture')} ranked{purpose}{many}")
     print(remarks)
     if options.device_latency:
         print(f"dev. ms: measured on {options.device_latency}, for images of CIFAR-100.")
