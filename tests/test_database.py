@@ -291,7 +291,7 @@ def test_a_ray_worker_that_dies_is_replaced(world, build, monkeypatch):
         return measure(options, item)
 
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # however little memory other programs leave
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with monkeypatch.context() as patch:
         patch.setattr(workers, "measure", measure_or_die)
@@ -320,7 +320,7 @@ def test_ray_workers_that_are_killed_for_their_memory(world):
     command = [sys.executable, str(ROOT / "build_database.py"), *BUILD.split(), "--num-workers", "1"]
     memory = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **memory}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 2
     assert "want of memory. Use fewer --num-workers" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
