@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from metad2a import spaces
@@ -20,6 +21,7 @@ from metad2a.data.image_data import load_image_data
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
+from metad2a.rankings.kinds import load as load_kinds
 from metad2a.rankings.subnets import load as load_subnets
 from metad2a.rankings.universal import load as load_universal
 from metad2a.searches.budget import ways
@@ -52,6 +54,7 @@ class BudgetSearch:
             (`x-test`) serves once, for the final figure of the network that the user gets.
         cells: the text of each class of equal cells (K): its cheapest architecture within the limits, or at all.
         ranked: number, text and costs of the cells within the limits, best first by the instant ranking.
+        predicted: accuracies (K) of the classes by the instant ranking.
         names: of the backbones within the limits.
         formats: in which the network is exported.
         identity: what the search depends on.
@@ -103,7 +106,8 @@ class BudgetSearch:
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
         if self.ranked:
-            self.surrogate = Surrogate(self.space.features(), load_universal().of_classes()[0])
+            cells = np.array(sorted(cell for cell, _, _ in self.ranked))
+            self.surrogate = Surrogate(self.space.features(), cells, load_kinds(cells))
         self.workers = max(1, options.num_workers)
         self.told = time.monotonic()
 
@@ -126,9 +130,8 @@ class BudgetSearch:
         classes = self.space.classes_of_equals()[listed]
         for cell, number in zip(classes.tolist(), listed, strict=True):
             self.cells[cell] = archs[number]
-        order = load_universal().of_classes()[0][classes].argsort(descending=True, stable=True)
-        self.allowed = classes[order]
-        numbers = self.allowed.tolist()
+        self.predicted = np.asarray(load_universal().of_classes()[0])
+        numbers = sorted(classes.tolist(), key=lambda cell: -self.predicted[cell])
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
 
     def fits(self, cost: Mapping[str, float]) -> bool:
@@ -274,8 +277,8 @@ class BudgetSearch:
         if not done or running or left < sum(trial.spent for trial in done) / len(done):
             return False
         taken = {trial.cell for trial in self.state.of_way(NEW) if trial.cell is not None}
-        rng = random_generator((self.options.seed * 1009 + len(taken)) % 2**32)
-        cell = next_cell(self.surrogate, self.observations(), taken, self.allowed, rng)
+        rng = np.random.default_rng((self.options.seed * 1009 + len(taken)) % 2**32)
+        cell = next_cell(self.surrogate, self.observations(), taken, rng)
         if cell is None:
             return False
         self.state.add(status=PAUSED, way=NEW, arch=self.cells[cell], side=self.space.image_size, cell=cell)
