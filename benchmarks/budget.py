@@ -32,12 +32,14 @@ from metad2a.core.files import write_json
 from metad2a.core.messages import log
 from metad2a.core.statistics import interval
 from metad2a.core.values import positive_int, seed_number
+from metad2a.rankings import kinds
 from metad2a.rivals.base import Method
 from metad2a.rivals.evolution import RegularizedEvolution
 from metad2a.rivals.halving import Hyperband
-from metad2a.rivals.metad2a import BudgetSearch
+from metad2a.rivals.metad2a import BudgetSearch, cells_by_class
 from metad2a.rivals.table import LONG, SHORT, Table, TableProblem, table_of, table_of_cells
 from metad2a.rivals.trivial import RandomSearch
+from metad2a.searches.budget.loop import learn, next_cell
 from metad2a.searches.budget.surrogate import Observation, Surrogate
 from metad2a.spaces.nasbench201.tasks import PHOTOGRAPHS, TASKS, TRANSNAS_NAMES
 
@@ -154,18 +156,180 @@ def ahead(ours: list[list[float]], other: list[list[float | None]]) -> np.ndarra
 
 
 def held(surrogate: Surrogate, values: np.ndarray) -> list[float]:
-    """Share of the true values (N,) of untrained cells within the model's central intervals at each level."""
-    mean, deviation = surrogate.warped_observation()
-    place = np.abs(surrogate.scale(values) - mean) / deviation
+    """Share of the values (N,) of untrained cells within the model's central intervals for a training, at each level."""
+    mean, deviation = surrogate.warped_accuracy()
+    scale = surrogate.scale
+    warped = scale(values) + np.maximum(values - scale.top, 0) / scale.width
+    place = np.abs(warped - mean) / np.hypot(deviation, np.sqrt(surrogate.noise))
     free = np.delete(place, surrogate.observed)
     return [float((free <= ndtri(0.5 + level / 2)).mean()) for level in LEVELS]
 
 
-class Watched(BudgetSearch):
-    """A search that judges its model's intervals as it goes."""
+def calibration(table: Table, seed: int) -> dict[str, list[float]]:
+    """`held` after some numbers of networks of one search."""
+    problem = TableProblem(replace(table, columns={LONG: table.columns[LONG]}), Budget(evaluations=NETWORKS))
+    cells = cells_by_class(problem)
+    places = np.array(sorted(cells))
+    values = np.array(problem.measure([cells[cell] for cell in places.tolist()], LONG))
+    known = kinds.load(places, kinds.left_out(table.dataset))
+    surrogate, observations = Surrogate(problem.space.features(), places, known), list[Observation]()
+    rng, found = np.random.default_rng(seed), dict[str, list[float]]()
+    for number in range(1, max(CALIBRATED) + 1):
+        cell = next_cell(surrogate, observations, [o.cell for o in observations], rng)
+        assert cell is not None
+        observations.append(Observation(cell, float(values[np.searchsorted(places, cell)])))
+        if number in CALIBRATED:
+            learn(surrogate, observations)
+            found[str(number)] = held(surrogate, values)
+    return found
 
-    def watch(self, surrogate: Surrogate, observations: list[Observation], cells: dict[int, Any]) -> None:
-        if len(observations) in CALIBRATED:
-            problem, where = self.seen
-            values = np.array(problem.measure([cells[cell] for cell in surrogate.cells.tolist()], LONG))
-            where[str(len(observations))] = held(surrogate, values)
+
+def judge(dataset: str, seeds: range) -> dict[str, Any]:
+    """All searches on one task, one for each seed."""
+    result: dict[str, Any] = {"curves": {}, "charged": {}, "ahead": {}}
+    runs: dict[str, Any] = {}
+    for name, method in SEARCHES.items():
+        if name == "group" and dataset not in TRANSNAS_NAMES:
+            continue
+        runs[name] = [curves(drawn(dataset, seed), method, seed, charge=False) for seed in seeds]
+        result["curves"][name] = summary(runs[name])
+        if name in CHARGED:
+            result["charged"][name] = summary([curves(cell_table(dataset), method, seed, charge=True) for seed in seeds])
+        ends = [f"{n}: {result['curves'][name]['reported']['mean'][n - 1] or np.nan:.2f}" for n in COUNTS]
+        log.info(f"{dataset:<15} {name:<10} " + "  ".join(ends))
+    reported = {name: [found["reported"] for found in each] for name, each in runs.items()}
+    flags = [ahead(reported["prior"], reported[name]) for name in ("no_prior", "evolution", "hyperband")]
+    result["ahead"] = dict(zip(("above", "sure"), np.any(flags, axis=0).sum(1).tolist(), strict=True))
+    held_by_seed = [calibration(drawn(dataset, seed), seed) for seed in seeds]
+    result["held"] = {n: np.mean([found[n] for found in held_by_seed], axis=0).tolist() for n in held_by_seed[0]}
+    if SHORT in cell_table(dataset).columns:
+        result["short"] = {
+            name: summarize([after_short(drawn(dataset, seed), method, counts, seed) for seed in seeds])
+            for name, (method, counts) in SHORT_SEARCHES.items()
+        }
+    result["maximum"] = max(result["curves"][name]["reported"]["mean"][-1] for name in runs)
+    return result
+
+
+def measure(args: argparse.Namespace) -> None:
+    seeds = range(args.seed, args.seed + args.num_runs)
+    result = {name: judge(name, seeds) for name in (args.tables.split(",") if args.tables else TASKS)}
+    history = provenance(args.seed, device="cpu", threads=1, runs=args.num_runs, networks=NETWORKS)
+    write_json(args.output, {"history": history, "result": result}, indent=None)
+    log.info(f"{args.output} is made")
+
+
+FILES = {"budget": "python benchmarks/budget.py"}
+LABELS = {"prior": "--budget", "no_prior": "the same without other tasks", "evolution": "regularized evolution"}
+LABELS |= {"hyperband": "Hyperband", "random": "random search"}
+NINE = TASKS[len(PHOTOGRAPHS) :]
+
+
+def cell(found: dict[str, Any], count: int, name: str = "reported") -> str:
+    """A figure after some networks: mean and interval, in percent if it is a share; empty if a run has none yet."""
+    values = found[name]["runs"][str(count)]
+    if None in values:
+        return ""
+    return mean_and_interval(*interval([100 * value for value in values] if name == "better" else values))
+
+
+def mean_share(result: dict[str, Any], tasks: tuple[str, ...], search: str, count: int) -> str:
+    """The mean share of better functions over tasks, in percent."""
+    return f"**{100 * np.mean([result[task]['curves'][search]['better']['mean'][count - 1] for task in tasks]):.2f}**"
+
+
+def better_tables(result: dict[str, Any]) -> dict[str, str]:
+    """Share of functions better than the best network: one task left out, and all tasks of its images left out."""
+    shown, made = (("prior", 10), ("prior", 30), ("no_prior", 10), ("no_prior", 30), ("random", 30)), {}
+    for key, tasks, ours in (("better", TASKS, "prior"), ("group", TRANSNAS_NAMES, "group")):
+        pairs = [(ours if name == "prior" else name, count) for name, count in shown]
+        rows = [
+            [NAMES[task], *(cell(result[task]["curves"][name], count, "better") for name, count in pairs)]
+            for task in tasks
+        ]
+        over = NINE if key == "better" else TRANSNAS_NAMES
+        title = "mean without the photographs" if key == "better" else "mean"
+        rows.append([f"**{title}**", *(mean_share(result, over, name, count) for name, count in pairs)])
+        head = ["task", "`--budget`, 10", "30", "without other tasks, 10", "30", "random, 30"]
+        made[f"budget-{key}"] = table(head, rows)
+    return made
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """Accuracy against the number of networks, better functions, both counts, where others are ahead, calibration, and
+    short trainings."""
+    result = results["budget"]
+    shown = (("prior", 10), ("prior", 30), ("no_prior", 30), ("evolution", 30), ("hyperband", 30), ("random", 30))
+    head = ["task", "`--budget`, 10", "30", "without other tasks, 30", "evolution, 30", "Hyperband, 30", "random, 30"]
+    rows = [
+        [NAMES[task], *(cell(found["curves"][name], count) for name, count in shown)] for task, found in result.items()
+    ]
+    counts = ["task", *(part for name in CHARGED for part in (f"{LABELS[name]}, functions", "all charged"))]
+    charged = [
+        [NAMES[task], *(cell(found[way][name], 30) for name in CHARGED for way in ("curves", "charged"))]
+        for task, found in result.items()
+    ]
+    columns = [("prior", "10"), ("prior", "30"), ("evolution", "30"), ("evolution", "500")]
+    short = [
+        [NAMES[task]]
+        + [mean_and_interval(found["short"][a][b]["mean"], found["short"][a][b]["interval_95"]) for a, b in columns]
+        for task, found in result.items()
+        if "short" in found
+    ]
+    sure = [[NAMES[task], *(str(found["ahead"][key]) for key in ("above", "sure"))] for task, found in result.items()]
+    return better_tables(result) | {
+        "budget": table(head, rows),
+        "budget-first": table(head, rows[:5]),
+        "budget-counts": table(counts, charged),
+        "budget-ahead": table(
+            ["task", "budgets at which another way is ahead", "with a 95 % interval above 0"], sure
+        ),
+        "budget-held": held_table(result),
+        "budget-short": table(["table", "`--budget`, 10 short", "30 short", "evolution, 30 short", "500 short"], short),
+    }
+
+
+def held_table(result: dict[str, Any]) -> str:
+    """Share of true values within the model's intervals, in percent."""
+    shown = ("5", "30")
+    rows = [[NAMES[task], *(f"{100 * x:.0f}" for n in shown for x in found["held"][n])] for task, found in result.items()]
+    means = [np.mean([found["held"][n] for found in result.values()], axis=0) for n in shown]
+    rows.append(["**mean**", *(f"**{100 * x:.0f}**" for mean in means for x in mean)])
+    return table(["task", *(f"{level:.0%}, {n} networks" for n in shown for level in LEVELS)], rows)
+
+
+def plot_panel(axes: Axes, found: dict[str, Any]) -> None:
+    """Mean best figure against the number of networks on one task."""
+    low = min(found["curves"][way]["reported"]["mean"][4] for way in ("evolution", "prior"))
+    axes.set(xscale="log", xlim=(1, NETWORKS))
+    axes.set_ylim(low - 0.3 * (found["maximum"] - low), found["maximum"] + 0.08 * (found["maximum"] - low))
+    for number, (way, label) in enumerate(LABELS.items()):
+        mean, look = found["curves"][way]["reported"]["mean"], style(number) | {"marker": ""}
+        look |= {"color": OURS, "linewidth": 3} if way == "prior" else {}
+        heights = [np.nan if value is None else value for value in mean]
+        axes.step(range(1, len(heights) + 1), heights, where="post", label=label, **look)
+
+
+def plots(results: dict[str, Any]) -> dict[str, Figure]:
+    figure = new_figure(10, 11.5)
+    panels = list(figure.subplots(4, 3).flat)
+    for axes, (task, found) in zip(panels, results["budget"].items(), strict=True):
+        axes.set_title(NAMES[task])
+        plot_panel(axes, found)
+    figure.supxlabel("networks, 200 epochs each")
+    figure.supylabel("best so far")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LABELS), fontsize=8)
+    return {"accuracy_against_epochs": figure}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", help="some of them, separated by commas (default all)")
+    parser.add_argument("--num-runs", type=positive_int, default=8)
+    parser.add_argument("--output", default=RESULTS / "budget.json", type=Path)
+    parser.add_argument("--seed", type=seed_number, default=333)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), measure))

@@ -15,7 +15,7 @@ import argparse
 import csv
 import gzip
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,15 +89,16 @@ class Smoother:
     def __init__(self, features: dict[str, np.ndarray]):
         self.features = {name: x / ((x.std(0) + 0.3) * np.sqrt(x.shape[1])) for name, x in features.items()}
 
-    def kernels(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """The kernel of each term, (3, P, Q), for functions `here` (P,) and `there` (Q,)."""
+    def kernels(self, here: np.ndarray, there: np.ndarray) -> Iterator[np.ndarray]:
+        """The kernel (P, Q) of each of the three terms, for functions `here` (P,) and `there` (Q,)."""
         a, b = ({name: x[rows] for name, x in self.features.items()} for rows in (here, there))
-        paths = matern(a["paths"], b["paths"]) * matern(a["scores"], b["scores"])
-        return np.stack([4 * a["scores"] @ b["scores"].T, paths, matern(a["operations"], b["operations"])])
+        yield 4 * a["scores"] @ b["scores"].T
+        yield matern(a["paths"], b["paths"]) * matern(a["scores"], b["scores"])
+        yield matern(a["operations"], b["operations"])
 
     def hyperparameters(self, rows: np.ndarray, target: np.ndarray) -> np.ndarray:
         """The most probable variances of the terms and the noise, (4,), for some rows with targets (n,)."""
-        kernels = self.kernels(rows, rows)
+        kernels = np.stack(list(self.kernels(rows, rows)))
 
         def loss(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
             variances = np.exp(logarithms)
@@ -119,16 +120,17 @@ class Smoother:
         target = column[rows]
         chosen = np.random.default_rng(SEED).choice(len(rows), min(FITTED, len(rows)), replace=False)
         *variances, noise = self.hyperparameters(rows[chosen], target[chosen])
-        covariance = np.tensordot(variances, self.kernels(rows, rows), 1) + OFFSET
+        cross = OFFSET + sum(v * k for v, k in zip(variances, self.kernels(np.arange(len(column)), rows), strict=True))
+        covariance = cross[rows]
         covariance[np.diag_indices(len(rows))] += noise
-        weights = cho_solve(cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False), target)
-        return (np.tensordot(variances, self.kernels(np.arange(len(column)), rows), 1) + OFFSET) @ weights
+        return cross @ cho_solve(cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False), target)
 
 
 def matern(features: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Matern 3/2 kernel (P, Q) of scaled features (P, F) and (Q, F)."""
-    squares = np.square(features).sum(1)[:, None] + np.square(others).sum(1) - 2 * features @ others.T
-    distance = np.sqrt(3 * np.maximum(squares, 0) + 1e-10)
+    distance = -2 * features @ others.T
+    distance += np.square(features).sum(1)[:, None] + np.square(others).sum(1)
+    distance = np.sqrt(3 * np.maximum(distance, 0, out=distance) + 1e-10)
     return (1 + distance) * np.exp(-distance)
 
 

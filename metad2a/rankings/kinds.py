@@ -77,7 +77,7 @@ class Kinds:
         """How well each cell (N,) completes those `taken` (N,) bool: whatever known task the user's is like, one of
         them should be good there. Higher is better."""
         shares = np.minimum(self.shares[taken].min(0, initial=1.0), self.shares)
-        return -(shares**EXPONENT @ self.weights(robustness=1.0))
+        return -(shares**EXPONENT @ self.weights(robustness=0.5))
 
 
 def group_of(name: str) -> str:
