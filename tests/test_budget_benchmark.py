@@ -80,16 +80,14 @@ def test_a_seed_draws_which_of_the_equal_cells_stands_for_a_function(table):
             assert one.columns[LONG][one.equals[text]] == cells[one.equals[text]]
 
 
-def test_the_task_that_is_searched_is_left_out(monkeypatch):
-    """The first network of the search follows from the other tasks."""
-    for task, group in (("darcy", False), ("normal", True)):
-        asked = []
-        monkeypatch.setattr(kinds, "load", lambda cells, names, load=kinds.load: asked.append(names) or load(cells, names))
-        budget.BudgetSearch(trainings=2, group=group).run(full(table_of(task)), 0)
-        monkeypatch.undo()
-        assert asked == [kinds.left_out(task, group)]
-        assert task in asked[0]
-        assert ("jigsaw" in asked[0]) == group
+@pytest.mark.parametrize(("task", "group"), [("darcy", False), ("normal", True)])
+def test_the_task_that_is_searched_is_left_out(monkeypatch, task, group):
+    asked, load = [], kinds.load
+    monkeypatch.setattr(kinds, "load", lambda cells, names: asked.append(names) or load(cells, names))
+    budget.BudgetSearch(trainings=2, group=group).run(full(table_of(task)), 0)
+    assert asked == [kinds.left_out(task, group)]
+    assert task in asked[0]
+    assert ("jigsaw" in asked[0]) == group
 
 
 def test_intervals_hold_what_they_should(space):
@@ -104,7 +102,17 @@ def test_intervals_hold_what_they_should(space):
     mean, deviation = surrogate.warped_accuracy()
     noise = np.random.default_rng(1).normal(size=len(mean)) * np.hypot(deviation, surrogate.noise**0.5)
     drawn = surrogate.scale.back(mean + noise)
-    np.testing.assert_allclose(budget.held(surrogate, drawn), budget.LEVELS, atol=0.06)
+    held = budget.held(surrogate, drawn)
+    np.testing.assert_allclose(held["1"], budget.LEVELS, atol=0.06)
+    assert all(wide >= plain for wide, plain in zip(held["1.5"], held["1"], strict=True))
+
+
+def test_intervals_are_widened_as_the_other_tasks_say():
+    """By hand: on the first task the plain intervals hold too little, on the second one they are right."""
+    narrow, right = {"1": [0.3, 0.6, 0.8], "1.5": [0.5, 0.8, 0.95]}, {"1": [0.5, 0.8, 0.95], "1.5": [0.7, 0.9, 1.0]}
+    result = {"a": {"held": {"5": narrow}}, "b": {"held": {"5": right}}}
+    assert budget.widening(result, "b") == "1.5"
+    assert budget.widening(result, "a") == "1"
 
 
 def test_budgets_at_which_another_search_is_ahead_are_counted():

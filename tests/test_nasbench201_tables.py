@@ -203,7 +203,13 @@ def test_other_files_are_no_latencies(tmp_path, capsys, text):
 
 def test_the_tasks_have_the_published_maxima():
     best = {name: np.nanmax(tasks.values(name)) for name in tasks.TASKS}
-    published = {"cifar10": 91.57, "class_scene": 54.936, "room_layout": -60.1, "autoencoder": 57.723, "ninapro": 94.385}
+    published = {
+        "cifar10": 91.57,
+        "class_scene": 54.936,
+        "room_layout": -60.1,
+        "autoencoder": 57.723,
+        "ninapro": 94.385,
+    }
     for name, value in published.items():
         assert best[name] == pytest.approx(value, abs=0.005), name
     assert tasks.values("mnist") is None
@@ -227,7 +233,8 @@ def test_the_tasks_are_made_from_rows_in_any_order(space, tmp_path, option, key,
     values = {name: tasks.values(name) / make_tables.TRANSNAS_SCALES.get(name, 1.0) for name in names}
     known = np.flatnonzero(np.isfinite(values[names[0]]))
     rows = [
-        [space.architectures[i], *(values[name][i] for name in names)] for i in np.random.default_rng(0).permutation(known)
+        [space.architectures[i], *(values[name][i] for name in names)]
+        for i in np.random.default_rng(0).permutation(known)
     ]
     with (tmp_path / "table.csv").open("w", newline="") as file:
         csv.writer(file).writerows([[key, *names], *rows])

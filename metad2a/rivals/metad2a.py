@@ -147,4 +147,3 @@ class BudgetSearch(Method):
             learn(surrogate, observations)
             problem.choose(cells[int(allowed[surrogate.quality().argmax()])])
         return {"hyperparameters": surrogate.hyperparameters}
-

@@ -44,7 +44,9 @@ class Table:
     oracle: tuple[int, ...]  # the epochs at which a search sees what is reported
     budget: Budget  # of a search by default
     protocol: str  # what searches see and what is reported, in words
-    equals: Mapping[str, str] = field(default_factory=dict)  # text of an architecture -> text of the equal one in the table
+    equals: Mapping[str, str] = field(
+        default_factory=dict
+    )  # text of an architecture -> text of the equal one in the table
 
 
 class TableProblem(Problem):

@@ -8,6 +8,7 @@ from metad2a.rankings.kinds import PROBES
 from metad2a.searches.budget.surrogate import Observation, Surrogate
 
 AT_RANDOM = 4  # the first proposals are random if no other task is known
+EXPLORED = 10  # cells are chosen by expected improvement, and further ones by expected quality
 REFIT_ALWAYS, REFIT_EACH = 30, 5  # with more than 30 observations, hyperparameters are fitted every 5
 
 
@@ -19,8 +20,9 @@ def next_cell(
 ) -> int | None:
     """The most promising cell of the surrogate's that is not `taken`, None if there is none left.
 
-    The first proposals are probes, which are good on one known task or another. Without known tasks they are random;
-    `rng` serves only them, so that a resumed search chooses the same.
+    The first proposals are probes, which are good on one known task or another. Then the expected improvement counts,
+    and after `EXPLORED` cells the expected quality. Without known tasks the first are random, and then the improvement
+    counts. `rng` serves only random choices, so that a resumed search chooses the same.
     """
     free = ~np.isin(surrogate.cells, list(taken))
     if not free.any():
@@ -31,7 +33,8 @@ def next_cell(
         promise = surrogate.kinds.completion(~free)
     else:
         learn(surrogate, observations)
-        promise = surrogate.improvement()
+        exploring = surrogate.kinds is None or len(taken) < EXPLORED
+        promise = surrogate.improvement() if exploring else surrogate.quality()
     return int(surrogate.cells[np.where(free, promise, -np.inf).argmax()])
 
 

@@ -1,8 +1,9 @@
 """Tables of twelve tasks over NAS-Bench-201's cells, for searches that train networks to their end.
 
 `python -m metad2a.spaces.nasbench201.make_tables` made them: the validation accuracy after 200 epochs on the three
-image sets, NAS-Bench-360's two tasks (`tables.nasbench360`), and the seven tasks of TransNAS-Bench-101. These seven have
-values only of the 4,096 cells without pooling, one seed, one set of images (indoor scenes), and their own skeleton.
+image sets, NAS-Bench-360's two tasks (`tables.nasbench360`), and the seven tasks of TransNAS-Bench-101. These seven
+have values only of the 4,096 cells without pooling, one seed, one set of images (indoor scenes), and their own
+skeleton.
 
 NumPy reads the file.
 """
@@ -41,8 +42,8 @@ def save_columns(path: Path, columns: dict[str, np.ndarray], **about: Any) -> No
 
 
 def read_columns(path: Path, form: str, rows: int) -> dict[str, np.ndarray]:
-    """Read what `save_columns` wrote; nothing is unpickled. Raises a UserError if the file is missing or damaged, or its
-    columns do not have as many finite values as there are `rows`."""
+    """Read what `save_columns` wrote; nothing is unpickled. Raises a UserError if the file is missing or damaged, or
+    its columns do not have as many finite values as there are `rows`."""
     if not path.is_file():
         raise UserError(f"{path} is missing. {HINT}")
     try:
