@@ -38,7 +38,9 @@ TERMS = {
 SCALE, NOISE = (math.log(0.7), 1.0), (math.log(0.1), 1.0)
 OFFSET = 10.0  # variance of the offset, which may be anything
 JITTER, STEPS = 1e-6, 20
+ROOM = 32  # observations for which there is room at first
 INTERVAL = 1.96  # standard deviations on either side: 95 %
+WIDENED = 1.2  # factor of the intervals of accuracies, by which they hold what they should on known tasks
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class Surrogate:
         self.centre, self.spread = np.array([*TERMS.values(), SCALE, NOISE]).T  # (H,) each
         self.logarithms = self.centre.copy()
         self.diagonal = np.stack([np.square(x).sum(1) for x in self.linear.values()] + [np.ones(count)] * 3)
+        self.learned: list[Observation] = []
         self.observed = np.empty(0, dtype=int)  # places of the observed cells
-        self.rows = np.empty((len(TERMS), 0, count))  # the kernel of each term between observed and all cells
+        self.rows = np.empty((ROOM, len(TERMS), count))  # kernels between the observed cells, in order, and all cells
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -122,22 +125,30 @@ class Surrogate:
         return np.stack([*linear, paths, matern(self.features["operations"], place), own])
 
     def learn(self, observations: Sequence[Observation], refit: bool = True) -> None:
-        """Condition on all observations (at least one); `refit` also fits the hyperparameters."""
+        """Condition on all observations (at least one); `refit` also fits the hyperparameters. The same observations
+        again change nothing."""
+        if list(observations) == self.learned:
+            return
+        self.learned = list(observations)
         places = np.searchsorted(self.cells, [o.cell for o in observations])
         kept = len(self.observed) if np.array_equal(places[: len(self.observed)], self.observed) else 0
-        new = [self.kernels(place)[:, None] for place in places[kept:]]
-        self.rows = np.concatenate([self.rows[:, :kept], *new], axis=1)
+        if len(places) > len(self.rows):
+            self.rows = np.concatenate([self.rows, np.empty((len(places), *self.rows.shape[1:]))])
+        for number in range(kept, len(places)):
+            self.rows[number] = self.kernels(places[number])
         self.observed = places
         values, variance = np.array([(o.value, o.variance) for o in observations]).T
         self.scale = Scale.of(values, variance)
         self.warped, self.known_noise = self.scale(values), variance * np.square(self.scale.slope(values))
-        self.among = self.rows[:, :, self.observed].reshape(len(TERMS), -1)  # kernels among the observed cells
+        among = self.rows[: len(places)][..., places]  # (n, terms, n)
+        self.among = among.swapaxes(0, 1).reshape(len(TERMS), -1)  # kernels among the observed cells, by term
         if refit:
             result = minimize(self.loss, self.logarithms, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
             self.logarithms = result.x
         self.variances, self.size, self.noise = self._parts(self.logarithms)
         self.factor = np.linalg.cholesky(self._covariance(self.variances, self.noise))
         self.weights = cho_solve((self.factor, True), self.warped - self.size * self.prior[self.observed])
+        self.cross = self.variances @ self.rows[: len(places)]  # (n, N), of the observed cells' quality with all cells'
 
     @staticmethod
     def _parts(logarithms: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -168,25 +179,20 @@ class Surrogate:
         of_scale = 2 * (terms.sum() + own) - scale * mean @ weights
         return float(value), np.array([*terms, of_scale, own]) + deviation / self.spread
 
-    def _cross(self) -> np.ndarray:
-        """Covariance (n, N) of the observed cells' quality with that of all cells."""
-        return np.tensordot(self.variances, self.rows, 1)
-
     def quality(self) -> np.ndarray:
         """Posterior mean of the quality (N,), which ranks the cells."""
         if not len(self.observed):
             return self.prior.copy()
-        return self.size * self.prior + self._cross().T @ self.weights
+        return self.size * self.prior + self.cross.T @ self.weights
 
     def improvement(self) -> np.ndarray:
         """Expected improvement (N,) of each cell on the best observed cell: the mean of max(0, z - z best). The offset
         cancels in it."""
-        cross = self._cross()
-        mean = self.size * self.prior + cross.T @ self.weights
-        whitened = solve_triangular(self.factor, cross, lower=True, check_finite=False)
+        mean = self.size * self.prior + self.cross.T @ self.weights
+        whitened = solve_triangular(self.factor, self.cross, lower=True, check_finite=False)
         place = int(mean[self.observed].argmax())
         best = self.observed[place]
-        shared = cross[place] - whitened[:, best] @ whitened
+        shared = self.cross[place] - whitened[:, best] @ whitened
         variance = self.variances @ self.diagonal - np.square(whitened).sum(0)
         deviation = np.sqrt(np.maximum(variance + variance[best] - 2 * shared, 1e-12))
         z = (mean - mean[best]) / deviation
@@ -195,12 +201,12 @@ class Surrogate:
     def accuracy(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior mean (N,) of the noise-free values, and both ends of its 95 % interval."""
         mean, deviation = self.warped_accuracy()
-        low, high = (self.scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
+        low, high = (self.scale.back(mean + sign * INTERVAL * WIDENED * deviation) for sign in (-1, 1))
         return self.scale.back(mean), low, high
 
     def warped_accuracy(self) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and standard deviation (N,) of the noise-free values on the process's scale."""
-        cross = self._cross() + OFFSET
+        cross = self.cross + OFFSET
         mean = self.size * self.prior + cross.T @ self.weights
         explained = np.square(solve_triangular(self.factor, cross, lower=True, check_finite=False)).sum(0)
         return mean, np.sqrt(np.maximum(self.variances @ self.diagonal + OFFSET - explained, 1e-12))
