@@ -17,6 +17,9 @@ from metad2a.core.statistics import interval
 RESULTS = ROOT / "benchmarks" / "results"
 NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet16-120": "ImageNet16-120", "mnist": "MNIST"}
 NAMES |= {"ninapro": "NinaPro", "darcy": "Darcy", "gtsrb": "GTSRB", "imagenet-224": "ImageNet (MobileNetV3 subnets)"}
+NAMES |= {"class_scene": "scene class", "class_object": "object class", "room_layout": "room layout"}
+NAMES |= {"segmentsemantic": "segmentation", "normal": "surface normals", "jigsaw": "jigsaw"}
+NAMES |= {"autoencoder": "autoencoder"}
 OURS = "#c1272d"  # the colour of this project in every figure
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#b558a5", "#3aa6d0", "#8c6d31", "#555555", "#5b4fb3", "#7aa61a", "#111111")
 DASHES = ("-", "--", "-.", ":")

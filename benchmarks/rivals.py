@@ -28,12 +28,14 @@ from metad2a.core.statistics import interval
 from metad2a.core.values import positive_int
 from metad2a.rivals.compare import Row, problem_of, rows_of, run_all, usable
 from metad2a.rivals.options import ALL, CompareOptions
-from metad2a.rivals.table import CLASSES, TableProblem
+from metad2a.rivals.table import TableProblem
 from metad2a.spaces.nasbench201.cell_features import cell_shape
 from metad2a.spaces.nasbench201.cells import parse
+from metad2a.spaces.nasbench201.tables import NASBENCH360_NAMES
+from metad2a.spaces.nasbench201.tasks import PHOTOGRAPHS
 
 SUBNETS = "imagenet-224"
-DATASETS = (*CLASSES, SUBNETS)
+DATASETS = (*PHOTOGRAPHS, *NASBENCH360_NAMES, SUBNETS)  # benchmarks/budget.py has the tasks of TransNAS-Bench-101
 STEPS = (1, 2, 5, 10, 20, 30, 50, 100, 150, 200, 300, 500)  # evaluations of the fewest epochs, at which curves are read
 SHOWN_CELLS = 3
 SHAPED = ("cifar10", "cifar100", "imagenet16-120")  # of which the accuracy after 12 epochs is known, too

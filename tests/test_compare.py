@@ -18,10 +18,11 @@ def test_a_comparison_prints_and_writes_each_search(command, space):
     code, out, err = command(f"{LINE} --methods random,evolution,halving,metad2a --num-seeds 3 --budget 1200epochs")
     assert code == 0, err
     assert "3 searches of each method on cifar10" in out
-    assert "validation accuracies after 12 epochs" in out
+    assert "They look at validation accuracies" in out
+    assert "4,852 functions" in out
     rows = {line.split()[0]: line for line in out.splitlines() if re.match(r"\w+ +\d\d\.\d\d \+- ", line)}
     assert list(rows) == ["random", "evolution", "halving", "metad2a"]
-    assert [name for name, line in rows.items() if " oracle " in line] == ["halving"]
+    assert not any(" oracle " in line for line in rows.values())
     folder = Path("results/compare/cifar10/001")
     with (folder / "comparison.csv").open() as file:
         searches = list(csv.DictReader(file))

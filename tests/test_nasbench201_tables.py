@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from metad2a.core.arrays import load_arrays
-from metad2a.spaces.nasbench201 import make_tables, tables
+from metad2a.core.errors import UserError
+from metad2a.spaces.nasbench201 import make_tables, tables, tasks
 from metad2a.spaces.nasbench201.classes import equivalence_classes
 
 ROOT = Path(__file__).parents[1]
@@ -196,3 +197,79 @@ def test_other_files_are_no_latencies(tmp_path, capsys, text):
     assert make_tables.main(["--latency", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 2
     assert "table.csv" in capsys.readouterr().err
     assert not (tmp_path / "latency.npz").exists()
+
+
+# Tasks
+
+
+def test_the_tasks_have_the_published_maxima():
+    best = {name: np.nanmax(tasks.values(name)) for name in tasks.TASKS}
+    published = {
+        "cifar10": 91.57,
+        "class_scene": 54.936,
+        "room_layout": -60.1,
+        "autoencoder": 57.723,
+        "ninapro": 94.385,
+    }
+    for name, value in published.items():
+        assert best[name] == pytest.approx(value, abs=0.005), name
+    assert tasks.values("mnist") is None
+
+
+def test_tasks_without_pooling_know_the_other_cells_only(space):
+    known = [i for i, arch in enumerate(space.architectures) if "avg_pool" not in arch]
+    assert tasks.without_pooling().tolist() == known
+    for name in tasks.TRANSNAS_NAMES:
+        assert np.flatnonzero(np.isfinite(tasks.values(name))).tolist() == known
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "names", "path"),
+    [
+        ("--validation", "arch", tasks.PHOTOGRAPHS, tasks.VALIDATION),
+        ("--transnas", "architecture", tasks.TRANSNAS_NAMES, tasks.TRANSNAS),
+    ],
+)
+def test_the_tasks_are_made_from_rows_in_any_order(space, tmp_path, option, key, names, path):
+    values = {name: tasks.values(name) / make_tables.TRANSNAS_SCALES.get(name, 1.0) for name in names}
+    known = np.flatnonzero(np.isfinite(values[names[0]]))
+    rows = [
+        [space.architectures[i], *(values[name][i] for name in names)]
+        for i in np.random.default_rng(0).permutation(known)
+    ]
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[key, *names], *rows])
+    assert make_tables.main([option, str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 0
+    with np.load(tmp_path / path.name) as made, np.load(path) as shipped:
+        assert set(made.files) == set(shipped.files)
+        for name in names:
+            np.testing.assert_allclose(made[name], shipped[name], rtol=1e-5)
+
+
+def test_a_table_that_lacks_an_architecture_is_refused(space, tmp_path, capsys):
+    rows = [[arch, *[1] * 7] for arch in space.architectures[:9]]
+    write(tmp_path / "table.csv", tasks.TRANSNAS_NAMES, rows)
+    assert make_tables.main(["--transnas", str(tmp_path / "table.csv"), "--output", str(tmp_path)]) == 2
+    assert "lacks" in capsys.readouterr().err
+    assert not (tmp_path / "transnas.npz").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04"])
+def test_a_damaged_table_of_tasks_is_named(tmp_path, content):
+    path = tmp_path / "transnas.npz"
+    with pytest.raises(UserError, match="missing"):
+        tasks.read_columns(path, "metad2a-transnas-1", 4096)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"transnas\.npz is no table"):
+        tasks.read_columns(path, "metad2a-transnas-1", 4096)
+
+
+@pytest.mark.parametrize("column", [np.full(4, np.nan), np.ones(3)])
+def test_a_table_of_tasks_with_other_content_is_named(tmp_path, column):
+    tasks.save_columns(tmp_path / "x.npz", {"a": np.ones(4)}, format="f", source="here")
+    assert tasks.read_columns(tmp_path / "x.npz", "f", 4)["a"].tolist() == [1.0] * 4
+    tasks.save_columns(tmp_path / "x.npz", {"a": np.ones(4), "b": column}, format="f", source="here")
+    with pytest.raises(UserError, match="no table"):
+        tasks.read_columns(tmp_path / "x.npz", "f", 4)
+    with pytest.raises(UserError, match="no table"):
+        tasks.read_columns(tmp_path / "x.npz", "other", 4)

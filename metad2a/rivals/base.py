@@ -117,6 +117,10 @@ class Problem(ABC):
     def judge(self, texts: list[str]) -> list[float]:
         """Test accuracies (%) of chosen architectures after their final training: for reports, never for methods."""
 
+    def text_of(self, arch: Any) -> str:
+        """The text under which the problem knows an architecture; equal ones may share it, and are charged once."""
+        return self.space.to_text(arch)
+
     def sample(self, n: int, rng: np.random.Generator) -> list[Any]:
         """`n` independent uniform draws from the architectures that the problem can measure."""
         import torch
@@ -151,7 +155,7 @@ class Problem(ABC):
         can pay for are measured (and may become the choice) before the exception. Raises BudgetSpent if the budget is
         spent, or the method has asked for nothing new for a long time."""
         epochs = self.fidelities[0] if epochs is None else epochs
-        texts = [self.space.to_text(arch) for arch in archs]
+        texts = [self.text_of(arch) for arch in archs]
         new = dict(zip(texts, archs, strict=True))
         if not self.charge_repeats:
             new = {text: arch for text, arch in new.items() if (text, epochs) not in self.measured}
@@ -182,7 +186,7 @@ class Problem(ABC):
 
     def choose(self, *archs: Any) -> None:
         """Make the first architecture the choice; the others are the next best."""
-        texts = [self.space.to_text(arch) for arch in archs]
+        texts = [self.text_of(arch) for arch in archs]
         if texts[:1] != self.chosen[:1]:
             self.trajectory.append(Step(self.cost, texts[0]))
         self.chosen = texts

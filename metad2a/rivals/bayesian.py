@@ -39,11 +39,11 @@ class BayesianOptimisation(Method):
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         space = problem.space
-        archs = list({space.to_text(arch): arch for arch in problem.sample(self.first, rng)}.values())
+        archs = list({problem.text_of(arch): arch for arch in problem.sample(self.first, rng)}.values())
         values = problem.evaluate_all(archs)
         while len(archs) < self.evaluations:
-            seen, parents = {space.to_text(arch) for arch in archs}, [archs[i] for i in np.argsort(values)[::-1][:10]]
-            candidates = {space.to_text(arch): arch for arch in self.candidates(problem, parents, rng)}
+            seen, parents = {problem.text_of(arch) for arch in archs}, [archs[i] for i in np.argsort(values)[::-1][:10]]
+            candidates = {problem.text_of(arch): arch for arch in self.candidates(problem, parents, rng)}
             pool = [arch for text, arch in candidates.items() if text not in seen]
             if not pool:
                 return

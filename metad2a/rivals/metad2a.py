@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from metad2a.core.environment import random_generator
 from metad2a.data.feature_files import find_features
-from metad2a.rankings import universal
+from metad2a.rankings import kinds, universal
 from metad2a.rivals.base import Method, Problem
 from metad2a.searches.options import SearchOptions
 from metad2a.searches.ranking import rank
@@ -18,10 +17,15 @@ SHOWN = 30  # choices in a result
 LEARNED = "imagenet16-120"  # its accuracies made the ranking and the predictor
 
 
-def cheapest_cells(problem: Problem) -> list[Any]:
-    """The cheapest cell of each class of equal cells."""
-    archs = problem.space.all_architectures()
-    return [archs[number] for number in problem.space.cheapest_members()]
+def cells_by_class(problem: Problem) -> dict[int, Any]:
+    """A cell of each class of equal cells that can learn, by its class: the cheapest that the problem can measure."""
+    space, known = problem.space, set(map(problem.text_of, problem.candidates() or ()))
+    archs, classes = space.all_architectures(), np.asarray(space.classes_of_equals()).tolist()
+    cheapest, found = set(space.cheapest_members()), dict[int, Any]()
+    for number, (arch, kind) in enumerate(zip(archs, classes, strict=True)):
+        if arch in known and space.can_learn(arch) and (number in cheapest or kind not in found):
+            found[kind] = arch
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class MetaD2A(Method):
 
     def ranking(self, problem: Problem) -> list[Any]:
         """The cheapest cell of each class of equal cells, best first."""
-        cells, accuracy = cheapest_cells(problem), universal.load().of_classes()[0]
-        return [cells[i] for i in np.argsort(-accuracy, kind="stable").tolist()]
+        cells, accuracy = cells_by_class(problem), universal.load().of_classes()[0]
+        return [cells[i] for i in np.argsort(-accuracy, kind="stable").tolist() if i in cells]
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,10 @@ def _session(dataset: str, space: str, candidates: int, options: tuple[tuple[str
 
 @dataclass(frozen=True)
 class BudgetSearch(Method):
-    """Trains the most promising cell by a surrogate that starts from the universal ranking, `trainings` times.
+    """Trains the most promising cell by a surrogate that starts from other tasks, `trainings` times.
 
     It trains one cell of each class of equal cells, for the fewest epochs, and chooses the cell that the surrogate
-    then ranks first. On the dataset that made the ranking, each cell's rank comes from a fit without that cell.
+    then ranks first. It knows nothing of the benchmark's task that it searches.
     """
 
     name: ClassVar[str] = "budget"
@@ -123,28 +127,24 @@ class BudgetSearch(Method):
     source: ClassVar[str] = "this project"
     spaces: ClassVar[tuple[str, ...]] = ("nasbench201",)
     follow_best: ClassVar[bool] = False
-
     trainings: int = 100
-    ranked: bool = True  # otherwise the first cells are random
+    ranked: bool = True  # otherwise the first cells are random, and no other task is known
+    group: bool = False  # also know nothing of tasks that share the task's images
 
     def search(self, problem: Problem, rng: np.random.Generator) -> dict[str, Any]:
-        import torch
-
         from metad2a.searches.budget.loop import learn, next_cell
         from metad2a.searches.budget.surrogate import Observation, Surrogate
 
-        loaded = universal.load()
-        ranking = torch.from_numpy(loaded.held_out() if problem.dataset == LEARNED else loaded.of_classes()[0])
-        surrogate = Surrogate(problem.space.features(), ranking.double() if self.ranked else None)
-        cells, everything = cheapest_cells(problem), torch.arange(len(ranking))
+        cells = cells_by_class(problem)
+        allowed = np.array(sorted(cells))
+        known = kinds.load(allowed, kinds.left_out(problem.dataset, self.group)) if self.ranked else None
+        surrogate = Surrogate(problem.space.features(), allowed, known)
         observations: list[Observation] = []
         for _ in range(self.trainings):
-            taken = {o.cell for o in observations}
-            generator = random_generator(int(rng.integers(2**31)))
-            cell = next_cell(surrogate, observations, taken, everything, generator)
+            cell = next_cell(surrogate, observations, [o.cell for o in observations], rng)
             if cell is None:
                 break
             observations.append(Observation(cell, problem.evaluate(cells[cell])))
             learn(surrogate, observations)
-            problem.choose(cells[int(surrogate.quality().argmax())])
+            problem.choose(cells[int(allowed[surrogate.quality().argmax()])])
         return {"hyperparameters": surrogate.hyperparameters}

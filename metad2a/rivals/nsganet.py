@@ -61,16 +61,16 @@ class NsgaNet(Method):
         else:
             flops = [problem.cost_of(arch)["flops"] for arch in everything]
             ends = [everything[int(np.argmin(flops))], everything[int(np.argmax(flops))]]
-        archs = {space.to_text(arch): arch for arch in ends}
+        archs = {problem.text_of(arch): arch for arch in ends}
         for arch in problem.sample(4 * self.first, rng):
             if len(archs) < self.first:
-                archs.setdefault(space.to_text(arch), arch)
+                archs.setdefault(problem.text_of(arch), arch)
         return list(archs.values())
 
     def propose(self, problem: Problem, archive: "Archive", predict: Predict, seed: int) -> list[Any]:
         """The architectures of a round: new ones of NSGA-II's last population, evenly spaced in FLOPs."""
         space = problem.space
-        population = {space.to_text(arch): arch for arch in self.evolve(problem, archive, predict, seed)}
+        population = {problem.text_of(arch): arch for arch in self.evolve(problem, archive, predict, seed)}
         archs = [arch for text, arch in population.items() if text not in archive.texts]
         if not archs:
             return []

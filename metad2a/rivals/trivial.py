@@ -44,5 +44,7 @@ class Transfer(Method):
 
     def search(self, problem: Problem, rng: np.random.Generator) -> None:
         accuracy = problem.space.known_accuracy(self.source_dataset) or {}
-        best = sorted(accuracy, key=lambda text: -accuracy[text])[: self.lent]
-        problem.choose(*map(problem.space.from_text, best))
+        known = {problem.text_of(arch) for arch in problem.candidates() or ()}
+        best = sorted(accuracy, key=lambda text: -accuracy[text])
+        archs = [arch for arch in map(problem.space.from_text, best) if problem.text_of(arch) in known]
+        problem.choose(*archs[: self.lent])

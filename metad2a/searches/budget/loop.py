@@ -1,37 +1,41 @@
 """Which cell a search trains next: pure functions of what was observed, without files, clocks or messages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-import torch
+import numpy as np
 
+from metad2a.rankings.kinds import PROBES
 from metad2a.searches.budget.surrogate import Observation, Surrogate
 
-BY_RANK = 4  # the first proposals follow the ranking
-AT_RANDOM = (1, 4)  # except for these, which are random and so reveal a ranking that does not carry over
+AT_RANDOM = 4  # the first proposals are random if no other task is known
+EXPLORED = 10  # cells are chosen by expected improvement, and further ones by expected quality
 REFIT_ALWAYS, REFIT_EACH = 30, 5  # with more than 30 observations, hyperparameters are fitted every 5
 
 
 def next_cell(
     surrogate: Surrogate,
     observations: Sequence[Observation],
-    taken: set[int],
-    allowed: torch.Tensor,
-    rng: torch.Generator,
+    taken: Collection[int],
+    rng: np.random.Generator,
 ) -> int | None:
-    """The most promising cell of `allowed` (P,) that is not `taken`, None if there is none left.
+    """The most promising cell of the surrogate's that is not `taken`, None if there is none left.
 
-    `rng` serves this choice only, so that a resumed search chooses the same.
+    The first proposals are probes, which are good on one known task or another. Then the expected improvement counts,
+    and after `EXPLORED` cells the expected quality. Without known tasks the first are random, and then the improvement
+    counts. `rng` serves only random choices, so that a resumed search chooses the same.
     """
-    free = allowed[~torch.isin(allowed, torch.tensor(sorted(taken), dtype=torch.long))]
-    if not len(free):
+    free = ~np.isin(surrogate.cells, list(taken))
+    if not free.any():
         return None
-    number = len(taken)
-    if number in AT_RANDOM or (number < BY_RANK and not surrogate.ranked):
-        return int(free[torch.randint(len(free), (1,), generator=rng)])
-    if number < BY_RANK or not observations:
-        return int(free[surrogate.prior[free].argmax()])
-    learn(surrogate, observations)
-    return int(free[surrogate.improvement()[free].argmax()])
+    if surrogate.kinds is None and (len(taken) < AT_RANDOM or not observations):
+        return int(rng.choice(surrogate.cells[free]))
+    if surrogate.kinds is not None and (len(taken) < PROBES or not observations):
+        promise = surrogate.kinds.completion(~free)
+    else:
+        learn(surrogate, observations)
+        exploring = surrogate.kinds is None or len(taken) < EXPLORED
+        promise = surrogate.improvement() if exploring else surrogate.quality()
+    return int(surrogate.cells[np.where(free, promise, -np.inf).argmax()])
 
 
 def learn(surrogate: Surrogate, observations: Sequence[Observation]) -> None:

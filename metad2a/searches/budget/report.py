@@ -78,18 +78,18 @@ def ranking(search: BudgetSearch, best: Trial) -> list[dict[str, Any]]:
     if not search.ranked:
         return []
     observations, numbers = search.observations(), [cell for cell, _, _ in search.ranked]
-    quality = search.surrogate.prior
+    quality = {cell: float(search.predicted[cell]) for cell in numbers}
     if observations:
         learn(search.surrogate, observations)
-        quality = search.surrogate.quality()
+        quality = dict(zip(search.surrogate.cells.tolist(), search.surrogate.quality().tolist(), strict=True))
     trained = {trial.cell: trial for trial in search.state.of_way(NEW) if trial.accuracy is not None}
     costs = {cell: (text, cost) for cell, text, cost in search.ranked}
     rows = []
-    for rank, cell in enumerate(sorted(numbers, key=lambda cell: -quality[cell].item()), 1):
+    for rank, cell in enumerate(sorted(numbers, key=lambda cell: -quality[cell]), 1):
         row: dict[str, Any] = {
             "rank": rank,
             "architecture": costs[cell][0],
-            "score": quality[cell].item(),
+            "score": quality[cell],
             **costs[cell][1],
         }
         if cell in trained:

@@ -22,6 +22,7 @@ from metad2a.data.options import IMAGE_SIZE
 from metad2a.database.workers import load_ray
 from metad2a.networks import backbones
 from metad2a.networks.export import check_formats
+from metad2a.rankings.kinds import load as load_kinds
 from metad2a.rankings.length import load as load_by_length
 from metad2a.rankings.subnets import load as load_subnets
 from metad2a.rankings.universal import load as load_universal
@@ -56,6 +57,7 @@ class BudgetSearch:
             (`x-test`) serves once, for the final figure of the network that the user gets.
         cells: the text of each class of equal cells (K): its cheapest architecture within the limits, or at all.
         ranked: number, text and costs of the cells within the limits, best first by the instant ranking.
+        predicted: accuracies (K) of the classes by the instant ranking.
         names: of the backbones within the limits.
         formats: in which the network is exported.
         identity: what the search depends on.
@@ -107,7 +109,8 @@ class BudgetSearch:
         self.folder = parent / f"budget-{options.budget.text}-{identity_key(self.identity)}"
         self.run = TrainingRun(self.folder, PRODUCTS, options.resume, options.overwrite, may_begin=True)
         if self.ranked:
-            self.surrogate = Surrogate(self.space.features(), self.instant_ranking())
+            cells = np.array(sorted(cell for cell, _, _ in self.ranked))
+            self.surrogate = Surrogate(self.space.features(), cells, load_kinds(cells))
         self.workers = max(1, options.num_workers)
         self.told = time.monotonic()
 
@@ -127,20 +130,19 @@ class BudgetSearch:
         archs = self.space.all_architectures()
         self.cells = [archs[number] for number in self.space.cheapest_members()]  # one of each function
         listed = limits.listed()
-        classes = torch.from_numpy(self.space.classes_of_equals())[listed]
+        classes = self.space.classes_of_equals()[listed]
         for cell, number in zip(classes.tolist(), listed, strict=True):
             self.cells[cell] = archs[number]
-        order = self.instant_ranking()[classes].argsort(descending=True, stable=True)
-        self.allowed = classes[order]
-        numbers = self.allowed.tolist()
+        self.predicted = self.instant_ranking()
+        numbers = sorted(classes.tolist(), key=lambda cell: -self.predicted[cell])
         return names, [(cell, self.cells[cell], self.space.cost(self.cells[cell], self.classes)) for cell in numbers]
 
-    def instant_ranking(self) -> torch.Tensor:
+    def instant_ranking(self) -> np.ndarray:
         """The score (K,) of each class of equal cells before any training, as `search` without a budget has it."""
         if not self.data.own:
-            return torch.from_numpy(load_universal().of_classes()[0])
+            return load_universal().of_classes()[0]
         seen = len(self.data.train) * EPOCHS.get(self.data.name, NETWORK_EPOCHS)
-        return torch.from_numpy(load_by_length().predict(float(seen))[0])
+        return load_by_length().predict(float(seen))[0]
 
     def fits(self, cost: Mapping[str, float]) -> bool:
         """Whether costs are within the limits; a backbone has no latency on a device."""
@@ -293,8 +295,8 @@ class BudgetSearch:
         if not done or running or left < sum(trial.spent for trial in done) / len(done):
             return False
         taken = {trial.cell for trial in self.state.of_way(NEW) if trial.cell is not None}
-        rng = random_generator((self.options.seed * 1009 + len(taken)) % 2**32)
-        cell = next_cell(self.surrogate, self.observations(), taken, self.allowed, rng)
+        rng = np.random.default_rng((self.options.seed * 1009 + len(taken)) % 2**32)
+        cell = next_cell(self.surrogate, self.observations(), taken, rng)
         if cell is None:
             return False
         self.state.add(status=PAUSED, way=NEW, arch=self.cells[cell], side=self.space.image_size, cell=cell)

@@ -1,40 +1,46 @@
-"""A surrogate of the accuracy of NAS-Bench-201 cells on a user's dataset: a ranking, updated by trainings.
+"""A surrogate of the value of NAS-Bench-201 cells on a user's task, updated by each training.
 
 It is one exact Gaussian process over the classes of equal cells. The quality of a cell is
 
-    z = a m + b' s + g(paths) + h(operations) + own,      a ~ N(scale, scale^2 trust).
+    z = a m + w' d + b' s + g(paths) + h(operations) + own,      a ~ N(scale, scale^2 trust).
 
-m is the accuracy that the ranking predicts, s are training-free scores, g and h have Matern 3/2 kernels. The weight `a`
-follows from the observations, so the surrogate learns how far to trust the ranking. It also learns the variance of
-each other term and the noise. A training shows offset + z + noise, so the level of a user's accuracies does not matter.
-Hyperparameters maximise the marginal likelihood with weak priors, which were set on ImageNet16-120 only.
+m is the mean order of the tasks that are known, d are the differences of each known task from it, s are training-free
+scores, g and h have Matern 3/2 kernels. The weights `a` and `w` follow from the observations: so the surrogate learns
+what kind of task it is, and how far to trust what is known. It also learns the variance of each term and the noise. A
+training shows offset + z + noise, so the level of a user's accuracies does not matter. Hyperparameters maximise the
+marginal likelihood with weak priors, which were chosen by leaving tasks out (docs/results/budget.md).
 
-Dimensions: K cells (4,930), n observations, P and Q some of the cells.
+Dimensions: K classes of equal cells (4,930), N of them to choose among, n observations, T known tasks, H
+hyperparameters.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.optimize import minimize
+from scipy.special import ndtr
 
-from metad2a.rankings.gaussian_process import matern
+from metad2a.rankings.kinds import Kinds
 
-FLOAT = torch.float64
 # Mean and standard deviation of the prior of each hyperparameter's logarithm
 TERMS = {
     "trust": (math.log(0.5), 0.7),
+    "kind": (math.log(1.0), 1.0),
     "scores": (math.log(0.05), 1.0),
     "paths": (math.log(0.15), 1.0),
     "operations": (math.log(0.15), 1.0),
-    "own": (math.log(0.02), 1.0),
-    "scale": (math.log(0.7), 1.0),
+    "own": (math.log(0.05), 1.0),
 }
-NOISE = (math.log(0.02), 1.0)
+SCALE, NOISE = (math.log(0.7), 1.0), (math.log(0.1), 1.0)
 OFFSET = 10.0  # variance of the offset, which may be anything
 JITTER, STEPS = 1e-6, 20
+ROOM = 32  # observations for which there is room at first
 INTERVAL = 1.96  # standard deviations on either side: 95 %
+WIDENED = 1.2  # factor of the intervals of accuracies, by which they hold what they should on known tasks
 
 
 @dataclass(frozen=True)
@@ -54,148 +60,153 @@ class Scale:
     width: float
 
     @classmethod
-    def of(cls, values: torch.Tensor, variance: torch.Tensor) -> "Scale":
+    def of(cls, values: np.ndarray, variance: np.ndarray) -> "Scale":
         """The scale of values (n,) with known noise (n,): half the values, or the noise, lie within its width."""
         top = float(values.max())
         least = max(2 * float(variance.max()) ** 0.5, 1e-3 * max(1.0, abs(top)))
-        return cls(top, max(top - float(values.median()), least))
+        return cls(top, max(top - float(np.median(values)), least))
 
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        return -torch.log1p((self.top - values).clamp_min(0) / self.width)
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        return -np.log1p(np.maximum(self.top - values, 0) / self.width)
 
-    def slope(self, values: torch.Tensor) -> torch.Tensor:
+    def slope(self, values: np.ndarray) -> np.ndarray:
         """The derivative of the conversion."""
-        return 1 / (self.width + (self.top - values).clamp_min(0))
+        return 1 / (self.width + np.maximum(self.top - values, 0))
 
-    def back(self, warped: torch.Tensor) -> torch.Tensor:
+    def back(self, warped: np.ndarray) -> np.ndarray:
         """Convert back; above the best value the scale is linear."""
-        below = -self.width * torch.expm1(-warped.clamp_max(0))
-        return self.top + below + self.width * warped.clamp_min(0)
+        below = -self.width * np.expm1(-np.minimum(warped, 0))
+        return self.top + below + self.width * np.maximum(warped, 0)
 
 
-def standardized(prior: torch.Tensor) -> torch.Tensor:
-    """Predicted accuracies (K,) on the process's scale, with a standard deviation of 1."""
-    warped = Scale(float(prior.max()), float(prior.max() - prior.quantile(0.75)))(prior)
-    return warped / warped.std()
+def matern(features: np.ndarray, number: int) -> np.ndarray:
+    """Matern 3/2 kernel (N,) of scaled features (N, F) with those of the cell `number`."""
+    distance = np.sqrt(3 * np.square(features - features[number]).sum(1) + 1e-10)
+    return (1 + distance) * np.exp(-distance)
 
 
 class Surrogate:
-    """The process and what it has learned.
+    """The process and what it has learned. What it returns is in the order of `cells`.
 
     Args:
         features: `paths`, `operations` and `scores` (K, F), as the space's `features` gives them.
-        prior: (K,) accuracies that a ranking predicts, None without a ranking.
+        cells: (N,) classes of equal cells among which a search chooses, in rising order.
+        kinds: what is known of these cells on other tasks, None to use nothing of it.
     """
 
-    def __init__(self, features: dict[str, torch.Tensor], prior: torch.Tensor | None):
-        self.features = {name: x / ((x.std(0) + 0.3) * math.sqrt(x.shape[1])) for name, x in features.items()}
-        self.scores = features["scores"]
-        self.cells = torch.arange(len(self.scores))
-        self.ranked = prior is not None
-        self.prior = torch.zeros(len(self.cells), dtype=FLOAT) if prior is None else standardized(prior.to(FLOAT))
-        priors = TERMS | {"noise": NOISE}
-        self.names = list(priors)
-        self.centre, self.spread = torch.tensor(list(priors.values()), dtype=FLOAT).T
-        self.logarithms = self.centre.clone()
-        self.observed = torch.empty(0, dtype=torch.long)
+    def __init__(self, features: Mapping[str, Any], cells: np.ndarray, kinds: Kinds | None):
+        arrays = {name: np.asarray(x, dtype=float) for name, x in features.items()}
+        scaled = {name: x / ((x.std(0) + 0.3) * math.sqrt(x.shape[1])) for name, x in arrays.items()}
+        self.features = {name: x[cells] for name, x in scaled.items()}
+        self.cells, self.kinds, count = cells, kinds, len(cells)
+        self.prior = np.zeros(count) if kinds is None else kinds.mean
+        differences = np.zeros((count, 1)) if kinds is None else kinds.differences
+        scores = self.features["scores"]
+        linear = {"trust": self.prior[:, None], "kind": differences, "scores": scores / math.sqrt(scores.shape[1])}
+        self.linear = {name: linear[name] for name in ("trust", "kind", "scores")}
+        self.centre, self.spread = np.array([*TERMS.values(), SCALE, NOISE]).T  # (H,) each
+        self.logarithms = self.centre.copy()
+        self.diagonal = np.stack([np.square(x).sum(1) for x in self.linear.values()] + [np.ones(count)] * 3)
+        self.learned: list[Observation] = []
+        self.observed = np.empty(0, dtype=int)  # places of the observed cells
+        self.rows = np.empty((ROOM, len(TERMS), count))  # kernels between the observed cells, in order, and all cells
 
     @property
     def hyperparameters(self) -> dict[str, float]:
         """Their values by name."""
-        return {name: float(value) for name, value in self._named(self.logarithms).items()}
+        return dict(zip([*TERMS, "scale", "noise"], np.exp(self.logarithms).tolist(), strict=True))
 
-    def _named(self, logarithms: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(self.names, logarithms.exp(), strict=True))
-
-    def _kernels(self, here: torch.Tensor, there: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The kernel of each term, without its variance: (P, Q) for cells `here` (P,) and `there` (Q,)."""
-        a, b = ({name: x[cells] for name, x in self.features.items()} for cells in (here, there))
-        return {
-            "trust": torch.outer(self.prior[here], self.prior[there]),
-            "scores": self.scores[here] @ self.scores[there].T / self.scores.shape[1],
-            "paths": matern(a["paths"], b["paths"]) * matern(a["scores"], b["scores"]),
-            "operations": matern(a["operations"], b["operations"]),
-            "own": (here[:, None] == there).to(FLOAT),
-        }
-
-    def _quality(self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]) -> torch.Tensor:
-        return h["scale"].square() * torch.stack([h[name] * kernel for name, kernel in kernels.items()]).sum(0)
-
-    def _factor(
-        self, kernels: dict[str, torch.Tensor], h: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cholesky factor (n, n) of the observations' covariance, and their residuals (n,)."""
-        residual = self.warped - h["scale"] * self.prior[self.observed]
-        diagonal = h["scale"].square() * h["noise"] + self.known_noise + JITTER
-        return torch.linalg.cholesky(self._quality(kernels, h) + OFFSET + torch.diag(diagonal)), residual
+    def kernels(self, place: int) -> np.ndarray:
+        """The kernel of each term, without its variance, between the cell at one place and all cells, (terms, N)."""
+        own = np.zeros(len(self.prior))
+        own[place] = 1.0
+        paths = matern(self.features["paths"], place) * matern(self.features["scores"], place)
+        linear = [x @ x[place] for x in self.linear.values()]
+        return np.stack([*linear, paths, matern(self.features["operations"], place), own])
 
     def learn(self, observations: Sequence[Observation], refit: bool = True) -> None:
-        """Condition on all observations (at least one); `refit` also fits the hyperparameters."""
-        self.observed = torch.tensor([o.cell for o in observations])
-        values = torch.tensor([o.value for o in observations], dtype=FLOAT)
-        variance = torch.tensor([o.variance for o in observations], dtype=FLOAT)
+        """Condition on all observations (at least one); `refit` also fits the hyperparameters. The same observations
+        again change nothing."""
+        if list(observations) == self.learned:
+            return
+        self.learned = list(observations)
+        places = np.searchsorted(self.cells, [o.cell for o in observations])
+        kept = len(self.observed) if np.array_equal(places[: len(self.observed)], self.observed) else 0
+        if len(places) > len(self.rows):
+            self.rows = np.concatenate([self.rows, np.empty((len(places), *self.rows.shape[1:]))])
+        for number in range(kept, len(places)):
+            self.rows[number] = self.kernels(places[number])
+        self.observed = places
+        values, variance = np.array([(o.value, o.variance) for o in observations]).T
         self.scale = Scale.of(values, variance)
-        self.warped = self.scale(values)
-        self.known_noise = variance * self.scale.slope(values).square()
-        kernels = self._kernels(self.observed, self.observed)
+        self.warped, self.known_noise = self.scale(values), variance * np.square(self.scale.slope(values))
+        among = self.rows[: len(places)][..., places]  # (n, terms, n)
+        self.among = among.swapaxes(0, 1).reshape(len(TERMS), -1)  # kernels among the observed cells, by term
         if refit:
-            self.logarithms = self._fitted(kernels)
-        h = self._named(self.logarithms)
-        self.factor, residual = self._factor(kernels, h)
-        self.weights = torch.cholesky_solve(residual[:, None], self.factor)[:, 0]
+            result = minimize(self.loss, self.logarithms, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+            self.logarithms = result.x
+        self.variances, self.size, self.noise = self._parts(self.logarithms)
+        self.factor = np.linalg.cholesky(self._covariance(self.variances, self.noise))
+        self.weights = cho_solve((self.factor, True), self.warped - self.size * self.prior[self.observed])
+        self.cross = self.variances @ self.rows[: len(places)]  # (n, N), of the observed cells' quality with all cells'
 
-    def _fitted(self, kernels: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logarithms of the most probable hyperparameters; the optimizer starts from the current ones."""
-        from scipy.optimize import minimize  # takes a second to import
+    @staticmethod
+    def _parts(logarithms: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """The variances of the terms, the scale of the mean, and the variance of the noise."""
+        *variances, scale, noise = np.exp(logarithms)
+        return scale**2 * np.array(variances), scale, scale**2 * noise
 
-        def loss(start: np.ndarray) -> tuple[float, np.ndarray]:
-            logarithms = torch.tensor(start, dtype=FLOAT, requires_grad=True)
-            factor, residual = self._factor(kernels, self._named(logarithms))
-            weights = torch.cholesky_solve(residual[:, None], factor)[:, 0]
-            prior = ((logarithms - self.centre) / self.spread).square().sum()
-            value = 0.5 * residual @ weights + factor.diagonal().log().sum() + 0.5 * prior
-            value.backward()
-            return value.item(), logarithms.grad.numpy()
+    def _covariance(self, variances: np.ndarray, noise: float) -> np.ndarray:
+        """Covariance (n, n) of the observations."""
+        count = len(self.observed)
+        covariance = (variances @ self.among).reshape(count, count) + OFFSET
+        covariance[np.diag_indices(count)] += noise + self.known_noise + JITTER
+        return covariance
 
-        result = minimize(loss, self.logarithms.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
-        return torch.from_numpy(result.x)
+    def loss(self, logarithms: np.ndarray) -> tuple[float, np.ndarray]:
+        """Negative logarithm of the posterior of the hyperparameters, up to a constant, and its gradient (H,)."""
+        variances, scale, noise = self._parts(logarithms)
+        factor = np.linalg.cholesky(self._covariance(variances, noise))
+        inverse = np.linalg.inv(factor)
+        inverse = inverse.T @ inverse
+        mean = self.prior[self.observed]
+        residual = self.warped - scale * mean
+        weights = inverse @ residual
+        deviation = (logarithms - self.centre) / self.spread
+        value = 0.5 * residual @ weights + np.log(factor.diagonal()).sum() + 0.5 * deviation @ deviation
+        outer = inverse - np.outer(weights, weights)
+        terms, own = 0.5 * variances * (self.among @ outer.ravel()), 0.5 * noise * np.trace(outer)
+        of_scale = 2 * (terms.sum() + own) - scale * mean @ weights
+        return float(value), np.array([*terms, of_scale, own]) + deviation / self.spread
 
-    def _explained(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Posterior mean of the quality of cells (Q,), and their whitened covariance with the observations (n, Q)."""
-        h = self._named(self.logarithms)
-        cross = self._quality(self._kernels(self.observed, cells), h)
-        mean = h["scale"] * self.prior[cells] + cross.T @ self.weights
-        return mean, torch.linalg.solve_triangular(self.factor, cross, upper=False)
+    def quality(self) -> np.ndarray:
+        """Posterior mean of the quality (N,), which ranks the cells."""
+        if not len(self.observed):
+            return self.prior.copy()
+        return self.size * self.prior + self.cross.T @ self.weights
 
-    def _variance(self) -> torch.Tensor:
-        """Prior variance (K,) of the quality of all cells."""
-        h = self._named(self.logarithms)
-        terms = h["trust"] * self.prior.square() + h["scores"] * self.scores.square().mean(1)
-        return h["scale"].square() * (terms + h["paths"] + h["operations"] + h["own"])
-
-    def quality(self) -> torch.Tensor:
-        """Posterior mean of the quality (K,), which ranks the cells."""
-        return self._explained(self.cells)[0] if len(self.observed) else self.prior.clone()
-
-    def improvement(self) -> torch.Tensor:
-        """Expected improvement (K,) of each cell on the best observed cell: the mean of max(0, z - z best). The offset
+    def improvement(self) -> np.ndarray:
+        """Expected improvement (N,) of each cell on the best observed cell: the mean of max(0, z - z best). The offset
         cancels in it."""
-        h = self._named(self.logarithms)
-        mean, whitened = self._explained(self.cells)
-        best = self.observed[mean[self.observed].argmax()]
-        shared = self._quality(self._kernels(best[None], self.cells), h)[0] - whitened[:, best] @ whitened
-        variance = self._variance() - whitened.square().sum(0)
-        deviation = (variance + variance[best] - 2 * shared).clamp_min(1e-12).sqrt()
+        mean = self.size * self.prior + self.cross.T @ self.weights
+        whitened = solve_triangular(self.factor, self.cross, lower=True, check_finite=False)
+        place = int(mean[self.observed].argmax())
+        best = self.observed[place]
+        shared = self.cross[place] - whitened[:, best] @ whitened
+        variance = self.variances @ self.diagonal - np.square(whitened).sum(0)
+        deviation = np.sqrt(np.maximum(variance + variance[best] - 2 * shared, 1e-12))
         z = (mean - mean[best]) / deviation
-        normal = torch.distributions.Normal(0.0, 1.0)
-        return (deviation * (z * normal.cdf(z) + normal.log_prob(z).exp())).clamp_min(0)
+        return np.maximum(deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)), 0)
 
-    def accuracy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Posterior mean (K,) of the noise-free values, and both ends of its 95 % interval."""
-        h = self._named(self.logarithms)
-        cross = self._quality(self._kernels(self.observed, self.cells), h) + OFFSET
-        mean = h["scale"] * self.prior + cross.T @ self.weights
-        explained = torch.linalg.solve_triangular(self.factor, cross, upper=False).square().sum(0)
-        deviation = (self._variance() + OFFSET - explained).clamp_min(1e-12).sqrt()
-        low, high = (self.scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
+    def accuracy(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior mean (N,) of the noise-free values, and both ends of its 95 % interval."""
+        mean, deviation = self.warped_accuracy()
+        low, high = (self.scale.back(mean + sign * INTERVAL * WIDENED * deviation) for sign in (-1, 1))
         return self.scale.back(mean), low, high
+
+    def warped_accuracy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean and standard deviation (N,) of the noise-free values on the process's scale."""
+        cross = self.cross + OFFSET
+        mean = self.size * self.prior + cross.T @ self.weights
+        explained = np.square(solve_triangular(self.factor, cross, lower=True, check_finite=False)).sum(0)
+        return mean, np.sqrt(np.maximum(self.variances @ self.diagonal + OFFSET - explained, 1e-12))

