@@ -344,7 +344,7 @@ def plots(results: dict[str, Any]) -> dict[str, Figure]:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", help="some of them, separated by commas (default all)")
-    parser.add_argument("--num-runs", type=positive_int, default=5)
+    parser.add_argument("--num-runs", type=positive_int, default=3)
     parser.add_argument("--output", default=RESULTS / "budget.json", type=Path)
     parser.add_argument("--seed", type=seed_number, default=333)
     return parser

@@ -117,7 +117,8 @@ def test_the_method_searches_and_is_compared(tmp_path, monkeypatch, command):
     here = result.chosen[0]
     values, genes = problem.columns[12], problem.space.genes(here)
     around = [[*genes[:i], value, *genes[i + 1 :]] for i in range(6) for value in range(5)]
-    assert values[here] == max(values[problem.space.from_genes(other)] for other in around)  # a summit
+    neighbours = [problem.text_of(problem.nearest(other)) for other in around]
+    assert values[here] == max(values[other] for other in neighbours)  # a summit
     (line,) = commands_of("A search method")
     assert name in line
     code, out, err = command(line)

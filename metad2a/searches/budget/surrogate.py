@@ -40,7 +40,6 @@ OFFSET = 10.0  # variance of the offset, which may be anything
 JITTER, STEPS = 1e-6, 20
 ROOM = 32  # observations for which there is room at first
 INTERVAL = 1.96  # standard deviations on either side: 95 %
-WIDENED = 1.2  # factor of the intervals of accuracies, by which they hold what they should on known tasks
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ class Surrogate:
     def accuracy(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Posterior mean (N,) of the noise-free values, and both ends of its 95 % interval."""
         mean, deviation = self.warped_accuracy()
-        low, high = (self.scale.back(mean + sign * INTERVAL * WIDENED * deviation) for sign in (-1, 1))
+        low, high = (self.scale.back(mean + sign * INTERVAL * deviation) for sign in (-1, 1))
         return self.scale.back(mean), low, high
 
     def warped_accuracy(self) -> tuple[np.ndarray, np.ndarray]:
