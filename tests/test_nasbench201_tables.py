@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from metad2a.core.arrays import load_arrays
+from metad2a.core.arrays import load_arrays, save_arrays
 from metad2a.core.errors import UserError
 from metad2a.spaces.nasbench201 import make_tables, tables, tasks
 from metad2a.spaces.nasbench201.classes import equivalence_classes
@@ -258,18 +258,16 @@ def test_a_table_that_lacks_an_architecture_is_refused(space, tmp_path, capsys):
 def test_a_damaged_table_of_tasks_is_named(tmp_path, content):
     path = tmp_path / "transnas.npz"
     with pytest.raises(UserError, match="missing"):
-        tasks.read_columns(path, "metad2a-transnas-1", 4096)
+        tasks.read_columns(path, ["a"], "metad2a-transnas-1", 4096)
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"transnas\.npz is no table"):
-        tasks.read_columns(path, "metad2a-transnas-1", 4096)
+    with pytest.raises(UserError, match=r"transnas\.npz is (damaged|empty)"):
+        tasks.read_columns(path, ["a"], "metad2a-transnas-1", 4096)
 
 
 @pytest.mark.parametrize("column", [np.full(4, np.nan), np.ones(3)])
 def test_a_table_of_tasks_with_other_content_is_named(tmp_path, column):
-    tasks.save_columns(tmp_path / "x.npz", {"a": np.ones(4)}, format="f", source="here")
-    assert tasks.read_columns(tmp_path / "x.npz", "f", 4)["a"].tolist() == [1.0] * 4
-    tasks.save_columns(tmp_path / "x.npz", {"a": np.ones(4), "b": column}, format="f", source="here")
-    with pytest.raises(UserError, match="no table"):
-        tasks.read_columns(tmp_path / "x.npz", "f", 4)
-    with pytest.raises(UserError, match="no table"):
-        tasks.read_columns(tmp_path / "x.npz", "other", 4)
+    save_arrays(tmp_path / "x.npz", {"a": np.ones(4), "b": column, "format": "f"})
+    assert tasks.read_columns(tmp_path / "x.npz", ["a"], "f", 4)["a"].tolist() == [1.0] * 4
+    for names, form in ((["a", "b"], "f"), (["a", "c"], "f"), (["a"], "other")):
+        with pytest.raises(UserError, match="is not a table of tasks"):
+            tasks.read_columns(tmp_path / "x.npz", names, form, 4)

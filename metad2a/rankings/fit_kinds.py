@@ -23,20 +23,20 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from metad2a import spaces
+from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
 from metad2a.core.errors import UserError
 from metad2a.core.messages import log
-from metad2a.rankings.kinds import FAMILIES, FORMAT, ROBUSTNESS
+from metad2a.rankings.kinds import DATASETS, FAMILIES, FORMAT, ROBUSTNESS
 from metad2a.spaces.base import SearchSpace
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES
-from metad2a.spaces.nasbench201.tasks import TASKS, save_columns, values
+from metad2a.spaces.nasbench201.tasks import TASKS, values
 
 SOURCE = "the shipped tables of tasks; robustness: Jung et al., ICLR 2023, as republished in RuiZhong961230/LLMO"
 FITTED, STEPS, SEED = 450, 25, 0  # functions and optimizer steps for the hyperparameters
 START = np.log([0.1, 0.3, 0.3, 0.05])  # variances of scores, paths, operations and noise
 SPREAD, OFFSET = 1.5, 10.0
 BEST, QUARTER = 0.999, 0.75  # quantiles at the top and at the width of the scale
-DATASETS = ("cifar10", "cifar100")
 
 
 def functions(columns: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -148,7 +148,7 @@ def write_kinds(args: argparse.Namespace) -> str:
         column = scaled(means, rows)
         columns[name] = (smoother(column, rows) if name in TASKS else column).astype(np.float16)
         log.info(f"{name}: values from {columns[name].min():.2f} to {columns[name].max():.2f}")
-    save_columns(Path(args.target), columns, format=FORMAT, source=SOURCE)
+    save_arrays(args.target, {"format": FORMAT, "source": SOURCE, **columns})
     return f"{len(columns)} columns"
 
 

@@ -16,11 +16,12 @@ import numpy as np
 
 from metad2a.core.files import ASSETS
 from metad2a.spaces.nasbench201.classes import NUM_CLASSES
-from metad2a.spaces.nasbench201.tasks import PHOTOGRAPHS, TRANSNAS_NAMES, read_columns
+from metad2a.spaces.nasbench201.tasks import PHOTOGRAPHS, TASKS, TRANSNAS_NAMES, read_columns
 
 FORMAT = "metad2a-kinds-1"
 SHIPPED = ASSETS / "nasbench201" / "kinds.npz"
 ROBUSTNESS = "robustness"  # the first word of the columns of robustness, before the dataset and the family
+DATASETS = ("cifar10", "cifar100")  # whose networks' robustness is known
 FAMILIES = {
     "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
     "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -87,7 +88,8 @@ def group_of(name: str) -> str:
 
 @cache
 def _columns(path: Path) -> dict[str, np.ndarray]:
-    return read_columns(path, FORMAT, NUM_CLASSES)
+    robust = [f"{ROBUSTNESS} {dataset} {family}" for dataset in DATASETS for family in FAMILIES]
+    return read_columns(path, [*TASKS, *robust], FORMAT, NUM_CLASSES)
 
 
 def left_out(task: str, group: bool = False) -> tuple[str, ...]:

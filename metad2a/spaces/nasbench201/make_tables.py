@@ -129,7 +129,7 @@ def make_tasks(args: argparse.Namespace, space: NASBench201) -> Path:
     }
     path, form = (tasks.TRANSNAS, "transnas") if args.transnas else (tasks.VALIDATION, "validation")
     arrays = {name: np.asarray(values) for name, values in whole(columns, source).items()}
-    tasks.save_columns(args.output / path.name, arrays, format=f"metad2a-{form}-1", source=SOURCES[path])
+    save_arrays(args.output / path.name, {"format": f"metad2a-{form}-1", "source": SOURCES[path], **arrays})
     return args.output / path.name
 
 

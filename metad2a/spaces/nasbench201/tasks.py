@@ -4,20 +4,17 @@
 image sets, NAS-Bench-360's two tasks (`tables.nasbench360`), and the seven tasks of TransNAS-Bench-101. These seven
 have values only of the 4,096 cells without pooling, one seed, one set of images (indoor scenes), and their own
 skeleton.
-
-NumPy reads the file.
 """
 
-import json
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from metad2a.core.errors import UserError
-from metad2a.core.files import ASSETS, atomic_write
+from metad2a.core.arrays import ArrayOf, read_arrays
+from metad2a.core.files import ASSETS
 from metad2a.spaces.nasbench201 import tables
 from metad2a.spaces.nasbench201.cells import CELL_EDGES, NUM_CELLS, OPERATIONS
 
@@ -28,34 +25,12 @@ TRANSNAS_NAMES = ("class_scene", "class_object", "room_layout", "jigsaw", "segme
 TASKS = (*PHOTOGRAPHS, *tables.NASBENCH360_NAMES, *TRANSNAS_NAMES)
 POOLING = OPERATIONS.index("avg_pool_3x3")
 HINT = "Check the repository out anew, or make it: python -m metad2a.spaces.nasbench201.make_tables --help"
-ABOUT = "about"  # the key of format and source, as JSON
 
 
-def save_columns(path: Path, columns: dict[str, np.ndarray], **about: Any) -> None:
-    """Write columns and facts about them."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **columns, **{ABOUT: np.array(json.dumps(about))})
-
-    atomic_write(path, write)
-
-
-def read_columns(path: Path, form: str, rows: int) -> dict[str, np.ndarray]:
-    """Read what `save_columns` wrote; nothing is unpickled. Raises a UserError if the file is missing or damaged, or
-    its columns do not have as many finite values as there are `rows`."""
-    if not path.is_file():
-        raise UserError(f"{path} is missing. {HINT}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
-        about = json.loads(str(columns.pop(ABOUT)))
-        fits = [len(values) == rows and bool(np.isfinite(values).all()) for values in columns.values()]
-        if about["format"] != form or not fits or not all(fits):
-            raise ValueError("its content is not what it should be")
-    except Exception as error:  # NumPy raises many types for damaged files
-        raise UserError(f"{path} is no table that can be read. {HINT}") from error
-    return columns
+def read_columns(path: Path, names: Sequence[str], form: str, rows: int) -> dict[str, np.ndarray]:
+    """The columns (rows,) of a table with these names. Raises a UserError if the file is missing or damaged."""
+    columns = dict.fromkeys(names, ArrayOf(np.floating, (rows,)))
+    return read_arrays(path, columns, "a table of tasks", HINT, form)
 
 
 @cache
@@ -69,7 +44,7 @@ def without_pooling() -> np.ndarray:
 def validation() -> dict[str, np.ndarray]:
     """Validation accuracies (%) after 200 epochs, (15625,) for each image set. CIFAR-10's are of networks that learned
     from half of the training images; the other sets validate on images that are not test images."""
-    return read_columns(VALIDATION, "metad2a-validation-1", NUM_CELLS)
+    return read_columns(VALIDATION, PHOTOGRAPHS, "metad2a-validation-1", NUM_CELLS)
 
 
 @cache
@@ -77,7 +52,7 @@ def transnas() -> dict[str, np.ndarray]:
     """Validation values of the last epoch, (15625,) for each task, NaN for cells with pooling; higher is better: top-1
     (%) of `class_scene`, `class_object` and `jigsaw`, pixels (%) of `segmentsemantic`, the negative loss of
     `room_layout` and the structural similarity of `normal` and `autoencoder`, all three times 100."""
-    known = read_columns(TRANSNAS, "metad2a-transnas-1", len(without_pooling()))
+    known = read_columns(TRANSNAS, TRANSNAS_NAMES, "metad2a-transnas-1", len(without_pooling()))
     columns = {name: np.full(NUM_CELLS, np.nan) for name in known}
     for name, values in known.items():
         columns[name][without_pooling()] = values
