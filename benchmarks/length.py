@@ -178,21 +178,31 @@ def gains(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def plots(results: dict[str, Any]) -> dict[str, Figure]:
-    """Accuracy of the first choices against the length of training."""
+    """The first choices beside the universal ranking's in the same tasks, against the length of training."""
     found = results["length"]["tasks"]
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.set(xlabel="nominal seconds of training", ylabel="accuracy of the first choice (%)", xscale="log")
+    axes.set(xlabel="nominal seconds of training", ylabel="points above the universal first choice")
+    axes.axhline(0, color="#999999", linewidth=1)
     lengths = lengths_of(found["process"])
-    for number, name in enumerate(("process", "universal", "small", "cheapest")):
-        means = [np.mean([t["choice"] for t in found[name] if t["seconds"] == seconds]) for seconds in lengths]
+    for number, name in enumerate(("process", "small", "cheapest", "predictor")):
+        rows = [gain(found, name, seconds) for seconds in lengths]
         look = style(number) | ({"color": OURS} if name == "process" else {})
-        axes.plot(lengths, means, **look, label=TITLES[name].strip("*"))
-    for key in ("average", "best"):
-        means = [np.mean([t[key] for t in found["process"] if t["seconds"] == seconds]) for seconds in lengths]
-        axes.plot(lengths, means, color="#999999", linestyle=":", label=f"{key} cell of a task")
-    axes.legend()
+        places = [place + 0.08 * (number - 1.5) for place in range(len(lengths))]
+        axes.errorbar(places, *zip(*rows, strict=True), **look | {"linestyle": "none"}, capsize=3, label=plain(name))
+    axes.set_xticks(range(len(lengths)), [str(seconds) for seconds in lengths])
+    axes.legend(loc="lower left")
     return {"length": figure}
+
+
+def gain(found: dict[str, list[dict[str, Any]]], name: str, seconds: int) -> tuple[float, float]:
+    """Points by which a method's first choice is above the universal ranking's in the same task, with its interval."""
+    pairs = zip(found[name], found["universal"], strict=True)
+    return interval([ours["choice"] - other["choice"] for ours, other in pairs if ours["seconds"] == seconds])
+
+
+def plain(name: str) -> str:
+    return TITLES[name].strip("*")
 
 
 def build_parser() -> argparse.ArgumentParser:
