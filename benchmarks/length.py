@@ -1,6 +1,6 @@
 """What does the number of images and the length of training say about a cell? python benchmarks/length.py
 
-The shipped trainings (metad2a/assets/nasbench201/trainings.csv) are of several folders. Each folder is left out in
+The shipped trainings (metad2a/assets/nasbench201/trainings.csv) used several folders. Each folder is left out in
 turn: methods learn from the trainings on all others, and order the cells of each of its tasks. All trainings of a task
 take equally long.
 

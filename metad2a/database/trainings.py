@@ -60,7 +60,7 @@ class Training:
     archs: list[str]  # the cell, as text
     seed: int  # of the weights and the batches
     draw: int  # seed that chooses the task's images
-    images: int  # M, if the folder has so many of each class
+    images: int  # M, or fewer if a class of the folder has too few
     side: int
     seconds: int  # nominal length
 

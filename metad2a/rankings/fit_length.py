@@ -33,6 +33,7 @@ from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import counted
 from metad2a.rankings import universal
+from metad2a.rankings.fit_kinds import matern
 from metad2a.rankings.length import FORMAT, GRID, TRAININGS, WHOLE
 from metad2a.spaces.nasbench201 import cells as benchmark
 from metad2a.spaces.nasbench201.cell_features import PATHS, cell_shape
@@ -145,13 +146,6 @@ def read_trainings(path: str | Path = TRAININGS) -> Trainings:
         raise UserError(f"{path} is no file of trainings ({type(error).__name__}: {error}). {hint}") from error
     tasks = list(dict.fromkeys(names))
     return Trainings(cells, lengths, accuracy, np.array([tasks.index(name) for name in names]), rows)
-
-
-def matern(features: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Matern 3/2 kernel (P, Q) of features (P, F) and (Q, F)."""
-    squares = (features**2).sum(1)[:, None] + (others**2).sum(1) - 2 * features @ others.T
-    distance = np.sqrt(3 * np.maximum(squares, 0))
-    return (1 + distance) * np.exp(-distance)
 
 
 class Process:

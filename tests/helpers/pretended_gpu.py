@@ -219,7 +219,7 @@ def call(func, args, kwargs):
         check_devices(func, args, tensors, here)
     generator = kwargs.get("generator")
     if generator is not None and (getattr(generator, "place", CPU) == CUDA) != on_device:
-        raise RuntimeError(f"The generator is of another device than the result ({resolve_name(func)})")
+        raise RuntimeError(f"The generator lies on another device than the result ({resolve_name(func)})")
     CURRENT[-1].operations += on_device
     if waits(func, args, kwargs, here, on_device):
         CURRENT[-1].wait()
@@ -247,7 +247,7 @@ def pretended_gpu():
         }
 
     def export(*args, **kwargs):
-        """An export traces a network of the host by a mode of its own."""
+        """An export traces a network that lies on the host, by another mode."""
         mode = torch._C._pop_torch_function_stack()
         try:
             return real_export(*args, **kwargs)

@@ -38,7 +38,7 @@ def costs_of_all(num_classes: int) -> dict[str, np.ndarray]:
 
 @cache
 def _cost(small: int, large: int, num_classes: int) -> tuple[int, int]:
-    """The cost of a cell with so many convolutions of 1x1 and of 3x3."""
+    """The cost of a cell, given its numbers of 1x1 and 3x3 convolutions."""
     kernels = [KERNEL_SIZES[OPERATIONS[SMALL]]] * small + [KERNEL_SIZES[OPERATIONS[LARGE]]] * large
     parts = [_conv_cost(3, FIRST_CHANNELS, 3, IMAGE_SIZE)]
     for channels, size in STAGES:

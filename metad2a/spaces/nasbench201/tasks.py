@@ -42,7 +42,7 @@ def without_pooling() -> np.ndarray:
 
 @cache
 def validation() -> dict[str, np.ndarray]:
-    """Validation accuracies (%) after 200 epochs, (15625,) for each image set. CIFAR-10's are of networks that learned
+    """Validation accuracies (%) after 200 epochs, (15625,) for each image set. On CIFAR-10 the networks learned
     from half of the training images; the other sets validate on images that are not test images."""
     return read_columns(VALIDATION, PHOTOGRAPHS, "metad2a-validation-1", NUM_CELLS)
 
