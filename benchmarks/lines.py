@@ -152,7 +152,7 @@ class Lines:
         Raises a UserError if the file or a column is missing, or a line names no architecture.
         """
         path = Path(self.args.zero_cost) / f"{dataset if dataset == TRANSFERRED else 'cifar10'}.csv"
-        values = read_columns(path, (name,), self.space)[name].numpy()
+        values = read_columns(path, (name,), self.space)[name]
         scored = np.isfinite(values)
         count = np.bincount(self.classes[scored], minlength=self.classes.max() + 1)
         means = np.bincount(self.classes[scored], values[scored], len(count)) / np.maximum(count, 1)

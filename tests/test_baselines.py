@@ -140,7 +140,9 @@ def test_every_method_says_what_it_is(name):
 def test_a_seed_decides_all(space, name):
     problems = [Made(space, threes, budget=Budget(evaluations=30)) for _ in range(3)]
     results = [small(name).run(problem, seed) for problem, seed in zip(problems, (1, 1, 2), strict=True)]
-    assert problems[0].asked == problems[1].asked != problems[2].asked
+    assert problems[0].asked == problems[1].asked
+    drawn = name != "budget"  # a search that knows other tasks draws nothing
+    assert (problems[0].asked != problems[2].asked) == drawn
     assert results[0].chosen == results[1].chosen
     assert results[0].cost.evaluations <= 30
 

@@ -169,7 +169,7 @@ def write_budget_page(path: Path, result: Mapping[str, Any], images: Section, dr
         f"{', interrupted' if result['interrupted'] else ''}."
     )
     rows = [{**row, "mark": "chosen" if row["chosen"] else ""} for row in result["ranking"]]
-    text = f"The first {len(rows)} cells of the instant ranking, which sees no image. All are in ranking_run_1.csv."
+    text = "The first cells of the instant ranking and those that were trained here. All are in ranking_run_1.csv."
     sections = [
         Section("The network", facts=facts, figures=[(drawing, choice["architecture"])] if drawing else []),
         curves_section(result["ways"], result["unit"]),

@@ -25,7 +25,7 @@ from metad2a.searches.budget.training import SEED
 from metad2a.searches.budget.trials import DONE, FORMAT, LINEAR, NEW, PAUSED, Trial, judged
 
 LEAST_TESTED = 100  # images, however short the time
-LISTED = 100  # cells of the ranking in result.json
+LISTED = 100  # cells of the ranking in result.json, beside those that were trained
 
 
 def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def result(search: BudgetSearch, best: Trial, interrupted: bool) -> dict[str, An
         "choice": choice(search, best),
         "network": handed,
         "ways": [way(search, trial) for trial in state.trials],
-        "ranking": rows[:LISTED],
+        "ranking": [row for row in rows if row["rank"] <= LISTED or "accuracy" in row],
         "history": search.run.history,
     }
     search.clock.tick()
