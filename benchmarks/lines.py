@@ -246,7 +246,7 @@ class Lines:
         return {
             "shown": SHOWN.get(dataset, dataset),
             "maximum": float(truth.max()),
-            "noise": noise(torch.from_numpy(truth)),
+            "noise": noise(truth),
             "lines": result,
         }
 
