@@ -29,6 +29,7 @@ OF_SEARCH = (
     "gpu",
     "image_size",
     "labels",
+    "epochs",
 )  # options that `train` needs too
 __all__ = ["Found", "Trained", "predict", "search", "train"]
 
@@ -40,7 +41,7 @@ class Found:
     name: str  # of the dataset
     images: str | None  # the folder of its images, None for a known dataset
     architectures: list[str]
-    accuracy: list[float]  # scores (%) on the task of the ranking, or with a budget on the images that chose
+    accuracy: list[float]  # scores of the ranking as its table has them, or with a budget % on the images that chose
     costs: list[dict[str, float]]  # `flops` and `params` (millions), and latencies (ms) if they were asked for
     folder: Path  # where everything was written
     report: Path  # the page to look at

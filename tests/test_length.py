@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmarks import length as benchmark
 from benchmarks import length_sets
-from metad2a import spaces
+from metad2a import search, spaces
 from metad2a.core.errors import UserError
 from metad2a.data.features import Features
 from metad2a.database import trainings
@@ -298,3 +298,9 @@ def test_set_vectors_are_those_of_the_trainings_classes(tmp_path, monkeypatch):
     assert list(result["sets"]) == ["gtsrb 0"]
     assert len(result["graphs"]) == len(result["scores"]) == 1
     assert len(result["sets"]["gtsrb 0"]) == len(result["graphs"][0])
+
+
+def test_from_python_a_training_is_as_long_as_the_search_was_for(photos):
+    found = search("photos", epochs=3)
+    assert found.options["epochs"] == 3
+    assert "for 3 epochs of" in found.report.read_text()
