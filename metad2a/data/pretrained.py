@@ -80,7 +80,7 @@ def timm_network(name: str, hint: str = "", weights: bool = True) -> tuple[nn.Mo
     except ImportError as error:
         raise UserError(f'timm/{name} needs timm: pip install ".[timm]" in the clone. {hint}') from error
     try:
-        network = timm.create_model(name, pretrained=weights, num_classes=0)
+        network: Any = timm.create_model(name, pretrained=weights, num_classes=0)
     except Exception as error:  # for an unknown name or weights that cannot be fetched, of several libraries
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"timm cannot make {name} ({reason}). {hint}") from error
