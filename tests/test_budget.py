@@ -264,9 +264,9 @@ def test_from_scratch_no_weights_of_imagenet_are_used(command, images):
 
 
 def test_after_its_whole_protocol_a_cell_is_followed_by_the_most_promising(command, images, monkeypatch):
-    from metad2a.training import classifier
+    from metad2a.core import budget
 
-    monkeypatch.setitem(classifier.EPOCHS, "toy", 1)
+    monkeypatch.setitem(budget.EPOCHS, "toy", 1)
     code, _, err = command(f"{CELLS} --budget 4e")
     assert code == 0, err
     value = json.loads((folder() / "result.json").read_text())

@@ -7,11 +7,16 @@ from typing import Any
 from metad2a.core.errors import UserError
 
 NETWORK_EPOCHS, EVALUATION_EPOCHS = 200, 12  # a whole training by the benchmark's protocol, and its short one
-EPOCHS = {"mnist": 50}  # datasets whose whole training differs
+EPOCHS = {"mnist": 50}  # datasets whose whole training differs; see `whole_epochs`
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 LARGEST = 10**8  # seconds, epochs or evaluations
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(seconds?|s|minutes?|m|hours?|h)(?![a-z])")
 COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(evaluations?|epochs?|e|networks?|n)")
+
+
+def whole_epochs(data_name: str) -> int:
+    """Epochs of a whole training on a dataset."""
+    return EPOCHS.get(data_name, NETWORK_EPOCHS)
 
 
 @dataclass(frozen=True)

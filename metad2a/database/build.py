@@ -164,9 +164,7 @@ def collect_trainings(search_space: str, data_path: str, overwrite: bool) -> Pat
     return target
 
 
-def _read_all(
-    space: SearchSpace, folder: Path, model: str = "predictor"
-) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
+def _read_all(space: SearchSpace, folder: Path) -> list[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
     shards = [(path, *read_shard(path)[:2]) for path in shard_files(folder)]
     if not shards:
         raise UserError(

@@ -22,7 +22,8 @@ from metad2a.rankings import universal
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, accuracy, batch_of, normalized, protocol_for, rate_of, train_batches
 
-LENGTHS = (60, 180, 60, 180, 60)
+LENGTHS = (60, 180, 60, 180, 60)  # nominal seconds of the trainings of a shard, by its number
+SPLIT_SEED = 333  # of the halves of the held-out images, both of which are used
 CLASSES, IMAGES = (4, 20), (200, 2000)  # of a task: the fewest and the most
 LARGER_SIDE, LARGER_SHARE = 48, 0.25  # share of the tasks whose images have this side instead of the benchmark's
 ANCHORS = (math.inf, 60.0, 25.0)  # MFLOPs: every task has the best-ranked cell of each cost
@@ -87,11 +88,11 @@ def draw_task(space: SearchSpace, name: str, num_classes: int, seed: int, shard:
 
 def draw_cells(space: SearchSpace, rng: np.random.Generator, shard: int) -> list[str]:
     """The cells of a task: the anchors, a random cell of each quarter of the costs, and an anchor again."""
-    archs = [arch for arch in space.all_architectures() if space.can_learn(arch)]
-    listed = [space.all_architectures()[number] for number in space.cheapest_members()]
-    mean = universal.load().of_classes()[0].tolist()
-    rank = dict(zip(listed, mean, strict=True))
-    costs = {arch: space.cost(arch, 10)["flops"] for arch in set(archs) & set(listed)}
+    numbers = space.cheapest_members(space.all_can_learn())
+    archs = [space.all_architectures()[number] for number in numbers]
+    mean = universal.load().of_classes()[0][space.classes_of_equals()[numbers]].tolist()
+    rank = dict(zip(archs, mean, strict=True))
+    costs = dict(zip(archs, space.costs_of_all(10)["flops"][numbers].tolist(), strict=True))
     by_cost = sorted(costs, key=lambda arch: (costs[arch], arch))
     anchors = [max((a for a in by_cost if costs[a] <= most), key=rank.__getitem__) for most in ANCHORS]
     drawn = [str(rng.choice(part)) for part in np.array_split(by_cost, STRATA)]
@@ -109,7 +110,7 @@ class TrainingsEvaluator:
         """The folder's images at a side in pixels."""
         if side not in self._data:
             o = self.options
-            self._data[side] = load_image_data(o.data_name, o.imgnet, o.data_path, 333, side)
+            self._data[side] = load_image_data(o.data_name, o.imgnet, o.data_path, SPLIT_SEED, side)
         return self._data[side]
 
     def train(self, item: Training) -> dict[str, Any]:

@@ -90,18 +90,16 @@ def normal_ranks(values: np.ndarray) -> np.ndarray:
 def known_cells() -> Cells:
     """The shipped tables' figures of all cells."""
     space = NASBench201()
-    archs, classes = space.architectures, np.asarray(equivalence_classes())
-    rows = [benchmark.all_cells()[number] for number in space.cheapest_members()]
-    texts = [benchmark.to_string(row) for row in rows]
-    learns = np.array([space.can_learn(text) for text in texts])
-    flops = np.array([space.cost(text, 10)["flops"] for text in texts])
+    archs, classes, cheapest = space.architectures, equivalence_classes(), space.cheapest_members()
+    rows = [benchmark.all_cells()[number] for number in cheapest]
+    learns, flops = space.all_can_learn()[cheapest], space.costs_of_all(10)["flops"][cheapest]
     live = np.array([benchmark.live_operations(row) for row in rows])  # (K, 6)
     one_hot = np.eye(len(benchmark.OPERATIONS))[live]  # (K, 6, 5)
     shapes = np.array([[*cell_shape(row), *ways(row)] for row in live.tolist()])
     counts = one_hot.sum(1)[:, 1:]  # of each operation but `none`
-    tables = [np.asarray(class_means(space.table["valid_12"][name].astype(np.float64))) for name in DATASETS]
+    tables = [class_means(space.table["valid_12"][name].astype(np.float64)) for name in DATASETS]
     short = np.mean([normal_ranks(table) for table in tables], axis=0)
-    whole = normal_ranks(np.asarray(universal.load().of_classes()[0]))
+    whole = normal_ranks(universal.load().of_classes()[0])
     return Cells(
         dict(zip(archs, classes.tolist(), strict=True)),
         learns,

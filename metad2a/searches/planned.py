@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from metad2a.core.budget import EPOCHS, NETWORK_EPOCHS, Budget
+from metad2a.core.budget import Budget, whole_epochs
 from metad2a.core.messages import counted
 from metad2a.rankings import length
 from metad2a.searches.session import Session
@@ -63,7 +63,7 @@ def planned_training(session: Session) -> Planned | None:
     options, classes = session.options, session.classes
     if not options.image_folder or session.space.architectures is None or not session.space.ranking_shipped:
         return None
-    images, usual = sum(classes.counts), EPOCHS.get(options.data_name, NETWORK_EPOCHS)
+    images, usual = sum(classes.counts), whole_epochs(options.data_name)
     wanted: Budget | None = getattr(options, "time", None)
     epochs: int | None = getattr(options, "epochs", None)
     if wanted is None:
@@ -76,11 +76,11 @@ def seconds_per_image(space: SearchSpace, number: int, device: Any) -> np.ndarra
     cheapest and the dearest cell: the time grows with the multiply-accumulates."""
     from metad2a.networks.latency import seconds_of_step  # imports PyTorch
 
-    cells = [space.all_architectures()[i] for i in space.cheapest_members()]
-    flops = np.array([space.cost(cell, number)["flops"] for cell in cells])
-    learns = np.flatnonzero([space.can_learn(cell) for cell in cells])
+    archs, cheapest = space.all_architectures(), space.cheapest_members()
+    flops = space.costs_of_all(number)["flops"][cheapest]
+    learns = np.flatnonzero(space.all_can_learn()[cheapest])
     timed = [int(learns[flops[learns].argmin()]), int(flops.argmax())]
-    steps = [seconds_of_step(space, cells[i], number, BATCH, device) / BATCH for i in timed]
+    steps = [seconds_of_step(space, archs[cheapest[i]], number, BATCH, device) / BATCH for i in timed]
     slope, base = np.polyfit(flops[timed], steps, 1)
     return np.maximum(base + slope * flops, min(steps) / 2)
 
@@ -88,10 +88,10 @@ def seconds_per_image(space: SearchSpace, number: int, device: Any) -> np.ndarra
 def first_choices(planned: Planned, session: Session, cells: Sequence[int]) -> list[dict[str, Any]]:
     """The first choice among the architectures `cells` (numbers) for each of `LENGTHS`, as rows of a table.
 
-    A row has `epochs`, `arch`, `flops`, and the `score` of that cell at all lengths.
+    A row has `epochs`, `architecture`, `flops`, its score `accuracy`, and the `curve` of its scores at all lengths.
     """
     space, ranking = session.space, length.load()
-    classes = np.asarray(space.classes_of_equals())[list(cells)]
+    classes = space.classes_of_equals()[list(cells)]
     at = {epochs: ranking.predict(float(planned.images * epochs))[0][classes] for epochs in LENGTHS}
     rows = []
     for epochs, scores in at.items():

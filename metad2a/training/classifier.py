@@ -14,7 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from metad2a.core.budget import EPOCHS, NETWORK_EPOCHS
+from metad2a.core.budget import whole_epochs
 from metad2a.core.environment import cosine, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import load_torch, save_torch
@@ -86,7 +86,7 @@ AUGMENTATIONS: dict[str, dict[str, bool]] = {  # values of --augment
 
 def published_protocol(data_name: str, **changes: Any) -> Protocol:
     """The paper's protocol for a dataset, with changes."""
-    values = {"epochs": EPOCHS.get(data_name, NETWORK_EPOCHS), "augment": data_name in AUGMENTED}
+    values = {"epochs": whole_epochs(data_name), "augment": data_name in AUGMENTED}
     return Protocol(**values | changes)
 
 

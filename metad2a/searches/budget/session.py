@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from metad2a import spaces
-from metad2a.core.budget import EPOCHS, NETWORK_EPOCHS
+from metad2a.core.budget import whole_epochs
 from metad2a.core.cli import command_began
 from metad2a.core.environment import provenance, random_generator
 from metad2a.core.errors import UserError
@@ -57,7 +57,7 @@ class BudgetSearch:
             (`x-test`) serves once, for the final figure of the network that the user gets.
         cells: the text of each class of equal cells (K): its cheapest architecture within the limits, or at all.
         ranked: number, text and costs of the cells within the limits, best first by the instant ranking.
-        predicted: accuracies (K) of the classes by the instant ranking.
+        predicted: scores (K) of the classes by the instant ranking.
         names: of the backbones within the limits.
         formats: in which the network is exported.
         identity: what the search depends on.
@@ -141,7 +141,7 @@ class BudgetSearch:
         """The score (K,) of each class of equal cells before any training, as `search` without a budget has it."""
         if not self.data.own:
             return load_universal().of_classes()[0]
-        seen = len(self.data.train) * EPOCHS.get(self.data.name, NETWORK_EPOCHS)
+        seen = len(self.data.train) * whole_epochs(self.data.name)
         return load_by_length().predict(float(seen))[0]
 
     def fits(self, cost: Mapping[str, float]) -> bool:
