@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -31,7 +32,7 @@ Method = Callable[[Trainings, Trainings], np.ndarray]
 SMALL = 60.0  # MFLOPs
 RIDGE = 3.0
 LEAST = 6  # trainings of a task that can be judged
-FILES = {"length": "python benchmarks/length.py"}
+FILES = {"length": "python benchmarks/length.py", "length_choices": "python benchmarks/length_choices.py images"}
 TITLES = {
     "process": "**the ranking by length**",
     "universal": "universal ranking",
@@ -116,6 +117,7 @@ def judged(trainings: Trainings, scores: np.ndarray) -> list[dict[str, Any]]:
                 "images": int(about["images"]), "side": int(about["side"]),
                 "spearman": float(np.nan_to_num(stats.spearmanr(ranks, accuracy).statistic)),
                 "choice": float(accuracy[score == score.max()].mean()),
+                "first_seed": float(accuracy[score.argmax()]),  # argmax takes the first of a cell's trainings
                 "best": float(accuracy.max()), "average": float(accuracy.mean()),
             }
         )  # fmt: skip
@@ -162,7 +164,31 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
             row += ["", mean_and_interval(*interval(some), digits=1)]
         rows.append(row)
     head = [f"{what}, {seconds} s" for seconds in lengths for what in ("correlation", "first choice")]
-    return {"length": table(["", *head], rows), "length-gain": gains(found)}
+    choices = of_all_cells(found, results["length_choices"]["choices"])
+    return {"length": table(["", *head], rows), "length-gain": gains(found), "length-choices": choices}
+
+
+def of_all_cells(found: dict[str, list[dict[str, Any]]], choices: list[dict[str, Any]]) -> str:
+    """Accuracies (%) of the first choices of all cells, trained with the same seed in the same tasks."""
+    ours = {(choice["folder"], choice["task"]): choice["accuracy"] for choice in choices}
+    lengths, rows = lengths_of(found["universal"]), []
+    columns: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for name in ("universal", "small"):
+        pairs = columns.setdefault(name, {seconds: [] for seconds in lengths})
+        for task in found[name]:
+            pairs[task["seconds"]].append((ours[task["folder"], task["task"]], task["first_seed"]))
+    title = TITLES["process"]
+    rows.append([title, *(mean_of(columns["universal"][seconds], 0) for seconds in lengths)])
+    for name, pairs in columns.items():
+        rows.append([TITLES[name], *(mean_of(pairs[seconds], 1) for seconds in lengths)])
+    for name, pairs in columns.items():
+        gains = [interval([a - b for a, b in pairs[seconds]]) for seconds in lengths]
+        rows.append([f"ours above the {TITLES[name]}", *(mean_and_interval(*gain, digits=1) for gain in gains)])
+    return table(["first choice of all cells", *(f"{seconds} s" for seconds in lengths)], rows)
+
+
+def mean_of(pairs: list[tuple[float, float]], place: int) -> str:
+    return mean_and_interval(*interval([pair[place] for pair in pairs]), digits=1)
 
 
 def gains(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -178,21 +204,40 @@ def gains(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def plots(results: dict[str, Any]) -> dict[str, Figure]:
-    """The first choices beside the universal ranking's in the same tasks, against the length of training."""
+    """Against the length of training: accuracies of the first choices of all cells in each folder, and points by which
+    first choices among a task's cells are above the universal ranking's."""
     found = results["length"]["tasks"]
-    figure = new_figure(7, 4)
-    axes = figure.subplots()
-    axes.set(xlabel="nominal seconds of training", ylabel="points above the universal first choice")
-    axes.axhline(0, color="#999999", linewidth=1)
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    draw_folders(left, found["universal"], results["length_choices"]["choices"])
+    right.set(xlabel="nominal seconds of training", ylabel="points above the universal first choice")
+    right.axhline(0, color="#999999", linewidth=1)
     lengths = lengths_of(found["process"])
     for number, name in enumerate(("process", "small", "cheapest", "predictor")):
         rows = [gain(found, name, seconds) for seconds in lengths]
         look = style(number) | ({"color": OURS} if name == "process" else {})
         places = [place + 0.08 * (number - 1.5) for place in range(len(lengths))]
-        axes.errorbar(places, *zip(*rows, strict=True), **look | {"linestyle": "none"}, capsize=3, label=plain(name))
-    axes.set_xticks(range(len(lengths)), [str(seconds) for seconds in lengths])
-    axes.legend(loc="lower left")
+        right.errorbar(places, *zip(*rows, strict=True), **look | {"linestyle": "none"}, capsize=3, label=plain(name))
+    right.set_xticks(range(len(lengths)), [str(seconds) for seconds in lengths])
+    right.legend(loc="lower left")
     return {"length": figure}
+
+
+def draw_folders(axes: Axes, universal: list[dict[str, Any]], choices: list[dict[str, Any]]) -> None:
+    """Mean accuracy of the first choices over the tasks of each folder: ours with a full line, the universal ranking's
+    with a dotted one."""
+    ours = {(choice["folder"], choice["task"]): choice["accuracy"] for choice in choices}
+    axes.set(xlabel="nominal seconds of training", ylabel="accuracy of the first choice of all cells (%)", xscale="log")
+    for number, folder in enumerate(dict.fromkeys(task["folder"] for task in universal)):
+        mine = [task for task in universal if task["folder"] == folder]
+        lengths, colour = lengths_of(mine), style(number)["color"]
+        at = [[task for task in mine if task["seconds"] == seconds] for seconds in lengths]
+        first = [np.mean([ours[folder, task["task"]] for task in tasks]) for tasks in at]
+        axes.plot(lengths, first, color=colour, marker="o", markersize=4, label=folder)
+        axes.plot(lengths, [np.mean([task["first_seed"] for task in tasks]) for tasks in at], ":", color=colour)
+    axes.set_xticks(lengths_of(universal), [str(seconds) for seconds in lengths_of(universal)], minor=False)
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
 
 
 def gain(found: dict[str, list[dict[str, Any]]], name: str, seconds: int) -> tuple[float, float]:

@@ -469,6 +469,11 @@ def workers_in_training():
     return found
 
 
+def test_a_cluster_without_workers_is_refused(refuses, images):
+    assert "--ray-address needs --num-workers" in refuses(f"{LINE} --budget 2e --ray-address auto")
+    assert "--ray-address needs --num-workers" in refuses("compare --data-name cifar10 --form real --ray-address auto")
+
+
 def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "Or leave the option out" in refuses(f"{LINE} --budget 2e --num-workers 2")
@@ -476,7 +481,8 @@ def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their names")
-def test_two_workers_of_ray_one_of_them_killed(images):
+def test_two_workers_of_ray_one_of_them_killed(command, images):
+    """The budget is spent once, and the result is that of a single process."""
     pytest.importorskip("ray")
     process = started("8e", "--num-workers 2")
     wait_for(1, process, limit=300)
@@ -491,3 +497,11 @@ def test_two_workers_of_ray_one_of_them_killed(images):
     assert FAILED not in {way["status"] for way in value["ways"]}
     assert (folder() / "network.pt").is_file()
     assert "chosen:" in out
+    assert sum(way["spent"] for way in value["ways"]) == pytest.approx(8, abs=0.1)
+    assert command(f"{CELLS} --budget 8e --save-path alone")[0] == 0
+    (path,) = Path("alone").rglob("result.json")
+    alone = json.loads(path.read_text())
+    same = ("arch", "status", "epochs", "accuracy")
+    assert [[way[name] for name in same] for way in value["ways"]] == [
+        [way[name] for name in same] for way in alone["ways"]
+    ]

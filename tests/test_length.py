@@ -11,14 +11,14 @@ from PIL import Image
 from scipy import stats
 
 from benchmarks import length as benchmark
-from benchmarks import length_sets
+from benchmarks import length_choices, length_sets
 from metad2a import search, spaces
 from metad2a.core.errors import UserError
 from metad2a.data.features import Features
 from metad2a.database import trainings
 from metad2a.database.shards import read_shard
 from metad2a.rankings import fit_length, length, universal
-from metad2a.rankings.fit_length import Process, Trainings, known_cells, on_grid, read_trainings, ways
+from metad2a.rankings.fit_length import Process, Trainings, evened, known_cells, on_grid, read_trainings, ways
 from metad2a.spaces.nasbench201.cells import parse
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_3x3~2|"
@@ -148,7 +148,8 @@ def test_the_posterior_is_that_of_the_plain_formulas(process):
             noisy[i, j] += fit_length.OFFSET * (some.task[i] == some.task[j]) + h["noise"] ** 2 * (i == j)
     pairs = list(zip(wanted, at, strict=True))
     cross = np.array([[covariance(some.cell[i], some.length[i], c, a) for c, a in pairs] for i in range(n)])
-    y = some.accuracy - some.accuracy.mean()
+    y = evened(some.accuracy, some.task)
+    y = y - y.mean()
     own = np.array([covariance(c, a, c, a) for c, a in pairs])
     expected = cross.T @ np.linalg.solve(noisy, y)
     spread = np.sqrt(own - (cross * np.linalg.solve(noisy, cross)).sum(0))
@@ -156,6 +157,21 @@ def test_the_posterior_is_that_of_the_plain_formulas(process):
     mean, deviation = small.predict(np.array(wanted), np.array(at), growth=False)
     assert mean == pytest.approx(expected, abs=1e-6)
     assert deviation == pytest.approx(spread, abs=1e-6)
+
+
+def test_all_tasks_spread_alike_after_the_cells_of_one_differ_more():
+    rng, task = np.random.default_rng(0), np.repeat([3, 5], 40)
+    accuracy = np.where(task == 3, 80.0, 30.0) + rng.normal(size=80) * np.where(task == 3, 20, 2)
+    same = evened(accuracy, task)
+    for number in (3, 5):
+        before, after = accuracy[task == number], same[task == number]
+        assert after.mean() == pytest.approx(before.mean())
+        assert stats.spearmanr(before, after).statistic == pytest.approx(1)
+    spread = [same[task == number].std() for number in (3, 5)]
+    typical = np.sqrt(sum(((accuracy[task == n] - accuracy[task == n].mean()) ** 2).sum() for n in (3, 5)) / 78)
+    assert spread == pytest.approx([typical, typical], rel=0.4)
+    assert spread[0] / spread[1] < 3 < accuracy[task == 3].std() / accuracy[task == 5].std()
+    assert evened(np.array([7.0, 7.0]), np.array([0, 1])).tolist() == [7, 7]  # nothing differs within a task
 
 
 def test_the_shipped_ranking_is_what_the_command_makes_of_the_shipped_trainings(process):
@@ -304,3 +320,37 @@ def test_from_python_a_training_is_as_long_as_the_search_was_for(photos):
     found = search("photos", epochs=3)
     assert found.options["epochs"] == 3
     assert "for 3 epochs of" in found.report.read_text()
+
+
+def test_first_choices_come_from_the_other_folders_and_are_trained_once(tmp_path, monkeypatch):
+    every = read_trainings()
+    some = every[np.array([(row["folder"], row["task"]) in {("gtsrb", "0"), ("tiny", "0")} for row in every.rows])]
+    choices = length_choices.first_choices(some)
+    assert [(choice["folder"], choice["task"], choice["seconds"]) for choice in choices] == [
+        ("gtsrb", 0, 60),
+        ("tiny", 0, 60),
+    ]
+    for choice in choices:
+        cell = known_cells().number[choice["arch"]]
+        assert known_cells().learns[cell]
+        assert choice["mflops"] == known_cells().flops[cell]
+    unlike = some.accuracy.copy()
+    unlike[some.task == some.task[-1]] *= -1  # what tiny's own trainings say has no say in its choice
+    other = length_choices.first_choices(Trainings(some.cell, some.length, unlike, some.task, some.rows))
+    assert other[1]["arch"] == choices[1]["arch"]
+    assert other[0]["arch"] != choices[0]["arch"]
+    known = [choice | {"accuracy": 50.0 + place} for place, choice in enumerate(choices)]
+    Path("known.json").write_text(json.dumps({"result": {"choices": known}}))
+    monkeypatch.setattr(length_choices, "read_trainings", lambda: some)
+    length_choices.train_choices(length_choices.build_parser().parse_args(["nowhere", "--output", "known.json"]))
+    assert json.loads(Path("known.json").read_text())["result"]["choices"] == known
+
+
+def test_a_choice_is_trained_on_its_tasks_images_for_its_tasks_time(photos):
+    args = length_choices.build_parser().parse_args([".", "--gpu", "cpu"])
+    choice = {"folder": "photos", "task": 1, "seconds": 180, "arch": BEST}
+    options, training = length_choices.training_of(choice, args)
+    assert options.class_names == ("a", "b", "c", "d")
+    task = trainings.draw_task(spaces.get("nasbench201"), "photos", 4, args.seed, 1)
+    assert (training.classes, training.images, training.draw) == (task[0].classes, task[0].images, task[0].draw)
+    assert (training.archs, training.seconds, training.seed) == ([BEST], 180, task[0].seed)

@@ -62,6 +62,11 @@ class Rule:
     text: str  # goes on after the option's name if not, for example "needs --budget, for example --budget 30m"
 
 
+CLUSTER_NEEDS_WORKERS = Rule(
+    ("ray_address",), lambda o: o.num_workers, "needs --num-workers: add the number of networks to train at once"
+)
+
+
 def flag(name: str) -> str:
     """A field's name on the command line."""
     return "--" + name.replace("_", "-")

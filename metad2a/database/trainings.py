@@ -22,7 +22,7 @@ from metad2a.rankings import universal
 from metad2a.spaces.base import SearchSpace
 from metad2a.training.classifier import Run, accuracy, batch_of, normalized, protocol_for, rate_of, train_batches
 
-LENGTHS = (60, 180, 60, 180, 60)  # nominal seconds of the trainings of a shard, by its number
+LENGTHS = (60, 180, 60, 180, 60, 600)  # nominal seconds of the trainings of a shard, by its number
 SPLIT_SEED = 333  # of the halves of the held-out images, both of which are used
 CLASSES, IMAGES = (4, 20), (200, 2000)  # of a task: the fewest and the most
 LARGER_SIDE, LARGER_SHARE = 48, 0.25  # share of the tasks whose images have this side instead of the benchmark's

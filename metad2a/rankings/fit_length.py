@@ -6,8 +6,8 @@ The accuracy of cell c after a training of task t that looks at n images (l = lo
 
 q is the mean of the benchmark's accuracies after 12 epochs on three datasets. f_j are the cell's cost and shape, and g
 has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at the tables' length, so that
-a longer training comes closer to what the tables say. Between 12 and 200 epochs of 50,000 images the order turns into
-the universal ranking's.
+a longer training comes closer to what the tables say. Before, the accuracies of each task are scaled, so that all tasks
+spread alike. Between 12 and 200 epochs of 50,000 images the order turns into the universal ranking's.
 
 Fit with: python -m metad2a.rankings.fit_length TRAININGS TARGET
 
@@ -146,11 +146,26 @@ def read_trainings(path: str | Path = TRAININGS) -> Trainings:
     return Trainings(cells, lengths, accuracy, np.array([tasks.index(name) for name in names]), rows)
 
 
+def evened(accuracy: np.ndarray, task: np.ndarray) -> np.ndarray:
+    """Accuracies (n,) whose deviations from their tasks' means are scaled, so that all tasks spread alike.
+
+    The cells of one task differ by 50 points and those of another by 5, and both say as much about the order. A task's
+    spread counts as measured with one more training, whose deviation is that of all tasks.
+    """
+    tasks, place, counts = np.unique(task, return_inverse=True, return_counts=True)
+    away = accuracy - (np.bincount(place, accuracy) / counts)[place]
+    typical = (away**2).sum() / max(1, len(accuracy) - len(tasks))
+    spread = np.sqrt((np.bincount(place, away**2) + typical) / counts)
+    return accuracy - away + away * (math.sqrt(typical) / np.maximum(spread, 1e-9))[place]
+
+
 class Process:
     """The Gaussian process, conditioned on trainings."""
 
     def __init__(self, cells: Cells, trainings: Trainings):
         self.cells, self.trainings = cells, trainings
+        accuracy = evened(trainings.accuracy, trainings.task)
+        self.away = accuracy - accuracy.mean()
         self.same_task = (trainings.task[:, None] == trainings.task).astype(float)
         here = (trainings.cell, trainings.length)
         self.parts = self._parts(here, here)
@@ -180,11 +195,10 @@ class Process:
     def fit(self) -> "Process":
         """Learn the hyperparameters: the maximum of the marginal likelihood times their priors."""
         centre, spread = np.array(list(PRIORS.values())).T
-        y = self.trainings.accuracy - self.trainings.accuracy.mean()
 
         def loss(logarithms: np.ndarray) -> float:
             factor = linalg.cholesky(self._covariance(logarithms), lower=True)
-            white = linalg.solve_triangular(factor, y, lower=True)
+            white = linalg.solve_triangular(factor, self.away, lower=True)
             prior = (((logarithms - centre) / spread) ** 2).sum()
             return float(0.5 * white @ white + np.log(factor.diagonal()).sum() + 0.5 * prior)
 
@@ -194,7 +208,7 @@ class Process:
     def condition(self) -> "Process":
         """Learn from the trainings with the present hyperparameters."""
         self.factor = linalg.cho_factor(self._covariance(self.logarithms), lower=True)
-        self.weights = linalg.cho_solve(self.factor, self.trainings.accuracy - self.trainings.accuracy.mean())
+        self.weights = linalg.cho_solve(self.factor, self.away)
         return self
 
     def predict(self, cells: np.ndarray, lengths: np.ndarray, growth: bool = True) -> tuple[np.ndarray, np.ndarray]:

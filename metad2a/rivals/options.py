@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError, did_you_mean
-from metad2a.core.options import CommonOptions, MirrorOption, Rule, option
+from metad2a.core.options import CLUSTER_NEEDS_WORKERS, CommonOptions, MirrorOption, Rule, option
 from metad2a.core.values import not_negative_int, path, positive_int, rising, safe_name, seed_number
 from metad2a.rivals import METHODS, REAL, TABLE
 
@@ -55,13 +55,13 @@ class CompareOptions(CommonOptions, MirrorOption):
     max_per_class: int | None = option(None, "Take at most N training images of each class.", type=positive_int)
     batch_size: int = option(256, "Images of a batch.", type=positive_int)
     ray_address: str | None = option(
-        None, "Use this running Ray cluster, which has this folder (default: start a local one)."
+        None, "Use this running Ray cluster, which has this folder; needs --num-workers (default: start a local one)."
     )
     resume: bool = option(False, "Continue an interrupted comparison.")
     overwrite: bool = option(False, "Replace what an earlier comparison left.")
 
     groups: ClassVar = {"with --form real": OF_IMAGES}
-    rules: ClassVar = (Rule(OF_IMAGES, lambda o: o.form == REAL, f"needs --form {REAL}"),)
+    rules: ClassVar = (Rule(OF_IMAGES, lambda o: o.form == REAL, f"needs --form {REAL}"), CLUSTER_NEEDS_WORKERS)
 
     @property
     def names(self) -> list[str]:

@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 
 from metad2a.core.budget import Budget, parse_budget, parse_time
 from metad2a.core.errors import UserError
-from metad2a.core.options import CommonOptions, MirrorOption, ModelSizes, Rule, flag, option
+from metad2a.core.options import (
+    CLUSTER_NEEDS_WORKERS,
+    CommonOptions,
+    MirrorOption,
+    ModelSizes,
+    Rule,
+    flag,
+    option,
+)
 from metad2a.core.values import (
     count_or_all,
     image_side,
@@ -156,7 +164,9 @@ class SearchOptions(SessionOptions):
     num_workers: int = option(
         0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int, default_text="0"
     )
-    ray_address: str | None = option(None, "Use this running Ray cluster, for example auto or host:6379.")
+    ray_address: str | None = option(
+        None, "Use this running Ray cluster, for example auto or host:6379; needs --num-workers."
+    )
     export: str | None = option(None, "Also write the trained network as onnx, pt2 or onnx,pt2.")
     resume: bool = option(False, "Continue an interrupted search.")
     overwrite: bool = option(False, "Replace what an earlier search left.")
@@ -179,6 +189,7 @@ class SearchOptions(SessionOptions):
         ),
         Rule(("time",), lambda o: not o.epochs, "and --epochs both say how long to train: give one of them"),
         Rule(("backbone",), lambda o: not o.from_scratch, "is left out by --from-scratch: give one of the two"),
+        CLUSTER_NEEDS_WORKERS,
         NEEDS_DEVICE,
         Rule(
             ("device_latency",), lambda o: not o.budget or o.max_latency,

@@ -112,6 +112,7 @@ class BudgetSearch:
             cells = np.array(sorted(cell for cell, _, _ in self.ranked))
             self.surrogate = Surrogate(self.space.features(), cells, load_kinds(cells))
         self.workers = max(1, options.num_workers)
+        self.pledges: dict[int, float] = {}
         self.told = time.monotonic()
 
     def within_limits(self) -> tuple[list[str], list[tuple[int, str, Mapping[str, float]]]]:
@@ -234,9 +235,9 @@ class BudgetSearch:
 
     def next(self) -> Slice | None:
         """The next work, None if there is none until other work ends, or none at all."""
-        left, trials = self.clock.left(), self.state.trials
+        left, trials = self.left(), self.state.trials
         linear = self.state.of_way(LINEAR)
-        allowed = ways.LINEAR_SHARE * self.options.budget.amount - sum(trial.spent for trial in linear)
+        allowed = ways.LINEAR_SHARE * self.options.budget.amount - sum(map(self.pledged, linear))
         for trial in linear:
             if trial.status == PAUSED and (min(left, allowed) > 0 or trial.number == 0):
                 return self.begun(Slice(trial, max(1.0, min(allowed, left))))
@@ -247,13 +248,28 @@ class BudgetSearch:
         if len(self.state.trials) == len(linear):
             return None
         at_first = number(self.state.facts, "at_first")
-        work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
+        # With a counted budget, workers share rounds, but the plan is that of a single process
+        plan = (at_first, self.options.budget.amount, self.workers if self.options.budget.timed else 1)
+        work = next_slice(self.state.trials, left, *plan)
         if work is None and self.add_cell(left):
-            work = next_slice(self.state.trials, left, at_first, self.options.budget.amount, self.workers)
+            work = next_slice(self.state.trials, left, *plan)
         return self.begun(work) if work else None
+
+    def left(self) -> float:
+        """What is left of the budget for other work than that which goes on."""
+        if self.options.budget.timed:
+            return self.clock.left()
+        return self.options.budget.amount - sum(map(self.pledged, self.state.trials))
+
+    def pledged(self, trial: Trial) -> float:
+        """What a trial has spent, or in a counted budget may spend until its present slice ends."""
+        if self.options.budget.timed or trial.status != RUNNING:
+            return trial.spent
+        return max(trial.spent, self.pledges.get(trial.number, 0.0))
 
     def begun(self, work: Slice) -> Slice:
         """Note that a process works on a slice."""
+        self.pledges[work.trial.number] = work.trial.before + work.amount
         trial = replace(work.trial, status=RUNNING)
         self.state.keep(trial)
         return replace(work, trial=trial)
