@@ -2,12 +2,13 @@
 
 The accuracy of cell c after a training of task t that looks at n images (l = log10 n) is
 
-    offset_t + growth(l) + a q(c) + sum_j w_j(l) f_j(c) + g(c, l) + noise.
+    offset_t + growth(l) + a q(c) + sum_j w_j(l) f_j(c) + g(c, l) + noise + sampling.
 
 q is the mean of the benchmark's accuracies after 12 epochs on three datasets. f_j are the cell's cost and shape, and g
 has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at the tables' length, so that
-a longer training comes closer to what the tables say. Before, the accuracies of each task are scaled, so that all tasks
-spread alike. Between 12 and 200 epochs of 50,000 images the order turns into the universal ranking's.
+a longer training comes closer to what the tables say. The variance of the sampling follows from the accuracy and the
+number of held-out images; the noise has one variance for all. Between 12 and 200 epochs of 50,000 images the order
+turns into the universal ranking's.
 
 Fit with: python -m metad2a.rankings.fit_length TRAININGS TARGET
 
@@ -32,6 +33,7 @@ from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
 from metad2a.core.files import display_path
 from metad2a.core.messages import counted
+from metad2a.core.statistics import sampling_variance
 from metad2a.rankings import universal
 from metad2a.rankings.fit_kinds import matern
 from metad2a.rankings.length import FORMAT, GRID, TRAININGS, WHOLE
@@ -146,26 +148,14 @@ def read_trainings(path: str | Path = TRAININGS) -> Trainings:
     return Trainings(cells, lengths, accuracy, np.array([tasks.index(name) for name in names]), rows)
 
 
-def evened(accuracy: np.ndarray, task: np.ndarray) -> np.ndarray:
-    """Accuracies (n,) whose deviations from their tasks' means are scaled, so that all tasks spread alike.
-
-    The cells of one task differ by 50 points and those of another by 5, and both say as much about the order. A task's
-    spread counts as measured with one more training, whose deviation is that of all tasks.
-    """
-    tasks, place, counts = np.unique(task, return_inverse=True, return_counts=True)
-    away = accuracy - (np.bincount(place, accuracy) / counts)[place]
-    typical = (away**2).sum() / max(1, len(accuracy) - len(tasks))
-    spread = np.sqrt((np.bincount(place, away**2) + typical) / counts)
-    return accuracy - away + away * (math.sqrt(typical) / np.maximum(spread, 1e-9))[place]
-
-
 class Process:
     """The Gaussian process, conditioned on trainings."""
 
     def __init__(self, cells: Cells, trainings: Trainings):
         self.cells, self.trainings = cells, trainings
-        accuracy = evened(trainings.accuracy, trainings.task)
-        self.away = accuracy - accuracy.mean()
+        self.away = trainings.accuracy - trainings.accuracy.mean()
+        held_out = np.array([int(row["held_out"]) for row in trainings.rows])
+        self.sampling = sampling_variance(trainings.accuracy, held_out)
         self.same_task = (trainings.task[:, None] == trainings.task).astype(float)
         here = (trainings.cell, trainings.length)
         self.parts = self._parts(here, here)
@@ -190,7 +180,7 @@ class Process:
     def _covariance(self, logarithms: np.ndarray) -> np.ndarray:
         h = dict(zip(PRIORS, np.exp(2 * logarithms), strict=True))
         signal = sum(h[name] * part for name, part in self.parts.items())
-        return signal + OFFSET * self.same_task + h["noise"] * np.eye(len(self.trainings))
+        return signal + OFFSET * self.same_task + np.diag(self.sampling + h["noise"])
 
     def fit(self) -> "Process":
         """Learn the hyperparameters: the maximum of the marginal likelihood times their priors."""

@@ -16,6 +16,7 @@ from metad2a.core.environment import provenance, random_generator
 from metad2a.core.errors import UserError
 from metad2a.core.files import identity_key
 from metad2a.core.messages import counted, log
+from metad2a.core.statistics import sampling_variance
 from metad2a.core.training_run import TrainingRun
 from metad2a.data.image_data import load_image_data
 from metad2a.data.options import IMAGE_SIZE
@@ -358,9 +359,3 @@ class BudgetSearch:
 def number(facts: Mapping[str, Any], name: str) -> float:
     """A number that an earlier step of the search measured, 0 if there was none."""
     return float(facts.get(name, 0.0))
-
-
-def sampling_variance(percent: float, count: int) -> float:
-    """Variance (points^2) of an accuracy (%) on `count` images; one right and one wrong image are added."""
-    share = (percent / 100 * count + 1) / (count + 2)
-    return 1e4 * share * (1 - share) / count
