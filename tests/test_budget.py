@@ -19,11 +19,12 @@ from metad2a.core.budget import Budget, parse_budget
 from metad2a.core.errors import UserError
 from metad2a.networks import load_network
 from metad2a.rankings.length import GRID, LengthRanking
-from metad2a.searches.budget import training
+from metad2a.searches.budget import session, training
 from metad2a.searches.budget.clock import Clock
 from metad2a.searches.budget.plan import next_slice
 from metad2a.searches.budget.trials import DONE, FAILED, FURTHER, LINEAR, NEW, PAUSED, RUNNING, STATE, State, Trial
 from metad2a.searches.budget.ways import Speed, cells, further, linear_ways, sides
+from metad2a.searches.options import SearchOptions
 from metad2a.training.classifier import batch_of
 
 LINE = "search images --gpu cpu --data-name toy"
@@ -478,6 +479,23 @@ def test_without_ray_nothing_is_begun(refuses, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "Or leave the option out" in refuses(f"{LINE} --budget 2e --num-workers 2")
     assert not Path("results/search").exists()
+
+
+def test_work_that_goes_on_is_paid_for(images, monkeypatch):
+    """Two workers that ask before either has ended share the rest of a counted budget."""
+    monkeypatch.setattr(session, "load_ray", lambda: None)
+    options = SearchOptions(
+        data_name="toy", image_folder="images", gpu="cpu", budget=parse_budget("8e"), from_scratch=True, num_workers=2
+    )
+    search = session.BudgetSearch(options)
+    with search.run:
+        search.begin()
+        works = []
+        while (work := search.next()) is not None:
+            works.append(work)
+        assert len(works) > 1
+        assert sum(work.amount for work in works) + search.left() == pytest.approx(8)
+        assert search.clock.left() == 8  # nothing is spent yet
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their names")

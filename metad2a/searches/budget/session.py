@@ -62,6 +62,7 @@ class BudgetSearch:
         names: of the backbones within the limits.
         formats: in which the network is exported.
         identity: what the search depends on.
+        pledges: what each trial will have spent when its last slice ends, by the trial's number.
     """
 
     def __init__(self, options: SearchOptions):
