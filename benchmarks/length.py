@@ -213,13 +213,13 @@ def plots(results: dict[str, Any]) -> dict[str, Figure]:
     right.set(xlabel="nominal seconds of training", ylabel="points above the universal first choice")
     right.axhline(0, color="#999999", linewidth=1)
     lengths = lengths_of(found["process"])
-    for number, name in enumerate(("process", "small", "cheapest", "predictor")):
+    for number, name in enumerate(("process", "small", "sets", "predictor")):
         rows = [gain(found, name, seconds) for seconds in lengths]
         look = style(number) | ({"color": OURS} if name == "process" else {})
         places = [place + 0.08 * (number - 1.5) for place in range(len(lengths))]
         right.errorbar(places, *zip(*rows, strict=True), **look | {"linestyle": "none"}, capsize=3, label=plain(name))
     right.set_xticks(range(len(lengths)), [str(seconds) for seconds in lengths])
-    right.legend(loc="lower left")
+    right.legend(loc="lower left", fontsize=8)
     return {"length": figure}
 
 
@@ -234,7 +234,8 @@ def draw_folders(axes: Axes, universal: list[dict[str, Any]], choices: list[dict
         at = [[task for task in mine if task["seconds"] == seconds] for seconds in lengths]
         first = [np.mean([ours[folder, task["task"]] for task in tasks]) for tasks in at]
         axes.plot(lengths, first, color=colour, marker="o", markersize=4, label=folder)
-        axes.plot(lengths, [np.mean([task["first_seed"] for task in tasks]) for tasks in at], ":", color=colour)
+        theirs = [np.mean([task["first_seed"] for task in tasks]) for tasks in at]
+        axes.plot(lengths, theirs, ":", color=colour, marker="x", markersize=4)
     axes.set_xticks(lengths_of(universal), [str(seconds) for seconds in lengths_of(universal)], minor=False)
     axes.minorticks_off()
     axes.legend(fontsize=8)

@@ -78,7 +78,7 @@ def train_choices(args: argparse.Namespace) -> None:
     choices = first_choices(read_trainings())
     for choice in choices:
         choice["accuracy"] = known.get(key(choice), choice["accuracy"])
-    todo = [choice for choice in choices if choice["accuracy"] is None]
+    todo = sorted((choice for choice in choices if choice["accuracy"] is None), key=lambda choice: -choice["seconds"])
     log.info(f"{len(choices)} choices, {len(todo)} of them to be trained")
     with ProcessPoolExecutor(args.num_workers, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(measure, *training_of(choice, args)): choice for choice in todo}

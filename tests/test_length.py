@@ -133,7 +133,7 @@ def test_the_posterior_is_that_of_the_plain_formulas(process):
         walk = max(0, min(fit_length.SHORT - la, fit_length.SHORT - lb))
         apart = np.sqrt(3 * ((cells.operations[a] - cells.operations[b]) ** 2).sum() / 6)
         return (
-            h["quality"] ** 2 * cells.short[a] * cells.short[b]
+            h["quality"] ** 2 * cells.quality[a] * cells.quality[b]
             + h["features"] ** 2 * walk * float(cells.features[a] @ cells.features[b]) / cells.features.shape[1]
             + h["cells"] ** 2 * walk * (1 + apart) * np.exp(-apart)
         )
@@ -193,6 +193,14 @@ def test_a_damaged_ranking(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match="is damaged"):
         length.load(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(("name", "value"), [("accuracy", "101"), ("accuracy", "nan"), ("held_out", "0")])
+def test_trainings_without_a_percentage_are_refused(tmp_path, name, value):
+    row = read_trainings().rows[0] | {name: value}
+    (tmp_path / "x.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    with pytest.raises(UserError, match="is no file of trainings"):
+        read_trainings(tmp_path / "x.csv")
 
 
 def test_a_damaged_file_of_trainings(tmp_path):
@@ -323,7 +331,8 @@ def test_first_choices_come_from_the_other_folders_and_are_trained_once(tmp_path
         assert known_cells().learns[cell]
         assert choice["mflops"] == known_cells().flops[cell]
     unlike = some.accuracy.copy()
-    unlike[some.task == some.task[-1]] *= -1  # what tiny's own trainings say has no say in its choice
+    last = some.task == some.task[-1]
+    unlike[last] = 100 - unlike[last]  # what tiny's own trainings say has no say in its choice
     other = length_choices.first_choices(Trainings(some.cell, some.length, unlike, some.task, some.rows))
     assert other[1]["arch"] == choices[1]["arch"]
     assert other[0]["arch"] != choices[0]["arch"]

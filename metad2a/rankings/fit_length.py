@@ -4,11 +4,11 @@ The accuracy of cell c after a training of task t that looks at n images (l = lo
 
     offset_t + growth(l) + a q(c) + sum_j w_j(l) f_j(c) + g(c, l) + noise + sampling.
 
-q is the mean of the benchmark's accuracies after 12 epochs on three datasets. f_j are the cell's cost and shape, and g
-has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at the tables' length, so that
-a longer training comes closer to what the tables say. The variance of the sampling follows from the accuracy and the
-number of held-out images; the noise has one variance for all. Between 12 and 200 epochs of 50,000 images the order
-turns into the universal ranking's.
+q is the mean of the benchmark's accuracies after 12 epochs on three datasets and of the universal ranking. f_j are the
+cell's cost and shape, and g has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at
+the tables' length, so that a longer training comes closer to what the tables say. The variance of the sampling follows
+from the accuracy and the number of held-out images; the noise has one variance for all. Between 12 and 200 epochs of
+50,000 images the order turns into the universal ranking's.
 
 Fit with: python -m metad2a.rankings.fit_length TRAININGS TARGET
 
@@ -62,8 +62,9 @@ class Cells:
     number: dict[str, int]  # the class of each architecture's text
     learns: np.ndarray  # (K,) bool: whether it has a layer that learns
     flops: np.ndarray  # (K,) millions of multiply-accumulates of its cheapest member
-    short: np.ndarray  # (K,) q, in standard deviations
+    short: np.ndarray  # (K,) the tables' accuracies after 12 epochs, in standard deviations
     whole: np.ndarray  # (K,) the universal ranking, in standard deviations
+    quality: np.ndarray  # (K,) q, the mean of both, in standard deviations
     features: np.ndarray  # (K, J) cost and shape, in standard deviations
     operations: np.ndarray  # (K, 30) 0 or 1
 
@@ -102,12 +103,14 @@ def known_cells() -> Cells:
     tables = [class_means(space.table["valid_12"][name].astype(np.float64)) for name in DATASETS]
     short = np.mean([normal_ranks(table) for table in tables], axis=0)
     whole = normal_ranks(universal.load().of_classes()[0])
+    short, whole = standardized(short, learns), standardized(whole, learns)
     return Cells(
         dict(zip(archs, classes.tolist(), strict=True)),
         learns,
         flops,
-        standardized(short, learns),
-        standardized(whole, learns),
+        short,
+        whole,
+        standardized(short + whole, learns),
         standardized(np.column_stack([np.log(flops), shapes, counts]), learns),
         one_hot.reshape(len(live), -1),
     )
@@ -140,6 +143,8 @@ def read_trainings(path: str | Path = TRAININGS) -> Trainings:
         cells = np.array([number[row["architecture"]] for row in rows])
         lengths = np.log10([int(row["steps"]) * int(row["batch"]) for row in rows])
         accuracy = np.array([float(row["accuracy"]) for row in rows])
+        if not ((accuracy >= 0) & (accuracy <= 100)).all() or min(int(row["held_out"]) for row in rows) < 1:
+            raise ValueError("an accuracy is no percentage of held-out images")
         names = [(row["folder"], row["task"]) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         hint = "Make it with: python main.py build-database --model ranking --collect"
@@ -167,7 +172,7 @@ class Process:
         walk = np.minimum(np.maximum(SHORT - la, 0)[:, None], np.maximum(SHORT - lb, 0))
         shape, ops = self.cells.features, self.cells.operations / math.sqrt(6)
         return {
-            "quality": np.outer(self.cells.short[a], self.cells.short[b]),
+            "quality": np.outer(self.cells.quality[a], self.cells.quality[b]),
             "features": walk * (shape[a] @ shape[b].T) / shape.shape[1],
             "cells": walk * matern(ops[a], ops[b]),
             "growth": np.outer(la - SHORT, lb - SHORT),
@@ -212,7 +217,7 @@ class Process:
         mean = signal.T @ self.weights
         left = np.maximum(SHORT - lengths, 0)
         shape = (self.cells.features[cells] ** 2).mean(1)
-        own = h["quality"] * self.cells.short[cells] ** 2 + left * (h["features"] * shape + h["cells"])
+        own = h["quality"] * self.cells.quality[cells] ** 2 + left * (h["features"] * shape + h["cells"])
         own = own + (h["growth"] * (lengths - SHORT) ** 2 if growth else 0)
         explained = (signal * linalg.cho_solve(self.factor, signal)).sum(0)
         return mean, np.sqrt(np.maximum(own - explained, 1e-6))
