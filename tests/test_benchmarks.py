@@ -60,7 +60,7 @@ def run_here(monkeypatch):
 
 def test_all_have_a_test():
     others = dict.fromkeys(("make_results", "pages", "closed"), "test_results.py") | {"script": "test_benchmarks.py"}
-    others |= dict.fromkeys(("length", "length_sets"), "test_length.py")
+    others |= dict.fromkeys(("length", "length_sets", "length_choices"), "test_length.py")
     others |= {"budget": "test_budget_benchmark.py"}
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert {name for name in scripts if f"test_{name}" not in globals()} == set(others)

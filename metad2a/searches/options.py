@@ -164,9 +164,7 @@ class SearchOptions(SessionOptions):
     num_workers: int = option(
         0, "Train N networks at once with Ray; 0 uses this process.", type=not_negative_int, default_text="0"
     )
-    ray_address: str | None = option(
-        None, "Use this running Ray cluster, for example auto or host:6379; needs --num-workers."
-    )
+    ray_address: str | None = option(None, "Use this running Ray cluster (host:6379 or auto), with --num-workers.")
     export: str | None = option(None, "Also write the trained network as onnx, pt2 or onnx,pt2.")
     resume: bool = option(False, "Continue an interrupted search.")
     overwrite: bool = option(False, "Replace what an earlier search left.")
