@@ -117,6 +117,18 @@ def test_convolutions_on_the_ways_through_a_cell():
     assert ways(parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")) == [0, 0, 0, 0]
 
 
+def test_a_regression_learns_from_the_cells_that_it_is_shown():
+    rng = np.random.default_rng(0)
+    x, rows = rng.normal(size=(500, 3)), rng.integers(0, 500, 400)
+    y = 50 + x[rows] @ np.array([4.0, 0, -2]) + rng.normal(size=400)
+    y[:4] = 0.0  # trainings that learned nothing
+    found = fit_length.regression(x, y, rows)
+    assert np.corrcoef(found, x @ np.array([4.0, 0, -2]))[0, 1] > 0.99
+    cells = known_cells()
+    apart = (cells.quality - (cells.short + cells.whole + cells.tuples) / np.sqrt(7.1))[cells.learns]
+    assert abs(apart).max() < 0.3  # the mean of three scores that agree
+
+
 @pytest.fixture(scope="module")
 def process():
     return Process(known_cells(), read_trainings()).fit()

@@ -4,11 +4,12 @@ The accuracy of cell c after a training of task t that looks at n images (l = lo
 
     offset_t + growth(l) + a q(c) + sum_j w_j(l) f_j(c) + g(c, l) + noise + sampling.
 
-q is the mean of the benchmark's accuracies after 12 epochs on three datasets and of the universal ranking. f_j are the
-cell's cost and shape, and g has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at
-the tables' length, so that a longer training comes closer to what the tables say. The variance of the sampling follows
-from the accuracy and the number of held-out images; the noise has one variance for all. Between 12 and 200 epochs of
-50,000 images the order turns into the universal ranking's.
+q is the mean of three scores: the benchmark's accuracies after 12 epochs on three datasets, the universal ranking, and
+what a regression on the cell learned from the authors' tuples, accuracies of short trainings. f_j are the cell's cost
+and shape, and g has a Matern kernel on its operations. w_j and g are random walks in l that begin with 0 at the tables'
+length, so that a longer training comes closer to what the tables say. The variance of the sampling follows from the
+accuracy and the number of held-out images; the noise has one variance for all. Between 12 and 200 epochs of 50,000
+images the order turns into the universal ranking's.
 
 Fit with: python -m metad2a.rankings.fit_length TRAININGS TARGET
 
@@ -31,7 +32,7 @@ from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
 from metad2a.core.environment import provenance
 from metad2a.core.errors import UserError
-from metad2a.core.files import display_path
+from metad2a.core.files import ASSETS, display_path, load_torch
 from metad2a.core.messages import counted
 from metad2a.core.statistics import sampling_variance
 from metad2a.rankings import universal
@@ -44,6 +45,8 @@ from metad2a.spaces.nasbench201.space import NASBench201
 
 SHORT = 5.8  # log10 of the images in 12 epochs of the tables: 25,000, 50,000 and 151,700, on average
 DATASETS = ("cifar10", "cifar100", "imagenet16-120")
+TUPLES = ASSETS / "meta_train" / "meta_train_tasks_predictor.pt"
+RIDGE, LOWEST = 10.0, 0.02
 OFFSET = 1000.0  # variance (points^2) of a task's offset, which may be anything
 # Mean and standard deviation of the prior of each hyperparameter's logarithm. All are points.
 PRIORS = {
@@ -64,7 +67,8 @@ class Cells:
     flops: np.ndarray  # (K,) millions of multiply-accumulates of its cheapest member
     short: np.ndarray  # (K,) the tables' accuracies after 12 epochs, in standard deviations
     whole: np.ndarray  # (K,) the universal ranking, in standard deviations
-    quality: np.ndarray  # (K,) q, the mean of both, in standard deviations
+    tuples: np.ndarray  # (K,) what the authors' tuples say (MetaD2A, section 4.1), in standard deviations
+    quality: np.ndarray  # (K,) q, the mean of the three, in standard deviations
     features: np.ndarray  # (K, J) cost and shape, in standard deviations
     operations: np.ndarray  # (K, 30) 0 or 1
 
@@ -89,6 +93,14 @@ def normal_ranks(values: np.ndarray) -> np.ndarray:
     return stats.norm.ppf((stats.rankdata(values) - 0.5) / len(values))
 
 
+def regression(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Predictions (K,) of a ridge regression on features (K, J) that learned y (n,) of the cells with numbers (n,).
+    The lowest fiftieth of y, trainings that learned nothing, counts as equal."""
+    y = np.maximum(y, np.quantile(y, LOWEST))
+    some = x[rows] - x[rows].mean(0)
+    return x @ np.linalg.solve(some.T @ some + RIDGE * np.eye(x.shape[1]), some.T @ (y - y.mean()))
+
+
 @cache
 def known_cells() -> Cells:
     """The shipped tables' figures of all cells."""
@@ -104,16 +116,14 @@ def known_cells() -> Cells:
     short = np.mean([normal_ranks(table) for table in tables], axis=0)
     whole = normal_ranks(universal.load().of_classes()[0])
     short, whole = standardized(short, learns), standardized(whole, learns)
-    return Cells(
-        dict(zip(archs, classes.tolist(), strict=True)),
-        learns,
-        flops,
-        short,
-        whole,
-        standardized(short + whole, learns),
-        standardized(np.column_stack([np.log(flops), shapes, counts]), learns),
-        one_hot.reshape(len(live), -1),
-    )
+    number, operations = dict(zip(archs, classes.tolist(), strict=True)), one_hot.reshape(len(live), -1)
+    features = standardized(np.column_stack([np.log(flops), shapes, counts]), learns)
+    known = load_torch(TUPLES, "It belongs to the package.")
+    rows = np.array([number[text] for text in known["str"]])
+    tuples = regression(np.column_stack([features, operations, short]), known["acc"].numpy(), rows)
+    tuples = standardized(tuples, learns)
+    quality = standardized(short + whole + tuples, learns)
+    return Cells(number, learns, flops, short, whole, tuples, quality, features, operations)
 
 
 @dataclass(frozen=True)
