@@ -170,25 +170,26 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def of_all_cells(found: dict[str, list[dict[str, Any]]], choices: list[dict[str, Any]]) -> str:
     """Accuracies (%) of the first choices of all cells, trained with the same seed in the same tasks."""
-    ours = {(choice["folder"], choice["task"]): choice["accuracy"] for choice in choices}
-    lengths, rows = lengths_of(found["universal"]), []
-    columns: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for name in ("universal", "small"):
-        pairs = columns.setdefault(name, {seconds: [] for seconds in lengths})
-        for task in found[name]:
-            pairs[task["seconds"]].append((ours[task["folder"], task["task"]], task["first_seed"]))
-    title = TITLES["process"]
-    rows.append([title, *(mean_of(columns["universal"][seconds], 0) for seconds in lengths)])
-    for name, pairs in columns.items():
-        rows.append([TITLES[name], *(mean_of(pairs[seconds], 1) for seconds in lengths)])
-    for name, pairs in columns.items():
-        gains = [interval([a - b for a, b in pairs[seconds]]) for seconds in lengths]
-        rows.append([f"ours above the {TITLES[name]}", *(mean_and_interval(*gain, digits=1) for gain in gains)])
+    ours, lengths, others = accuracies(choices), lengths_of(found["universal"]), ("universal", "small")
+
+    def row(title: str, name: str, value: Callable[[dict[str, Any]], float]) -> list[str]:
+        at = [[value(task) for task in found[name] if task["seconds"] == seconds] for seconds in lengths]
+        return [title, *(mean_and_interval(*interval(values), digits=1) for values in at)]
+
+    def our(task: dict[str, Any]) -> float:
+        return ours[task["folder"], task["task"]]
+
+    rows = [row(TITLES["process"], "universal", our)]
+    rows += [row(TITLES[name], name, lambda task: task["first_seed"]) for name in others]
+    rows += [
+        row(f"ours above the {TITLES[name]}", name, lambda task: our(task) - task["first_seed"]) for name in others
+    ]
     return table(["first choice of all cells", *(f"{seconds} s" for seconds in lengths)], rows)
 
 
-def mean_of(pairs: list[tuple[float, float]], place: int) -> str:
-    return mean_and_interval(*interval([pair[place] for pair in pairs]), digits=1)
+def accuracies(choices: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
+    """Accuracies (%) of the first choices of all cells, by folder and task."""
+    return {(choice["folder"], choice["task"]): choice["accuracy"] for choice in choices}
 
 
 def gains(found: dict[str, list[dict[str, Any]]]) -> str:
@@ -226,7 +227,7 @@ def plots(results: dict[str, Any]) -> dict[str, Figure]:
 def draw_folders(axes: Axes, universal: list[dict[str, Any]], choices: list[dict[str, Any]]) -> None:
     """Mean accuracy of the first choices over the tasks of each folder: ours with a full line, the universal ranking's
     with a dotted one."""
-    ours = {(choice["folder"], choice["task"]): choice["accuracy"] for choice in choices}
+    ours = accuracies(choices)
     axes.set(xlabel="nominal seconds of training", ylabel="accuracy of the first choice of all cells (%)", xscale="log")
     for number, folder in enumerate(dict.fromkeys(task["folder"] for task in universal)):
         mine = [task for task in universal if task["folder"] == folder]

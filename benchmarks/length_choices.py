@@ -80,13 +80,16 @@ def train_choices(args: argparse.Namespace) -> None:
         choice["accuracy"] = known.get(key(choice), choice["accuracy"])
     todo = sorted((choice for choice in choices if choice["accuracy"] is None), key=lambda choice: -choice["seconds"])
     log.info(f"{len(choices)} choices, {len(todo)} of them to be trained")
+
+    def keep() -> None:
+        keep_result(args.output, {"choices": [choice for choice in choices if choice["accuracy"] is not None]}, args)
+
+    keep()
     with ProcessPoolExecutor(args.num_workers, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(measure, *training_of(choice, args)): choice for choice in todo}
         for future in as_completed(running):
             running[future]["accuracy"] = round(future.result()["accuracy"][0], 2)
-            done = [choice for choice in choices if choice["accuracy"] is not None]
-            keep_result(args.output, {"choices": done}, args)
-    keep_result(args.output, {"choices": choices}, args)
+            keep()
 
 
 def key(choice: dict[str, Any]) -> tuple[Any, ...]:

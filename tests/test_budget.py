@@ -516,10 +516,10 @@ def test_two_workers_of_ray_one_of_them_killed(command, images):
     assert (folder() / "network.pt").is_file()
     assert "chosen:" in out
     assert sum(way["spent"] for way in value["ways"]) == pytest.approx(8, abs=0.1)
-    assert command(f"{CELLS} --budget 8e --save-path alone")[0] == 0
-    (path,) = Path("alone").rglob("result.json")
-    alone = json.loads(path.read_text())
+    assert command(f"{CELLS} --budget 8e --save-path single")[0] == 0
+    (path,) = Path("single").rglob("result.json")
+    single = json.loads(path.read_text())
     same = ("arch", "status", "epochs", "accuracy")
     assert [[way[name] for name in same] for way in value["ways"]] == [
-        [way[name] for name in same] for way in alone["ways"]
+        [way[name] for name in same] for way in single["ways"]
     ]

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import linalg, optimize, stats
+from sklearn.linear_model import Ridge
 
 from metad2a.core.arrays import save_arrays
 from metad2a.core.cli import write_command
@@ -96,9 +97,7 @@ def normal_ranks(values: np.ndarray) -> np.ndarray:
 def regression(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Predictions (K,) of a ridge regression on features (K, J) that learned y (n,) of the cells with numbers (n,).
     The lowest fiftieth of y, trainings that learned nothing, counts as equal."""
-    y = np.maximum(y, np.quantile(y, LOWEST))
-    some = x[rows] - x[rows].mean(0)
-    return x @ np.linalg.solve(some.T @ some + RIDGE * np.eye(x.shape[1]), some.T @ (y - y.mean()))
+    return Ridge(RIDGE).fit(x[rows], np.maximum(y, np.quantile(y, LOWEST))).predict(x)
 
 
 @cache

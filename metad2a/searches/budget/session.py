@@ -259,9 +259,7 @@ class BudgetSearch:
 
     def left(self) -> float:
         """What is left of the budget for other work than that which goes on."""
-        if self.options.budget.timed:
-            return self.clock.left()
-        return self.options.budget.amount - sum(map(self.pledged, self.state.trials))
+        return self.clock.left() - sum(self.pledged(trial) - trial.spent for trial in self.state.trials)
 
     def pledged(self, trial: Trial) -> float:
         """What a trial has spent, or in a counted budget may spend until its present slice ends."""
